@@ -1,0 +1,8 @@
+"""`python -m stream` is `tonewatch`."""
+
+from __future__ import annotations
+
+from stream.cli import main
+
+if __name__ == "__main__":
+    main()

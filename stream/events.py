@@ -1,0 +1,213 @@
+"""The wire contract: what leaves tonewatch, one pydantic model a type of event, under one version number.
+
+An event is what was found (its *body*: `Emotion`, `Speaker`, `Turn`, `Stream`, `Health`) in an `Envelope` that says
+which one it is, of which stream, when, and by which models. `rolling/` finds bodies and knows no time of day; `stamp`
+puts the envelope around. Field names are stable within `SCHEMA_VERSION`; adding an optional field does not raise it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, field_serializer
+
+SCHEMA_VERSION = 1
+NODE = "node"
+"""The source of events that speak of the whole process."""
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(ge=0)]
+SpeakerState = Literal["silence", "tentative", "confirmed", "unknown", "overlap"]
+Reason = Literal["matched", "new_voice", "held", "too_short", "below_threshold", "ambiguous", "overlap", "silence"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
+
+
+class ModelRef(_Frozen):
+    """Which model, at which revision, an event rests on."""
+
+    name: str
+    revision: str
+
+
+class Emotion(_Frozen):
+    """How the speaker sounds: the rolling state after one more window."""
+
+    type: Literal["emotion"] = "emotion"
+    start_s: Seconds = Field(description="Media time at which the window behind this update begins.")
+    end_s: Seconds = Field(description="Media time at which it ends.")
+    label: str = Field(description="A label of the model, `uncertain`, or `silence`.")
+    since_s: Seconds = Field(description="Media time since which the label holds.")
+    confidence: Probability = Field(description="Smoothed probability of the label; 0 in silence.")
+    probabilities: dict[str, Probability] = Field(description="Smoothed in speech time.")
+    raw: dict[str, Probability] = Field(description="Of the last window alone.")
+    speech_ms: int = Field(ge=0, description="Speech in the last window.")
+    speaker: str | None = Field(description="Who was speaking, if known.")
+
+
+class Identity(_Frozen):
+    """The likeliest of a closed set of people (a demonstration: a stranger is always called someone)."""
+
+    label: str
+    probability: Probability
+
+
+class Speaker(_Frozen):
+    """Who is speaking now."""
+
+    type: Literal["speaker"] = "speaker"
+    start_s: Seconds
+    end_s: Seconds
+    state: SpeakerState
+    speaker: str | None = Field(description="An enrolled name, S1, S2 … for voices met in this stream, or null.")
+    enrolled: bool = Field(description="Whether the name was enrolled.")
+    score: float | None = Field(description="Cosine to the best voice.")
+    runner_up: str | None
+    margin: float | None = Field(description="Lead of the best over the runner-up.")
+    threshold: float | None = Field(description="Cosine that a match needs.")
+    evidence_s: Seconds = Field(description="Speech of this stretch that the decision rests on.")
+    reason: Reason
+    identity: Identity | None = None
+
+
+class Turn(_Frozen):
+    """One person's turn: told when it starts and, with what it held, when it ends."""
+
+    type: Literal["turn"] = "turn"
+    phase: Literal["start", "end"]
+    turn: str = Field(description="The same at start and end; unique within the session and source.")
+    start_s: Seconds
+    end_s: Seconds = Field(description="The turn's end; at its start, how far it has been heard.")
+    speaker: str | None
+    emotion: str | None = Field(default=None, description="The label that held longest.")
+    emotions: dict[str, Probability] = Field(default_factory=dict, description="Share of the turn each label held.")
+    speech_s: Seconds = 0.0
+
+
+class Stream(_Frozen):
+    """What became of the sound itself."""
+
+    type: Literal["stream"] = "stream"
+    state: Literal["started", "gap", "stalled", "resumed", "ended"]
+    start_s: Seconds
+    end_s: Seconds
+    lost_s: Seconds = Field(default=0.0, description="Sound lost in a gap.")
+    detail: str = ""
+
+
+class LaneHealth(_Frozen):
+    """One model's lane through the pool. `cut` = `inferred` + `dropped` + `failed` + `waiting`."""
+
+    model: str
+    cut: int
+    inferred: int
+    dropped: int
+    failed: int
+    waiting: int
+    batches: int
+    mean_batch: float
+    inference_ms: float = Field(description="Mean time of a batch in the model.")
+
+
+class SinkHealth(_Frozen):
+    """One sink's queue."""
+
+    sink: str
+    sent: int
+    dropped: int
+    conflated: int
+    waiting: int
+
+
+class Health(_Frozen):
+    """How the node is doing, now and at the end."""
+
+    type: Literal["health"] = "health"
+    start_s: Seconds = 0.0
+    end_s: Seconds
+    streams: int
+    audio_s: Seconds = Field(description="Sound heard, all streams together.")
+    speech_s: Seconds
+    gated: int = Field(description="Windows without enough speech, which no model saw.")
+    lanes: tuple[LaneHealth, ...]
+    sinks: tuple[SinkHealth, ...]
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+    real_time_factor: float | None = Field(description="Processing time over sound; under 1 keeps up.")
+    memory_mb: float | None
+
+
+Body = Emotion | Speaker | Turn | Stream | Health
+"""What was found, before it is put into an envelope."""
+
+
+class Envelope(_Frozen):
+    """What every event carries beside its body."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema", description="The version of this contract.")
+    id: str = Field(description="Unique: `session/source/seq`.")
+    session: str = Field(description="One run of the process.")
+    seq: int = Field(ge=0, description="Counts this source's events from 0, without holes.")
+    source: str
+    time: AwareDatetime = Field(description="UTC time of day at `end_s`.")
+    models: tuple[ModelRef, ...] = ()
+    latency_ms: float = Field(ge=0, description="From the last sample captured to this event.")
+
+    @field_serializer("time")
+    def _rfc3339(self, time: datetime) -> str:
+        return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class EmotionEvent(Emotion, Envelope):
+    """How the speaker sounds (rolling state: the newest replaces the one before)."""
+
+
+class SpeakerEvent(Speaker, Envelope):
+    """Who is speaking (rolling state: the newest replaces the one before)."""
+
+
+class TurnEvent(Turn, Envelope):
+    """A turn began or ended (kept in order, never conflated)."""
+
+
+class StreamEvent(Stream, Envelope):
+    """A stream began, lost sound, or ended (kept in order, never conflated)."""
+
+
+class HealthEvent(Health, Envelope):
+    """Statistics of the node (rolling state)."""
+
+
+Event = EmotionEvent | SpeakerEvent | TurnEvent | StreamEvent | HealthEvent
+EVENT_TYPES: tuple[type[Event], ...] = get_args(Event)
+_EVENT_OF: dict[str, type[Event]] = {kind.model_fields["type"].default: kind for kind in EVENT_TYPES}
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+
+
+def stamp(body: Body, **envelope: Any) -> Event:
+    """Put the envelope around a body."""
+    return _EVENT_OF[body.type](**dict(body), **envelope)
+
+
+def is_rolling(event: Event) -> bool:
+    """Whether a newer event of the same source and type makes this one worthless."""
+    return isinstance(event, EmotionEvent | SpeakerEvent | HealthEvent)
+
+
+def to_json(event: Event) -> str:
+    """One line of JSON, without the newline."""
+    return event.model_dump_json(by_alias=True)
+
+
+def from_json(line: str | bytes) -> Event:
+    """Read an event back. Raises pydantic's `ValidationError`."""
+    return _ADAPTER.validate_json(line)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of the closed union of events."""
+    schema = _ADAPTER.json_schema(by_alias=True, mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tonewatch event", **schema}

@@ -1,0 +1,333 @@
+"""What can be set: one frozen tree, read once at the start.
+
+Layers, each on top of the one before: `config/default.toml`, a preset (`config/<name>.toml`), the `--config` file,
+the environment (`TONEWATCH__POOL__WORKERS=2`), the command line. A layer is a plain nested mapping; merging keeps,
+for every key, the name of the layer that set it, so that a refusal can name the file (or variable, or flag), the key
+and what it may be. Refused are: files that are not TOML, keys that do not exist, values that cannot be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from stream.errors import SettingsError
+
+ENVIRONMENT_PREFIX = "TONEWATCH__"
+DEFAULT_PRESET = "compact"
+"""What is used when no preset is named."""
+
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Cosine = Annotated[float, Field(ge=-1, le=1)]
+
+
+class _Branch(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class SourceSettings(_Branch):
+    """One source of sound."""
+
+    kind: str = Field("file", description="Which source: `microphone`, `file`, `pipe`, or one a plug-in adds.")
+    id: str = Field(
+        "", max_length=64, description="Name in events and topics; made from the kind or file name when empty."
+    )
+    target: str = Field("", description="A file's path; a microphone's name or index (empty: the default one).")
+    channels: str = Field(
+        "mix",
+        pattern=r"^(mix|split|[1-9][0-9]?)$",
+        description="`mix` all channels into one stream, `split` one stream a channel, or the number of one.",
+    )
+    realtime: bool = Field(False, description="Pace a file as if it were heard now.")
+    rate_hz: int = Field(16_000, ge=4_000, le=384_000, description="Frames a second of raw PCM on standard input.")
+    pcm_channels: int = Field(1, ge=1, le=64, description="Channels of raw PCM on standard input.")
+    pcm_format: Literal["s16le", "f32le"] = Field("s16le", description="Samples of raw PCM on standard input.")
+
+
+class ModelSettings(_Branch):
+    """One model and the windows it sees."""
+
+    name: str = Field(description="A name of the zoo, a hub name (`org/model`) or a folder; empty: none.")
+    revision: str = Field("", description="Commit, tag or branch on the hub; empty: the pinned one.")
+    window_s: float = Field(ge=0.5, le=30, description="Length of a window in seconds.")
+    hop_s: float = Field(ge=0.05, le=30, description="From one window's end to the next one's in seconds.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where it runs.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="What it computes in.")
+
+    @model_validator(mode="after")
+    def _hop_within_window(self) -> ModelSettings:
+        if self.hop_s > self.window_s:
+            msg = "hop_s must not be longer than window_s, or sound would go unheard"
+            raise ValueError(msg)
+        return self
+
+
+class ModelsSettings(_Branch):
+    """Which models listen."""
+
+    emotion: ModelSettings = Field(
+        ModelSettings(name="compact-emotion", window_s=3.0, hop_s=1.0), description="Emotion."
+    )
+    speaker: ModelSettings = Field(
+        ModelSettings(name="compact-speaker", window_s=2.0, hop_s=0.5), description="Speaker verification."
+    )
+    identity: ModelSettings = Field(
+        ModelSettings(name="", window_s=3.0, hop_s=1.0), description="Closed-set speaker identification."
+    )
+
+
+class GateSettings(_Branch):
+    """The speech gate: which windows are worth a model's time."""
+
+    on: Fraction = Field(0.5, description="Speech begins at this probability …")
+    off: Fraction = Field(0.35, description="… and ends below this one.")
+    min_speech_ms: int = Field(250, ge=0, le=5_000, description="Shorter bursts are not speech.")
+    min_silence_ms: int = Field(300, ge=0, le=5_000, description="Shorter pauses do not end a stretch of speech.")
+    window_speech_ms: int = Field(500, ge=0, le=30_000, description="Speech a window must hold to be scored.")
+    fresh_speech_ms: int = Field(100, ge=0, le=30_000, description="Speech its last hop must hold to be scored.")
+
+    @model_validator(mode="after")
+    def _hysteresis(self) -> GateSettings:
+        if self.off > self.on:
+            msg = "off must not be above on"
+            raise ValueError(msg)
+        return self
+
+
+class PoolSettings(_Branch):
+    """Worker threads and the queue before them."""
+
+    workers: int = Field(1, ge=1, le=64, description="Threads (replicas) for each model.")
+    threads: int = Field(0, ge=0, le=256, description="BLAS threads for each worker; 0: the cores shared out.")
+    max_batch: int = Field(8, ge=1, le=1_024, description="Windows a batch holds at most.")
+    max_wait_ms: int = Field(5, ge=0, le=1_000, description="How long a batch waits to fill, when several streams run.")
+    queue_windows: int = Field(4, ge=1, le=1_024, description="Windows of one stream that wait for one model at most.")
+
+
+class EmotionSettings(_Branch):
+    """How single windows become a rolling emotion."""
+
+    smoothing_s: Positive = Field(2.0, description="Time constant of the average, in seconds of speech.")
+    enter: Fraction = Field(0.5, description="A label is taken up at this smoothed probability …")
+    exit: Fraction = Field(0.4, description="… and given up below this one.")
+    margin: Fraction = Field(0.1, description="Lead over the runner-up that a label needs.")
+    dwell_s: float = Field(1.0, ge=0, le=60, description="Speech for which a label holds at least.")
+
+
+class SpeakersSettings(_Branch):
+    """How x-vectors become people."""
+
+    threshold: Cosine | None = Field(None, description="Cosine above which two voices are one; unset: the model's own.")
+    match_s: float = Field(0.7, ge=0, le=30, description="Speech needed to be told as someone known.")
+    create_s: float = Field(1.5, ge=0, le=30, description="Speech needed to become a new voice.")
+    novelty: float = Field(0.1, ge=0, le=1, description="How far below the threshold all voices are for a new one.")
+    margin: float = Field(0.05, ge=0, le=1, description="Lead over the runner-up that a match needs.")
+    hold: float = Field(0.05, ge=0, le=1, description="Bonus of whoever speaks now, so that labels do not flicker.")
+    max_speakers: int = Field(16, ge=1, le=1_024, description="Voices a stream remembers without enrolment.")
+    enrolled: dict[str, str] = Field(
+        default_factory=dict, description="Known people: a name and a file with 5 s or more of their voice."
+    )
+
+
+class TurnsSettings(_Branch):
+    """Where one person's turn ends."""
+
+    pause_s: float = Field(1.0, ge=0.1, le=60, description="Silence that ends a turn.")
+    min_s: float = Field(0.3, ge=0, le=60, description="Shorter turns are not told.")
+
+
+class MqttSettings(_Branch):
+    """The MQTT sink (`--sink mqtt://host:1883/prefix`)."""
+
+    qos: Literal[0, 1, 2] = Field(1, description="Quality of service of every message.")
+    client_id: str = Field("", max_length=64, description="Empty: made from the host name.")
+    username: str = Field("", description="User name at the broker.")
+    password: SecretStr = Field(SecretStr(""), description="Password; better in the environment than in a file.")
+    keepalive_s: int = Field(30, ge=5, le=3_600, description="Keep-alive of the connection.")
+    tls: bool = Field(False, description="Encrypt (also switched on by `mqtts://`).")
+    ca_file: str = Field("", description="Certificates to trust, PEM; empty: the system's.")
+    queue_events: int = Field(
+        1_000, ge=1, le=1_000_000, description="Turn and stream events kept while the broker is away."
+    )
+    reconnect_max_s: Positive = Field(30.0, description="Longest pause between two attempts to connect.")
+
+
+class Settings(_Branch):
+    """The whole tree."""
+
+    node: str = Field(
+        "tonewatch", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="This machine's name in topics and events."
+    )
+    sources: tuple[SourceSettings, ...] = Field((), description="Sources, when none are given on the command line.")
+    models: ModelsSettings = Field(ModelsSettings(), description="Models.")
+    gate: GateSettings = Field(GateSettings(), description="Speech gate.")
+    pool: PoolSettings = Field(PoolSettings(), description="Worker pool.")
+    emotion: EmotionSettings = Field(EmotionSettings(), description="Rolling emotion.")
+    speakers: SpeakersSettings = Field(SpeakersSettings(), description="Active speaker.")
+    turns: TurnsSettings = Field(TurnsSettings(), description="Turns.")
+    sinks: tuple[str, ...] = Field((), description="Sinks, when none are given on the command line.")
+    mqtt: MqttSettings = Field(MqttSettings(), description="MQTT.")
+    health_s: float = Field(10.0, ge=0.1, le=3_600, description="Seconds between two `health` events.")
+    ring_s: float = Field(60.0, ge=35, le=600, description="Seconds of sound a stream's ring keeps.")
+    grace_s: float = Field(
+        10.0, ge=0, le=600, description="Seconds that a stop may take before what is left is cut off."
+    )
+
+
+Layer = tuple[str, Mapping[str, Any]]
+"""A layer's name (as a refusal shows it) and its nested values."""
+
+
+def config_folder() -> Path:
+    """Where the shipped presets lie: beside `stream/` in a checkout, inside the package in a wheel."""
+    package = Path(__file__).parent
+    packaged = package / "config"
+    return packaged if packaged.is_dir() else package.parent / "config"
+
+
+def presets() -> dict[str, Path]:
+    """The shipped presets by name."""
+    return {path.stem: path for path in sorted(config_folder().glob("*.toml")) if path.stem != "default"}
+
+
+def load(
+    *,
+    preset: str = DEFAULT_PRESET,
+    config: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Read all layers and return the tree. Raises `SettingsError`, naming layer, key and allowed values."""
+    known = presets()
+    if preset not in known:
+        msg = f"there is no preset {preset!r}; the presets are {', '.join(known)}"
+        raise SettingsError(msg)
+    layers: list[Layer] = [file_layer(config_folder() / "default.toml"), file_layer(known[preset])]
+    if config is not None:
+        layers.append(file_layer(config))
+    layers.extend(environment_layers(environment or {}))
+    if flags:
+        layers.append(("the command line", flags))
+    return build(layers)
+
+
+def file_layer(path: Path) -> Layer:
+    """A TOML file as a layer."""
+    try:
+        return str(path), tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        msg = f"there is no configuration file {path}"
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path} cannot be read: {error}"
+    except tomllib.TOMLDecodeError as error:
+        msg = f"{path} is not valid TOML: {error}"
+    raise SettingsError(msg)
+
+
+def environment_layers(environment: Mapping[str, str]) -> Iterator[Layer]:
+    """Each `TONEWATCH__A__B=value` as a layer `{a: {b: value}}`; numbers, booleans and lists are read as JSON."""
+    for name in sorted(environment):
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
+        value: Any = environment[name]
+        with contextlib.suppress(ValueError):  # a plain word stays one
+            value = json.loads(value)
+        for key in reversed(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")):
+            value = {key: value}
+        yield f"the environment variable {name}", value
+
+
+def build(layers: Sequence[Layer]) -> Settings:
+    """Merge layers, the last on top, and check the whole."""
+    merged: dict[str, Any] = {}
+    origins: dict[tuple[str, ...], str] = {}
+    for name, values in layers:
+        _merge(merged, values, origins=origins, layer=name, path=())
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, origins)) from None
+
+
+def _merge(
+    into: dict[str, Any],
+    values: Mapping[str, Any],
+    *,
+    origins: dict[tuple[str, ...], str],
+    layer: str,
+    path: tuple[str, ...],
+) -> None:
+    for key, value in values.items():
+        here = (*path, key)
+        origins[here] = layer
+        if isinstance(value, Mapping) and isinstance(into.get(key, {}), dict):
+            _merge(into.setdefault(key, {}), value, origins=origins, layer=layer, path=here)
+        else:
+            into[key] = value
+
+
+def _explain(error: ValidationError, origins: Mapping[tuple[str, ...], str]) -> str:
+    """The first fault, in one sentence."""
+    fault = error.errors(include_url=False, include_input=True)[0]
+    path = tuple(str(part) for part in fault["loc"])
+    layer = next(
+        (origins[path[:depth]] for depth in range(len(path), 0, -1) if path[:depth] in origins), "the settings"
+    )
+    key = ".".join(path)
+    if fault["type"] == "extra_forbidden":
+        return f"{layer}: there is no setting {key!r}; beside it may stand {', '.join(_siblings(path))}"
+    reason = str(fault["msg"]).removeprefix("Value error, ")
+    given = fault["input"]
+    shown = "" if isinstance(given, Mapping | BaseModel | SecretStr) or "password" in path else f", not {given!r}"
+    return f"{layer}: {key or 'it'}: {reason[:1].lower()}{reason[1:]}{shown}"
+
+
+def _siblings(path: tuple[str, ...]) -> list[str]:
+    branch: type[BaseModel] = Settings
+    for part in path[:-1]:
+        if part.isdigit():
+            continue
+        inner = branch.model_fields[part].annotation
+        if part == "sources":
+            inner = SourceSettings
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        branch = inner
+    return list(branch.model_fields)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One setting, for the documentation."""
+
+    key: str
+    kind: str
+    default: str
+    description: str
+
+
+def rows(branch: type[BaseModel] = Settings, prefix: str = "", values: BaseModel | None = None) -> Iterator[SettingRow]:
+    """Every setting there is, depth first, with its default."""
+    for name, field in branch.model_fields.items():
+        value = getattr(values, name) if values is not None else field.get_default(call_default_factory=True)
+        if isinstance(value, BaseModel):
+            yield from rows(type(value), f"{prefix}{name}.", value)
+        elif name == "sources":
+            yield SettingRow("sources", "list of tables", "[]", field.description or "")
+            yield from rows(SourceSettings, "sources[].")
+        else:
+            shown = value.get_secret_value() if isinstance(value, SecretStr) else value
+            kind = (
+                str(field.annotation).replace("typing.", "")
+                if not isinstance(field.annotation, type)
+                else field.annotation.__name__
+            )
+            yield SettingRow(f"{prefix}{name}", kind, json.dumps(shown), field.description or "")
