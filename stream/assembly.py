@@ -1,0 +1,88 @@
+"""From settings to a pipeline ready to run: the only place that builds sources, models and sinks by name.
+
+Order: what is cheap to refuse comes first (sources and sinks parse their targets), models last (they import torch).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from stream import registry
+from stream.enrolment import enrol
+from stream.errors import SettingsError
+from stream.pipeline import Pipeline
+from stream.settings import ModelSettings, Settings, SourceSettings
+from stream.types import Model, Sink, SpeechDetector, Task
+
+
+async def assemble(settings: Settings, *, sinks: Mapping[str, Sink] | None = None) -> Pipeline:
+    """Build everything the settings name; `sinks` come beside those. Raises any `TonewatchError`."""
+    sources = [registry.source(source) for source in with_ids(settings.sources)]
+    if not sources:
+        raise SettingsError("there is nothing to listen to; name a file, `microphone` or `-`")
+    outlets = {target: registry.sink(target, settings) for target in settings.sinks} | dict(sinks or {})
+    models, detector, prepare = await asyncio.to_thread(_load, settings)
+    speaker = next((model for model in models if model.info.task is Task.SPEAKER), None)
+    if settings.speakers.enrolled and speaker is None:
+        raise SettingsError("speakers.enrolled needs a speaker model; set models.speaker.name")
+    enrolled = await enrol(settings=settings, model=speaker, detector=detector) if speaker is not None else []
+    return Pipeline(
+        settings=settings,
+        sources=sources,
+        models=models,
+        detector=detector,
+        sinks=outlets,
+        enrolled=enrolled,
+        prepare=prepare,
+    )
+
+
+def with_ids(sources: Sequence[SourceSettings]) -> list[SourceSettings]:
+    """Give every source a name of its own: the one set, or one made from its target, numbered where two are alike."""
+    named: list[SourceSettings] = []
+    taken: set[str] = set()
+    for source in sources:
+        wish = source.id or _name(source)
+        name, number = wish, 1
+        while name in taken:
+            if source.id:
+                raise SettingsError(f"two sources are called {source.id!r}; give each an id of its own")
+            number += 1
+            name = f"{wish}-{number}"
+        taken.add(name)
+        named.append(source.model_copy(update={"id": name}))
+    return named
+
+
+def _name(source: SourceSettings) -> str:
+    base = os.path.splitext(os.path.basename(source.target))[0] if source.kind == "file" else source.kind  # noqa: PTH119, PTH122
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in base)[:64] or source.kind
+
+
+def _load(settings: Settings) -> tuple[list[Model], SpeechDetector, Callable[[], None]]:
+    """Models and speech detector; the slow part of starting, run beside the event loop."""
+    from stream.models.devices import limit_threads  # noqa: PLC0415 - torch is imported when a model is needed
+    from stream.models.vad import SileroVad  # noqa: PLC0415
+
+    wanted: list[tuple[Task, ModelSettings]] = [
+        (task, chosen)
+        for task, chosen in (
+            (Task.EMOTION, settings.models.emotion),
+            (Task.SPEAKER, settings.models.speaker),
+            (Task.IDENTITY, settings.models.identity),
+        )
+        if chosen.name
+    ]
+    if not wanted:
+        raise SettingsError("no model is set; name one under models.emotion, models.speaker or models.identity")
+    models = []
+    for task, chosen in wanted:
+        model = registry.model(chosen)
+        if model.info.task is not task:
+            raise SettingsError(f"models.{task}: {chosen.name} is a model for {model.info.task}, not for {task}")
+        models.append(model)
+    threads = settings.pool.threads or max(1, (os.cpu_count() or 1) // (len(models) * settings.pool.workers))
+    return models, SileroVad(), partial(limit_threads, threads)

@@ -1,0 +1,166 @@
+"""The worker pool: micro-batches in, answers out, one thread a model replica.
+
+A `Lane` leads to one model: a `FairQueue`, and `workers` tasks that each take a batch and run it on a thread of their
+own. All bookkeeping stays on the event loop; only `infer` runs elsewhere. The pool knows no torch: what a thread must
+do before its first batch (limit its BLAS threads) is handed in as `prepare`.
+
+Promise: every item put into a lane is answered, in any order: with the model's answer, or with None when a fresher
+window took its place or its batch failed. `cut = inferred + dropped + failed + waiting`, always. A lane whose batches
+fail `PATIENCE` times in a row is broken: its error is raised to the owner of the pool.
+
+Shutdown: `close()` lets the queues run dry. A cancelled worker does not wait for its thread (`shutdown(wait=False)`),
+or the loop would stand still for as long as a model takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from stream.errors import InferenceError
+from stream.queues import FairQueue, Policy, QueueClosed
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+PATIENCE = 3
+"""Failed batches in a row after which a lane gives up."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStatistics:
+    """Counts since the start, in items; `busy_s` is time spent inside the model, all workers together."""
+
+    name: str
+    cut: int
+    inferred: int
+    dropped: int
+    failed: int
+    waiting: int
+    batches: int
+    busy_s: float
+
+
+class Lane(Generic[Item, Answer]):
+    """One model's way through the pool."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        infer: Callable[[Sequence[Item]], Sequence[Answer]],
+        key: Callable[[Item], Hashable],
+        workers: int = 1,
+        max_batch: int = 8,
+        max_wait_s: float = 0.0,
+        capacity: int = 4,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.workers = workers
+        self._infer = infer
+        self._prepare = prepare or (lambda: None)
+        self._max_batch = max_batch
+        self._max_wait_s = max_wait_s
+        self._queue: FairQueue[tuple[Item, asyncio.Future[Answer | None]]] = FairQueue(
+            capacity=capacity, key=lambda entry: key(entry[0])
+        )
+        self._streams: set[str] = set()
+        self._in_flight = self._inferred = self._failed = self._batches = 0
+        self._failures_in_a_row = 0
+        self._busy_s = 0.0
+
+    def join(self, stream: str) -> None:
+        """A stream will put items: batches may wait for it to."""
+        self._streams.add(stream)
+
+    def leave(self, stream: str) -> None:
+        """A stream has ended: batches no longer wait for it."""
+        self._streams.discard(stream)
+
+    async def submit(self, stream: str, item: Item, *, policy: Policy) -> asyncio.Future[Answer | None]:
+        """Queue one item; the future gives the answer, or None if a fresher item took its place.
+
+        With the policy `wait` this waits while the stream's lane is full. Raises `QueueClosed` after `close()`.
+        """
+        future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        for _, dropped in await self._queue.put(stream, (item, future), policy=policy):
+            _settle(dropped, None)
+        return future
+
+    def close(self) -> None:
+        """No more items; workers end when the queue has run dry."""
+        self._queue.close()
+
+    def statistics(self) -> LaneStatistics:
+        """Counts so far."""
+        queue = self._queue.statistics()
+        return LaneStatistics(
+            name=self.name,
+            cut=queue.put,
+            inferred=self._inferred,
+            dropped=queue.dropped,
+            failed=self._failed,
+            waiting=queue.waiting + self._in_flight,
+            batches=self._batches,
+            busy_s=self._busy_s,
+        )
+
+    async def work(self) -> None:
+        """One worker: take, infer, answer, until closed and dry. Raises `InferenceError` when the lane is broken."""
+        executor = ThreadPoolExecutor(1, thread_name_prefix=f"tonewatch-{self.name}", initializer=self._prepare)
+        try:
+            while True:
+                batch = await self._queue.take(
+                    most=self._max_batch, enough=lambda: len(self._streams), patience_s=self._max_wait_s
+                )
+                if batch:
+                    await self._answer(batch, executor)
+        except QueueClosed:
+            pass
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _answer(
+        self, batch: list[tuple[Item, asyncio.Future[Answer | None]]], executor: ThreadPoolExecutor
+    ) -> None:
+        items = [item for item, _ in batch]
+        self._in_flight += len(batch)
+        answers: Sequence[Answer | None]
+        try:
+            answers, took_s = await asyncio.get_running_loop().run_in_executor(executor, self._timed, items)
+        except InferenceError as error:
+            self._failed += len(batch)
+            self._failures_in_a_row += 1
+            log.warning("%s lost a batch of %d: %s", self.name, len(batch), error)
+            if self._failures_in_a_row >= PATIENCE:
+                raise
+            answers = [None] * len(batch)
+        else:
+            self._inferred += len(batch)
+            self._failures_in_a_row = 0
+            self._batches += 1
+            self._busy_s += took_s
+        finally:
+            self._in_flight -= len(batch)
+        for (_, future), answer in zip(batch, answers, strict=True):
+            _settle(future, answer)
+
+    def _timed(self, items: Sequence[Item]) -> tuple[Sequence[Answer], float]:
+        began_s = time.perf_counter()
+        answers = self._infer(items)
+        if len(answers) != len(items):
+            raise InferenceError(f"{self.name} gave {len(answers)} answers to {len(items)} items; this model is broken")
+        return answers, time.perf_counter() - began_s
+
+
+def _settle(future: asyncio.Future[Answer | None], answer: Answer | None) -> None:
+    if not future.done():  # its stream may have been cut off meanwhile
+        future.set_result(answer)

@@ -1,0 +1,161 @@
+"""One stream's rolling state: what windows say, in order, becomes what is told.
+
+The owner hands in every cut of every model, in the order of their ends and for equal ends speaker before emotion, with
+the model's scores or None. Given the same cuts and scores this tells the same, whatever the timing: the order is the
+sound's, not that of the answers.
+
+The speaker's windows lead: they move the turns and say whose emotion is heard. Without a speaker model the emotion's
+windows do, and everybody is nobody.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.clock import milliseconds, seconds
+from stream.events import Body, Emotion, Identity, Speaker
+from stream.rolling.emotion import SILENCE, EmotionState, RollingEmotion
+from stream.rolling.profiles import Voice
+from stream.rolling.speakers import Decision, SpeakerTracker
+from stream.rolling.turns import TurnKeeper
+from stream.settings import Settings
+from stream.types import Cut, ModelInfo, Task
+
+DIGITS = 4
+"""Probabilities and cosines are told to this many places."""
+
+
+class Conversation:
+    """Speakers, emotions and turns of one stream."""
+
+    def __init__(self, *, settings: Settings, models: Sequence[ModelInfo], enrolled: Sequence[Voice] = ()) -> None:
+        self._settings = settings
+        self._models = {model.task: model for model in models}
+        self._leader = next(task for task in (Task.SPEAKER, Task.EMOTION, Task.IDENTITY) if task in self._models)
+        speaker = self._models.get(Task.SPEAKER)
+        threshold = speaker.threshold if speaker is not None and speaker.threshold is not None else 0.7
+        self._tracker = SpeakerTracker(settings=settings.speakers, threshold=threshold, enrolled=enrolled)
+        self._turns = TurnKeeper(settings=settings.turns)
+        self._emotions: OrderedDict[str | None, RollingEmotion] = OrderedDict()
+        self._identity: NDArray[np.float32] | None = None
+        self._speaker: str | None = None
+        self._stretch: int | None = None
+        self._silent: dict[Task, bool] = {}
+
+    def observe(self, task: Task, cut: Cut, values: NDArray[np.float32] | None) -> list[Body]:
+        """One model's cut with its scores (None: gated, dropped or failed)."""
+        told = self._lead(task, cut, values) if task is self._leader else []
+        if task is Task.EMOTION:
+            told += self._feel(cut, values)
+        elif task is Task.IDENTITY and values is not None:
+            self._identity = values if self._identity is None else (self._identity + values) * np.float32(0.5)
+        return told
+
+    def close(self) -> list[Body]:
+        """The sound broke off (a gap, or the end): whoever spoke has to be known anew."""
+        self._tracker.restart()
+        self._identity = None
+        return list(self._turns.finish())
+
+    def _lead(self, task: Task, cut: Cut, values: NDArray[np.float32] | None) -> list[Body]:
+        if task is Task.SPEAKER:
+            decision = self._tracker.observe(cut, values)
+        else:
+            decision = Decision("unknown", "below_threshold") if cut.open else Decision("silence", "silence")
+        told: list[Body] = []
+        if decision.state == "silence" or cut.stretch is None:
+            told += self._turns.pause(cut.end_sample)
+        else:
+            told += self._turns.hear(
+                cut.stretch,
+                speaker=decision.voice.name if decision.voice is not None else None,
+                known=decision.state in ("confirmed", "unknown"),
+                speech_samples=cut.fresh_samples,
+                changed_at=decision.changed_at,
+            )
+        if self._changes_silence(task, silent=decision.state == "silence") and task is Task.SPEAKER:
+            told.append(self._speaker_body(cut, decision))
+        if decision.state == "silence":
+            self._identity = None
+        self._speaker = decision.voice.name if decision.voice is not None else None
+        return told
+
+    def _feel(self, cut: Cut, values: NDArray[np.float32] | None) -> list[Body]:
+        if values is None:
+            silent = cut.fresh_samples == 0
+            if not silent or not self._changes_silence(Task.EMOTION, silent=True):
+                return []
+            nothing = EmotionState(SILENCE, 0.0, cut.end_sample, ())
+            return [self._emotion_body(cut, nothing, ())]
+        self._changes_silence(Task.EMOTION, silent=False)
+        if cut.stretch is not None and cut.stretch.start_sample != self._stretch:
+            self._stretch = cut.stretch.start_sample
+            self._emotions.pop(None, None)  # nobody known may be somebody else each time
+        state = self._emotion_of(self._speaker).update(
+            values.tolist(), speech_s=seconds(cut.fresh_samples), end_sample=cut.end_sample
+        )
+        self._turns.feel(state.label, cut.fresh_samples)
+        return [self._emotion_body(cut, state, values.tolist())]
+
+    def _changes_silence(self, task: Task, *, silent: bool) -> bool:
+        """Whether there is something to tell: always in speech, once when silence falls."""
+        before = self._silent.get(task, True)
+        self._silent[task] = silent
+        return not (silent and before)
+
+    def _emotion_of(self, speaker: str | None) -> RollingEmotion:
+        """A speaker's own rolling emotion; those not heard for longest are forgotten first."""
+        if speaker not in self._emotions:
+            self._emotions[speaker] = RollingEmotion(
+                labels=self._models[Task.EMOTION].labels, settings=self._settings.emotion
+            )
+            if len(self._emotions) > self._settings.speakers.max_speakers + 1:
+                self._emotions.popitem(last=False)
+        self._emotions.move_to_end(speaker)
+        return self._emotions[speaker]
+
+    def _emotion_body(self, cut: Cut, state: EmotionState, raw: Sequence[float]) -> Emotion:
+        labels = self._models[Task.EMOTION].labels
+        return Emotion(
+            start_s=seconds(cut.start_sample),
+            end_s=seconds(cut.end_sample),
+            label=state.label,
+            since_s=seconds(state.since_sample),
+            confidence=_places(state.confidence),
+            probabilities=dict(zip(labels, map(_places, state.probabilities), strict=False)),
+            raw=dict(zip(labels, map(_places, raw), strict=False)),
+            speech_ms=milliseconds(cut.speech_samples),
+            speaker=self._speaker,
+        )
+
+    def _speaker_body(self, cut: Cut, decision: Decision) -> Speaker:
+        return Speaker(
+            start_s=seconds(cut.start_sample),
+            end_s=seconds(cut.end_sample),
+            state=decision.state,
+            speaker=decision.voice.name if decision.voice is not None else None,
+            enrolled=decision.voice is not None and decision.voice.enrolled,
+            score=None if decision.score is None else _places(decision.score),
+            runner_up=decision.runner_up,
+            margin=None if decision.margin is None else _places(decision.margin),
+            threshold=_places(self._tracker.threshold),
+            evidence_s=decision.evidence_s,
+            reason=decision.reason,
+            identity=self._identity_body(),
+        )
+
+    def _identity_body(self) -> Identity | None:
+        if self._identity is None:
+            return None
+        best = int(self._identity.argmax())
+        return Identity(
+            label=self._models[Task.IDENTITY].labels[best], probability=_places(float(self._identity[best]))
+        )
+
+
+def _places(value: float) -> float:
+    return round(min(1.0, max(-1.0, value)), DIGITS)
