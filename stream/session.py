@@ -1,0 +1,89 @@
+"""One run at a terminal or behind a pipe: which sinks there are, what signals do, how it ends.
+
+The first SIGINT or SIGTERM ends the sources, so that everything already heard is still told, open turns are ended and
+sinks say good-bye; the second leaves at once. Before there is anything to end, the first one leaves, too. Exit codes:
+0, 1 for a failed source, an error's own, or 128 + the signal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from typing import NoReturn
+
+from rich.console import Console
+
+from stream.assembly import assemble
+from stream.pipeline import Pipeline, Report
+from stream.settings import Settings
+from stream.sinks.panel import PanelSink
+from stream.sinks.summary import SummarySink
+from stream.types import Sink
+
+log = logging.getLogger(__name__)
+
+
+def run_until_stopped(settings: Settings, *, quiet: bool) -> int:
+    """Run a pipeline to its end and return the exit code. Raises `TonewatchError`."""
+    if not settings.sinks and not sys.stdout.isatty():
+        settings = settings.model_copy(update={"sinks": ("stdout",)})
+    signals = _Signals()
+    report = asyncio.run(_run(settings, _own_sinks(settings, quiet=quiet), signals))
+    for failure in report.failures:
+        sys.stderr.write(f"tonewatch: {failure}\n")
+    code = signals.exit_code or (report.failures[0].exit_code if report.failures else 0)
+    if report.cut_off:
+        _leave(code)  # a thread may still be inside a model; nobody waits for it
+    return code
+
+
+def _own_sinks(settings: Settings, *, quiet: bool) -> dict[str, Sink]:
+    """What a person sees: the panel on a terminal that carries no events, and the summary."""
+    sinks: dict[str, Sink] = {}
+    if quiet:
+        return sinks
+    if sys.stdout.isatty() and "stdout" not in settings.sinks:
+        sinks["panel"] = PanelSink(console=Console())
+        sinks["summary"] = SummarySink(console=Console())
+    else:
+        sinks["summary"] = SummarySink(console=Console(stderr=True))
+    return sinks
+
+
+async def _run(settings: Settings, sinks: dict[str, Sink], signals: _Signals) -> Report:
+    signals.listen(asyncio.get_running_loop())
+    pipeline = await assemble(settings, sinks=sinks)
+    signals.pipeline = pipeline
+    return await pipeline.run()
+
+
+class _Signals:
+    """What Ctrl-C and a service manager's stop do."""
+
+    def __init__(self) -> None:
+        self.pipeline: Pipeline | None = None
+        self.exit_code = 0
+
+    def listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._receive, number)
+
+    def _receive(self, number: signal.Signals) -> None:
+        again = bool(self.exit_code)
+        self.exit_code = 128 + number
+        if again or self.pipeline is None:
+            _leave(self.exit_code)
+        log.info("stopping; a second %s stops at once", number.name)
+        self.pipeline.stop()
+
+
+def _leave(code: int) -> NoReturn:
+    """Leave without waiting for threads."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # closed by its reader
+            stream.flush()
+    os._exit(code)

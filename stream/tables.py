@@ -1,0 +1,37 @@
+"""Tables for people: the models there are, and any rows of equal keys."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from stream.models.zoo import ZOO, on_disk
+
+
+def models_table() -> list[dict[str, str]]:
+    """A row for each model of the zoo."""
+    return [
+        {
+            "name": entry.name,
+            "gives": entry.gives,
+            "size": f"{entry.size_mb:.0f} MB",
+            "licence": entry.licence,
+            "on disk": "yes" if on_disk(entry) else "no",
+            "checkpoint": entry.checkpoint,
+        }
+        for entry in ZOO.values()
+    ]
+
+
+def print_table(rows: Sequence[Mapping[str, object]]) -> None:
+    """Print rows under the keys of the first; without a terminal the columns keep their full width."""
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    table = Table(box=None, pad_edge=False)
+    for key in rows[0]:
+        table.add_column(key, overflow="fold")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    console.print(table)
