@@ -59,85 +59,85 @@ class Speaker(_Frozen):
     """Who is speaking now."""
 
     type: Literal["speaker"] = "speaker"
-    start_s: Seconds
-    end_s: Seconds
-    state: SpeakerState
+    start_s: Seconds = Field(description="Media time at which the window behind this update begins.")
+    end_s: Seconds = Field(description="Media time at which it ends.")
+    state: SpeakerState = Field(description="Whether somebody speaks, and how sure it is who.")
     speaker: str | None = Field(description="An enrolled name, S1, S2 … for voices met in this stream, or null.")
     enrolled: bool = Field(description="Whether the name was enrolled.")
     score: float | None = Field(description="Cosine to the best voice.")
-    runner_up: str | None
+    runner_up: str | None = Field(description="The second-best voice.")
     margin: float | None = Field(description="Lead of the best over the runner-up.")
     threshold: float | None = Field(description="Cosine that a match needs.")
     evidence_s: Seconds = Field(description="Speech of this stretch that the decision rests on.")
-    reason: Reason
-    identity: Identity | None = None
+    reason: Reason = Field(description="Why it was decided so.")
+    identity: Identity | None = Field(default=None, description="Of a closed set of people, if such a model listens.")
 
 
 class Turn(_Frozen):
     """One person's turn: told when it starts and, with what it held, when it ends."""
 
     type: Literal["turn"] = "turn"
-    phase: Literal["start", "end"]
+    phase: Literal["start", "end"] = Field(description="Whether it began or ended.")
     turn: str = Field(description="The same at start and end; unique within the session and source.")
-    start_s: Seconds
+    start_s: Seconds = Field(description="Media time at which the turn began.")
     end_s: Seconds = Field(description="The turn's end; at its start, how far it has been heard.")
-    speaker: str | None
+    speaker: str | None = Field(description="An enrolled name, S1, S2 …, or null for nobody known.")
     emotion: str | None = Field(default=None, description="The label that held longest.")
     emotions: dict[str, Probability] = Field(default_factory=dict, description="Share of the turn each label held.")
-    speech_s: Seconds = 0.0
+    speech_s: Seconds = Field(default=0.0, description="Speech in the turn, pauses left out.")
 
 
 class Stream(_Frozen):
     """What became of the sound itself."""
 
     type: Literal["stream"] = "stream"
-    state: Literal["started", "gap", "stalled", "resumed", "ended"]
-    start_s: Seconds
-    end_s: Seconds
+    state: Literal["started", "gap", "stalled", "resumed", "ended"] = Field(description="What happened.")
+    start_s: Seconds = Field(description="Media time from which on it holds.")
+    end_s: Seconds = Field(description="Media time up to which it holds: a gap's end.")
     lost_s: Seconds = Field(default=0.0, description="Sound lost in a gap.")
-    detail: str = ""
+    detail: str = Field(default="", description="Rate and channels, or the reason, for people.")
 
 
 class LaneHealth(_Frozen):
     """One model's lane through the pool. `cut` = `inferred` + `dropped` + `failed` + `waiting`."""
 
-    model: str
-    cut: int
-    inferred: int
-    dropped: int
-    failed: int
-    waiting: int
-    batches: int
-    mean_batch: float
+    model: str = Field(description="The model's name.")
+    cut: int = Field(description="Windows put into the lane.")
+    inferred: int = Field(description="Windows scored.")
+    dropped: int = Field(description="Windows a fresher one took the place of.")
+    failed: int = Field(description="Windows of batches that failed inside the model.")
+    waiting: int = Field(description="Windows queued or being scored.")
+    batches: int = Field(description="Batches scored.")
+    mean_batch: float = Field(description="Windows a batch held on average.")
     inference_ms: float = Field(description="Mean time of a batch in the model.")
 
 
 class SinkHealth(_Frozen):
     """One sink's queue."""
 
-    sink: str
-    sent: int
-    dropped: int
-    conflated: int
-    waiting: int
+    sink: str = Field(description="The sink's target.")
+    sent: int = Field(description="Events handed to the sink.")
+    dropped: int = Field(description="Events lost because the sink fell behind.")
+    conflated: int = Field(description="Rolling states a newer one took the place of.")
+    waiting: int = Field(description="Events queued.")
 
 
 class Health(_Frozen):
     """How the node is doing, now and at the end."""
 
     type: Literal["health"] = "health"
-    start_s: Seconds = 0.0
-    end_s: Seconds
-    streams: int
+    start_s: Seconds = Field(default=0.0, description="Always 0.")
+    end_s: Seconds = Field(description="Seconds since the run began.")
+    streams: int = Field(description="Streams heard, ended ones included.")
     audio_s: Seconds = Field(description="Sound heard, all streams together.")
-    speech_s: Seconds
+    speech_s: Seconds = Field(description="Speech in it.")
     gated: int = Field(description="Windows without enough speech, which no model saw.")
-    lanes: tuple[LaneHealth, ...]
-    sinks: tuple[SinkHealth, ...]
-    latency_p50_ms: float | None
-    latency_p95_ms: float | None
+    lanes: tuple[LaneHealth, ...] = Field(description="A row a model.")
+    sinks: tuple[SinkHealth, ...] = Field(description="A row a sink.")
+    latency_p50_ms: float | None = Field(description="Median latency of recent rolling events.")
+    latency_p95_ms: float | None = Field(description="Their 95th percentile.")
     real_time_factor: float | None = Field(description="Processing time over sound; under 1 keeps up.")
-    memory_mb: float | None
+    memory_mb: float | None = Field(description="Resident memory, where /proc tells it.")
 
 
 Body = Emotion | Speaker | Turn | Stream | Health
@@ -151,9 +151,9 @@ class Envelope(_Frozen):
     id: str = Field(description="Unique: `session/source/seq`.")
     session: str = Field(description="One run of the process.")
     seq: int = Field(ge=0, description="Counts this source's events from 0, without holes.")
-    source: str
+    source: str = Field(description="The stream; `node` for the whole process.")
     time: AwareDatetime = Field(description="UTC time of day at `end_s`.")
-    models: tuple[ModelRef, ...] = ()
+    models: tuple[ModelRef, ...] = Field(default=(), description="Name and revision of the models it rests on.")
     latency_ms: float = Field(ge=0, description="From the last sample captured to this event.")
 
     @field_serializer("time")

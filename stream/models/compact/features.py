@@ -1,0 +1,134 @@
+"""Sound to what the compact nets hear: log-mel power, free of gain and of the channel's mean, and a correlogram for
+pitch.
+
+The level is taken out before the logarithm meets its floor (each window is divided by its own mean power), so the
+same sound at a hundredth or ten times the gain gives the same features. The mean over time is taken out after it,
+which removes a fixed channel (Furui 1981, cepstral mean normalisation). Filters are triangles on the mel scale of
+O'Shaughnessy (1987), computed here; nothing is read from disk.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from stream.types import SAMPLE_RATE_HZ
+
+MELS: Final = 64
+FRAME_SAMPLES: Final = 400  # 25 ms
+HOP_SAMPLES: Final = 160  # 10 ms
+FFT_SAMPLES: Final = 512
+LOW_HZ: Final = 60.0
+HIGH_HZ: Final = 7_600.0
+FLOOR: Final = 1e-4  # of the mean power: 40 dB below it nothing is heard
+_PRE_EMPHASIS: Final = 0.97
+_TINY: Final = 1e-20
+
+
+def mel_of_hz(hz: float) -> float:
+    """Hertz to mel (O'Shaughnessy 1987)."""
+    return 2595.0 * math.log10(1.0 + hz / 700.0)
+
+
+def hz_of_mel(mel: float) -> float:
+    """Mel to hertz."""
+    return 700.0 * (math.pow(10.0, mel / 2595.0) - 1.0)
+
+
+def centres_hz() -> list[float]:
+    """The middle of each mel band, in hertz; shape (MELS,)."""
+    low, high = mel_of_hz(LOW_HZ), mel_of_hz(HIGH_HZ)
+    return [hz_of_mel(low + (high - low) * band / (MELS + 1)) for band in range(1, MELS + 1)]
+
+
+def mel_filters() -> Tensor:
+    """Triangles that average the power of their bins; shape (FFT_SAMPLES // 2 + 1, MELS)."""
+    low, high = mel_of_hz(LOW_HZ), mel_of_hz(HIGH_HZ)
+    edges = torch.tensor(
+        [hz_of_mel(low + (high - low) * edge / (MELS + 1)) for edge in range(MELS + 2)], dtype=torch.float64
+    )  # (MELS + 2,)
+    bins = torch.arange(FFT_SAMPLES // 2 + 1, dtype=torch.float64) * SAMPLE_RATE_HZ / FFT_SAMPLES  # (257,)
+    rise = (bins[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])  # (257, 64)
+    fall = (edges[2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
+    triangles = torch.minimum(rise, fall).clamp(min=0.0)
+    # The lowest triangles are narrower than a bin: one that misses every bin takes the nearest.
+    for band in (triangles.sum(dim=0) < _TINY).nonzero().flatten().tolist():
+        triangles[int((bins - edges[band + 1]).abs().argmin()), band] = 1.0
+    return (triangles / triangles.sum(dim=0)).float()
+
+
+class MelPower(nn.Module):
+    """Samples (…, n) in, mel power (…, frames, MELS) out, at the level of the sound."""
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("window", torch.hann_window(FRAME_SAMPLES), persistent=False)
+        self.register_buffer("filters", mel_filters(), persistent=False)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Pre-emphasise, cut frames, take the power spectrum and average it in mel bands."""
+        sharp = samples[..., 1:] - _PRE_EMPHASIS * samples[..., :-1]  # (…, n - 1)
+        frames = sharp.unfold(-1, FRAME_SAMPLES, HOP_SAMPLES) * self.window  # (…, frames, 400)
+        spectrum = torch.fft.rfft(frames, n=FFT_SAMPLES)  # (…, frames, 257)
+        power = spectrum.real.square() + spectrum.imag.square()
+        return torch.matmul(power, self.filters)  # (…, frames, 64)
+
+
+def level(power: Tensor) -> Tensor:
+    """The logarithm of mel power over its own mean, never below the floor; shape kept, (…, frames, MELS)."""
+    mean = power.mean(dim=(-2, -1), keepdim=True).clamp(min=_TINY)
+    return torch.log(power / mean + FLOOR)
+
+
+def centred(logs: Tensor) -> Tensor:
+    """Without each band's mean over time; shape kept, (…, frames, MELS)."""
+    return logs - logs.mean(dim=-2, keepdim=True)
+
+
+PITCH_LAGS: Final = 40
+_PITCH_LOW_HZ: Final = 70.0
+_PITCH_HIGH_HZ: Final = 450.0
+_PITCH_FRAME_SAMPLES: Final = 640  # 40 ms: two periods of the deepest voice
+_PITCH_FFT_SAMPLES: Final = 1_024
+
+
+def pitch_lags() -> Tensor:
+    """Lags of the correlogram, evenly spread in log pitch; shape (PITCH_LAGS,), samples."""
+    octaves = torch.linspace(math.log2(_PITCH_LOW_HZ), math.log2(_PITCH_HIGH_HZ), PITCH_LAGS, dtype=torch.float64)
+    return (SAMPLE_RATE_HZ / 2.0**octaves).round().long()
+
+
+class Correlogram(nn.Module):
+    """Samples (…, n) in, autocorrelation at pitch lags (…, frames, PITCH_LAGS) out: where it peaks is the pitch.
+
+    Frames are those of `MelPower`, but longer; the window's own autocorrelation is divided out (Boersma 1993).
+    """
+
+    window: Tensor
+    lags: Tensor
+    taper: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        window = torch.hann_window(_PITCH_FRAME_SAMPLES)
+        lags = pitch_lags()
+        taper = torch.fft.irfft(torch.fft.rfft(window, n=_PITCH_FFT_SAMPLES * 2).abs().square())
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("lags", lags, persistent=False)
+        self.register_buffer("taper", taper[0] / taper[lags], persistent=False)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Between about -1 and 1, whatever the gain."""
+        frames = samples.unfold(-1, _PITCH_FRAME_SAMPLES, HOP_SAMPLES) * self.window  # (…, frames, 640)
+        power = torch.fft.rfft(frames, n=_PITCH_FFT_SAMPLES).abs().square()
+        loud = power.mean(dim=(-2, -1), keepdim=True).clamp(min=_TINY)
+        r = torch.fft.irfft(power / loud)  # (…, frames, 1024)
+        # Frames 40 dB below the mean fade to nothing instead of showing the pitch of what hums in a pause.
+        found: Tensor = r[..., self.lags] * self.taper / (r[..., :1] + FLOOR)
+        return found.clamp(-1.0, 1.0)

@@ -1,0 +1,148 @@
+"""The nets: a small time-delay network with squeeze-excitation and attentive statistics pooling, and two heads.
+
+After ECAPA-TDNN (Desplanques et al. 2020, arXiv:2005.07143) with its Res2 blocks made plain, so that one window takes a
+core about two milliseconds; attentive statistics after Okabe et al. (2018, arXiv:1803.10963); squeeze-excitation after
+Hu et al. (2018, arXiv:1709.01507). The stem halves the frame rate: 20 ms is fine enough for who speaks and how.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stream.models.compact.features import MELS, PITCH_LAGS, Correlogram, MelPower, centred, level
+
+
+class SqueezeExcitation(nn.Module):
+    """Weigh each channel by what the whole window holds."""
+
+    def __init__(self, *, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(channels, squeezed)
+        self.up = nn.Linear(squeezed, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape kept: (batch, channels, frames)."""
+        mean = x.mean(dim=2)  # (batch, channels)
+        weight = torch.sigmoid(self.up(functional.relu(self.down(mean))))
+        return x * weight[:, :, None]
+
+
+class Block(nn.Module):
+    """A dilated convolution over three frames, a mix of channels, squeeze-excitation, and the way around."""
+
+    def __init__(self, *, channels: int, dilation: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.context: nn.Module = nn.Conv1d(channels, channels, 3, padding=dilation, dilation=dilation, bias=False)
+        self.context_norm: nn.Module = nn.BatchNorm1d(channels)
+        self.mix: nn.Module = nn.Conv1d(channels, channels, 1, bias=False)
+        self.mix_norm: nn.Module = nn.BatchNorm1d(channels)
+        self.excite = SqueezeExcitation(channels=channels, squeezed=max(channels // 4, 16))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape kept: (batch, channels, frames)."""
+        y = functional.relu(self.context_norm(self.context(x)))
+        y = self.excite(self.mix_norm(self.mix(y)))
+        return functional.relu(x + self.dropout(y))
+
+
+class AttentiveStatistics(nn.Module):
+    """Mean and deviation over time, frames weighed for each channel by a small net that also sees plain statistics."""
+
+    def __init__(self, *, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.frame: nn.Module = nn.Conv1d(channels, hidden, 1)
+        self.context = nn.Linear(2 * channels, hidden, bias=False)
+        self.weight: nn.Module = nn.Conv1d(hidden, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, frames) in, (batch, 2 * channels) out."""
+        mean = x.mean(dim=2)
+        deviation = (x - mean[:, :, None]).square().mean(dim=2).clamp(min=1e-6).sqrt()
+        context = self.context(torch.cat((mean, deviation), dim=1))  # (batch, hidden)
+        weight = self.weight(torch.tanh(self.frame(x) + context[:, :, None]))  # (batch, channels, frames)
+        weight = torch.softmax(weight, dim=2)
+        mean = (weight * x).sum(dim=2)
+        deviation = ((weight * x.square()).sum(dim=2) - mean.square()).clamp(min=1e-6).sqrt()
+        return torch.cat((mean, deviation), dim=1)
+
+
+class Trunk(nn.Module):
+    """Features (batch, frames, inputs) in, pooled statistics (batch, 2 * pooled) out."""
+
+    def __init__(self, *, inputs: int, channels: int, pooled: int, dilations: tuple[int, ...], dropout: float) -> None:
+        super().__init__()
+        self.stem: nn.Module = nn.Conv1d(inputs, channels, 5, stride=2, padding=2, bias=False)
+        self.stem_norm: nn.Module = nn.BatchNorm1d(channels)
+        self.blocks = nn.ModuleList(
+            Block(channels=channels, dilation=dilation, dropout=dropout) for dilation in dilations
+        )
+        self.gather: nn.Module = nn.Conv1d(channels * len(dilations), pooled, 1)
+        self.pool = AttentiveStatistics(channels=pooled, hidden=64)
+        self.pool_norm = nn.BatchNorm1d(2 * pooled)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Every block's output is kept and gathered (multi-layer feature aggregation)."""
+        x = functional.relu(self.stem_norm(self.stem(x.transpose(1, 2))))  # (batch, channels, frames / 2)
+        layers = []
+        for block in self.blocks:
+            x = block(x)
+            layers.append(x)
+        x = functional.relu(self.gather(torch.cat(layers, dim=1)))  # (batch, pooled, frames / 2)
+        normed: Tensor = self.pool_norm(self.pool(x))  # (batch, 2 * pooled)
+        return normed
+
+
+INPUTS = MELS + PITCH_LAGS
+EMOTIONS = ("neutral", "happy", "angry", "sad")
+
+
+class Front(nn.Module):
+    """Samples (…, n) in; (…, frames, INPUTS) out: log-mel power, centred over time, and the correlogram beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.power = MelPower()
+        self.pitch = Correlogram()
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """The correlogram's frames are longer, so it has one or two fewer at the end."""
+        pitch = self.pitch(samples)
+        logs = centred(level(self.power(samples)))[..., : pitch.shape[-2], :]
+        return torch.cat((logs, 2.0 * pitch), dim=-1)
+
+
+class SpeakerNet(nn.Module):
+    """Features to an x-vector of unit length."""
+
+    DIMENSIONS = 192
+
+    def __init__(self, *, inputs: int = INPUTS, channels: int = 192, pooled: int = 384, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.trunk = Trunk(inputs=inputs, channels=channels, pooled=pooled, dilations=(1, 2, 3, 4), dropout=dropout)
+        self.project = nn.Linear(2 * pooled, self.DIMENSIONS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, frames, INPUTS) in, (batch, 192) out."""
+        return functional.normalize(self.project(self.trunk(x)), dim=1)
+
+
+class EmotionNet(nn.Module):
+    """Features to one logit for each emotion, already divided by the temperature that makes them calibrated."""
+
+    temperature: Tensor
+
+    def __init__(self, *, channels: int = 96, pooled: int = 128, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.trunk = Trunk(inputs=INPUTS, channels=channels, pooled=pooled, dilations=(1, 2, 3), dropout=dropout)
+        self.dropout = nn.Dropout(2 * dropout)
+        self.classify = nn.Linear(2 * pooled, len(EMOTIONS))
+        self.register_buffer("temperature", torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, frames, 104) in, (batch, 4) out."""
+        logits: Tensor = self.classify(self.dropout(self.trunk(x)))
+        return logits / self.temperature

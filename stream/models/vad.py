@@ -1,0 +1,127 @@
+"""Where somebody speaks: Silero VAD as a plain module with its state on the outside.
+
+Owns the shipped net (`silero_vad.safetensors`, MIT, beside its licence), and what goes in and comes out of it.
+
+Rules:
+
+* One probability for each 512 samples (32 ms). The net looks 64 samples back and carries an LSTM's h and c; both travel
+  in `VadState`, which the caller keeps for each stream and hands in again. The detector itself remembers nothing, so
+  one instance serves any number of streams, and a stream may be cut into requests anywhere between frames.
+* All frames of all requests go through the convolutions at once; only the LSTM runs along time. Requests of one length
+  share a pass: one second of one stream takes a core about a millisecond, 128 streams of a frame each about two.
+* Rounding depends on how frames are batched: two ways of cutting agree to about 1e-6, not to the last bit.
+
+Refused: requests that are not whole frames (`ValueError`: whoever cuts them has a bug).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stream.errors import InferenceError
+from stream.types import FRAME_SAMPLES, Samples, SpeechRequest, SpeechResult
+
+CONTEXT_SAMPLES = 64
+HIDDEN = 128
+_BINS = 129  # of a 256-point transform
+_LOOK_AHEAD = 64  # samples mirrored at the frame's end, as the original does
+_WEIGHTS = Path(__file__).parent / "silero_vad.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class VadState:
+    """What a stream's next frame needs of the past: its last samples (64,) and the LSTM's h and c (128,)."""
+
+    context: Samples = field(repr=False)
+    h: NDArray[np.float32] = field(repr=False)
+    c: NDArray[np.float32] = field(repr=False)
+
+
+class SileroNet(nn.Module):
+    """Magnitudes of a short-time transform, four convolutions that end in one vector a frame, an LSTM, one output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("basis", torch.empty(2 * _BINS, 1, 256))  # windowed cosines, then sines
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(inputs, outputs, 3, stride=stride, padding=1)
+            for inputs, outputs, stride in ((_BINS, 128, 1), (128, 64, 2), (64, 64, 2), (64, HIDDEN, 1))
+        )
+        self.lstm = nn.LSTM(HIDDEN, HIDDEN, batch_first=True)
+        self.speech = nn.Linear(HIDDEN, 1)
+
+    def forward(self, sound: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Sound (B, 64 + T * 512) and the state (B, 128) twice in; probabilities (B, T) and the state out."""
+        batch = len(sound)
+        frames = sound.unfold(1, CONTEXT_SAMPLES + FRAME_SAMPLES, FRAME_SAMPLES)  # (B, T, 576), each with its context
+        x = frames.reshape(-1, 1, CONTEXT_SAMPLES + FRAME_SAMPLES)  # (B * T, 1, 576)
+        x = functional.pad(x, (0, _LOOK_AHEAD), mode="reflect")
+        x = functional.conv1d(x, self.get_buffer("basis"), stride=128)  # (B * T, 258, 4)
+        x = (x[:, :_BINS].square() + x[:, _BINS:].square()).sqrt()
+        for convolution in self.convolutions:
+            x = functional.relu(convolution(x))
+        x = x.reshape(batch, -1, HIDDEN)  # the strides left one step a frame
+        x, (h, c) = self.lstm(x, (h[None], c[None]))
+        return torch.sigmoid(self.speech(functional.relu(x))).squeeze(2), h[0], c[0]
+
+
+class SileroVad:
+    """The detector. Loads its 1.2 MB of weights when it is made; safe to share between threads."""
+
+    def __init__(self) -> None:
+        with torch.device("meta"):
+            net = SileroNet()  # no time spent on random weights
+        net.load_state_dict(load_file(_WEIGHTS), assign=True)
+        self._net = net.eval().requires_grad_(requires_grad=False)
+
+    def infer(self, batch: Sequence[SpeechRequest]) -> list[SpeechResult]:
+        """One result a request, in the same order. Raises `InferenceError` when the net fails."""
+        by_length: dict[int, list[int]] = {}
+        for position, request in enumerate(batch):
+            if request.samples.ndim != 1 or len(request.samples) % FRAME_SAMPLES:
+                raise ValueError(f"speech is detected in whole frames of {FRAME_SAMPLES}, not {request.samples.shape}")
+            by_length.setdefault(len(request.samples), []).append(position)
+        results: dict[int, SpeechResult] = {}
+        for positions in by_length.values():
+            results.update(zip(positions, self._infer([batch[p] for p in positions]), strict=True))
+        return [results[position] for position in range(len(batch))]
+
+    def _infer(self, requests: Sequence[SpeechRequest]) -> list[SpeechResult]:
+        """Requests of one length."""
+        states = [_remembered(request.state) for request in requests]
+        if not len(requests[0].samples):
+            return [SpeechResult(np.zeros(0, np.float32), state) for state in states]
+        sound = np.stack(
+            [np.concatenate((state.context, r.samples)) for state, r in zip(states, requests, strict=True)],
+            dtype=np.float32,
+        )
+        h, c = np.stack([state.h for state in states]), np.stack([state.c for state in states])
+        try:
+            with torch.inference_mode():
+                outputs = self._net(torch.from_numpy(sound), torch.from_numpy(h), torch.from_numpy(c))
+        except RuntimeError as error:
+            raise InferenceError(f"speech detection failed on {len(requests)} streams: {error}") from error
+        probabilities, h, c = (output.numpy() for output in outputs)
+        # copies, so that a kept state does not hold a whole batch in memory
+        return [
+            SpeechResult(
+                probabilities[i].copy(), VadState(sound[i, -CONTEXT_SAMPLES:].copy(), h[i].copy(), c[i].copy())
+            )
+            for i in range(len(requests))
+        ]
+
+
+def _remembered(state: object | None) -> VadState:
+    """The state handed in, or a stream's first one."""
+    if isinstance(state, VadState):
+        return state
+    return VadState(*(np.zeros(n, np.float32) for n in (CONTEXT_SAMPLES, HIDDEN, HIDDEN)))

@@ -1,0 +1,41 @@
+"""NDJSON to a file descriptor: one event a line, each written whole before the next.
+
+A blocked reader must not block the event loop, so a thread of its own does the writing; one `write` at a time, in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+from stream import events
+from stream.errors import SinkError
+from stream.events import Event
+
+
+class LineWriter:
+    """Writes events as lines to an open descriptor; `name` is what refusals call it."""
+
+    def __init__(self, *, descriptor: int, name: str) -> None:
+        self._descriptor = descriptor
+        self._name = name
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tonewatch-lines")
+
+    async def write(self, event: Event) -> None:
+        """Write one line. Raises `BrokenPipeError` when the reader has gone, `SinkError` when nothing can be written."""
+        line = events.to_json(event).encode() + b"\n"
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._write, line)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise SinkError(f"{self._name} cannot be written: {error.strerror}; make room or choose another place") from None
+
+    def close(self) -> None:
+        """Let the thread go; a write that hangs is not waited for."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _write(self, line: bytes) -> None:
+        while line:
+            line = line[os.write(self._descriptor, line) :]
