@@ -59,7 +59,9 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell more on sta
 
 
 @app.callback(invoke_without_command=True)
-def _version(*, version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+def _version(
+    *, version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False
+) -> None:
     if version:
         typer.echo(f"tonewatch {__version__}")
         raise typer.Exit
@@ -129,9 +131,9 @@ def run(
 @app.command()
 def devices() -> None:
     """List microphones; * marks the default one."""
-    from stream.sources.microphone import devices as inputs  # noqa: PLC0415
+    from stream.sources.devices import inputs, portaudio  # noqa: PLC0415
 
-    found = inputs()
+    found = inputs(portaudio())
     if not found:
         typer.echo("no microphone was found; plug one in, or check that the sound server runs", err=True)
         raise typer.Exit(1)

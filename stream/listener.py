@@ -90,6 +90,7 @@ class Listener:
         }
         self._speech = speech
         self._all: list[Lane[Any, Any]] = [speech, *lanes.values()]
+        self._flushed = False  # the unbroken sound has been heard to its end
         self._memory: object | None = None  # the speech detector's, of this stream
         self._conversation = conversation
         self._tickets: asyncio.Queue[_Ticket | _Break | Body | None] = asyncio.Queue(TICKETS)
@@ -125,11 +126,14 @@ class Listener:
             await self._hear(last=False)
 
     async def interrupt(self, state: str, detail: str) -> None:
-        """The source gives no sound (`stalled`) or does again (`resumed`)."""
+        """The source gives no sound (`stalled`: what was heard is told now) or does again (`resumed`)."""
         at_s = seconds(self.end_sample)
-        await self._tickets.put(
-            Stream(state="stalled" if state == "stalled" else "resumed", start_s=at_s, end_s=at_s, detail=detail)
-        )
+        if state == "stalled":
+            await self._flush()
+            at_s = seconds(self.end_sample)
+            await self._tickets.put(_Break(Stream(state="stalled", start_s=at_s, end_s=at_s, detail=detail)))
+        else:
+            await self._tickets.put(Stream(state="resumed", start_s=at_s, end_s=at_s, detail=detail))
 
     async def finish(self, detail: str) -> None:
         """The sound has ended: flush, and tell so last."""
@@ -142,33 +146,39 @@ class Listener:
 
     async def tell(self, publisher: Publisher) -> None:
         """Publish what is found until the stream has ended."""
-        heard = 0
         while (ticket := await self._tickets.get()) is not None:
             if isinstance(ticket, _Ticket):
-                heard = ticket.cut.end_sample
                 for task, answer in ticket.answers:
                     scores = await answer if answer is not None else None
                     values = scores.values if scores is not None else None
                     for body in self._conversation.observe(task, ticket.cut, values):
-                        await publisher.publish(self.source_id, body, heard_sample=heard)
+                        await publisher.publish(self.source_id, body, heard_sample=ticket.cut.end_sample)
                 continue
-            bodies = (*self._conversation.close(), ticket.body) if isinstance(ticket, _Break) else (ticket,)
+            if isinstance(ticket, _Break):
+                broke_off = samples(ticket.body.start_s)
+                bodies: tuple[Body, ...] = (*self._conversation.close(broke_off), ticket.body)
+            else:
+                bodies = (ticket,)
             for body in bodies:
-                await publisher.publish(self.source_id, body, heard_sample=heard)
+                await publisher.publish(self.source_id, body, heard_sample=samples(bodies[-1].end_s))
 
     async def _bridge(self, start_frame: int) -> None:
-        if start_frame <= self._frames:
+        """Begin anew where sound was lost."""
+        if start_frame <= self._frames and not self._flushed:
             return
         await self._flush()
         lost = max(0, self._sample(start_frame) - self.end_sample)
         start_s = seconds(self.end_sample)
         self._intake.gap(lost)
-        self._memory = None
-        await self._tickets.put(
-            _Break(Stream(state="gap", start_s=start_s, end_s=seconds(self.end_sample), lost_s=seconds(lost)))
-        )
+        self._memory, self._flushed = None, False
+        gap = Stream(state="gap", start_s=start_s, end_s=seconds(self.end_sample), lost_s=seconds(lost))
+        await self._tickets.put(_Break(gap))
 
     async def _flush(self) -> None:
+        """Hear what resampler and frames still hold back; nothing may follow but a gap or the end."""
+        if self._flushed:
+            return
+        self._flushed = True
         self._intake.push(self._resampler.flush())
         await self._hear(last=True)
 

@@ -180,6 +180,8 @@ class Pipeline:
         async with asyncio.TaskGroup() as group:
             for source in self._sources:
                 group.create_task(self._listen(source), name=f"source {source.id}")
+        if self._failures and not self._listeners:  # nothing was ever heard: there is no run to report on
+            raise self._failures[0]
 
     async def _listen(self, source: Source) -> None:
         """One source from its first block to its last."""

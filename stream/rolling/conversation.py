@@ -55,11 +55,16 @@ class Conversation:
             self._identity = values if self._identity is None else (self._identity + values) * np.float32(0.5)
         return told
 
-    def close(self) -> list[Body]:
-        """The sound broke off (a gap, or the end): whoever spoke has to be known anew."""
+    def close(self, end_sample: int) -> list[Body]:
+        """The sound broke off (a gap, or the end): nobody is heard, and whoever spoke has to be known anew."""
         self._tracker.restart()
         self._identity = None
-        return list(self._turns.finish())
+        told: list[Body] = list(self._turns.finish())
+        if Task.SPEAKER in self._models and self._changes_silence(Task.SPEAKER, silent=True):
+            told.append(self._speaker_body(end_sample, end_sample, Decision("silence", "silence")))
+        if Task.EMOTION in self._models and self._changes_silence(Task.EMOTION, silent=True):
+            told.append(self._emotion_body(end_sample, end_sample, 0, EmotionState(SILENCE, 0.0, end_sample, ()), ()))
+        return told
 
     def _lead(self, task: Task, cut: Cut, values: NDArray[np.float32] | None) -> list[Body]:
         if task is Task.SPEAKER:
@@ -78,7 +83,7 @@ class Conversation:
                 changed_at=decision.changed_at,
             )
         if self._changes_silence(task, silent=decision.state == "silence") and task is Task.SPEAKER:
-            told.append(self._speaker_body(cut, decision))
+            told.append(self._speaker_body(cut.start_sample, cut.end_sample, decision))
         if decision.state == "silence":
             self._identity = None
         self._speaker = decision.voice.name if decision.voice is not None else None
@@ -90,7 +95,7 @@ class Conversation:
             if not silent or not self._changes_silence(Task.EMOTION, silent=True):
                 return []
             nothing = EmotionState(SILENCE, 0.0, cut.end_sample, ())
-            return [self._emotion_body(cut, nothing, ())]
+            return [self._emotion_body(cut.start_sample, cut.end_sample, cut.speech_samples, nothing, ())]
         self._changes_silence(Task.EMOTION, silent=False)
         if cut.stretch is not None and cut.stretch.start_sample != self._stretch:
             self._stretch = cut.stretch.start_sample
@@ -99,7 +104,7 @@ class Conversation:
             values.tolist(), speech_s=seconds(cut.fresh_samples), end_sample=cut.end_sample
         )
         self._turns.feel(state.label, cut.fresh_samples)
-        return [self._emotion_body(cut, state, values.tolist())]
+        return [self._emotion_body(cut.start_sample, cut.end_sample, cut.speech_samples, state, values.tolist())]
 
     def _changes_silence(self, task: Task, *, silent: bool) -> bool:
         """Whether there is something to tell: always in speech, once when silence falls."""
@@ -118,24 +123,26 @@ class Conversation:
         self._emotions.move_to_end(speaker)
         return self._emotions[speaker]
 
-    def _emotion_body(self, cut: Cut, state: EmotionState, raw: Sequence[float]) -> Emotion:
+    def _emotion_body(
+        self, start_sample: int, end_sample: int, speech_samples: int, state: EmotionState, raw: Sequence[float]
+    ) -> Emotion:
         labels = self._models[Task.EMOTION].labels
         return Emotion(
-            start_s=seconds(cut.start_sample),
-            end_s=seconds(cut.end_sample),
+            start_s=seconds(start_sample),
+            end_s=seconds(end_sample),
             label=state.label,
             since_s=seconds(state.since_sample),
             confidence=_places(state.confidence),
             probabilities=dict(zip(labels, map(_places, state.probabilities), strict=False)),
             raw=dict(zip(labels, map(_places, raw), strict=False)),
-            speech_ms=milliseconds(cut.speech_samples),
+            speech_ms=milliseconds(speech_samples),
             speaker=self._speaker,
         )
 
-    def _speaker_body(self, cut: Cut, decision: Decision) -> Speaker:
+    def _speaker_body(self, start_sample: int, end_sample: int, decision: Decision) -> Speaker:
         return Speaker(
-            start_s=seconds(cut.start_sample),
-            end_s=seconds(cut.end_sample),
+            start_s=seconds(start_sample),
+            end_s=seconds(end_sample),
             state=decision.state,
             speaker=decision.voice.name if decision.voice is not None else None,
             enrolled=decision.voice is not None and decision.voice.enrolled,

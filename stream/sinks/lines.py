@@ -30,7 +30,9 @@ class LineWriter:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise SinkError(f"{self._name} cannot be written: {error.strerror}; make room or choose another place") from None
+            raise SinkError(
+                f"{self._name} cannot be written: {error.strerror}; make room or choose another place"
+            ) from None
 
     def close(self) -> None:
         """Let the thread go; a write that hangs is not waited for."""

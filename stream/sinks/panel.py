@@ -92,7 +92,9 @@ def _stream_lines(stream: StreamState, width: int) -> list[RenderableType]:
     lines += strip(stream, max(10, width - 15))
     for turn in list(stream.turns)[-3:]:
         words = f"{clock(turn.start_s)}–{clock(turn.end_s)}  "
-        lines.append(Text.assemble((words, "dim"), (turn.speaker or "?", stream.colour(turn.speaker)), f"  {turn.emotion or ''}"))
+        lines.append(
+            Text.assemble((words, "dim"), (turn.speaker or "?", stream.colour(turn.speaker)), f"  {turn.emotion or ''}")
+        )
     return lines
 
 
@@ -112,7 +114,7 @@ def _who(event: SpeakerEvent | None, stream: StreamState) -> Text:
 def _bars(stream: StreamState, width: int) -> list[RenderableType]:
     event = stream.emotion
     if event is None or not event.probabilities:
-        return [Text("silence" if event is not None else "", style="dim")] + [Text()] * 3
+        return [Text("silence" if event is not None else "", style="dim"), Text(), Text(), Text()]
     rows: list[RenderableType] = []
     for label, probability in event.probabilities.items():
         held = label == event.label

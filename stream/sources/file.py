@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
@@ -79,13 +79,15 @@ class FileSource:
         if file.frames < LEAST_S * file.samplerate:
             held_ms = 1000 * file.frames / file.samplerate
             file.close()
-            raise AudioFormatError(f"{path} holds {held_ms:.0f} ms of sound; at least {1000 * LEAST_S:.0f} ms are needed")
+            raise AudioFormatError(
+                f"{path} holds {held_ms:.0f} ms of sound; at least {1000 * LEAST_S:.0f} ms are needed"
+            )
         if "should be" in file.extra_info:
             log.warning("%s was cut short: it promises more sound than it holds; what is there is heard", path)
         self._format = AudioFormat(rate_hz=file.samplerate, channels=file.channels)
         return file
 
-    async def _read(self, file: soundfile.SoundFile) -> AsyncIterator[Block]:
+    async def _read(self, file: soundfile.SoundFile) -> AsyncGenerator[Block]:
         loop = asyncio.get_running_loop()
         frames = self._block_frames or round(file.samplerate * (PACED_S if self.paced else 1.0))
         began_s, position = loop.time(), 0

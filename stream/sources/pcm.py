@@ -29,4 +29,6 @@ def checked(samples: Samples, *, start_frame: int, rate_hz: int, name: str) -> S
     if finite.all():
         return samples
     frame = start_frame + int(np.argmin(finite.all(axis=1)))
-    raise AudioFormatError(f"{name} holds a sample that is not a number (NaN or infinite) at {frame / rate_hz:.3f} s; repair it")
+    raise AudioFormatError(
+        f"{name} holds a sample that is not a number (NaN or infinite) at {frame / rate_hz:.3f} s; repair it"
+    )

@@ -1,8 +1,9 @@
 """Raw PCM on standard input: s16le or f32le, interleaved, at the rate and channels the settings say.
 
-A pipe is lossless: when the rooms behind are busy nothing is read, and the writer waits. A thread reads, because standard
-input may be a pipe, a file or a socket, and only a thread can wait on all three; it is a daemon, so that a writer who
-never writes again cannot keep the process alive. What is left of a frame at the end is dropped, with a warning.
+A pipe is lossless: when the rooms behind are busy nothing is read, and the writer waits. A thread reads, because
+standard input may be a pipe, a file or a socket, and only a thread can wait on all three; it is a daemon, so that a
+writer who never writes again cannot keep the process alive. What is left of a frame at the end is dropped, with a
+warning.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import logging
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import BinaryIO
 
@@ -48,7 +49,7 @@ class PipeSource:
 
     @asynccontextmanager
     async def blocks(self) -> AsyncIterator[AsyncIterator[Block]]:
-        """Give blocks as they are written. Raises `SourceNotFound` at a terminal, `AudioFormatError` for bad samples."""
+        """Give blocks as they are written. Raises `SourceNotFound` at a terminal, `AudioFormatError` for bad sound."""
         stdin = self._stdin or sys.stdin.buffer
         if stdin.isatty():
             raise SourceNotFound(
@@ -72,7 +73,7 @@ class PipeSource:
         except RuntimeError:  # the loop has closed: nobody listens any more
             return
 
-    async def _read(self) -> AsyncIterator[Block]:
+    async def _read(self) -> AsyncGenerator[Block]:
         rest, position = b"", 0
         while (piece := await self._pieces.get()) is not None:
             self._room.release()
@@ -91,5 +92,5 @@ class PipeSource:
             raise AudioFormatError("standard input held no sound; check what writes to it")
         if not position:
             raise AudioFormatError(
-                f"standard input held less than one frame of {self._frame_bytes} bytes; check --pcm-format and --pcm-channels"
+                f"standard input held less than a frame ({self._frame_bytes} bytes); check --pcm-format, --pcm-channels"
             )

@@ -1,0 +1,131 @@
+"""Input devices as PortAudio lists them: finding one, opening it, refreshing the list.
+
+sounddevice is imported here and only when a microphone is wanted: on Linux its wheel brings no PortAudio, and importing
+it fails where the library is missing.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from stream.errors import DeviceLost, PortAudioMissing, SourceNotFound
+from stream.types import SAMPLE_RATE_HZ, AudioFormat
+
+if TYPE_CHECKING:
+    from stream.sources.microphone import Capture
+
+LATENCY_S = 0.1
+"""Asked of PortAudio: it buffers this much, and calls back in blocks of 32 ms rather than hundreds of times a second."""
+
+_open_streams = 0
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class InputDevice:
+    """One microphone."""
+
+    index: int
+    name: str
+    channels: int
+    rate_hz: int
+    default: bool
+
+
+def portaudio() -> Any:
+    """The sounddevice module. Raises `PortAudioMissing`."""
+    try:
+        import sounddevice  # noqa: PLC0415
+    except OSError:
+        raise PortAudioMissing(
+            "the PortAudio library is missing; install it (Debian, Ubuntu: `apt install libportaudio2`)"
+        ) from None
+    return sounddevice
+
+
+def inputs(backend: Any) -> tuple[InputDevice, ...]:
+    """All devices that can record."""
+    try:
+        default = backend.query_devices(kind="input")["index"]
+    except (backend.PortAudioError, ValueError):
+        default = -1
+    return tuple(
+        InputDevice(
+            index=device["index"],
+            name=device["name"],
+            channels=device["max_input_channels"],
+            rate_hz=round(device["default_samplerate"]),
+            default=device["index"] == default,
+        )
+        for device in backend.query_devices()
+        if device["max_input_channels"] > 0
+    )
+
+
+def find(backend: Any, target: str) -> InputDevice:
+    """The device of that index or name, or the default one. Raises `SourceNotFound` listing what there is."""
+    there = inputs(backend)
+    if not there:
+        raise SourceNotFound("there is no microphone; plug one in, or check that the sound server runs")
+    if not target:
+        return next((device for device in there if device.default), there[0])
+    exact = [device for device in there if target in (str(device.index), device.name)]
+    alike = exact or [device for device in there if target.lower() in device.name.lower()]
+    if len(alike) == 1:
+        return alike[0]
+    listed = "; ".join(f"{device.index} {device.name}" for device in alike or there)
+    if alike:
+        raise SourceNotFound(f"{target!r} fits several microphones ({listed}); name one by its number")
+    raise SourceNotFound(f"there is no microphone {target!r}; there are: {listed}")
+
+
+def rate_of(backend: Any, device: InputDevice) -> int:
+    """16 kHz if the device takes it, else its own rate: raw devices often refuse to convert."""
+    try:
+        backend.check_input_settings(device=device.index, channels=1, dtype="float32", samplerate=SAMPLE_RATE_HZ)
+    except (backend.PortAudioError, ValueError):
+        return device.rate_hz
+    return SAMPLE_RATE_HZ
+
+
+def open_stream(backend: Any, device: InputDevice, format_: AudioFormat, capture: Capture, *, frames: int) -> Any:
+    """Open and start recording into `capture`. Raises `SourceNotFound` or `DeviceLost`."""
+    if format_.channels > device.channels:
+        raise SourceNotFound(f"{device.name} has {device.channels} channel(s), not {format_.channels}")
+    try:
+        stream = backend.RawInputStream(
+            device=device.index,
+            channels=format_.channels,
+            samplerate=format_.rate_hz,
+            dtype="float32",
+            blocksize=frames,
+            latency=LATENCY_S,
+            callback=capture.hear,
+            finished_callback=capture.finish,
+        )
+        stream.start()
+    except backend.PortAudioError as error:
+        raise DeviceLost(f"{device.name} cannot be opened ({error}); check that no other program holds it") from None
+    _count(1)
+    return stream
+
+
+def closed() -> None:
+    """A stream was closed."""
+    _count(-1)
+
+
+def refresh(backend: Any) -> None:
+    """Read the list of devices anew, if no stream is open: restarting PortAudio ends all of them."""
+    with _lock:
+        if _open_streams == 0:
+            backend._terminate()  # noqa: SLF001 - sounddevice has no public way
+            backend._initialize()  # noqa: SLF001
+
+
+def _count(change: int) -> None:
+    global _open_streams  # noqa: PLW0603 - PortAudio itself is one a process
+    with _lock:
+        _open_streams += change

@@ -1,0 +1,215 @@
+"""A microphone, by PortAudio.
+
+Three parties: PortAudio's thread calls `Capture.hear`, which copies into a ring and wakes the loop, nothing else (no
+lock, no log, an exception there would silently end the stream); the event loop reads the ring and gives blocks; the
+watchdog, also on the loop, decides that a device is gone.
+
+A device that goes away is rarely reported (no exception, no status flag). It counts as lost when PortAudio says
+`finished`, when no callback came for `SILENT_S` (the first one may take `STARTING_S`: sound servers wake slowly), or
+when every sample has been exactly zero for `ZEROS_S`. Then it is
+closed and tried again with a pause that doubles up to `LONGEST_PAUSE_S`; PortAudio's list of devices is refreshed
+first, since it is frozen when the library starts. `Interruption`s tell both ends; the frames lost are counted by the
+clock, so that the gap has its true length.
+
+The first opening is not retried: who names a wrong device wants to know now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any
+
+import numpy as np
+
+from stream.errors import DeviceLost, SourceError
+from stream.ring import Ring
+from stream.settings import SourceSettings
+from stream.sources import devices
+from stream.types import AudioFormat, Block, Interruption
+
+BLOCK_S = 0.032
+RING_S = 30.0
+SILENT_S = 1.0
+STARTING_S = 5.0
+ZEROS_S = 10.0
+FIRST_PAUSE_S = 0.25
+LONGEST_PAUSE_S = 5.0
+MOST_CHANNELS = {"mix": 2, "split": 8}
+"""Virtual devices offer dozens of channels that say the same; a mix needs no more than a stereo microphone has."""
+
+log = logging.getLogger(__name__)
+
+
+class Capture:
+    """One open PortAudio stream, its ring, and what its callback noticed."""
+
+    def __init__(self, *, format: AudioFormat, wake: Callable[[], None]) -> None:  # noqa: A002 - the field's own word
+        self.ring = Ring(capacity=round(RING_S * format.rate_hz), channels=format.channels)
+        self.overflows = 0
+        self.finished = False
+        self._channels = format.channels
+        self._wake = wake
+
+    def hear(self, data: Any, frames: int, times: Any, status: Any) -> None:  # noqa: ARG002 - PortAudio's signature
+        """PortAudio's thread: copy and wake."""
+        if status.input_overflow:
+            self.overflows += 1
+        self.ring.write(np.frombuffer(data, np.float32).reshape(-1, self._channels))
+        self._wake()
+
+    def finish(self) -> None:
+        """PortAudio's thread: the stream has ended, asked for or not."""
+        self.finished = True
+        self._wake()
+
+
+class MicrophoneSource:
+    """One input device; `settings.target` is its index, a part of its name, or empty for the default one."""
+
+    live = True
+    paced = True
+
+    def __init__(
+        self, *, settings: SourceSettings, backend: Any = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.id = settings.id or "microphone"
+        self.channels = settings.channels
+        self._target = settings.target
+        self._backend = backend
+        self._clock = clock
+        self._format: AudioFormat | None = None
+        self._stopped = False
+        self._heard_s = clock()
+        self._woken = asyncio.Event()
+
+    @property
+    def format(self) -> AudioFormat:
+        """Rate and channels, once opened; they stay the same when the device comes back."""
+        if self._format is None:
+            raise RuntimeError("a source has a format only while it is open")
+        return self._format
+
+    def stop(self) -> None:
+        """End the stream; what was captured is still given."""
+        self._stopped = True
+        self._woken.set()
+
+    @asynccontextmanager
+    async def blocks(self) -> AsyncIterator[AsyncIterator[Block | Interruption]]:
+        """Open the device and give its blocks. Raises `SourceNotFound` or `PortAudioMissing`."""
+        if self._backend is None:
+            self._backend = await asyncio.to_thread(devices.portaudio)
+        capture, stream = await asyncio.to_thread(self._open, asyncio.get_running_loop())
+        async with aclosing(self._follow(capture, stream)) as blocks:
+            yield blocks
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> tuple[Capture, Any]:
+        """Open the device at 16 kHz if it can, else at its own rate."""
+        device = devices.find(self._backend, self._target)
+        format_ = self._format or AudioFormat(
+            rate_hz=devices.rate_of(self._backend, device),
+            channels=min(device.channels, MOST_CHANNELS.get(self.channels, 0)) or int(self.channels),
+        )
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop has closed; an exception here would end the stream unseen
+                loop.call_soon_threadsafe(self._woken.set)
+
+        capture = Capture(format=format_, wake=wake)
+        stream = devices.open_stream(self._backend, device, format_, capture, frames=round(BLOCK_S * format_.rate_hz))
+        self._format = format_
+        return capture, stream
+
+    async def _follow(self, capture: Capture, stream: Any) -> AsyncGenerator[Block | Interruption]:
+        """Blocks of one device after the other, as it comes and goes."""
+        frame, lost_s = 0, None  # of the whole stream: what was lost counts
+        while True:
+            try:
+                async with aclosing(self._read(capture, frame, lost_s)) as blocks:
+                    async for block in blocks:
+                        frame = block.end_frame
+                        yield block
+                return  # stopped
+            except DeviceLost as lost:
+                log.warning("%s: %s; it is opened again when it is back", self.id, lost)
+                lost_s = self._heard_s
+                yield Interruption(self.id, "stalled", str(lost))
+            finally:
+                await asyncio.to_thread(_close, stream)
+            again = await self._reopen()
+            if again is None:
+                return
+            capture, stream = again
+            yield Interruption(self.id, "resumed", "the device is back")
+
+    async def _read(self, capture: Capture, frame: int, lost_s: float | None) -> AsyncGenerator[Block]:
+        """Blocks from `frame` on until stopped; after a loss at `lost_s`, from where the clock says we are by now.
+
+        Raises `DeviceLost`.
+        """
+        ring, taken, overflows = capture.ring, 0, 0
+        heard_s = sounded_s = self._clock()
+        while True:
+            await self._wait(lambda: ring.committed > taken)  # noqa: B023 - called before `taken` changes
+            now_s = self._clock()
+            if overflows != capture.overflows:
+                overflows = capture.overflows
+                log.warning("%s: the system lost sound before we could take it (%d times so far)", self.id, overflows)
+            if ring.committed > taken:
+                start = max(ring.oldest, taken)  # later than taken only if the loop stood still for `RING_S`
+                samples = ring.read(start, ring.committed - start)
+                if lost_s is not None:
+                    frame += max(0, round((now_s - lost_s) * self.format.rate_hz) - len(samples))
+                    lost_s = None
+                taken = start + len(samples)
+                self._heard_s = heard_s = now_s
+                sounded_s = now_s if samples.any() else sounded_s
+                yield Block(self.id, frame + start, samples)
+            if self._stopped and ring.committed == taken:
+                return
+            if capture.finished:
+                raise DeviceLost("the device was taken away")
+            patience_s = SILENT_S if taken else STARTING_S
+            if now_s - heard_s > patience_s:
+                raise DeviceLost(f"the device has given nothing for {patience_s:g} s")
+            if now_s - sounded_s > ZEROS_S:
+                raise DeviceLost(f"the device has given nothing but zeros for {ZEROS_S:g} s")
+
+    async def _wait(self, ready: Callable[[], bool]) -> None:
+        """For something to be heard, a stop, or the watchdog's next look."""
+        if ready() or self._stopped:
+            return
+        self._woken.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SILENT_S / 4):
+                await self._woken.wait()
+
+    async def _reopen(self) -> tuple[Capture, Any] | None:
+        """Try until the device is back; None when stopped meanwhile."""
+        pause_s = FIRST_PAUSE_S
+        while not self._stopped:
+            self._woken.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._woken.wait()
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            if self._stopped:
+                return None
+            try:
+                await asyncio.to_thread(devices.refresh, self._backend)
+                return await asyncio.to_thread(self._open, asyncio.get_running_loop())
+            except SourceError as error:
+                log.info("%s is not back yet: %s", self.id, error)
+        return None
+
+
+def _close(stream: Any) -> None:
+    with suppress(Exception):  # PortAudio refuses to close what is broken already, in many ways
+        stream.abort(ignore_errors=True)
+    with suppress(Exception):
+        stream.close(ignore_errors=True)
+    devices.closed()

@@ -1,0 +1,67 @@
+"""A real mosquitto on a loopback port of its own, ended by process id."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Self
+
+from tests.requirements import require
+
+PATIENCE_S = 20.0
+
+
+class Broker:
+    """One broker; `start` and `kill` may be called again and again on the same port."""
+
+    def __init__(self, folder: Path, *, users: dict[str, str] | None = None) -> None:
+        require("mosquitto")
+        self._folder = folder
+        self._users = users or {}
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Start and wait until it accepts connections."""
+        config = self._folder / "mosquitto.conf"
+        lines = [f"listener {self.port} 127.0.0.1", "persistence false", "user root"]
+        if self._users:
+            passwords = self._folder / "passwords"
+            passwords.write_text("".join(f"{user}:{password}\n" for user, password in self._users.items()))
+            passwords.chmod(0o600)
+            subprocess.run(["mosquitto_passwd", "-U", str(passwords)], check=True)  # noqa: S603, S607
+            lines += ["allow_anonymous false", f"password_file {passwords}"]
+        else:
+            lines.append("allow_anonymous true")
+        config.write_text("\n".join(lines) + "\n")
+        program = shutil.which("mosquitto") or "mosquitto"
+        self._process = subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL)  # noqa: S603
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                assert self._process.poll() is None, "mosquitto did not start"
+                assert time.monotonic() < deadline, "mosquitto does not answer"
+                time.sleep(0.02)  # waiting for another process's socket: there is nothing to be woken by
+            else:
+                return
+
+    def kill(self) -> None:
+        """End it without a chance to say good-bye."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
