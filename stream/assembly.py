@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 from stream import registry
 from stream.enrolment import enrol
@@ -62,7 +61,7 @@ def _name(source: SourceSettings) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in base)[:64] or source.kind
 
 
-def _load(settings: Settings) -> tuple[list[Model], SpeechDetector, Callable[[], None]]:
+def _load(settings: Settings) -> tuple[list[Model], SpeechDetector, Callable[[int], None]]:
     """Models and speech detector; the slow part of starting, run beside the event loop."""
     from stream.models.devices import limit_threads  # noqa: PLC0415 - torch is imported when a model is needed
     from stream.models.vad import SileroVad  # noqa: PLC0415
@@ -84,5 +83,4 @@ def _load(settings: Settings) -> tuple[list[Model], SpeechDetector, Callable[[],
         if model.info.task is not task:
             raise SettingsError(f"models.{task}: {chosen.name} is a model for {model.info.task}, not for {task}")
         models.append(model)
-    threads = settings.pool.threads or max(1, (os.cpu_count() or 1) // (len(models) * settings.pool.workers))
-    return models, SileroVad(), partial(limit_threads, threads)
+    return models, SileroVad(), limit_threads

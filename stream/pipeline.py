@@ -18,6 +18,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from stream.clock import seconds
@@ -51,7 +52,7 @@ class Report:
 
 
 class Pipeline:
-    """One run: sources in, events out. `prepare` is called once in every worker thread."""
+    """One run: sources in, events out. `prepare` is called once in every worker thread, with its BLAS threads."""
 
     def __init__(
         self,
@@ -62,13 +63,14 @@ class Pipeline:
         detector: SpeechDetector,
         sinks: Mapping[str, Sink],
         enrolled: Sequence[Voice] = (),
-        prepare: Callable[[], None] | None = None,
+        prepare: Callable[[int], None] = lambda threads: None,  # noqa: ARG005
     ) -> None:
         self._settings = settings
         self._sources = tuple(sources)
         self._models = sorted(models, key=lambda model: ORDER.index(model.info.task))
         self._enrolled = tuple(enrolled)
         pool = settings.pool
+        threads = pool.threads or max(1, (os.cpu_count() or 1) // (max(1, len(self._models)) * pool.workers))
         self._lanes: dict[str, ModelLane] = {
             model.info.name: Lane(
                 name=model.info.name,
@@ -78,7 +80,7 @@ class Pipeline:
                 max_batch=pool.max_batch,
                 max_wait_s=pool.max_wait_ms / 1000,
                 capacity=pool.queue_windows,
-                prepare=prepare,
+                prepare=partial(prepare, threads),
             )
             for model in self._models
         }
@@ -88,7 +90,7 @@ class Pipeline:
             key=lambda request: len(request.samples),
             max_batch=SPEECH_BATCH,
             capacity=1,
-            prepare=prepare,
+            prepare=partial(prepare, 1),  # its products are too small to share
         )
         self._publisher = Publisher(
             sinks=sinks,

@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 Policy = Literal["wait", "drop_oldest"]
 
 
-class QueueClosed(Exception):  # noqa: N818 - an end, not an error
+class QueueClosed(Exception):
     """The queue takes nothing more, or has given all it had."""
 
 

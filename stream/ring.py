@@ -5,8 +5,8 @@ copies, then *commits* them (sets `_committed`). A reader copies out and then lo
 has meanwhile begun to overwrite what was copied, the copy is torn and is refused. With the committed counter alone a
 reader would miss a writer who is in the middle of a copy.
 
-The counters are Python ints; loading or storing an attribute is one step under the interpreter's lock, which orders them.
-Refuses: reads of frames not written yet (`ValueError`: a bug), reads of frames overwritten (`RingOverrun`).
+The counters are Python ints; loading or storing an attribute is one step under the interpreter's lock, which orders
+them. Refuses: reads of frames not written yet (`ValueError`: a bug), reads of frames overwritten (`RingOverrun`).
 """
 
 from __future__ import annotations

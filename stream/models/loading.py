@@ -105,7 +105,7 @@ def locate(name: str, *, revision: str = "") -> Path:
 def _build(checkpoint: Checkpoint) -> nn.Module:
     """The checkpoint's class from transformers with all of its weights."""
     import transformers  # noqa: PLC0415  (seconds)
-    from huggingface_hub.errors import StrictDataclassError  # noqa: PLC0415
+    from huggingface_hub import errors  # noqa: PLC0415
 
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"  # or a `.bin` starts a thread that asks the hub to convert it
     try:
@@ -126,7 +126,7 @@ def _build(checkpoint: Checkpoint) -> nn.Module:
         LookupError,
         ArithmeticError,
         AttributeError,
-        StrictDataclassError,  # fields of config.json that make no model
+        getattr(errors, "StrictDataclassError", ValueError),  # config.json makes no model, say newer releases
         EOFError,
         pickle.UnpicklingError,  # a `.bin` with more than tensors in it
         SafetensorError,
@@ -142,7 +142,8 @@ def _build(checkpoint: Checkpoint) -> nn.Module:
 
 def _complete(checkpoint: Checkpoint, report: Mapping[str, Iterable[Any]], *, backbone: str) -> None:
     """Refuse a model of which a part was made up or a part of the backbone left out."""
-    misshapen = sorted(str(key) for key, *_ in report["mismatched_keys"] if not _spare(str(key)))
+    keys = (key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])  # or with both shapes
+    misshapen = sorted(key for key in keys if not _spare(key))
     if misshapen:
         raise ModelFormatError(
             f"{checkpoint.folder} holds weights of other shapes than its config.json says ({_some(misshapen)}); "

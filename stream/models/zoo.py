@@ -183,6 +183,7 @@ def fetch(name: str, *, revision: str = "", progress: bool = False) -> Path:
             f"there is no model {name!r}; give a name of the zoo ({', '.join(ZOO)}), a hub name or a folder"
         )
     revision = revision or (entry.revision if entry else "") or "main"
+    cause: Exception
     try:
         with _bars(shown=progress):
             info = HfApi().model_info(checkpoint, revision=revision, timeout=TIMEOUT_S)
@@ -190,19 +191,19 @@ def fetch(name: str, *, revision: str = "", progress: bool = False) -> Path:
             for file in needed(checkpoint, files):
                 path = hf_hub_download(checkpoint, file, revision=info.sha, etag_timeout=TIMEOUT_S)
         return Path(path).parent
-    except GatedRepoError:
-        why = "the hub gives it only to accounts that accepted its terms (run `hf auth login`)"
-    except RevisionNotFoundError:
-        why = f"on the hub it has no revision {revision}"
-    except RepositoryNotFoundError:
-        why = "the hub knows no such public model"
+    except GatedRepoError as error:
+        why, cause = "the hub gives it only to accounts that accepted its terms (run `hf auth login`)", error
+    except RevisionNotFoundError as error:
+        why, cause = f"on the hub it has no revision {revision}", error
+    except RepositoryNotFoundError as error:
+        why, cause = "the hub knows no such public model", error
     except EntryNotFoundError as error:
-        why = f"the hub could not give all of its files ({_first_line(error)})"
+        why, cause = f"the hub could not give all of its files ({_first_line(error)})", error
     except (OSError, HTTPError) as error:  # the hub's own errors, the network's and the disk's
-        why = f"fetching it failed ({type(error).__name__}: {_first_line(error)})"
+        why, cause = f"fetching it failed ({type(error).__name__}: {_first_line(error)})", error
     raise ModelNotFound(
         f"{_called(name, checkpoint)} is not in the cache {constants.HF_HUB_CACHE}, and {why}; {_way_out(entry)}"
-    )
+    ) from cause
 
 
 def absent(name: str, *, checkpoint: str) -> ModelNotFound:

@@ -1,6 +1,7 @@
 """NDJSON to a file descriptor: one event a line, each written whole before the next.
 
-A blocked reader must not block the event loop, so a thread of its own does the writing; one `write` at a time, in order.
+A blocked reader must not block the event loop, so a thread of its own does the writing; one `write` at a time, in
+order.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class LineWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tonewatch-lines")
 
     async def write(self, event: Event) -> None:
-        """Write one line. Raises `BrokenPipeError` when the reader has gone, `SinkError` when nothing can be written."""
+        """Write one line. Raises `BrokenPipeError` when the reader has gone, `SinkError` when there is no room."""
         line = events.to_json(event).encode() + b"\n"
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._write, line)

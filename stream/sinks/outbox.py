@@ -1,9 +1,9 @@
 """What still has to reach the broker (pure; one event loop's).
 
 Rolling state is kept once a topic: the newest replaces the one before, and all of it is owed again after a reconnect.
-Ordered messages (turns, streams) are kept in order until they are acknowledged, at most `capacity` of them; beyond that
-the oldest is dropped and counted. A message that was handed out but not acknowledged is handed out again after `rewind`,
-so that the broker sees it at least once.
+Ordered messages (turns, streams) are kept in order until they are acknowledged, at most `capacity` of them; beyond
+that the oldest is dropped and counted. A message that was handed out but not acknowledged is handed out again after
+`rewind`, so that the broker sees it at least once.
 """
 
 from __future__ import annotations

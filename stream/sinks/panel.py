@@ -1,7 +1,8 @@
 """A live panel on a terminal: who speaks, how it sounds, the turns of the last minute, latency and drops.
 
 `PanelState` (in `timeline.py`) keeps what events said; `render` turns it into lines; `PanelSink` redraws at most
-`refresh_hz` times a second, however many events come. Colour never carries meaning alone: words and letters say the same.
+`refresh_hz` times a second, however many events come. Colour never carries meaning alone: words and letters say the
+same.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A short account at the end of a run: who spoke how long and how, and what it took.
 
-Counts ended turns only (a turn that never ends is ended when its stream does) and the last `health`. `Account` keeps the
-figures and knows no terminal; `SummarySink` prints them when it closes.
+Counts ended turns only (a turn that never ends is ended when its stream does) and the last `health`. `Account` keeps
+the figures and knows no terminal; `SummarySink` prints them when it closes.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ def _took(health: HealthEvent) -> list[Table | str]:
     for lane in health.lanes:
         counts = (lane.cut, lane.inferred, lane.dropped, lane.failed)
         table.add_row(lane.model, *map(str, counts), f"{lane.mean_batch:.1f}", f"{lane.inference_ms:.1f}")
-    line = f"{health.audio_s:.1f} s of sound, {health.speech_s:.1f} s of it speech; {health.gated} windows of silence skipped"
+    line = f"{health.audio_s:.1f} s of sound, {health.speech_s:.1f} s of it speech; "
+    line += f"{health.gated} windows of silence skipped"
     if health.real_time_factor is not None:
         line += f"; real-time factor {health.real_time_factor:.3f}"
     if health.latency_p50_ms is not None and health.latency_p95_ms is not None:

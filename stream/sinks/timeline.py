@@ -75,7 +75,7 @@ class PanelState:
 
 
 def strip(stream: StreamState, width: int) -> list[Text]:
-    """A row a speaker over the last `SPAN_S`: each cell the emotion's initial on the speaker's colour; then the axis."""
+    """A row a speaker over the last `SPAN_S`, each cell an emotion's initial on the speaker's colour; then the axis."""
     begin_s = max(0.0, stream.end_s - SPAN_S)
     rows = [_row(stream, speaker, begin_s, width) for speaker in stream.speakers[-len(COLOURS) :]]
     if any(turn.speaker is None for turn in stream.turns):

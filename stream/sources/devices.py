@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from stream.errors import DeviceLost, PortAudioMissing, SourceNotFound
 from stream.types import SAMPLE_RATE_HZ, AudioFormat
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stream.sources.microphone import Capture
 
 LATENCY_S = 0.1
-"""Asked of PortAudio: it buffers this much, and calls back in blocks of 32 ms rather than hundreds of times a second."""
+"""Asked of PortAudio: it buffers this much, and calls back every 32 ms rather than hundreds of times a second."""
 
 _open_streams = 0
 _lock = threading.Lock()

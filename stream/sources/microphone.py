@@ -133,11 +133,12 @@ class MicrophoneSource:
                     async for block in blocks:
                         frame = block.end_frame
                         yield block
-                return  # stopped
             except DeviceLost as lost:
                 log.warning("%s: %s; it is opened again when it is back", self.id, lost)
                 lost_s = self._heard_s
                 yield Interruption(self.id, "stalled", str(lost))
+            else:
+                return  # stopped
             finally:
                 await asyncio.to_thread(_close, stream)
             again = await self._reopen()

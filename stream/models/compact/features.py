@@ -1,5 +1,4 @@
-"""Sound to what the compact nets hear: log-mel power, free of gain and of the channel's mean, and a correlogram for
-pitch.
+"""What the compact nets hear: log-mel power free of gain and of the channel's mean, and a correlogram for pitch.
 
 The level is taken out before the logarithm meets its floor (each window is divided by its own mean power), so the
 same sound at a hundredth or ten times the gain gives the same features. The mean over time is taken out after it,

@@ -1,5 +1,4 @@
-"""A trained net made quick for one window: batch norms melt into the convolutions before them, convolutions become
-products.
+"""A trained net made quick for one window: batch norms melt into convolutions, and those become matrix products.
 
 For a single short window PyTorch's convolutions take slow ways (the dilated one above all): one matrix product over
 stacked, shifted copies of the input does the same sums in a third of the time. Answers agree to rounding.
@@ -55,6 +54,8 @@ def fold(trunk: Trunk) -> None:
 def _fold_pair(owner: nn.Module, name: str) -> None:
     """Make one product of a convolution and the batch norm named after it."""
     norm = owner.get_submodule(f"{name}_norm")
+    if not isinstance(norm, nn.BatchNorm1d):
+        raise TypeError(f"{name}_norm is no batch norm: a net folds once")
     setattr(owner, name, Product(conv=fuse_conv_bn_eval(_convolution(owner, name), norm)))
     setattr(owner, f"{name}_norm", nn.Identity())
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from stream.errors import InferenceError, ModelFormatError, ModelNotFound
 from stream.models.compact.folding import fold
 from stream.models.compact.nets import EMOTIONS, EmotionNet, Front, SpeakerNet
+from stream.models.devices import resolve_device, resolve_dtype
 from stream.types import SAMPLE_RATE_HZ, ModelInfo, Scores, Task, Window, WindowSpec
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ _FOLDER = Path(__file__).parent
 class CompactModel:
     """A front end and a net; holds nothing between calls, so threads may share it."""
 
-    def __init__(self, *, info: ModelInfo, spec: WindowSpec, score: Callable[[Tensor], Tensor], device: str) -> None:
+    def __init__(
+        self, *, info: ModelInfo, spec: WindowSpec, score: Callable[[Tensor], Tensor], device: torch.device
+    ) -> None:
         self._info = info
         self._spec = spec
         self._score = score
@@ -64,8 +67,8 @@ class CompactModel:
             )
         if not np.isfinite(samples).all():
             raise InferenceError(f"{self._info.name} was handed samples that are not numbers; check the source")
-        # A copy: torch warns of arrays that may not be written to.
-        values = self._score(torch.from_numpy(np.array(samples, dtype=np.float32)).to(self._device))
+        # A copy into torch's own memory: sums may round otherwise where memory is aligned otherwise.
+        values = self._score(torch.tensor(samples, dtype=torch.float32).to(self._device))
         return Scores(
             model=self._info.name,
             source_id=window.source_id,
@@ -78,12 +81,12 @@ class CompactModel:
 
 def load_speaker(settings: ModelSettings, *, weights: Path = _FOLDER / "speaker.safetensors") -> CompactModel:
     """The speaker net with its weights."""
-    net, said = _filled(SpeakerNet(inputs=_inputs(weights)), weights, settings)
-    front = Front().to(_device(settings))
+    net, said = _filled(SpeakerNet(), weights, settings)
+    device, dtype = _place(settings)
+    front = Front().to(device)
 
     def score(samples: Tensor) -> Tensor:  # (n,) -> (192,)
-        features = front(samples)[..., : net.inputs]
-        vector: Tensor = net(features[None].to(_dtype(settings)))[0]
+        vector: Tensor = net(front(samples)[None].to(dtype))[0]
         return vector
 
     try:
@@ -91,25 +94,21 @@ def load_speaker(settings: ModelSettings, *, weights: Path = _FOLDER / "speaker.
     except (KeyError, ValueError) as error:
         raise ModelFormatError(f"{weights} names no threshold; fetch the package again") from error
     info = ModelInfo(name=said["name"], revision=said["revision"], task=Task.SPEAKER, threshold=threshold)
-    return CompactModel(info=info, spec=_spec(settings), score=score, device=_device(settings))
+    return CompactModel(info=info, spec=_spec(settings), score=score, device=device)
 
 
 def load_emotion(settings: ModelSettings, *, weights: Path = _FOLDER / "emotion.safetensors") -> CompactModel:
     """The emotion net with its weights and temperature."""
     net, said = _filled(EmotionNet(), weights, settings)
-    front = Front().to(_device(settings))
+    device, dtype = _place(settings)
+    front = Front().to(device)
 
     def score(samples: Tensor) -> Tensor:  # (n,) -> (4,)
-        logits: Tensor = net(front(samples)[None].to(_dtype(settings)))[0]
+        logits: Tensor = net(front(samples)[None].to(dtype))[0]
         return torch.softmax(logits.float(), dim=0)
 
     info = ModelInfo(name=said["name"], revision=said["revision"], task=Task.EMOTION, labels=EMOTIONS)
-    return CompactModel(info=info, spec=_spec(settings), score=score, device=_device(settings))
-
-
-def _inputs(weights: Path) -> int:
-    with safe_open(weights, framework="pt") as file:
-        return int(file.get_slice("trunk.stem.weight").get_shape()[1])
+    return CompactModel(info=info, spec=_spec(settings), score=score, device=device)
 
 
 def _filled(net: AnyNet, weights: Path, settings: ModelSettings) -> tuple[AnyNet, dict[str, str]]:
@@ -134,16 +133,14 @@ def _filled(net: AnyNet, weights: Path, settings: ModelSettings) -> tuple[AnyNet
     if unknown or any(not name.endswith("num_batches_tracked") for name in missing):
         raise ModelFormatError(f"{weights} holds another net; install tonewatch again")
     fold(net.trunk)
-    return net.eval().requires_grad_(False).to(device=_device(settings), dtype=_dtype(settings)), said
+    device, dtype = _place(settings)
+    return net.eval().requires_grad_(requires_grad=False).to(device=device, dtype=dtype), said
 
 
-def _device(settings: ModelSettings) -> str:
-    """Where asked; on its own it stays on the processor, since moving a window costs more than scoring it."""
-    return "cpu" if settings.device == "auto" else settings.device
-
-
-def _dtype(settings: ModelSettings) -> torch.dtype:
-    return torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32
+def _place(settings: ModelSettings) -> tuple[torch.device, torch.dtype]:
+    """Where asked; left alone it stays on the processor, since moving a window would cost more than scoring it."""
+    device = resolve_device("cpu" if settings.device == "auto" else settings.device)
+    return device, resolve_dtype(settings.dtype, device)
 
 
 def _spec(settings: ModelSettings) -> WindowSpec:

@@ -119,10 +119,9 @@ class SpeakerNet(nn.Module):
 
     DIMENSIONS = 192
 
-    def __init__(self, *, inputs: int = INPUTS, channels: int = 192, pooled: int = 384, dropout: float = 0.0) -> None:
+    def __init__(self, *, channels: int = 192, pooled: int = 384, dropout: float = 0.0) -> None:
         super().__init__()
-        self.inputs = inputs
-        self.trunk = Trunk(inputs=inputs, channels=channels, pooled=pooled, dilations=(1, 2, 3, 4), dropout=dropout)
+        self.trunk = Trunk(inputs=INPUTS, channels=channels, pooled=pooled, dilations=(1, 2, 3, 4), dropout=dropout)
         self.project = nn.Linear(2 * pooled, self.DIMENSIONS)
 
     def forward(self, x: Tensor) -> Tensor:

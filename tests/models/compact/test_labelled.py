@@ -1,0 +1,43 @@
+"""The compact pair on labelled audio of people it never learned from: bounds a bit looser than its cards' figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+Figures = dict[str, dict[str, dict[str, float]]]
+
+
+@pytest.fixture(scope="module")
+def figures() -> Figures:
+    if "TONEWATCH_DATA" not in os.environ:
+        if os.environ.get("TONEWATCH_REQUIRE_ALL"):
+            pytest.fail("TONEWATCH_DATA does not say where the labelled audio is")
+        pytest.skip("TONEWATCH_DATA does not say where the labelled audio is")
+    command = [str(ROOT / "scripts" / "train"), "score", "--json", "--quick"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "bound"), [("an4", 0.12), ("librispeech", 0.10), ("emodb, neutral", 0.05), ("fsdd", 0.28)]
+)
+def test_unheard_speakers_are_told_apart_in_two_seconds(figures: Figures, kind: str, bound: float) -> None:
+    assert figures["speaker"]["2 s"][kind] <= bound
+
+
+def test_unseen_actors_are_understood(figures: Figures) -> None:
+    assert figures["emotion"]["emodb"]["recall"] >= 0.75
+
+
+def test_what_is_said_of_other_corpora_beats_chance(figures: Figures) -> None:
+    assert figures["emotion"]["ravdess"]["recall"] > 0.28
+    assert figures["emotion"]["nemo"]["recall"] > 0.35

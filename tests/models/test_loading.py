@@ -1,0 +1,459 @@
+"""Checkpoints as the hub holds them, through the code that ships, against the net that they were written from."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pickle
+import shutil
+import threading
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from stream.errors import InferenceError, ModelError, ModelFormatError, ModelNotFound
+from stream.models.loading import load
+from stream.models.pretrained import Pretrained
+from stream.settings import ModelSettings
+from stream.types import Task, Window
+
+Checkpoint = tuple[Path, nn.Module]
+Write = Callable[..., Checkpoint]
+Windows = Callable[..., list[Window]]
+
+PRETRAINED = [
+    "emotion-wav2vec2-large",
+    "speaker-id-voxceleb1",
+    "speaker-unispeech-sat",
+    "speaker-wav2vec2",
+    "speaker-wavlm",
+]
+OTHERS = ["hubert", "hubert-base", "data2vec-audio", "data2vec-audio-xvector"]
+
+
+def settings(folder: Path, **more: Any) -> ModelSettings:
+    return ModelSettings(**{"name": str(folder), "window_s": 2.0, "hop_s": 0.5, "device": "cpu"} | more)
+
+
+def expected(net: nn.Module, folder: Path, batch: list[Window]) -> np.ndarray:
+    """What the library's own extractor and forward make of each window alone."""
+    from transformers import Wav2Vec2FeatureExtractor  # noqa: PLC0415
+
+    extract = Wav2Vec2FeatureExtractor.from_pretrained(folder)
+    rows = []
+    for window in batch:
+        values = extract(window.samples, sampling_rate=16_000, return_tensors="pt").input_values
+        with torch.inference_mode():
+            output = net(values)
+        if hasattr(output, "embeddings"):
+            rows.append(nn.functional.normalize(output.embeddings, dim=1)[0])
+        else:
+            rows.append(torch.softmax(output.logits, dim=1)[0])
+    return torch.stack(rows).numpy()
+
+
+def assert_parity(model: Pretrained, net: nn.Module, folder: Path, batch: list[Window]) -> None:
+    wanted = expected(net, folder, batch)
+    assert np.abs(wanted - wanted[:1]).max() > 0.01 * wanted.max() or len(batch) == 1  # or the test would see nothing
+    scores = model.infer(batch)
+    for window, score, row in zip(batch, scores, wanted, strict=True):
+        assert (score.model, score.source_id, score.index) == (model.info.name, window.source_id, window.index)
+        assert (score.start_sample, score.end_sample) == (window.start_sample, window.end_sample)
+        assert isinstance(score.values, np.ndarray)
+        assert score.values.dtype == np.float32
+        np.testing.assert_allclose(score.values, row, rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(score.values, row, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("name", PRETRAINED + OTHERS)
+def test_scores_equal_the_librarys(name: str, count: int, checkpoint: Write, windows: Windows) -> None:
+    folder, net = checkpoint(name)
+    assert_parity(load(settings(folder)), net, folder, windows(count))
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_safetensors_score_the_same(name: str, checkpoint: Write, windows: Windows) -> None:
+    folder, net = checkpoint(name, safetensors=True)
+    assert not (folder / "pytorch_model.bin").exists()
+    assert_parity(load(settings(folder)), net, folder, windows(2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_full_size(name: str, write: Write, windows: Windows, tmp_path: Path) -> None:
+    folder, net = write(tmp_path / name, name, full_size=True)
+    try:
+        parameters = {"emotion-wav2vec2-large": 315.7e6, "speaker-id-voxceleb1": 94.9e6}.get(name, 101.1e6)
+        assert sum(weight.numel() for weight in net.parameters()) == pytest.approx(parameters, rel=0.01)
+        assert_parity(load(settings(folder)), net, folder, windows(2, length=32_000))
+    finally:
+        shutil.rmtree(folder)  # up to 1.3 GB
+
+
+def test_what_a_classifier_of_emotions_says_of_itself(checkpoint: Write) -> None:
+    folder, _ = checkpoint("emotion-wav2vec2-large")
+    model = load(settings(folder, window_s=3.0, hop_s=1.0))
+    assert model.info.name == "emotion-wav2vec2-large"  # never the path
+    assert model.info.task is Task.EMOTION
+    assert model.info.labels == ("neutral", "happy", "angry", "sad")
+    assert model.info.threshold is None
+    assert model.info.revision.startswith("local:")
+    assert (model.spec.length_samples, model.spec.hop_samples, model.spec.minimum_samples) == (48_000, 16_000, 8_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "threshold"), [("speaker-wavlm", 0.86), ("speaker-unispeech-sat", 0.89), ("speaker-wav2vec2", 0.7)]
+)
+def test_what_an_xvector_says_of_itself(name: str, threshold: float, checkpoint: Write, windows: Windows) -> None:
+    folder, _ = checkpoint(name)
+    model = load(settings(folder))
+    assert model.info.task is Task.SPEAKER
+    assert model.info.labels == ()
+    assert model.info.threshold == threshold
+    assert model.spec.minimum_samples >= 5_200
+    (score,) = model.infer(windows(1, length=model.spec.minimum_samples))
+    assert score.values.shape == (512,)
+    assert float(np.linalg.norm(score.values)) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_what_a_classifier_of_people_says_of_itself(checkpoint: Write, windows: Windows) -> None:
+    folder, _ = checkpoint("speaker-id-voxceleb1")
+    model = load(settings(folder))
+    assert model.info.task is Task.IDENTITY
+    assert model.info.labels[:2] == ("id10001", "id10002")
+    (score,) = model.infer(windows(1))
+    assert score.values.shape == (1_251,) == (len(model.info.labels),)
+    assert float(score.values.sum()) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_attention_is_fused_where_it_can_be(checkpoint: Write) -> None:
+    folder, _ = checkpoint("speaker-wav2vec2")
+    net: Any = load(settings(folder))._net
+    assert net.config._attn_implementation == "sdpa"
+    assert not net.training
+
+
+def test_revision_follows_the_weights_not_the_format(write: Write, tmp_path: Path) -> None:
+    folder, _ = write(tmp_path / "a", "hubert-base")
+    first = load(settings(folder)).info.revision
+    assert load(settings(folder)).info.revision == first
+    state = torch.load(folder / "pytorch_model.bin")
+    state["classifier.bias"] += 1
+    torch.save(state, folder / "pytorch_model.bin")
+    assert load(settings(folder)).info.revision != first
+
+
+def test_a_snapshot_tells_its_commit(checkpoint: Write, tmp_path: Path) -> None:
+    folder, _ = checkpoint("hubert-base")
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
+    shutil.copytree(folder, snapshot)
+    assert load(settings(snapshot)).info.revision == "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_loading_leaves_no_trace(checkpoint: Write, capfd: pytest.CaptureFixture[str]) -> None:
+    from transformers.utils import logging  # noqa: PLC0415
+
+    folder, _ = checkpoint("speaker-wavlm")
+    before = (logging.get_verbosity(), logging.is_progress_bar_enabled(), torch.get_num_threads())
+    threads = set(threading.enumerate())
+    load(settings(folder))
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled(), torch.get_num_threads()) == before
+    assert set(threading.enumerate()) == threads  # none that asks the hub to convert a `.bin`
+    assert "".join(capfd.readouterr()) == ""
+
+
+def test_sharded_weights(checkpoint: Write, windows: Windows, tmp_path: Path) -> None:
+    from transformers import HubertForSequenceClassification  # noqa: PLC0415
+
+    folder, net = checkpoint("hubert-base")
+    sharded = tmp_path / "sharded"
+    HubertForSequenceClassification.from_pretrained(folder).save_pretrained(sharded, max_shard_size="100KB")
+    shutil.copy(folder / "preprocessor_config.json", sharded)
+    assert len(list(sharded.glob("model-*.safetensors"))) > 1
+    model = load(settings(sharded))
+    assert_parity(model, net, folder, windows(2))
+    next(sharded.glob("model-*.safetensors")).unlink()
+    with pytest.raises(ModelNotFound, match=r"model-00\d+-of-00\d+.safetensors is missing"):
+        load(settings(sharded))
+
+
+def test_bfloat16(checkpoint: Write, windows: Windows) -> None:
+    folder, net = checkpoint("speaker-wavlm")
+    model = load(settings(folder, dtype="bfloat16"))
+    batch = windows(2)
+    for score, row in zip(model.infer(batch), expected(net, folder, batch), strict=True):
+        assert score.values.dtype == np.float32
+        assert float(score.values @ row) > 0.98
+
+
+def test_labels_keep_their_order_and_gain_one_spelling(write: Write, tmp_path: Path) -> None:
+    folder, _ = write(tmp_path / "a", "hubert-base")
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = {"3": "Anger", "0": "sadness", "2": " Happiness", "1": "Weird One"}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load(settings(folder)).info.labels == ("sad", "weird one", "happy", "angry")
+
+
+def test_without_an_architecture_the_task_decides(write: Write, tmp_path: Path) -> None:
+    folder, _ = write(tmp_path / "a", "speaker-wavlm")
+    config = json.loads((folder / "config.json").read_text())
+    del config["architectures"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load(settings(folder), task=Task.SPEAKER).info.task is Task.SPEAKER
+    with pytest.raises(ModelFormatError, match="without a named architecture"):
+        load(settings(folder))
+    with pytest.raises(ModelFormatError, match=r"other shapes than its config.json says \(classifier.bias"):
+        load(settings(folder), task=Task.EMOTION)
+
+
+@pytest.mark.parametrize("name", ["speaker-wav2vec2", "speaker-wavlm", "speaker-unispeech-sat"])
+def test_a_quiet_microphone_keeps_its_voice(name: str, checkpoint: Write, windows: Windows) -> None:
+    folder, net = checkpoint(name)
+    model = load(settings(folder))
+    (window,) = windows(1)
+    (loud,) = model.infer([window])
+    for gain in (1e-2, 1e-3):
+        quiet = dataclasses.replace(window, samples=window.samples * np.float32(gain))
+        (score,) = model.infer([quiet])
+        assert float(score.values @ loud.values) > 0.99
+        (without,) = expected(net, folder, [quiet])
+        assert float(score.values @ loud.values) > float(without @ loud.values)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_cuda(name: str, checkpoint: Write, windows: Windows) -> None:
+    folder, net = checkpoint(name)
+    batch = windows(4)
+    wanted = expected(net, folder, batch)
+    for device, dtype in (("cuda", "float32"), ("auto", "auto")):
+        model = load(settings(folder, device=device, dtype=dtype))
+        assert model._device.type == "cuda"
+        assert model._dtype == (torch.float32 if dtype == "float32" else torch.bfloat16)
+        scores = np.stack([score.values for score in model.infer(batch)])
+        assert scores.dtype == np.float32
+        tolerance = 1e-4 if dtype == "float32" else 0.05
+        np.testing.assert_allclose(scores, wanted, rtol=0, atol=tolerance)
+
+
+# What is refused
+
+
+def edit(folder: Path, name: str, **changes: Any) -> None:
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def drop(folder: Path, *prefixes: str) -> None:
+    state = torch.load(folder / "pytorch_model.bin")
+    torch.save({k: v for k, v in state.items() if not k.startswith(prefixes)}, folder / "pytorch_model.bin")
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch /tmp/tonewatch-was-here",)
+
+
+def pickled(folder: Path) -> None:
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"classifier.bias": Evil()}))
+
+
+def pickled_in_a_zip(folder: Path) -> None:
+    torch.save({"classifier.bias": Evil()}, folder / "pytorch_model.bin")
+
+
+def half(folder: Path, name: str) -> None:
+    data = (folder / name).read_bytes()
+    (folder / name).write_bytes(data[: len(data) // 2])
+
+
+Damage = Callable[[Path], Any]
+REFUSED: dict[str, tuple[Damage, type[ModelError], str]] = {
+    "no config": (lambda f: (f / "config.json").unlink(), ModelNotFound, "holds no config.json"),
+    "no weights": (lambda f: (f / "pytorch_model.bin").unlink(), ModelNotFound, "holds no weights"),
+    "no preprocessor": (
+        lambda f: (f / "preprocessor_config.json").unlink(),
+        ModelNotFound,
+        "holds no preprocessor_config.json",
+    ),
+    "broken config": (lambda f: half(f, "config.json"), ModelFormatError, r"config.json cannot be read"),
+    "config is a list": (lambda f: (f / "config.json").write_text("[]"), ModelFormatError, "not a JSON object"),
+    "config is binary": (
+        lambda f: (f / "config.json").write_bytes(b"\xff\xfe\x00"),
+        ModelFormatError,
+        "cannot be read",
+    ),
+    "another family": (
+        lambda f: edit(f, "config.json", model_type="whisper"),
+        ModelFormatError,
+        "family 'whisper'; tonewatch loads those of wav2vec2, wavlm, unispeech-sat, hubert, data2vec-audio",
+    ),
+    "another head": (
+        lambda f: edit(f, "config.json", architectures=["HubertForCTC"]),
+        ModelFormatError,
+        "holds HubertForCTC; tonewatch needs a fine-tuned …ForSequenceClassification or …ForXVector",
+    ),
+    "a head that does not exist": (
+        lambda f: edit(f, "config.json", architectures=["HubertForXVector"]),
+        ModelFormatError,
+        "HuBERT with an x-vector head",
+    ),
+    "one label": (lambda f: edit(f, "config.json", id2label={"0": "x"}), ModelFormatError, "fewer than two labels"),
+    "unnumbered labels": (lambda f: edit(f, "config.json", id2label={"x": "y"}), ModelFormatError, "no number"),
+    "impossible config": (
+        lambda f: edit(f, "config.json", hidden_size="many"),
+        ModelFormatError,
+        "cannot be loaded as HubertForSequenceClassification",
+    ),
+    "8 kHz": (
+        lambda f: edit(f, "preprocessor_config.json", sampling_rate=8_000),
+        ModelFormatError,
+        "asks for sound at 8000 Hz; tonewatch hears 16000 Hz",
+    ),
+    "another extractor": (
+        lambda f: edit(f, "preprocessor_config.json", feature_extractor_type="SeamlessM4TFeatureExtractor"),
+        ModelFormatError,
+        "knows Wav2Vec2FeatureExtractor only",
+    ),
+    "no head weights": (
+        lambda f: drop(f, "classifier.", "projector."),
+        ModelFormatError,
+        r"lacks weights of HubertForSequenceClassification \(classifier.bias, classifier.weight, projector.bias",
+    ),
+    "no layer weights": (lambda f: drop(f, "layer_weights"), ModelFormatError, r"lacks weights .*\(layer_weights\)"),
+    "no positions": (lambda f: drop(f, "hubert.encoder.pos_conv_embed"), ModelFormatError, "lacks weights"),
+    "fewer layers in config": (
+        lambda f: edit(f, "config.json", num_hidden_layers=2, use_weighted_layer_sum=False),
+        ModelFormatError,
+        r"holds weights its config.json knows nothing of \(hubert.encoder.layers.2",
+    ),
+    "other shapes": (
+        lambda f: edit(f, "config.json", classifier_proj_size=8),
+        ModelFormatError,
+        r"other shapes than its config.json says \(classifier.weight, projector.bias",
+    ),
+    "truncated bin": (lambda f: half(f, "pytorch_model.bin"), ModelFormatError, "cannot be loaded"),
+    "empty bin": (lambda f: (f / "pytorch_model.bin").write_bytes(b""), ModelFormatError, "cannot be loaded"),
+    "pickled code": (pickled, ModelFormatError, "cannot be loaded"),
+    "pickled code in a zip": (pickled_in_a_zip, ModelFormatError, "cannot be loaded"),
+    "a pointer": (
+        lambda f: (f / "pytorch_model.bin").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+        ModelFormatError,
+        "run `git lfs pull`",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refusals(what: str, write: Write, tmp_path: Path) -> None:
+    damage, error, sentence = REFUSED[what]
+    folder, _ = write(tmp_path / "model", "hubert-base")
+    damage(folder)
+    with pytest.raises(error, match=sentence) as caught:
+        load(settings(folder))
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
+    assert not Path("/tmp/tonewatch-was-here").exists()  # noqa: S108
+
+
+def test_truncated_safetensors(write: Write, tmp_path: Path) -> None:
+    folder, _ = write(tmp_path / "model", "hubert-base", safetensors=True)
+    half(folder, "model.safetensors")
+    with pytest.raises(ModelFormatError, match=r"model.safetensors is damaged or incomplete .*; fetch it again"):
+        load(settings(folder))
+
+
+def test_training_leftovers_are_tolerated(write: Write, windows: Windows, tmp_path: Path) -> None:
+    folder, net = write(tmp_path / "model", "speaker-wavlm")
+    drop(folder, "objective.", "wavlm.masked_spec_embed")
+    state = torch.load(folder / "pytorch_model.bin")
+    torch.save(state | {"quantizer.codevectors": torch.zeros(1, 2)}, folder / "pytorch_model.bin")
+    assert_parity(load(settings(folder)), net, folder, windows(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("no-such-model", "there is no folder and no model 'no-such-model'; the zoo has compact-emotion"),
+        ("/no/such/folder", "there is no folder and no model '/no/such/folder'"),
+        (__file__, "is a file; name the folder that holds it"),
+    ],
+)
+def test_names_that_lead_nowhere(name: str, sentence: str) -> None:
+    with pytest.raises(ModelNotFound, match=sentence):
+        load(ModelSettings(name=name, window_s=2.0, hop_s=0.5))
+
+
+def test_a_folder_has_no_revisions(checkpoint: Write) -> None:
+    with pytest.raises(ModelNotFound, match="is a folder, which has no revision main"):
+        load(settings(checkpoint("hubert-base")[0], revision="main"))
+
+
+def test_a_folder_wins_over_the_zoo(checkpoint: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = checkpoint("hubert-base")
+    shutil.copytree(folder, tmp_path / "speaker-wavlm")
+    monkeypatch.chdir(tmp_path)
+    assert load(ModelSettings(name="speaker-wavlm", window_s=2.0, hop_s=0.5)).info.task is Task.EMOTION
+
+
+# What an inference refuses
+
+
+def test_windows_of_one_length_only(checkpoint: Write, windows: Windows) -> None:
+    model = load(settings(checkpoint("speaker-wav2vec2")[0]))
+    with pytest.raises(InferenceError, match="windows of one length at a time"):
+        model.infer([*windows(1), *windows(1, length=17_000)])
+    with pytest.raises(InferenceError, match="needs 8000 samples"):
+        model.infer(windows(1, length=4_900))
+    assert model.infer([]) == []
+
+
+def test_what_is_not_finite_is_refused(checkpoint: Write, windows: Windows) -> None:
+    model = load(settings(checkpoint("speaker-wav2vec2")[0]))
+    good, bad = windows(2)
+    bad.samples[100] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InferenceError, match="gave no numbers for 1 of 2 windows"):
+            model.infer([good, bad])
+    bad.samples[100] = 0
+
+
+def test_failures_of_torch_are_wrapped(checkpoint: Write, windows: Windows, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load(settings(checkpoint("speaker-wav2vec2")[0]))
+
+    def fail(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.\nLong story")
+
+    monkeypatch.setattr(model._net, "forward", fail)
+    with pytest.raises(InferenceError, match=r"failed on 3 windows \(CUDA out of memory. Tried to allocate 1 GiB\);"):
+        model.infer(windows(3))
+
+
+def test_threads_may_share_a_model(checkpoint: Write, windows: Windows) -> None:
+    for name in ("speaker-wavlm", "emotion-wav2vec2-large"):
+        model = load(settings(checkpoint(name)[0]))
+        batch = windows(6)
+        alone = [model.infer([window])[0].values for window in batch]
+        with ThreadPoolExecutor(3) as threads:
+            together = list(threads.map(lambda window: model.infer([window])[0].values, batch))  # noqa: B023
+        np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6)
+
+
+def test_read_only_samples_are_left_alone(checkpoint: Write, windows: Windows) -> None:
+    for name in ("speaker-wav2vec2", "hubert"):
+        (window,) = windows(1)
+        kept = window.samples.copy()
+        window.samples.flags.writeable = False
+        load(settings(checkpoint(name)[0])).infer([window])
+        np.testing.assert_array_equal(window.samples, kept)

@@ -1,0 +1,157 @@
+"""The speech detector against the TorchScript original, and its promise that cutting and batching change nothing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+
+from stream.errors import InferenceError
+from stream.models import vad
+from stream.models.vad import SileroNet, SileroVad, VadState
+from stream.types import FRAME_SAMPLES, Samples, SpeechRequest, SpeechResult
+
+ROOT = Path(__file__).resolve().parents[2]
+DETECTOR = SileroVad()
+
+
+def speech(frames: int) -> Samples:
+    samples, rate_hz = soundfile.read(ROOT / "stream" / "demo" / "conversation.flac", dtype="float32", always_2d=True)
+    assert rate_hz == 16_000
+    mono: Samples = np.ascontiguousarray(samples[: frames * FRAME_SAMPLES, 0])
+    assert len(mono) == frames * FRAME_SAMPLES
+    return mono
+
+
+def kept(result: SpeechResult) -> VadState:
+    assert isinstance(result.state, VadState)
+    return result.state
+
+
+def probabilities(samples: Samples, cuts: Sequence[int] = ()) -> Samples:
+    """Of one stream, cut into requests of so many frames, then the rest."""
+    state: object | None = None
+    found: list[Samples] = []
+    for piece in np.split(samples, np.cumsum(cuts, dtype=int) * FRAME_SAMPLES):
+        (result,) = DETECTOR.infer([SpeechRequest("a", piece, state)])
+        state = result.state
+        found.append(result.probabilities)
+    return np.concatenate(found)
+
+
+def test_equals_the_original_frame_by_frame() -> None:
+    package = importlib.metadata.distribution("silero-vad")  # not imported: that would set torch to one thread
+    (archive,) = [file for file in package.files or () if file.name == "silero_vad.jit"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        original = torch.jit.load(str(archive.locate()))  # type: ignore[no-untyped-call]
+    samples = speech(800)
+    samples[600 * FRAME_SAMPLES :] = np.random.default_rng(0).normal(0, 0.05, 200 * FRAME_SAMPLES)  # then noise
+    with torch.inference_mode():
+        expected = torch.cat([original(frame[None], 16_000)[0] for frame in torch.from_numpy(samples).view(-1, 512)])
+    assert 0.2 < (expected > 0.5).float().mean() < 0.8
+    np.testing.assert_allclose(probabilities(samples, [1] * 799), expected, rtol=0, atol=1e-6)
+    # all at once, rounding differs: the original itself lies that far from the exact value
+    np.testing.assert_allclose(probabilities(samples), expected, rtol=0, atol=3e-6)
+
+
+def test_is_exact_to_single_precision() -> None:
+    samples = speech(800)
+    net = SileroNet()
+    net.load_state_dict(DETECTOR._net.state_dict())
+    sound = torch.from_numpy(np.concatenate((np.zeros(64), samples)))[None]  # float64
+    zeros = torch.zeros(1, 128, dtype=torch.float64)
+    with torch.inference_mode():
+        exact = net.double().eval()(sound, zeros, zeros)[0][0].numpy()
+    np.testing.assert_allclose(probabilities(samples), exact, rtol=0, atol=1.5e-6)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.integers(0, 40), max_size=12))
+def test_cutting_changes_nothing(cuts: list[int]) -> None:
+    samples = speech(500)
+    np.testing.assert_allclose(probabilities(samples, cuts), probabilities(samples), rtol=0, atol=3e-6)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=10))
+def test_batching_changes_nothing(lengths: list[int]) -> None:
+    samples = speech(400)
+    started = DETECTOR.infer([SpeechRequest("a", samples[: 50 * FRAME_SAMPLES], None)])[0].state
+    requests = [
+        SpeechRequest(
+            str(i), samples[(50 + 7 * i) * FRAME_SAMPLES :][: frames * FRAME_SAMPLES], started if i % 2 else None
+        )
+        for i, frames in enumerate(lengths)
+    ]
+    together = DETECTOR.infer(requests)
+    for request, result in zip(requests, together, strict=True):
+        (alone,) = DETECTOR.infer([request])
+        assert result.probabilities.shape == (len(request.samples) // FRAME_SAMPLES,)
+        np.testing.assert_allclose(result.probabilities, alone.probabilities, rtol=0, atol=1e-6)
+        one, other = kept(result), kept(alone)
+        np.testing.assert_allclose(one.h, other.h, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(one.c, other.c, rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(one.context, other.context)
+
+
+def test_results_are_plain_arrays_that_own_their_memory() -> None:
+    samples = speech(4)
+    before = samples.copy()
+    results: list[SpeechResult] = DETECTOR.infer([SpeechRequest(i, samples, None) for i in "ab"])
+    for result in results:
+        state = kept(result)
+        for array, shape in ((result.probabilities, 4), (state.context, 64), (state.h, 128), (state.c, 128)):
+            assert isinstance(array, np.ndarray)
+            assert array.dtype == np.float32
+            assert array.shape == (shape,)
+            assert array.base is None  # a kept state must not hold a whole batch
+    np.testing.assert_array_equal(kept(results[0]).context, samples[-64:])
+    np.testing.assert_array_equal(samples, before)
+
+
+def test_nothing_in_nothing_out() -> None:
+    assert DETECTOR.infer([]) == []
+    state = DETECTOR.infer([SpeechRequest("a", speech(3), None)])[0].state
+    (result,) = DETECTOR.infer([SpeechRequest("a", np.zeros(0, np.float32), state)])
+    assert len(result.probabilities) == 0
+    assert result.state is state
+
+
+@pytest.mark.parametrize("shape", [(511,), (1, 512)])
+def test_only_whole_frames(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="whole frames of 512"):
+        DETECTOR.infer([SpeechRequest("a", np.zeros(shape, np.float32), None)])
+
+
+def test_sound_and_state_are_never_printed() -> None:
+    (result,) = DETECTOR.infer([SpeechRequest("a", speech(1), None)])
+    assert "array" not in repr(SpeechRequest("a", speech(1), result.state))
+    assert "array" not in repr(result.state)
+
+
+def test_weights_say_where_they_are_from() -> None:
+    with safe_open(vad._WEIGHTS, "pt") as weights:
+        said = weights.metadata()
+    assert said["version"] == "6.2.3"
+    assert said["licence"].startswith("MIT")
+    assert "silero_vad.jit" in said["source"]
+    assert "Silero Team" in vad._WEIGHTS.with_name("silero_vad.LICENSE").read_text(encoding="utf-8")
+
+
+def test_failures_of_torch_are_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(DETECTOR._net, "forward", fail)
+    with pytest.raises(InferenceError, match="speech detection failed on 2 streams: out of memory"):
+        DETECTOR.infer([SpeechRequest(i, speech(1), None) for i in "ab"])

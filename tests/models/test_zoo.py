@@ -1,0 +1,356 @@
+"""The zoo without torch, without a network, and against a hub of our own."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from huggingface_hub import constants
+
+from stream.errors import ModelNotFound
+from stream.models import zoo
+from stream.models.labels import canonical
+from stream.models.loading import load
+from stream.models.zoo import ZOO, cached, fetch, needed, on_disk
+from stream.settings import ModelSettings
+from stream.types import Task, Window
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMIT = "ab" * 20
+PARTS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+# What it says
+
+
+def test_entries() -> None:
+    assert list(ZOO) == [
+        "compact-emotion",
+        "compact-speaker",
+        "emotion-wav2vec2-large",
+        "speaker-wavlm",
+        "speaker-unispeech-sat",
+        "speaker-wav2vec2",
+        "speaker-id-voxceleb1",
+    ]
+    for name, entry in ZOO.items():
+        assert entry.name == name
+        assert entry.minimum_samples == 8_000
+        assert entry.licence
+        assert entry.bundled == name.startswith("compact-")
+        if not entry.bundled:
+            assert re.fullmatch("[0-9a-f]{40}", entry.revision)  # a commit, not a branch
+            assert (entry.threshold is not None) == (entry.task is Task.SPEAKER)
+    assert ZOO["speaker-wavlm"].threshold == 0.86
+    assert ZOO["speaker-unispeech-sat"].threshold == 0.89
+    assert ZOO["emotion-wav2vec2-large"].labels == canonical(["neu", "hap", "ang", "sad"])
+
+
+def test_every_entry_is_registered() -> None:
+    registered = (ROOT / "pyproject.toml").read_text(encoding="utf-8").split('entry-points."stream.models"]')[1]
+    names = re.findall(r"^([a-z0-9-]+) = ", registered.split("[tool.")[0], re.MULTILINE)
+    assert set(names) >= set(ZOO)
+
+
+def test_listing_imports_no_torch() -> None:
+    code = (
+        "import sys; from stream.models.zoo import ZOO; print(len(ZOO), {'torch', 'transformers'} & set(sys.modules))"
+    )
+    assert run(code).stdout == "7 set()\n"
+
+
+def test_looking_on_disk_imports_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from stream.models.zoo import ZOO, on_disk\n"
+        "print([name for name, entry in ZOO.items() if on_disk(entry)], 'torch' in sys.modules)"
+    )
+    done = run(code, HF_HOME=str(tmp_path))
+    assert done.stdout == "['compact-emotion', 'compact-speaker'] False\n", done.stderr
+
+
+def test_an_entry_is_found_by_its_hub_name_too() -> None:
+    assert zoo.find("microsoft/wavlm-base-sv") is ZOO["speaker-wavlm"] is zoo.find("speaker-wavlm")
+    assert zoo.find("microsoft/wavlm-large") is None
+    assert zoo.find("") is None
+
+
+def test_canonical_labels() -> None:
+    assert canonical(["neu", "hap", "ang", "sad"]) == ("neutral", "happy", "angry", "sad")
+    assert canonical(["A", "S", "H"]) == ("angry", "sad", "happy")
+    assert canonical(["Joy", "happy", "LABEL_3"]) == ("joy", "happy", "label_3")  # two labels never become one
+    assert canonical(["surprise", "fear", "disgust", "calm"]) == ("surprised", "fearful", "disgusted", "calm")
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted"),
+    [
+        (
+            ["README.md", "config.json", "model.safetensors", "preprocessor_config.json", "pytorch_model.bin", "tf.h5"],
+            ["config.json", "preprocessor_config.json", "model.safetensors"],
+        ),
+        (["config.json", "pytorch_model.bin"], ["config.json", "pytorch_model.bin"]),
+        (
+            ["config.json", *PARTS, "model.safetensors.index.json", "model-other.safetensors"],
+            ["config.json", *PARTS, "model.safetensors.index.json"],
+        ),
+    ],
+)
+def test_only_what_is_needed(files: list[str], wanted: list[str]) -> None:
+    assert needed("org/model", files) == wanted
+
+
+# Without a network
+
+
+def test_offline_with_an_empty_cache(tmp_path: Path) -> None:
+    code = (
+        "from stream.errors import ModelNotFound\nfrom stream.models.loading import load\n"
+        "from stream.settings import ModelSettings\n"
+        "try:\n    load(ModelSettings(name='emotion-wav2vec2-large', window_s=3, hop_s=1))\n"
+        "except ModelNotFound as error:\n    print(error)"
+    )
+    done = run(code, HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
+    assert done.stdout == (
+        f"emotion-wav2vec2-large (superb/wav2vec2-large-superb-er) is not in the cache {tmp_path / 'hub'}, and "
+        "HF_HUB_OFFLINE forbids to fetch it; go online once, or put its files in a folder and name that: "
+        "--emotion /path/to/folder\n"
+    ), done.stderr
+    assert list(tmp_path.rglob("*.bin")) == []
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """As much of the hub's protocol as a download takes."""
+
+    files: ClassVar[dict[str, bytes]] = {}
+    asked: ClassVar[list[str]] = []
+    refusal: ClassVar[tuple[int, str] | None] = None
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        if self.path != "/api/agent-harnesses":  # the client's own statistics
+            self.asked.append(self.path)
+        self.answer(body=True)
+
+    def answer(self, *, body: bool) -> None:
+        if self.refusal:
+            status, code = self.refusal
+            self.reply(status, b"{}", {"X-Error-Code": code}, body=body)
+        elif self.path.startswith("/api/models/"):
+            siblings = [{"rfilename": name} for name in self.files]
+            said = {"id": "org/model", "modelId": "org/model", "sha": COMMIT, "siblings": siblings}
+            self.reply(200, json.dumps(said).encode(), {}, body=body)
+        elif (name := self.path.rpartition("/")[2]) not in self.files:
+            self.reply(404, b"{}", {"X-Error-Code": "EntryNotFound"}, body=body)
+        else:
+            data = self.files[name]
+            self.reply(200, data, {"X-Repo-Commit": COMMIT, "ETag": f'"{hash(data):x}"'}, body=body)
+
+    def reply(self, status: int, data: bytes, headers: dict[str, str], *, body: bool) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(data))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    return tmp_path / "hub"
+
+
+def point_at(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    endpoint = f"http://127.0.0.1:{port}"
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
+
+
+@pytest.fixture
+def hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
+    assert not cache.exists()
+    handler = type("Handler", (Hub,), {"files": {}, "asked": [], "refusal": None})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    point_at(monkeypatch, server.server_address[1])
+    yield handler
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_fetched_once_then_loaded_from_disk(
+    hub: type[Hub],
+    cache: Path,
+    checkpoint: Callable[..., tuple[Path, object]],
+    windows: Callable[..., list[Window]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, _ = checkpoint("speaker-wavlm")
+    hub.files.update({path.name: path.read_bytes() for path in folder.iterdir()}, **{"README.md": b"", "tf.h5": b""})
+    settings = ModelSettings(name="speaker-wavlm", window_s=2.0, hop_s=0.5)
+    model = load(settings)
+    assert model.info.name == "speaker-wavlm"
+    assert model.info.revision == COMMIT  # what the pin resolved to
+    assert hub.asked[0].endswith(f"/microsoft/wavlm-base-sv/revision/{ZOO['speaker-wavlm'].revision}")
+    assert sorted(path.rpartition("/")[2] for path in hub.asked[1:]) == sorted(path.name for path in folder.iterdir())
+    here = load(ModelSettings(name=str(folder), window_s=2.0, hop_s=0.5))
+    batch = windows(1)
+    np.testing.assert_array_equal(model.infer(batch)[0].values, here.infer(batch)[0].values)
+
+    hub.asked.clear()
+    (preprocessor,) = cache.glob("**/preprocessor_config.json")
+    preprocessor.rename(preprocessor.with_name("aside"))  # a copy that is not whole is none
+    assert cached("microsoft/wavlm-base-sv", COMMIT) is None
+    preprocessor.with_name("aside").rename(preprocessor)
+    found = cached("microsoft/wavlm-base-sv", COMMIT)
+    assert found is not None
+    assert found.name == COMMIT
+    assert load(settings.model_copy(update={"revision": COMMIT})).info.revision == COMMIT
+    reference = found.parents[1] / "refs" / "main"  # as `main`, the copy serves for the entry, offline too
+    reference.parent.mkdir(exist_ok=True)
+    reference.write_text(COMMIT)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert on_disk(ZOO["speaker-wavlm"]) == found
+    assert load(settings).info.revision == COMMIT
+    assert load(ModelSettings(name="microsoft/wavlm-base-sv", window_s=2.0, hop_s=0.5)).info.revision == COMMIT
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize(
+    ("refusal", "sentence"),
+    [
+        ((404, "RepoNotFound"), "the hub knows no such public model"),
+        ((401, "RepoNotFound"), "the hub knows no such public model"),  # without an account
+        ((404, "RevisionNotFound"), "on the hub it has no revision 306186e4"),
+        ((403, "GatedRepo"), "only to accounts that accepted its terms"),
+        ((503, ""), "fetching it failed (HfHubHTTPError: "),
+    ],
+)
+def test_the_hub_refuses(hub: type[Hub], cache: Path, refusal: tuple[int, str], sentence: str) -> None:
+    hub.refusal = refusal
+    with pytest.raises(ModelNotFound) as caught:
+        fetch("emotion-wav2vec2-large")
+    said = str(caught.value)
+    assert said.startswith(
+        f"emotion-wav2vec2-large (superb/wav2vec2-large-superb-er) is not in the cache {cache}, and "
+    )
+    assert sentence in said
+    assert said.endswith("--emotion /path/to/folder")
+    assert "\n" not in said
+
+
+def test_a_repository_without_weights(hub: type[Hub]) -> None:
+    hub.files["config.json"] = b"{}"
+    with pytest.raises(ModelNotFound, match=r"org/model holds no config.json with weights"):
+        fetch("org/model")
+
+
+def test_disk_full(hub: type[Hub], cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.files.update({"config.json": b"{}", "pytorch_model.bin": b"x"})
+    cache.mkdir(parents=True)
+
+    def full(*_: object, **__: object) -> str:
+        raise OSError(28, "No space left on device", str(cache))
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", full)
+    with pytest.raises(ModelNotFound, match=r"fetching it failed \(OSError: .*No space left on device"):
+        fetch("org/model")
+
+
+def test_nobody_listens(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+    point_at(monkeypatch, port)
+    with pytest.raises(
+        ModelNotFound, match=rf"speaker-wavlm .* not in the cache {cache}, and fetching it failed \(Con"
+    ):
+        load(ModelSettings(name="speaker-wavlm", window_s=2.0, hop_s=0.5))
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_silent_hub_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo, "TIMEOUT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts, and says nothing
+        point_at(monkeypatch, server.getsockname()[1])
+        began_s = time.monotonic()
+        with pytest.raises(ModelNotFound, match="--speaker /path/to/folder") as caught:
+            fetch("speaker-wav2vec2")
+    assert "Timeout" in str(caught.value)
+    assert time.monotonic() - began_s < 5
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("speaker-id-voxceleb1", "--set models.identity.name=/path/to/folder"),
+        ("org/model", "--emotion or --speaker /path/to/folder"),
+    ],
+)
+def test_the_way_out_fits_the_task(monkeypatch: pytest.MonkeyPatch, name: str, way: str) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelNotFound) as caught:
+        load(ModelSettings(name=name, window_s=2.0, hop_s=0.5))
+    assert str(caught.value).endswith(way)
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("name", ["nothing", "a/b/c", "", "../x"])
+def test_names_that_cannot_be(name: str) -> None:
+    with pytest.raises(ModelNotFound, match="give a name of the zoo"):
+        fetch(name)
+
+
+def test_bundled_models_need_no_fetching() -> None:
+    assert (fetch("compact-emotion") / "emotion.safetensors").is_file()
+    assert (fetch("compact-speaker") / "speaker.safetensors").is_file()
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_progress_is_shown_when_asked_for(
+    hub: type[Hub], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, progress: bool
+) -> None:
+    from huggingface_hub.utils import are_progress_bars_disabled  # type: ignore[attr-defined]  # noqa: PLC0415
+
+    hub.files.update({"config.json": b"{}", "preprocessor_config.json": b"{}", "pytorch_model.bin": b"x" * 100_000})
+    monkeypatch.setenv("TQDM_POSITION", "-1")  # or bars are for terminals only
+    before = are_progress_bars_disabled()
+    folder = fetch("org/model", progress=progress)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(hub.files)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert ("pytorch_model.bin" in err) == progress
+    assert are_progress_bars_disabled() == before
