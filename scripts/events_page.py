@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from stream import events
 from stream.events import Envelope
 
@@ -27,12 +29,14 @@ def page() -> str:
         name = kind.model_fields["type"].default
         own = set(kind.model_fields) - set(Envelope.model_fields) - {"type"}
         parts.append(f"## `{name}`\n\n{kind.__doc__}\n\n{_table(own, kind)}")
-    parts.append("## Inside `health`\n\n### A lane\n\n" + _table(set(events.LaneHealth.model_fields), events.LaneHealth))
+    parts.append(
+        "## Inside `health`\n\n### A lane\n\n" + _table(set(events.LaneHealth.model_fields), events.LaneHealth)
+    )
     parts.append("### A sink\n\n" + _table(set(events.SinkHealth.model_fields), events.SinkHealth))
     return "\n".join(parts)
 
 
-def _table(names: set[str], kind: type[events.BaseModel]) -> str:
+def _table(names: set[str], kind: type[BaseModel]) -> str:
     properties = kind.model_json_schema(by_alias=True)["properties"]
     rows = ["| field | type | meaning |", "|---|---|---|"]
     for name, field in kind.model_fields.items():

@@ -128,6 +128,9 @@ class SpeakersSettings(_Branch):
     threshold: Cosine | None = Field(None, description="Cosine above which two voices are one; unset: the model's own.")
     match_s: float = Field(0.7, ge=0, le=30, description="Speech needed to be told as someone known.")
     create_s: float = Field(1.5, ge=0, le=30, description="Speech needed to become a new voice.")
+    certainty: float = Field(
+        0.1, ge=0, le=1, description="How far above the threshold a voice is known at once, and learned from."
+    )
     novelty: float = Field(0.1, ge=0, le=1, description="How far below the threshold all voices are for a new one.")
     margin: float = Field(0.05, ge=0, le=1, description="Lead over the runner-up that a match needs.")
     hold: float = Field(0.05, ge=0, le=1, description="Bonus of whoever speaks now, so that labels do not flicker.")

@@ -36,7 +36,7 @@ class SoundServer:
 
     def __enter__(self) -> Self:
         program = shutil.which("pulseaudio") or "pulseaudio"
-        self._process = subprocess.Popen(  # noqa: S603
+        self._process = subprocess.Popen(
             [program, "-n", "--daemonize=no", "--exit-idle-time=-1", "--load=module-native-protocol-unix"],
             env=self.environment,
             stdout=subprocess.DEVNULL,
@@ -67,8 +67,8 @@ class SoundServer:
     def play(self, path: Path) -> subprocess.Popen[bytes]:
         """Play a WAV into the microphone."""
         program = shutil.which("paplay") or "paplay"
-        return subprocess.Popen([program, "-d", SINK, str(path)], env=self.environment)  # noqa: S603
+        return subprocess.Popen([program, "-d", SINK, str(path)], env=self.environment)
 
     def _control(self, *words: str) -> subprocess.CompletedProcess[str]:
         program = shutil.which("pactl") or "pactl"
-        return subprocess.run([program, *words], env=self.environment, capture_output=True, text=True, check=False)  # noqa: S603
+        return subprocess.run([program, *words], env=self.environment, capture_output=True, text=True, check=False)

@@ -4,9 +4,10 @@ Rules, each window of speech in turn:
 
 * Evidence is seconds of speech heard in this stretch, counted once, however much windows overlap.
 * The nearest voice *matches* when its cosine reaches the threshold and leads the runner-up by `margin`; whoever speaks
-  already has a small bonus (`hold`), so that a label does not flicker.
-* Between the threshold and `novelty` below it, a window that long evidence stands behind goes to the nearest voice, but
-  teaches it nothing: the same person in another mood is likelier than a new one. Likewise between two near voices.
+  already has a small bonus (`hold`), so that a label does not flicker. Until there is evidence of `create_s`, and for a
+  voice to learn from what it is credited with, the cosine must lie `certainty` above the threshold.
+* Within `novelty` below the threshold it is waited for twice that evidence; then the window goes to the nearest voice:
+  the same person in another mood is likelier than a new one.
 * A voice near nobody becomes a *new* one once there is evidence of `create_s`, and either the window lies wholly in one
   stretch of speech or a later window that shares at most half of its sound says the same: a window across a change of
   speaker sounds like neither, and must not found a person.
@@ -88,18 +89,19 @@ class SpeakerTracker:
 
     def _decide(self, cut: Cut, vector: Vector) -> Decision:
         ranked = sorted(((self._nearness(voice, vector), voice) for voice in self._voices), key=lambda pair: -pair[0])
-        settled = seconds(self._evidence) >= self._settings.create_s
-        score = ranked[0][0] if ranked else -1.0
-        if score >= self.threshold:
-            lead = score - ranked[1][0] if len(ranked) > 1 else 1.0
-            if ranked[0][1] is self._current or lead >= self._settings.margin or settled:
-                return self._match(cut, vector, ranked)
+        settings, evidence_s = self._settings, seconds(self._evidence)
+        settled = evidence_s >= settings.create_s
+        above = (ranked[0][0] if ranked else -1.0) - self.threshold
+        if above >= (0.0 if settled else settings.certainty):
+            lead = ranked[0][0] - ranked[1][0] if len(ranked) > 1 else 1.0
+            if ranked[0][1] is self._current or lead >= settings.margin or settled:
+                return self._match(cut, vector if above >= settings.certainty else None, ranked)
             return self._undecided("ambiguous", ranked)
-        if not settled:
-            return self._undecided("below_threshold", ranked)
-        if score >= self.threshold - self._settings.novelty:
+        if above < -settings.novelty and settled:
+            return self._meet(cut, vector, ranked)
+        if above >= -settings.novelty and evidence_s >= 2 * settings.create_s:
             return self._match(cut, None, ranked)
-        return self._meet(cut, vector, ranked)
+        return self._undecided("below_threshold", ranked)
 
     def _nearness(self, voice: Voice, vector: Vector) -> float:
         return voice.similarity(vector) + (self._settings.hold if voice is self._current else 0.0)

@@ -7,6 +7,7 @@ it fails where the library is missing.
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -112,8 +113,11 @@ def open_stream(backend: Any, device: InputDevice, format_: AudioFormat, capture
     return stream
 
 
-def closed() -> None:
-    """A stream was closed."""
+def close_stream(stream: Any) -> None:
+    """Close what `open_stream` opened, in whatever state it is by now."""
+    for end in (stream.abort, stream.close):
+        with suppress(Exception):  # PortAudio refuses to close what is broken already, in many ways
+            end(ignore_errors=True)
     _count(-1)
 
 

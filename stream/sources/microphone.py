@@ -82,6 +82,7 @@ class MicrophoneSource:
         self._backend = backend
         self._clock = clock
         self._format: AudioFormat | None = None
+        self._stream: Any = None
         self._stopped = False
         self._heard_s = clock()
         self._woken = asyncio.Event()
@@ -103,11 +104,14 @@ class MicrophoneSource:
         """Open the device and give its blocks. Raises `SourceNotFound` or `PortAudioMissing`."""
         if self._backend is None:
             self._backend = await asyncio.to_thread(devices.portaudio)
-        capture, stream = await asyncio.to_thread(self._open, asyncio.get_running_loop())
-        async with aclosing(self._follow(capture, stream)) as blocks:
-            yield blocks
+        try:
+            capture = await asyncio.to_thread(self._open, asyncio.get_running_loop())
+            async with aclosing(self._follow(capture)) as blocks:
+                yield blocks
+        finally:
+            await asyncio.to_thread(self._close)
 
-    def _open(self, loop: asyncio.AbstractEventLoop) -> tuple[Capture, Any]:
+    def _open(self, loop: asyncio.AbstractEventLoop) -> Capture:
         """Open the device at 16 kHz if it can, else at its own rate."""
         device = devices.find(self._backend, self._target)
         format_ = self._format or AudioFormat(
@@ -121,10 +125,10 @@ class MicrophoneSource:
 
         capture = Capture(format=format_, wake=wake)
         stream = devices.open_stream(self._backend, device, format_, capture, frames=round(BLOCK_S * format_.rate_hz))
-        self._format = format_
-        return capture, stream
+        self._format, self._stream = format_, stream
+        return capture
 
-    async def _follow(self, capture: Capture, stream: Any) -> AsyncGenerator[Block | Interruption]:
+    async def _follow(self, capture: Capture) -> AsyncGenerator[Block | Interruption]:
         """Blocks of one device after the other, as it comes and goes."""
         frame, lost_s = 0, None  # of the whole stream: what was lost counts
         while True:
@@ -139,12 +143,11 @@ class MicrophoneSource:
                 yield Interruption(self.id, "stalled", str(lost))
             else:
                 return  # stopped
-            finally:
-                await asyncio.to_thread(_close, stream)
+            await asyncio.to_thread(self._close)
             again = await self._reopen()
             if again is None:
                 return
-            capture, stream = again
+            capture = again
             yield Interruption(self.id, "resumed", "the device is back")
 
     async def _read(self, capture: Capture, frame: int, lost_s: float | None) -> AsyncGenerator[Block]:
@@ -189,7 +192,7 @@ class MicrophoneSource:
             async with asyncio.timeout(SILENT_S / 4):
                 await self._woken.wait()
 
-    async def _reopen(self) -> tuple[Capture, Any] | None:
+    async def _reopen(self) -> Capture | None:
         """Try until the device is back; None when stopped meanwhile."""
         pause_s = FIRST_PAUSE_S
         while not self._stopped:
@@ -207,10 +210,8 @@ class MicrophoneSource:
                 log.info("%s is not back yet: %s", self.id, error)
         return None
 
-
-def _close(stream: Any) -> None:
-    with suppress(Exception):  # PortAudio refuses to close what is broken already, in many ways
-        stream.abort(ignore_errors=True)
-    with suppress(Exception):
-        stream.close(ignore_errors=True)
-    devices.closed()
+    def _close(self) -> None:
+        """Close the device that is open, if one is."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            devices.close_stream(stream)

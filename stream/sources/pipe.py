@@ -42,6 +42,7 @@ class PipeSource:
         self._stdin = stdin
         self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._room = threading.Semaphore(2)  # pieces read but not yet heard
+        self._deaf = False
 
     def stop(self) -> None:
         """End as if the writer had closed the pipe; what was read is still given."""
@@ -58,8 +59,12 @@ class PipeSource:
             )
         arguments = (stdin, asyncio.get_running_loop())
         threading.Thread(target=self._fetch, args=arguments, name="tonewatch-pipe", daemon=True).start()
-        async with aclosing(self._read()) as blocks:
-            yield blocks
+        try:
+            async with aclosing(self._read()) as blocks:
+                yield blocks
+        finally:
+            self._deaf = True
+            self._room.release()  # the thread may wait for it
 
     def _fetch(self, stdin: BinaryIO, loop: asyncio.AbstractEventLoop) -> None:
         """The thread: read pieces until the end, never more than the room behind can hold."""
@@ -68,9 +73,11 @@ class PipeSource:
         try:
             while piece := read(most):
                 self._room.acquire()
+                if self._deaf:
+                    return
                 loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
             loop.call_soon_threadsafe(self._pieces.put_nowait, None)
-        except RuntimeError:  # the loop has closed: nobody listens any more
+        except (RuntimeError, ValueError):  # the loop, or the file, was closed: nobody listens any more
             return
 
     async def _read(self) -> AsyncGenerator[Block]:

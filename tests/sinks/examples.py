@@ -1,0 +1,98 @@
+"""Events to send."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from stream import events
+from stream.events import Body, Emotion, Event, Health, LaneHealth, ModelRef, Speaker, Stream, Turn
+
+BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def event(body: Body, *, seq: int = 0, source: str = "room") -> Event:
+    """A body in an envelope."""
+    return events.stamp(
+        body,
+        id=f"s/{source}/{seq}",
+        session="s",
+        seq=seq,
+        source=source,
+        time=BEGAN + timedelta(seconds=body.end_s),
+        models=(ModelRef(name="fake", revision="0"),),
+        latency_ms=12.5,
+    )
+
+
+def emotion(label: str = "happy", *, end_s: float = 3.0, **more: Any) -> Emotion:
+    """Two labels, one leading."""
+    probabilities = {"happy": 0.7, "sad": 0.3}
+    return Emotion(
+        start_s=max(0.0, end_s - 3),
+        end_s=end_s,
+        label=label,
+        since_s=end_s,
+        confidence=0.7,
+        probabilities=more.pop("probabilities", probabilities),
+        raw=probabilities,
+        speech_ms=2_000,
+        speaker="S1",
+    )
+
+
+def speaker(name: str | None = "S1", *, end_s: float = 3.0, state: Any = "confirmed") -> Speaker:
+    """Somebody speaks."""
+    return Speaker(
+        start_s=max(0.0, end_s - 2),
+        end_s=end_s,
+        state=state,
+        speaker=name,
+        enrolled=False,
+        score=0.8,
+        runner_up="S2",
+        margin=0.4,
+        threshold=0.5,
+        evidence_s=2.0,
+        reason="matched",
+    )
+
+
+def turn(number: int, phase: Any = "end", *, name: str | None = "S1", start_s: float = 0.0, end_s: float = 2.0) -> Turn:
+    """Somebody's turn."""
+    shares = {"happy": 0.75, "sad": 0.25} if phase == "end" else {}
+    return Turn(
+        phase=phase,
+        turn=f"t{number}",
+        start_s=start_s,
+        end_s=end_s,
+        speaker=name,
+        emotion="happy" if shares else None,
+        emotions=shares,
+        speech_s=end_s - start_s,
+    )
+
+
+def stream(state: Any = "started") -> Stream:
+    """What became of the sound."""
+    return Stream(state=state, start_s=0.0, end_s=0.0)
+
+
+def health() -> Health:
+    """Statistics."""
+    lane = LaneHealth(
+        model="fake", cut=10, inferred=9, dropped=1, failed=0, waiting=0, batches=3, mean_batch=3.0, inference_ms=4.5
+    )
+    return Health(
+        end_s=10.0,
+        streams=1,
+        audio_s=10.0,
+        speech_s=6.0,
+        gated=4,
+        lanes=(lane,),
+        sinks=(),
+        latency_p50_ms=20.0,
+        latency_p95_ms=40.0,
+        real_time_factor=0.02,
+        memory_mb=300.0,
+    )

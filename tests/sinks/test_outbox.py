@@ -1,0 +1,78 @@
+"""The outbox: ordered messages at least once and in order, rolling state the newest only."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.sinks.outbox import Message, Outbox
+
+
+@given(st.lists(st.sampled_from(["ordered", "rolling", "take", "acknowledge", "lose"]), max_size=60))
+def test_nothing_ordered_is_lost_or_swapped(script: list[str]) -> None:
+    outbox, flying, put, arrived = Outbox(capacity=1_000), [], [], []
+    for number, step in enumerate(script):
+        if step in ("ordered", "rolling"):
+            outbox.put("turn" if step == "ordered" else "state", str(number), rolling=step == "rolling")
+            if step == "ordered":
+                put.append(str(number))
+        elif step == "take" and (message := outbox.take()) is not None:
+            flying.append(message)
+        elif step == "acknowledge" and flying:
+            message = flying.pop(0)
+            outbox.acknowledge(message)
+            arrived.append(message)
+        elif step == "lose":
+            flying.clear()
+            outbox.rewind()
+    outbox.rewind()
+    while (message := outbox.take()) is not None:
+        outbox.acknowledge(message)
+        arrived.append(message)
+    first_seen = list(dict.fromkeys(m.payload for m in arrived if not m.rolling))
+    assert first_seen == put
+    assert outbox.empty
+
+
+def test_the_newest_state_of_a_topic_wins() -> None:
+    outbox = Outbox(capacity=10)
+    for payload in "abc":
+        outbox.put("emotion", payload, rolling=True)
+    assert outbox.take() == Message("emotion", "c", rolling=True)
+    assert outbox.take() is None
+    assert outbox.statistics().conflated == 2
+
+
+def test_all_state_is_owed_again_after_a_loss() -> None:
+    outbox = Outbox(capacity=10)
+    outbox.put("emotion", "a", rolling=True)
+    message = outbox.take()
+    assert message is not None
+    outbox.acknowledge(message)
+    assert outbox.empty
+    outbox.rewind()
+    assert outbox.take() == message
+
+
+def test_beyond_its_capacity_the_oldest_is_dropped_and_counted() -> None:
+    outbox = Outbox(capacity=3)
+    for number in range(5):
+        outbox.put("turn", str(number), rolling=False)
+    assert outbox.statistics().dropped == 2
+    kept = [outbox.take() for _ in range(3)]
+    assert [message.payload for message in kept if message] == ["2", "3", "4"]
+
+
+@given(st.permutations(range(6)))
+def test_acknowledgements_may_come_in_any_order(order: list[int]) -> None:
+    outbox = Outbox(capacity=10)
+    for number in range(6):
+        outbox.put("turn", str(number), rolling=False)
+    flying = [outbox.take() for _ in range(6)]
+    for place in order[:3]:
+        message = flying[place]
+        assert message is not None
+        outbox.acknowledge(message)
+    outbox.rewind()
+    left = [message.payload for message in iter(outbox.take, None)]
+    assert left == [str(number) for number in range(6) if number not in order[:3]]

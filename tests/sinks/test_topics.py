@@ -1,0 +1,35 @@
+"""Topics and broker addresses."""
+
+from __future__ import annotations
+
+import pytest
+
+from stream.errors import SettingsError
+from stream.settings import MqttSettings
+from stream.sinks import topics
+from tests.sinks import examples
+
+
+@pytest.mark.parametrize(
+    ("target", "broker"),
+    [
+        ("mqtt://lan", topics.Broker("lan", 1883, tls=False, username="", prefix="tonewatch")),
+        ("mqtt://lan:99/a/b/", topics.Broker("lan", 99, tls=False, username="", prefix="a/b")),
+        ("mqtts://me@lan/x", topics.Broker("lan", 8883, tls=True, username="me", prefix="x")),
+    ],
+)
+def test_addresses(target: str, broker: topics.Broker) -> None:
+    assert topics.parse(target, MqttSettings()) == broker
+
+
+@pytest.mark.parametrize("target", ["mqtt://", "mqtt:lan", "mqtt://lan:port/", "mqtt://u:pass@lan", "mqtt://lan/a+b"])
+def test_what_is_no_address_is_refused_without_showing_a_password(target: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        topics.parse(target, MqttSettings())
+    assert "pass@" not in str(refused.value)
+
+
+def test_names_become_single_levels() -> None:
+    topic = topics.of(examples.event(examples.emotion(), source="a/b+c#"), prefix="p", node="n/1")
+    assert topic == "p/n_1/a_b_c_/emotion"
+    assert topics.of(examples.event(examples.health(), source="node"), prefix="p", node="n") == "p/n/health"

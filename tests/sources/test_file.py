@@ -1,0 +1,87 @@
+"""Recordings: what comes out is what is in them, in order, whatever the blocks and however paced."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from stream.errors import AudioFormatError
+from stream.settings import SourceSettings
+from stream.sources.file import FileSource
+from stream.types import Block
+from tests.hurry import SPEED, run_hastily
+
+
+async def read(source: FileSource, *, most: int | None = None) -> list[Block]:
+    found = []
+    async with source.blocks() as blocks:
+        async for block in blocks:
+            found.append(block)
+            if len(found) == most:
+                source.stop()
+    return found
+
+
+def recording(path: Path, *, frames: int = 20_000, channels: int = 2, rate: int = 22_050) -> np.ndarray:
+    sound = np.random.default_rng(1).uniform(-0.5, 0.5, (frames, channels)).astype(np.float32)
+    soundfile.write(path, sound, rate, subtype="FLOAT" if path.suffix == ".wav" else None)
+    return sound
+
+
+@pytest.mark.parametrize("block_frames", [1_000, 7_777, 50_000])
+def test_blocks_join_to_the_recording(tmp_path: Path, block_frames: int) -> None:
+    sound = recording(tmp_path / "a.wav")
+    source = FileSource(settings=SourceSettings(target=str(tmp_path / "a.wav")), block_frames=block_frames)
+    blocks = asyncio.run(read(source))
+    assert [block.start_frame for block in blocks] == list(range(0, len(sound), block_frames))
+    assert np.array_equal(np.concatenate([block.samples for block in blocks]), sound)
+    assert (source.format.rate_hz, source.format.channels) == (22_050, 2)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_formats(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    recording(path, frames=44_100, channels=1, rate=44_100)
+    blocks = asyncio.run(read(FileSource(settings=SourceSettings(target=str(path)))))
+    assert abs(blocks[-1].end_frame - 44_100) < 3_000  # MP3 pads
+
+
+def test_pacing_gives_a_block_when_it_was_heard(tmp_path: Path) -> None:
+    recording(tmp_path / "a.wav", frames=32_000, rate=16_000)
+    source = FileSource(settings=SourceSettings(target=str(tmp_path / "a.wav"), realtime=True))
+
+    async def early() -> list[float]:
+        loop = asyncio.get_running_loop()
+        began_s, lead = loop.time(), []
+        async with source.blocks() as blocks:
+            lead.extend([block.end_frame / 16_000 - (loop.time() - began_s) async for block in blocks])
+        return lead
+
+    lead = run_hastily(early())
+    assert len(lead) == -(-32_000 // 512)
+    assert max(lead) < 0.01 * SPEED, "no block comes before its sound"
+
+
+def test_stop_ends_it(tmp_path: Path) -> None:
+    recording(tmp_path / "a.wav")
+    source = FileSource(settings=SourceSettings(target=str(tmp_path / "a.wav")), block_frames=1_000)
+    assert len(asyncio.run(read(source, most=3))) == 3
+
+
+def test_a_damaged_recording_is_refused_where_the_damage_is(tmp_path: Path) -> None:
+    sound = recording(tmp_path / "a.flac", frames=160_000, channels=1, rate=16_000)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 20_000] = bytes(20_000)
+    (tmp_path / "b.flac").write_bytes(data)
+    source = FileSource(settings=SourceSettings(target=str(tmp_path / "b.flac")))
+    try:
+        blocks = asyncio.run(read(source))
+    except AudioFormatError as error:
+        assert "damaged" in str(error)  # noqa: PT017
+    else:
+        assert sum(len(block.samples) for block in blocks) <= len(sound)
