@@ -125,15 +125,19 @@ class EmotionSettings(_Branch):
 class SpeakersSettings(_Branch):
     """How x-vectors become people."""
 
-    threshold: Cosine | None = Field(None, description="Cosine above which two voices are one; unset: the model's own.")
+    threshold: Cosine | None = Field(
+        None, description="Cosine above which two voices are one; unset: the model's own, made stricter."
+    )
+    strictness: Fraction = Field(
+        0.12, description="How much of the room between the model's threshold and 1 is asked for on top of it."
+    )
+    novelty: Fraction = Field(
+        0.08, description="How far below the threshold all voices are for a new one (of that room)."
+    )
+    margin: Fraction = Field(0.08, description="Lead over the runner-up that a match needs (of that room).")
+    hold: Fraction = Field(0.08, description="Bonus of whoever speaks now, against flicker (of that room).")
     match_s: float = Field(0.7, ge=0, le=30, description="Speech needed to be told as someone known.")
     create_s: float = Field(1.5, ge=0, le=30, description="Speech needed to become a new voice.")
-    certainty: float = Field(
-        0.1, ge=0, le=1, description="How far above the threshold a voice is known at once, and learned from."
-    )
-    novelty: float = Field(0.1, ge=0, le=1, description="How far below the threshold all voices are for a new one.")
-    margin: float = Field(0.05, ge=0, le=1, description="Lead over the runner-up that a match needs.")
-    hold: float = Field(0.05, ge=0, le=1, description="Bonus of whoever speaks now, so that labels do not flicker.")
     max_speakers: int = Field(16, ge=1, le=1_024, description="Voices a stream remembers without enrolment.")
     enrolled: dict[str, str] = Field(
         default_factory=dict, description="Known people: a name and a file with 5 s or more of their voice."
@@ -317,6 +321,20 @@ class SettingRow:
     description: str
 
 
+def _kind(schema: Mapping[str, Any]) -> str:
+    """A JSON Schema's type in words."""
+    if "enum" in schema:
+        return "one of " + ", ".join(str(value) or '""' for value in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(_kind(part) for part in schema["anyOf"])
+    low, high = schema.get("minimum", schema.get("exclusiveMinimum")), schema.get("maximum")
+    bounds = (
+        f" {low:g} … {high:g}" if low is not None and high is not None else f" from {low:g}" if low is not None else ""
+    )
+    words = {"string": "text", "array": "list", "object": "table", "boolean": "yes or no", "null": "unset"}
+    return words.get(schema["type"], schema["type"]) + bounds
+
+
 def rows(branch: type[BaseModel] = Settings, prefix: str = "", values: BaseModel | None = None) -> Iterator[SettingRow]:
     """Every setting there is, depth first, with its default."""
     for name, field in branch.model_fields.items():
@@ -328,9 +346,5 @@ def rows(branch: type[BaseModel] = Settings, prefix: str = "", values: BaseModel
             yield from rows(SourceSettings, "sources[].")
         else:
             shown = value.get_secret_value() if isinstance(value, SecretStr) else value
-            kind = (
-                str(field.annotation).replace("typing.", "")
-                if not isinstance(field.annotation, type)
-                else field.annotation.__name__
-            )
+            kind = _kind(branch.model_json_schema()["properties"][name])
             yield SettingRow(f"{prefix}{name}", kind, json.dumps(shown), field.description or "")

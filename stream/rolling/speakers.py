@@ -3,11 +3,13 @@
 Rules, each window of speech in turn:
 
 * Evidence is seconds of speech heard in this stretch, counted once, however much windows overlap.
-* The nearest voice *matches* when its cosine reaches the threshold and leads the runner-up by `margin`; whoever speaks
-  already has a small bonus (`hold`), so that a label does not flicker. Until there is evidence of `create_s`, and for a
-  voice to learn from what it is credited with, the cosine must lie `certainty` above the threshold.
-* Within `novelty` below the threshold it is waited for twice that evidence; then the window goes to the nearest voice:
-  the same person in another mood is likelier than a new one.
+* The nearest voice *matches* when its cosine reaches the threshold and, while evidence is short, leads the runner-up by
+  `margin`. Whoever speaks already has a small bonus (`hold`), so that a label does not flicker.
+* Within `novelty` below the threshold, twice the evidence of a new voice is waited for; then the window goes to the
+  nearest one: the same person in another mood is likelier than a new one.
+* The threshold is the model's, made stricter: that one was set on single pairs, here many windows of one room are
+  compared, and a wrong name is worse than a late one. Cosines of one model lie close together and of another far apart,
+  so all distances are shares of the room between the model's threshold and 1.
 * A voice near nobody becomes a *new* one once there is evidence of `create_s`, and either the window lies wholly in one
   stretch of speech or a later window that shares at most half of its sound says the same: a window across a change of
   speaker sounds like neither, and must not found a person.
@@ -52,12 +54,26 @@ class _Candidate:
     end_sample: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Rank:
+    """A voice's cosine to a window, and its nearness: the same with a bonus for whoever speaks already."""
+
+    nearness: float
+    cosine: float
+    voice: Voice
+
+
 class SpeakerTracker:
     """The voices of one stream, and which of them speaks."""
 
     def __init__(self, *, settings: SpeakersSettings, threshold: float, enrolled: Sequence[Voice] = ()) -> None:
         self._settings = settings
-        self.threshold = threshold if settings.threshold is None else settings.threshold
+        given = settings.threshold
+        room = 1.0 - (threshold if given is None else given)
+        self.threshold = threshold + settings.strictness * room if given is None else given
+        self._novelty, self._margin, self._hold = (
+            part * room for part in (settings.novelty, settings.margin, settings.hold)
+        )
         self._voices = list(enrolled)
         self._met = 0
         self._current: Voice | None = None
@@ -88,33 +104,33 @@ class SpeakerTracker:
         return self._decide(cut, vector)
 
     def _decide(self, cut: Cut, vector: Vector) -> Decision:
-        ranked = sorted(((self._nearness(voice, vector), voice) for voice in self._voices), key=lambda pair: -pair[0])
-        settings, evidence_s = self._settings, seconds(self._evidence)
-        settled = evidence_s >= settings.create_s
-        above = (ranked[0][0] if ranked else -1.0) - self.threshold
-        if above >= (0.0 if settled else settings.certainty):
-            lead = ranked[0][0] - ranked[1][0] if len(ranked) > 1 else 1.0
-            if ranked[0][1] is self._current or lead >= settings.margin or settled:
-                return self._match(cut, vector if above >= settings.certainty else None, ranked)
+        ranked = sorted((self._rank(voice, vector) for voice in self._voices), key=lambda rank: -rank.nearness)
+        evidence_s, create_s = seconds(self._evidence), self._settings.create_s
+        above = (ranked[0].nearness if ranked else -1.0) - self.threshold
+        if above >= 0.0:
+            lead = ranked[0].nearness - ranked[1].nearness if len(ranked) > 1 else 1.0
+            if ranked[0].voice is self._current or lead >= self._margin or evidence_s >= create_s:
+                return self._match(cut, vector, ranked)
             return self._undecided("ambiguous", ranked)
-        if above < -settings.novelty and settled:
+        if above < -self._novelty and evidence_s >= create_s:
             return self._meet(cut, vector, ranked)
-        if above >= -settings.novelty and evidence_s >= 2 * settings.create_s:
-            return self._match(cut, None, ranked)
+        if above >= -self._novelty and evidence_s >= 2 * create_s:
+            return self._match(cut, vector, ranked)
         return self._undecided("below_threshold", ranked)
 
-    def _nearness(self, voice: Voice, vector: Vector) -> float:
-        return voice.similarity(vector) + (self._settings.hold if voice is self._current else 0.0)
+    def _rank(self, voice: Voice, vector: Vector) -> _Rank:
+        cosine = voice.similarity(vector)
+        return _Rank(cosine + (self._hold if voice is self._current else 0.0), cosine, voice)
 
-    def _match(self, cut: Cut, lesson: Vector | None, ranked: Sequence[tuple[float, Voice]]) -> Decision:
-        voice = ranked[0][1]
+    def _match(self, cut: Cut, vector: Vector, ranked: Sequence[_Rank]) -> Decision:
+        voice = ranked[0].voice
         changed_at = self._switch(cut, voice)
-        if lesson is not None and cut.start_sample >= self._learned_until:
-            voice.update(lesson, seconds(cut.speech_samples))
+        if ranked[0].cosine >= self.threshold and cut.start_sample >= self._learned_until:
+            voice.update(vector, seconds(cut.speech_samples))
             self._learned_until = cut.end_sample
         return self._decision("confirmed", "matched", voice, ranked, changed_at)
 
-    def _meet(self, cut: Cut, vector: Vector, ranked: Sequence[tuple[float, Voice]]) -> Decision:
+    def _meet(self, cut: Cut, vector: Vector, ranked: Sequence[_Rank]) -> Decision:
         """Found a new voice, if the window can be trusted to hold one voice only."""
         if self._met >= self._settings.max_speakers:
             self._current = None
@@ -145,7 +161,7 @@ class SpeakerTracker:
         self._candidate = None
         return cut.end_sample - cut.length_samples // 2  # by now more than half of the window is the new voice
 
-    def _undecided(self, reason: Reason, ranked: Sequence[tuple[float, Voice]] = ()) -> Decision:
+    def _undecided(self, reason: Reason, ranked: Sequence[_Rank] = ()) -> Decision:
         if self._current is not None:
             return self._decision("confirmed", "held", self._current, ranked)
         return self._decision("tentative", reason, None, ranked)
@@ -155,16 +171,16 @@ class SpeakerTracker:
         state: SpeakerState,
         reason: Reason,
         voice: Voice | None,
-        ranked: Sequence[tuple[float, Voice]],
+        ranked: Sequence[_Rank],
         changed_at: int | None = None,
     ) -> Decision:
         return Decision(
             state=state,
             reason=reason,
             voice=voice,
-            score=ranked[0][0] if ranked else None,
-            runner_up=ranked[1][1].name if len(ranked) > 1 else None,
-            margin=ranked[0][0] - ranked[1][0] if len(ranked) > 1 else None,
+            score=ranked[0].cosine if ranked else None,
+            runner_up=ranked[1].voice.name if len(ranked) > 1 else None,
+            margin=ranked[0].cosine - ranked[1].cosine if len(ranked) > 1 else None,
             evidence_s=seconds(self._evidence),
             changed_at=changed_at,
         )

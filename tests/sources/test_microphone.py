@@ -78,9 +78,10 @@ class FakePortAudio:
     def _initialize(self) -> None:
         pass
 
-    def speak(self, samples: np.ndarray) -> object:
+    def speak(self, samples: np.ndarray) -> bool:
         status = SimpleNamespace(input_overflow=False)
         self.opened.callback(samples.astype(np.float32).tobytes(), len(samples), None, status)
+        return True
 
 
 def microphone(backend: Any, **options: Any) -> MicrophoneSource:
