@@ -17,8 +17,9 @@ INTRODUCTION = f"""# Events
 One JSON object an event; on standard output and in files one a line. Schema version {events.SCHEMA_VERSION}; the JSON
 Schema is printed by `tonewatch schema`. Written by `scripts/events_page.py` from `stream/events.py`.
 
-Rolling state (`emotion`, `speaker`, `health`) is worth nothing once a newer one of the same source is there; `turn` and
-`stream` events are kept in order, every one of them. Times that end in `_s` are seconds of media from the stream's start.
+Rolling state (`emotion`, `speaker`, `health`) is worth nothing once a newer one of the same source is there; `turn`
+and `stream` events are kept in order, every one of them. Times that end in `_s` are seconds of media from the
+stream's start.
 """
 
 

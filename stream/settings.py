@@ -332,7 +332,8 @@ def _kind(schema: Mapping[str, Any]) -> str:
         f" {low:g} … {high:g}" if low is not None and high is not None else f" from {low:g}" if low is not None else ""
     )
     words = {"string": "text", "array": "list", "object": "table", "boolean": "yes or no", "null": "unset"}
-    return words.get(schema["type"], schema["type"]) + bounds
+    kind = str(schema["type"])
+    return words.get(kind, kind) + bounds
 
 
 def rows(branch: type[BaseModel] = Settings, prefix: str = "", values: BaseModel | None = None) -> Iterator[SettingRow]:

@@ -140,7 +140,12 @@ def test_two_streams_share_the_pool_and_do_not_touch_each_other(heard: tuple[lis
     sink = ListSink()
     other = FileSource(settings=SourceSettings(target=str(AUDIO), id="other"))
     pipeline = Pipeline(
-        settings=SETTINGS, sources=[demo(), other], models=MODELS, detector=DETECTOR, sinks={"list": sink}
+        settings=SETTINGS,
+        sources=[demo(), other],
+        models=MODELS,
+        detector=DETECTOR,
+        sinks={"list": sink},
+        prepare=limit_threads,
     )
     asyncio.run(pipeline.run())
     for name in ("demo", "other"):

@@ -44,7 +44,7 @@ def test_everything_put_is_answered_in_its_place() -> None:
 
 def test_the_freshest_wins_and_the_rest_is_counted() -> None:
     async def check() -> None:
-        tested = lane(lambda batch: list(batch), capacity=2)
+        tested = lane(list, capacity=2)
         futures = [await tested.submit("s", number, policy="drop_oldest") for number in range(10)]
         assert tested.statistics().waiting == 2
         async with asyncio.TaskGroup() as workers:

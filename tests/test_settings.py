@@ -65,7 +65,7 @@ def test_a_file_is_named_in_its_refusal(tmp_path: Path) -> None:
 
 
 def test_a_variable_is_named_in_its_refusal() -> None:
-    with pytest.raises(SettingsError, match="the environment variable TONEWATCH__POOL__WORKERS: pool.workers"):
+    with pytest.raises(SettingsError, match=r"the environment variable TONEWATCH__POOL__WORKERS: pool\.workers"):
         load(environment={"TONEWATCH__POOL__WORKERS": "-1"})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stream.rolling.profiles import CAP_S, Voice, unit
+from stream.rolling.profiles import CAP_S, Vector, Voice, unit
 from stream.rolling.speakers import Decision, SpeakerTracker
 from stream.settings import SpeakersSettings
 from tests.rolling.speech import talk, voice
@@ -19,14 +19,17 @@ def hear(tested: SpeakerTracker, start_s: float, end_s: float, vector: np.ndarra
     return [tested.observe(cut, vector if cut.open else None) for cut in talk(start_s, end_s)]
 
 
+def blend(vector: np.ndarray) -> Vector:
+    return unit(vector.astype(np.float32))
+
+
 def names(decisions: list[Decision]) -> list[str]:
     return list(dict.fromkeys(decision.voice.name for decision in decisions if decision.voice is not None))
 
 
 def test_two_people_in_turns_are_two_people() -> None:
-    tested, told = tracker(), []
-    for turn in range(6):
-        told.append(names(hear(tested, 5 * turn, 5 * turn + 4, voice(2 * (turn % 2)))))
+    tested = tracker()
+    told = [names(hear(tested, 5 * turn, 5 * turn + 4, voice(2 * (turn % 2)))) for turn in range(6)]
     assert told == [["S1"], ["S2"]] * 3
     assert [known.name for known in tested.voices] == ["S1", "S2"]
 
@@ -75,7 +78,7 @@ def test_a_change_within_a_stretch_is_dated_back() -> None:
 def test_the_same_person_in_another_mood_is_not_a_new_one() -> None:
     tested = tracker()
     hear(tested, 0, 4, voice(0))
-    moody = unit(voice(0) * 0.45 + voice(6) * 0.9)  # a cosine of 0.45: below the threshold, within `novelty`
+    moody = blend(voice(0) * 0.45 + voice(6) * 0.9)  # a cosine of 0.45: below the threshold, within `novelty`
     decisions = hear(tested, 6, 12, moody)
     assert names(decisions) == ["S1"]
     assert decisions[2].state == "tentative", "it is waited for more evidence first"
@@ -85,7 +88,7 @@ def test_a_doubtful_match_teaches_nothing() -> None:
     tested = tracker()
     hear(tested, 0, 4, voice(0))
     before = tested.voices[0].centroid.copy()
-    hear(tested, 6, 12, unit(voice(0) * 0.47 + voice(6) * 0.88))  # near enough only for who speaks already
+    hear(tested, 6, 12, blend(voice(0) * 0.47 + voice(6) * 0.88))  # near enough only for who speaks already
     assert np.array_equal(tested.voices[0].centroid, before)
 
 

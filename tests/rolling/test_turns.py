@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,5 +106,5 @@ def test_turns_pair_up_and_never_overlap(script: list[tuple[float, float, str | 
     assert all(start.turn == end.turn for start, end in zip(told[::2], told[1::2], strict=True))
     ends = told[1::2]
     assert all(turn.start_s <= turn.end_s for turn in ends)
-    assert all(before.end_s <= after.start_s for before, after in zip(ends, ends[1:], strict=False))
+    assert all(before.end_s <= after.start_s for before, after in pairwise(ends))
     assert len({turn.turn for turn in ends}) == len(ends)

@@ -60,6 +60,13 @@ def sink(broker: Broker, **mqtt: object) -> MqttSink:
     return MqttSink(target=f"mqtt://127.0.0.1:{broker.port}/home", settings=settings)
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """For what another task does, which tells nobody when it has."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 def _text(message: aiomqtt.Message) -> str:
     return message.payload.decode() if isinstance(message.payload, bytes) else str(message.payload)
 
@@ -136,13 +143,9 @@ def test_a_broker_that_was_away_at_the_start_gets_everything(tmp_path: Path, cap
         async with sink(broker) as out:
             for number in range(5):
                 await out.send(examples.event(examples.turn(number), seq=number))
-            async with asyncio.timeout(PATIENCE_S):
-                while "does not take messages" not in caplog.text:
-                    await asyncio.sleep(0)
+            await until(lambda: "does not take messages" in caplog.text)
             broker.start()
-            async with asyncio.timeout(PATIENCE_S):
-                while out.statistics().waiting:
-                    await asyncio.sleep(0)
+            await until(lambda: out.statistics().waiting == 0)
         assert out.statistics().sent == 5
         assert caplog.text.count("does not take messages") == 1
 
@@ -167,9 +170,7 @@ def test_a_wrong_password_is_said_and_not_shown(tmp_path: Path, caplog: pytest.L
     async def talk(password: str) -> None:
         async with sink(broker, username="me", password=SecretStr(password)) as out:
             await out.send(examples.event(examples.turn(1)))
-            async with asyncio.timeout(PATIENCE_S):
-                while out.statistics().waiting and "does not take messages" not in caplog.text:
-                    await asyncio.sleep(0)
+            await until(lambda: out.statistics().waiting == 0 or "does not take messages" in caplog.text)
 
     with Broker(tmp_path, users={"me": "right-one"}) as broker:
         asyncio.run(talk("right-one"))

@@ -1,8 +1,8 @@
 """The compact pair as models of the house: windows in, x-vectors or probabilities out.
 
-A matrix product of this size gives other last bits when more rows stand beside it, so windows go through the net one by
-one: what a window scores depends on nothing but its samples, and a recording gives the same events however its windows
-were batched. The nets are small enough for that to cost little.
+A matrix product of this size gives other last bits when more rows stand beside it, so windows go through the net one
+by one: at a given number of threads, what a window scores depends on nothing but its samples, and a recording gives
+the same events however its windows were batched. The nets are small enough for that to cost little.
 """
 
 from __future__ import annotations

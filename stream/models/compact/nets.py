@@ -1,7 +1,7 @@
 """The nets: a small time-delay network with squeeze-excitation and attentive statistics pooling, and two heads.
 
 After ECAPA-TDNN (Desplanques et al. 2020, arXiv:2005.07143) with its Res2 blocks made plain, so that one window takes a
-core about two milliseconds; attentive statistics after Okabe et al. (2018, arXiv:1803.10963); squeeze-excitation after
+core a few milliseconds; attentive statistics after Okabe et al. (2018, arXiv:1803.10963); squeeze-excitation after
 Hu et al. (2018, arXiv:1709.01507). The stem halves the frame rate: 20 ms is fine enough for who speaks and how.
 """
 

@@ -1,0 +1,1 @@
+"""How the compact pair is trained and measured: `scripts/train` runs it."""
