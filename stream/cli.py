@@ -40,7 +40,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-models_app = typer.Typer(help="The models there are.", no_args_is_help=True)
+models_app = typer.Typer(help="The models there are: name, size, licence, what each gives, whether it is on disk.")
 config_app = typer.Typer(help="The settings.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
@@ -140,6 +140,13 @@ def devices() -> None:
     for device in found:
         mark = "*" if device.default else " "
         typer.echo(f"{mark} {device.index:3}  {device.name}  ({device.channels} ch, {device.rate_hz} Hz)")
+
+
+@models_app.callback(invoke_without_command=True)
+def models(ctx: typer.Context) -> None:
+    """The models there are: name, size, licence, what each gives, whether it is on disk."""
+    if ctx.invoked_subcommand is None:
+        models_list(as_json=False)
 
 
 @models_app.command("list")

@@ -41,7 +41,7 @@ def speak(*, voice: str, sentence: str, pitch: int = 50, rate: int = 160) -> Sam
             command = ["flite", "-voice", voice.removeprefix("flite:"), "-t", sentence, "-o", str(path)]
         else:
             command = ["espeak-ng", "-v", voice, "-p", str(pitch), "-s", str(rate), "-w", str(path), sentence]
-        subprocess.run(command, check=True, capture_output=True)  # noqa: S603
+        subprocess.run(command, check=True, capture_output=True)
         return read(path)
 
 

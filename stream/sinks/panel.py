@@ -141,9 +141,8 @@ def _footer(health: HealthEvent | None, streams: dict[str, StreamState]) -> Text
     said = [f"latency {newest:.0f} ms"]
     if health is not None:
         if health.latency_p50_ms is not None and health.latency_p95_ms is not None:
-            said.append(f"p50 {health.latency_p50_ms:.0f}, p95 {health.latency_p95_ms:.0f} ms")
-        said.append(f"dropped {sum(lane.dropped for lane in health.lanes)}")
-        said.append(f"heard {health.audio_s:.0f} s")
+            said[0] += f" (p50 {health.latency_p50_ms:.0f}, p95 {health.latency_p95_ms:.0f})"
+        said += [f"dropped {sum(lane.dropped for lane in health.lanes)}", f"heard {health.audio_s:.0f} s"]
         if health.real_time_factor is not None:
-            said.append(f"real-time factor {health.real_time_factor:.3f}")
+            said.append(f"real-time {health.real_time_factor:.3f}")
     return Text(" " + "   ".join(said), style="dim")

@@ -1,0 +1,54 @@
+"""What the pages say is so: options exist, links lead somewhere, the README's commands run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import typer.main
+from click import Group, UsageError
+
+from stream.cli import app
+
+HOME = Path(__file__).parent.parent
+PAGES = [HOME / "README.md", *sorted((HOME / "docs").rglob("*.md")), *sorted((HOME / "stream").rglob("*.md"))]
+COMMAND = typer.main.get_command(app)
+
+
+def commands(page: Path) -> list[str]:
+    """Everything on a page that begins with `tonewatch`, placeholders filled in."""
+    text = page.read_text(encoding="utf-8")
+    found = chain(re.findall(r"`(tonewatch [^`\n]*)`", text), re.findall(r"\| (tonewatch [^`|\n]*)", text))
+    filled = [re.sub(r"\b(FILE|NAME|ORG/MODEL)\b", "x", one.replace("\\", "")).strip() for one in found]
+    return [one for one in filled if "|" not in one]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(HOME)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize(("page", "line"), [(page, line) for page in PAGES for line in commands(page)])
+def test_commands_are_what_the_program_takes(page: Path, line: str) -> None:
+    words = shlex.split(line)[1:]
+    group = COMMAND
+    try:
+        while isinstance(group, Group) and words and words[0] in group.commands:
+            group = group.commands[words.pop(0)]
+        assert not isinstance(group, Group) or not words or words[0].startswith("-"), words
+        group.make_context("tonewatch", words, resilient_parsing=False)
+    except UsageError as error:
+        pytest.fail(f"{page.name}: {line}: {error.format_message()}")
+    except (SystemExit, typer.Exit):
+        pass  # --help and --version
+
+
+def test_the_readme_names_its_two_commands_and_the_renamed_library() -> None:
+    readme = (HOME / "README.md").read_text(encoding="utf-8")
+    for wanted in ("scripts/demo", "scripts/test", "aiomqtt", "asyncio-mqtt", "Article 5(1)(f)"):
+        assert wanted in readme
