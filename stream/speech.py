@@ -22,8 +22,8 @@ class SpeechMap:
 
     def __init__(self, *, settings: GateSettings, memory_samples: int) -> None:
         self._on, self._off = settings.on, settings.off
-        self._min_silence = settings.min_silence_ms * SAMPLE_RATE_HZ // 1000
-        self._min_speech = settings.min_speech_ms * SAMPLE_RATE_HZ // 1000
+        self._min_silence = max(1, settings.min_silence_ms * SAMPLE_RATE_HZ // 1000)  # no pause parts nothing
+        self._min_speech = max(1, settings.min_speech_ms * SAMPLE_RATE_HZ // 1000)  # no speech is no stretch
         self._memory = memory_samples
         self._origin = 0  # the sample at which frame 0 of `_flags` begins
         self._flags: deque[bool] = deque()
@@ -58,10 +58,13 @@ class SpeechMap:
             self._stretches.popleft()
 
     def speech(self, start_sample: int, end_sample: int) -> int:
-        """Samples of speech in the frames that end within the span, so that adjoining spans add up."""
+        """Samples of speech in the frames that end within the span, so that adjoining spans add up.
+
+        The first frame may begin before the span: there can be a frame's worth more speech than there are samples.
+        """
         first = max(0, (start_sample - self._origin) // FRAME_SAMPLES)
         last = min(len(self._flags), (end_sample - self._origin) // FRAME_SAMPLES)
-        return min(sum(islice(self._flags, first, max(first, last))) * FRAME_SAMPLES, end_sample - start_sample)
+        return sum(islice(self._flags, first, max(first, last))) * FRAME_SAMPLES
 
     def stretch(self, sample: int) -> Stretch | None:
         """The last stretch long enough to be speech, as far as it was heard by `sample`; None if none is remembered."""

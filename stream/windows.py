@@ -49,7 +49,7 @@ class Cutter:
             onset = stretch.start_sample // GRAIN * GRAIN
             latest = end - self.spec.minimum_samples
             start = max(start, min(onset, latest))
-        heard = speech.speech(start, end)
+        heard = min(speech.speech(start, end), end - start)
         going_on = (
             stretch is not None and stretch.end_sample > self._last_end
         )  # not a click, nor an old stretch's crumbs

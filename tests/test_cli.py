@@ -244,6 +244,23 @@ def test_one_interrupt_ends_open_turns_and_says_so() -> None:
     assert b"Traceback" not in err
 
 
+def test_a_writer_who_is_silent_does_not_keep_an_interrupt_waiting() -> None:
+    words = [sys.executable, "-m", "stream", "run", "-", "--quiet"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write((speech(4) * 32_767).astype("<i2").tobytes())
+        process.stdin.flush()
+        while b'"phase":"start"' not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        out = process.stdout.read()  # standard input stays open all the while
+        assert process.wait(PATIENCE_S) == 130
+        assert b'"state":"ended"' in out
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+
 def test_two_interrupts_leave_at_once() -> None:
     process = start_paced()
     process.send_signal(signal.SIGINT)

@@ -40,6 +40,7 @@ FLUSH_S = 5.0
 """How long a clean exit waits for what is still owed."""
 
 FIRST_PAUSE_S = 0.5
+GOODBYE_S = 1.0
 EXPIRY_S = 300
 """Rolling state older than this the broker forgets (MQTT 5): a stale mood is worse than none."""
 
@@ -124,9 +125,13 @@ class MqttSink:
         async with self._client() as client:
             self._connected = self._ever_connected = True
             self._outbox.rewind()
-            await self._greet(client)
-            await self._publish_all(client)
-            await client.publish(self._availability, "offline", qos=self._settings.qos, retain=True)
+            try:
+                await self._greet(client)
+                await self._publish_all(client)
+            finally:  # a connection that is closed cleanly does not fire the will, even when we are cut off
+                with suppress(aiomqtt.MqttError, TimeoutError):
+                    async with asyncio.timeout(GOODBYE_S):
+                        await client.publish(self._availability, "offline", qos=self._settings.qos, retain=True)
 
     def _client(self) -> aiomqtt.Client:
         settings = self._settings

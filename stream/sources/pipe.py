@@ -69,7 +69,8 @@ class PipeSource:
     def _fetch(self, stdin: BinaryIO, loop: asyncio.AbstractEventLoop) -> None:
         """The thread: read pieces until the end, never more than the room behind can hold."""
         most = round(READ_S * self.format.rate_hz) * self._frame_bytes
-        read = getattr(stdin, "read1", stdin.read)
+        unbuffered = getattr(stdin, "raw", stdin)  # a buffer's lock, held while it waits, would break the exit
+        read = getattr(unbuffered, "read1", unbuffered.read)
         try:
             while piece := read(most):
                 self._room.acquire()
