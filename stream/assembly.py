@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from stream import registry
 from stream.enrolment import enrol
 from stream.errors import SettingsError
+from stream.events import NODE
 from stream.pipeline import Pipeline
 from stream.settings import ModelSettings, Settings, SourceSettings
 from stream.types import Model, Sink, SpeechDetector, Task
@@ -42,13 +43,13 @@ async def assemble(settings: Settings, *, sinks: Mapping[str, Sink] | None = Non
 def with_ids(sources: Sequence[SourceSettings]) -> list[SourceSettings]:
     """Give every source a name of its own: the one set, or one made from its target, numbered where two are alike."""
     named: list[SourceSettings] = []
-    taken: set[str] = set()
+    taken = {NODE}  # the process's own name in events
     for source in sources:
         wish = source.id or _name(source)
         name, number = wish, 1
         while name in taken:
             if source.id:
-                raise SettingsError(f"two sources are called {source.id!r}; give each an id of its own")
+                raise SettingsError(f"the source id {source.id!r} is taken; give each source one of its own")
             number += 1
             name = f"{wish}-{number}"
         taken.add(name)

@@ -209,8 +209,11 @@ class Pipeline:
         """A listener for each stream the source's channels make, each with a task that tells what it finds."""
         opened = []
         for label in labels(source.channels, source.format.channels):
+            source_id = f"{source.id}-{label}" if label else source.id
+            if any(listener.source_id == source_id for listener in self._listeners):
+                raise SourceError(f"two streams are called {source_id!r}; give each source an id of its own")
             listener = Listener(
-                source_id=f"{source.id}-{label}" if label else source.id,
+                source_id=source_id,
                 rate_hz=source.format.rate_hz,
                 policy="drop_oldest" if source.live else "wait",
                 paced=source.paced,

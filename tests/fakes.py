@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Self
@@ -105,6 +106,7 @@ class ListSink:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.closed = False
+        self.first = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         return self
@@ -114,3 +116,4 @@ class ListSink:
 
     async def send(self, event: Event) -> None:
         self.events.append(event)
+        self.first.set()

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from stream.clock import seconds
 from stream.events import Reason, SpeakerState
@@ -137,13 +138,18 @@ class SpeakerTracker:
             return self._decision("unknown", "below_threshold", None, ranked)
         if not self._is_one_voice(cut, vector):
             return self._undecided("below_threshold", ranked)
-        self._met += 1
-        voice = Voice(name=f"S{self._met}", exemplars=[vector], enrolled=False, evidence_s=seconds(cut.speech_samples))
+        voice = Voice(name=self._new_name(), exemplars=[vector], enrolled=False, evidence_s=seconds(cut.speech_samples))
         self._voices.append(voice)
         self._candidate = None
         self._learned_until = cut.end_sample
         changed_at = self._switch(cut, voice)
         return self._decision("confirmed", "new_voice", voice, ranked, changed_at)
+
+    def _new_name(self) -> str:
+        """S1, S2 …, passing over names somebody was enrolled under."""
+        taken = {voice.name for voice in self._voices}
+        self._met += 1
+        return next(name for number in count(self._met) if (name := f"S{number}") not in taken)
 
     def _is_one_voice(self, cut: Cut, vector: Vector) -> bool:
         if self._current is None and self._stretch is not None and cut.start_sample + PURE_SAMPLES >= self._stretch:

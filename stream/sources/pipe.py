@@ -42,10 +42,11 @@ class PipeSource:
         self._stdin = stdin
         self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._room = threading.Semaphore(2)  # pieces read but not yet heard
-        self._deaf = False
+        self._stopped = self._deaf = False
 
     def stop(self) -> None:
         """End as if the writer had closed the pipe; what was read is still given."""
+        self._stopped = True
         self._pieces.put_nowait(None)
 
     @asynccontextmanager
@@ -96,6 +97,8 @@ class PipeSource:
             position += len(samples)
         if rest:
             log.warning("standard input ended within a frame; its last %d byte(s) are dropped", len(rest))
+        if self._stopped:
+            return
         if not position and not rest:
             raise AudioFormatError("standard input held no sound; check what writes to it")
         if not position:

@@ -1,0 +1,180 @@
+"""How runs end: streams that fail, sinks that break, models that hang, and more sound than time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream.assembly import with_ids
+from stream.errors import AudioFormatError, InferenceError, SettingsError, SinkError, SourceNotFound
+from stream.events import Event, StreamEvent
+from stream.pipeline import Pipeline, Report
+from stream.settings import Settings, SourceSettings
+from stream.types import AudioFormat, Block, Scores, Task, Window
+from tests.fakes import FakeDetector, FakeModel, FakeSource, ListSink
+
+PATIENCE_S = 20
+LOUD = np.random.default_rng(5).uniform(-0.4, 0.4, (16_000 * 6, 1)).astype(np.float32)
+
+
+def blocks(name: str, *, size: int = 4_000, sound: np.ndarray = LOUD) -> list[Block]:
+    return [Block(name, start, sound[start : start + size]) for start in range(0, len(sound), size)]
+
+
+def pipeline(*sources: Any, sink: Any = None, models: Sequence[Any] | None = None, **settings: Any) -> Pipeline:
+    return Pipeline(
+        settings=Settings.model_validate(settings),
+        sources=sources,
+        models=models or [FakeModel(), FakeModel(task=Task.SPEAKER)],
+        detector=FakeDetector(),
+        sinks={"sink": sink or ListSink()},
+    )
+
+
+class Broken(FakeSource):
+    """Gives half its blocks and fails."""
+
+    async def _give(self) -> AsyncIterator[Any]:
+        for block in self._blocks[: len(self._blocks) // 2]:
+            yield block
+        raise AudioFormatError("the tape is torn")
+
+
+class Missing(FakeSource):
+    """Cannot be opened."""
+
+    @asynccontextmanager
+    async def blocks(self) -> AsyncIterator[Any]:
+        raise SourceNotFound("there is nothing here")
+        yield
+
+
+def states(events: list[Event], source: str) -> list[str]:
+    return [event.state for event in events if isinstance(event, StreamEvent) and event.source == source]
+
+
+def test_a_source_that_fails_ends_only_its_own_stream() -> None:
+    sink = ListSink()
+    good, torn, missing = (
+        kind(blocks(name), source_id=name) for kind, name in ((FakeSource, "a"), (Broken, "b"), (Missing, "c"))
+    )
+    report = asyncio.run(pipeline(good, torn, missing, sink=sink).run())
+    assert sorted(str(failure) for failure in report.failures) == ["the tape is torn", "there is nothing here"]
+    assert states(sink.events, "a") == states(sink.events, "b") == ["started", "ended"]
+    ends = {event.source: event for event in sink.events if isinstance(event, StreamEvent) and event.state == "ended"}
+    assert ends["b"].detail == "the tape is torn"
+    assert (ends["a"].end_s, ends["b"].end_s) == (6.0, 3.0)
+    assert sink.closed
+
+
+def test_a_run_that_hears_nothing_raises_what_is_wrong() -> None:
+    sink = ListSink()
+    with pytest.raises(SourceNotFound, match="nothing here"):
+        asyncio.run(pipeline(Missing([], source_id="c"), sink=sink).run())
+    assert sink.closed
+
+
+def test_a_sink_that_breaks_ends_the_run_with_its_error() -> None:
+    class Full(ListSink):
+        async def send(self, event: Event) -> None:
+            await super().send(event)
+            if len(self.events) == 5:
+                raise SinkError("no room")
+
+    sink = Full()
+    with pytest.raises(SinkError, match="no room"):
+        asyncio.run(pipeline(FakeSource(blocks("a"), source_id="a"), sink=sink).run())
+    assert sink.closed
+
+
+def test_a_model_that_always_fails_ends_the_run() -> None:
+    class Failing(FakeModel):
+        def infer(self, batch: Sequence[Window]) -> list[Scores]:
+            raise InferenceError(f"the weights are nonsense for {len(batch)} windows")
+
+    with pytest.raises(InferenceError, match="nonsense"):
+        asyncio.run(pipeline(FakeSource(blocks("a"), source_id="a"), models=[Failing()]).run())
+
+
+def test_a_model_that_hangs_is_cut_off_after_the_grace() -> None:
+    inside, release = threading.Event(), threading.Event()
+
+    class Hanging(FakeModel):
+        def infer(self, batch: Sequence[Window]) -> list[Scores]:
+            inside.set()
+            release.wait(PATIENCE_S)
+            return super().infer(batch)
+
+    async def check() -> Report:
+        run = pipeline(FakeSource(blocks("a"), source_id="a"), models=[Hanging()], grace_s=0.01)
+        running = asyncio.create_task(run.run())
+        await asyncio.to_thread(inside.wait, PATIENCE_S)
+        run.stop()
+        report = await running
+        release.set()
+        return report
+
+    report = asyncio.run(check())
+    assert report.cut_off
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_more_sound_than_time_drops_only_live_windows_and_counts_them(live: bool) -> None:  # noqa: FBT001
+    class Slow(FakeModel):
+        """Answers once the whole sound has been cut, as a model far too slow would."""
+
+        def infer(self, batch: Sequence[Window]) -> list[Scores]:
+            if live:
+                ended.wait(PATIENCE_S)
+            return super().infer(batch)
+
+    class Ending(FakeSource):
+        async def _give(self) -> AsyncIterator[Any]:
+            async for block in super()._give():
+                yield block
+                await asyncio.sleep(0)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            ended.set()
+
+    ended = threading.Event()
+    sink = ListSink()
+    source = Ending(blocks("a"), source_id="a", live=live)
+    report = asyncio.run(pipeline(source, sink=sink, models=[Slow()], pool={"queue_windows": 1, "max_batch": 1}).run())
+    (lane,) = report.health.lanes
+    assert lane.cut == lane.inferred + lane.dropped
+    assert bool(lane.dropped) == live
+    assert lane.waiting == lane.failed == 0
+    assert states(sink.events, "a") == ["started", "ended"]
+
+
+def test_stop_is_the_end_of_the_sound() -> None:
+    async def check() -> tuple[Report, list[Event]]:
+        sink = ListSink()
+        source = FakeSource(blocks("a"), source_id="a", audio_format=AudioFormat(16_000, 1))
+        run = pipeline(source, sink=sink)
+        running = asyncio.create_task(run.run())
+        await sink.first.wait()
+        run.stop()
+        return await running, sink.events
+
+    report, events = asyncio.run(check())
+    assert not report.cut_off
+    assert states(events, "a") == ["started", "ended"]
+
+
+def test_streams_need_names_of_their_own() -> None:
+    named = with_ids([SourceSettings(target=name) for name in ("a.wav", "x/a.wav", "node.wav")])
+    assert [source.id for source in named] == ["a", "a-2", "node-2"]
+    with pytest.raises(SettingsError, match="'b' is taken"):
+        with_ids([SourceSettings(id="b"), SourceSettings(id="b")])
+    stereo = np.repeat(LOUD, 2, axis=1)
+    split = FakeSource(blocks("a", sound=stereo), source_id="a", channels="split", audio_format=AudioFormat(16_000, 2))
+    report = asyncio.run(pipeline(split, FakeSource(blocks("a-2"), source_id="a-2")).run())
+    assert "two streams are called 'a-2'" in str(report.failures[0])
