@@ -258,13 +258,14 @@ def _flags(
 
 
 def _plant(tree: dict[str, Any], key: str, value: Any) -> None:
-    *branches, leaf = key.split(".")
+    from stream.settings import typed  # noqa: PLC0415
+
+    *branches, leaf = path = key.split(".")
     for branch in branches:
-        tree = tree.setdefault(branch, {})
-    try:
-        tree[leaf] = json.loads(value)
-    except ValueError:
-        tree[leaf] = value  # a plain word
+        if not isinstance(tree.get(branch), dict):
+            tree[branch] = {}  # what comes later wins
+        tree = tree[branch]
+    tree[leaf] = typed(path, value)
 
 
 def _pair(text: str, option: str, form: str) -> tuple[str, str]:

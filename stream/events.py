@@ -7,15 +7,23 @@ puts the envelope around. Field names are stable within `SCHEMA_VERSION`; adding
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, field_serializer
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, field_serializer
 
 SCHEMA_VERSION = 1
 NODE = "node"
 """The source of events that speak of the whole process."""
 
+
+def _in_utc(time: datetime) -> datetime:
+    """What is told of a time: UTC to the millisecond, so that an event read back equals the one sent."""
+    time = time.astimezone(UTC)
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+TimeOfDay = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
 SpeakerState = Literal["silence", "tentative", "confirmed", "unknown", "overlap"]
@@ -152,7 +160,7 @@ class Envelope(_Frozen):
     session: str = Field(description="One run of the process.")
     seq: int = Field(ge=0, description="Counts this source's events from 0, without holes.")
     source: str = Field(description="The stream; `node` for the whole process.")
-    time: AwareDatetime = Field(description="UTC time of day at `end_s`.")
+    time: TimeOfDay = Field(description="UTC time of day at `end_s`.")
     models: tuple[ModelRef, ...] = Field(default=(), description="Name and revision of the models it rests on.")
     latency_ms: float = Field(ge=0, description="From the last sample captured to this event.")
 

@@ -133,25 +133,23 @@ class Lane(Generic[Item, Answer]):
     ) -> None:
         items = [item for item, _ in batch]
         self._in_flight += len(batch)
-        answers: Sequence[Answer | None]
         try:
             answers, took_s = await asyncio.get_running_loop().run_in_executor(executor, self._timed, items)
         except InferenceError as error:
+            self._in_flight -= len(batch)
             self._failed += len(batch)
             self._failures_in_a_row += 1
             log.warning("%s lost a batch of %d: %s", self.name, len(batch), error)
+            _settle_all(batch, [None] * len(batch))
             if self._failures_in_a_row >= PATIENCE:
                 raise
-            answers = [None] * len(batch)
         else:
+            self._in_flight -= len(batch)  # one that was cut off stays in flight, or it would be missing from the sum
             self._inferred += len(batch)
             self._failures_in_a_row = 0
             self._batches += 1
             self._busy_s += took_s
-        finally:
-            self._in_flight -= len(batch)
-        for (_, future), answer in zip(batch, answers, strict=True):
-            _settle(future, answer)
+            _settle_all(batch, answers)
 
     def _timed(self, items: Sequence[Item]) -> tuple[Sequence[Answer], float]:
         began_s = time.perf_counter()
@@ -159,6 +157,11 @@ class Lane(Generic[Item, Answer]):
         if len(answers) != len(items):
             raise InferenceError(f"{self.name} gave {len(answers)} answers to {len(items)} items; this model is broken")
         return answers, time.perf_counter() - began_s
+
+
+def _settle_all(batch: Sequence[tuple[Item, asyncio.Future[Answer | None]]], answers: Sequence[Answer | None]) -> None:
+    for (_, future), answer in zip(batch, answers, strict=True):
+        _settle(future, answer)
 
 
 def _settle(future: asyncio.Future[Answer | None], answer: Answer | None) -> None:

@@ -172,9 +172,9 @@ class EventQueue(Generic[Item]):
         if self._closed:
             raise QueueClosed
         self._put += 1
-        if len(self._items) >= self._capacity:
-            self._make_room()
         self._items[self._put] = item
+        if len(self._items) > self._capacity:
+            self._make_room()
         self._changed.notify_all()
 
     async def take(self) -> Item:

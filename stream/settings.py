@@ -8,7 +8,6 @@ and what it may be. Refused are: files that are not TOML, keys that do not exist
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -244,12 +243,24 @@ def environment_layers(environment: Mapping[str, str]) -> Iterator[Layer]:
     for name in sorted(environment):
         if not name.startswith(ENVIRONMENT_PREFIX):
             continue
-        value: Any = environment[name]
-        with contextlib.suppress(ValueError):  # a plain word stays one
-            value = json.loads(value)
-        for key in reversed(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")):
+        path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+        value = typed(path, environment[name])
+        for key in reversed(path):
             value = {key: value}
         yield f"the environment variable {name}", value
+
+
+def typed(path: Sequence[str], text: str) -> Any:
+    """What was typed for a key: JSON, or a plain word; for a setting that is text, `12345` is a word, too."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    branch: Any = Settings
+    for part in path:
+        known = isinstance(branch, type) and issubclass(branch, BaseModel) and part in branch.model_fields
+        branch = branch.model_fields[part].annotation if known else None
+    return text if branch in (str, SecretStr) and not isinstance(value, str) else value
 
 
 def build(layers: Sequence[Layer]) -> Settings:
@@ -327,10 +338,10 @@ def _kind(schema: Mapping[str, Any]) -> str:
         return "one of " + ", ".join(str(value) or '""' for value in schema["enum"])
     if "anyOf" in schema:
         return " or ".join(_kind(part) for part in schema["anyOf"])
-    low, high = schema.get("minimum", schema.get("exclusiveMinimum")), schema.get("maximum")
-    bounds = (
-        f" {low:g} … {high:g}" if low is not None and high is not None else f" from {low:g}" if low is not None else ""
-    )
+    low, high, above = (schema.get(key) for key in ("minimum", "maximum", "exclusiveMinimum"))
+    bounds = f" above {above:g}" if above is not None else "" if low is None else f" from {low:g}"
+    if low is not None and high is not None:
+        bounds = f" {low:g} … {high:g}"
     words = {"string": "text", "array": "list", "object": "table", "boolean": "yes or no", "null": "unset"}
     kind = str(schema["type"])
     return words.get(kind, kind) + bounds

@@ -49,6 +49,7 @@ def test_the_public_face() -> None:
         "import stream; stream.Settings, stream.from_json",
         "import stream.cli, stream.session",
         "import stream.models.zoo",
+        "from stream.cli import app; app(['--help'], standalone_mode=False)",
     ],
 )
 def test_torch_is_not_imported_before_a_model_is_needed(code: str) -> None:

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 import typer.main
 
+from stream import registry
 from stream.cli import app
+from stream.events import EVENT_TYPES
+from stream.settings import presets, rows
 
 HOME = Path(__file__).parent.parent
 PAGES = [HOME / "README.md", *sorted((HOME / "docs").rglob("*.md")), *sorted((HOME / "stream").rglob("*.md"))]
@@ -46,3 +49,29 @@ def test_the_readme_names_its_two_commands_and_the_renamed_library() -> None:
     readme = (HOME / "README.md").read_text(encoding="utf-8")
     for wanted in ("scripts/demo", "scripts/test", "aiomqtt", "asyncio-mqtt", "Article 5(1)(f)"):
         assert wanted in readme
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(HOME)))
+def test_settings_that_are_named_exist(page: Path) -> None:
+    text, keys = page.read_text(encoding="utf-8"), {row.key for row in rows()}
+    variables = re.findall(r"TONEWATCH__([A-Z_]+)", text)
+    assert {name.lower().replace("__", ".") for name in variables} <= keys
+    flags = re.findall(r"--set\s+([a-z_.]+)=", text)
+    tables = "|".join(sorted({key.partition(".")[0] for key in keys if "." in key and "[" not in key}))
+    spoken = re.findall(rf"`((?:{tables})\.[a-z_.]+)`", text)
+    files = {one for one in spoken if one.endswith((".md", ".py", ".toml"))}
+    assert {*flags, *spoken} - files <= keys
+
+
+def test_pages_name_all_there_is() -> None:
+    pages = {str(page.relative_to(HOME)): page.read_text(encoding="utf-8") for page in PAGES}
+    for row in rows():
+        assert f"| `{row.key}` | {row.kind} |" in pages["docs/settings.md"], "run scripts/settings_page.py"
+    for kind in EVENT_TYPES:
+        name = kind.model_fields["type"].default
+        assert f"## `{name}`" in pages["docs/events.md"], "run scripts/events_page.py"
+        assert f"`{name}`" in pages["README.md"]
+    for model in registry.names(registry.MODELS):
+        assert f"| `{model}` |" in pages["docs/models.md"]
+    for preset in presets():
+        assert f"`{preset}`" in pages["README.md"]

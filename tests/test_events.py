@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 import os
 import re
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from scripts import events_page
@@ -86,3 +89,16 @@ def test_every_field_is_documented() -> None:
     for kind in (*EVENT_TYPES, events.LaneHealth, events.SinkHealth):
         undescribed = [name for name, field in kind.model_fields.items() if not field.description and name != "type"]
         assert not undescribed, f"{kind.__name__}: {undescribed}"
+
+
+@given(
+    time=st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2200, 1, 1)),  # noqa: DTZ001 - zone below
+    offset_min=st.integers(-14 * 60, 14 * 60),
+)
+def test_any_time_of_day_is_utc_and_comes_back_as_it_was(time: datetime, offset_min: int) -> None:
+    zoned = time.replace(tzinfo=timezone(timedelta(minutes=offset_min)))
+    plain = examples.event(examples.turn(1))
+    event = type(plain).model_validate({**dict(plain), "time": zoned})
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", json.loads(to_json(event))["time"])
+    assert from_json(to_json(event)) == event
+    assert timedelta(0) <= zoned - event.time < timedelta(milliseconds=1)

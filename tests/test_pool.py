@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stream.errors import InferenceError
 from stream.pool import PATIENCE, Lane
-from stream.queues import QueueClosed
+from stream.queues import Policy, QueueClosed
 
 PATIENCE_S = 20
 
@@ -126,7 +129,67 @@ def test_a_cancelled_worker_does_not_wait_for_its_model() -> None:
         worker.cancel()
         with pytest.raises(asyncio.CancelledError):
             await worker
+        counts = tested.statistics()
+        assert (counts.cut, counts.waiting) == (1, 1), "what was cut off is still accounted for"
         assert not release.is_set()
         release.set()
+
+    asyncio.run(check())
+
+
+def test_a_lane_that_gives_up_answers_what_it_had_taken() -> None:
+    def infer(_: Sequence[int]) -> Sequence[int]:
+        raise InferenceError("out of memory")
+
+    async def check() -> None:
+        tested = lane(infer, max_batch=1)
+        futures = [await tested.submit("s", number, policy="wait") for number in range(PATIENCE)]
+        with pytest.raises(InferenceError, match="out of memory"):
+            await tested.work()
+        assert [future.result() for future in futures] == [None] * PATIENCE
+        counts = tested.statistics()
+        assert counts.cut == counts.failed == PATIENCE
+
+    asyncio.run(check())
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    items=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.booleans()), max_size=40),
+    workers=st.integers(1, 3),
+    max_batch=st.integers(1, 5),
+    capacity=st.integers(1, 4),
+    policy=st.sampled_from(["wait", "drop_oldest"]),
+)
+def test_every_item_is_answered_and_counted(
+    items: list[tuple[str, int, bool]], workers: int, max_batch: int, capacity: int, policy: Policy
+) -> None:
+    def infer(batch: Sequence[tuple[int, int, bool]]) -> Sequence[int]:
+        assert len({key for _, key, _ in batch}) == 1
+        if len(batch) == 1 and batch[0][2] and batch[0][0] % PATIENCE == 0:  # never so often that the lane gives up
+            raise InferenceError("this one fails")
+        return [number for number, _, _ in batch]
+
+    async def check() -> None:
+        tested: Lane[tuple[int, int, bool], int] = Lane(
+            name="fake", infer=infer, key=lambda item: item[1], workers=workers, max_batch=max_batch, capacity=capacity
+        )
+        with contextlib.suppress(ExceptionGroup):  # unless failures happened to come in a row
+            async with asyncio.TaskGroup() as group:
+                for _ in range(workers):
+                    group.create_task(tested.work())
+                futures = [
+                    await tested.submit(stream, (number, key, bad), policy=policy)
+                    for number, (stream, key, bad) in enumerate(items)
+                ]
+                answers = await asyncio.gather(*futures)
+                assert all(answer in (None, number) for number, answer in enumerate(answers))
+                counts = tested.statistics()
+                assert answers.count(None) == counts.dropped + counts.failed
+                assert counts.dropped == 0 or policy == "drop_oldest"
+                assert counts.waiting == 0
+                tested.close()
+        counts = tested.statistics()
+        assert counts.cut == counts.inferred + counts.dropped + counts.failed + counts.waiting
 
     asyncio.run(check())

@@ -139,3 +139,96 @@ def test_turns_survive_where_state_can_give_way() -> None:
             await queue.take()
 
     run(check())
+
+
+def test_an_event_that_comes_replaces_its_elder_before_a_turn_is_lost() -> None:
+    async def check() -> None:
+        queue: EventQueue[str] = EventQueue(capacity=3, conflate=lambda item: "state" if item[0] == "s" else None)
+        for item in ("turn 1", "s1", "turn 2", "s2"):
+            await queue.put(item, policy="drop_oldest")
+        assert [await queue.take() for _ in range(3)] == ["turn 1", "turn 2", "s2"]
+        counts = queue.statistics()
+        assert (counts.conflated, counts.dropped) == (1, 0)
+
+    run(check())
+
+
+@given(st.lists(st.sampled_from(["turn", "a", "b", "take"]), max_size=60), st.integers(1, 5))
+def test_a_turn_is_lost_only_where_nothing_can_give_way(script: list[str], capacity: int) -> None:
+    async def check() -> None:
+        queue: EventQueue[tuple[str, int]] = EventQueue(
+            capacity=capacity, conflate=lambda item: None if item[0] == "turn" else item[0]
+        )
+        inside: list[tuple[str, int]] = []  # what ought to be in the queue
+        for number, step in enumerate(script):
+            if step == "take":
+                if inside:
+                    assert await queue.take() == inside.pop(0)
+                continue
+            await queue.put((step, number), policy="drop_oldest")
+            inside.append((step, number))
+            if len(inside) > capacity:
+                newest = dict(inside)
+                kept = [item for item in inside if item[0] == "turn" or newest[item[0]] == item[1]]
+                inside = kept if len(kept) <= capacity else kept[1:]
+        queue.close()
+        assert [await queue.take() for _ in inside] == inside
+
+    run(check())
+
+
+def test_a_lossless_event_queue_waits_for_its_reader() -> None:
+    async def check() -> None:
+        queue: EventQueue[int] = EventQueue(capacity=1, conflate=lambda _: "same")
+        await queue.put(1, policy="wait")
+        second = asyncio.create_task(queue.put(2, policy="wait"))
+        await asyncio.sleep(0)
+        assert not second.done()
+        assert await queue.take() == 1
+        await second
+        queue.close()
+        assert await queue.take() == 2
+        with pytest.raises(QueueClosed):
+            await queue.put(3, policy="drop_oldest")
+        assert queue.statistics().put == 2
+
+    run(check())
+
+
+@given(
+    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=6),
+    keys=st.lists(st.integers(0, 2), min_size=36, max_size=36),
+    most=st.integers(1, 4),
+)
+def test_no_stream_starves(lengths: list[int], keys: list[int], most: int) -> None:
+    async def check() -> None:
+        queue: FairQueue[tuple[int, int]] = FairQueue(capacity=6, key=lambda item: item[1])
+        for stream, length in enumerate(lengths):
+            for place in range(length):
+                await queue.put(str(stream), (stream, keys[6 * stream + place]), policy="wait")
+        left, waited = dict(enumerate(lengths)), dict.fromkeys(range(len(lengths)), 0)
+        while any(left.values()):
+            served = [stream for stream, _ in await take(queue, most)]
+            for stream in served:
+                left[stream] -= 1
+            for stream, length in left.items():
+                waited[stream] = 0 if stream in served or not length else waited[stream] + 1
+                assert waited[stream] < len(lengths), "everybody's turn comes once a round"
+        assert queue.statistics().waiting == 0
+
+    run(check())
+
+
+@given(count=st.integers(0, 20), capacity=st.integers(1, 5))
+def test_the_freshest_are_kept(count: int, capacity: int) -> None:
+    async def check() -> None:
+        queue: FairQueue[int] = FairQueue(capacity=capacity, key=lambda _: 0)
+        gone: list[int] = []
+        for number in range(count):
+            gone += await queue.put("a", number, policy="drop_oldest")
+        queue.close()
+        kept = await take(queue) if count else []
+        assert gone + kept == list(range(count))
+        assert len(kept) == min(count, capacity)
+
+    run(check())

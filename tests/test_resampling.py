@@ -51,3 +51,26 @@ def test_channels() -> None:
     assert labels("split", 1) == labels("mix", 2) == labels("2", 2) == ("",)
     with pytest.raises(AudioFormatError, match="has only 2; choose 1 to 2"):
         labels("3", 2)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_tone_keeps_its_phase(rate: int) -> None:
+    def tone(at_hz: int) -> np.ndarray:
+        return np.sin(2 * np.pi * 440 * np.arange(at_hz) / at_hz).astype(np.float32)
+
+    resampler = Resampler(rate_hz=rate)
+    out = np.concatenate([resampler.push(tone(rate)), resampler.flush()])
+    inner = slice(1_000, 15_000)  # away from the edges, where the tone begins and ends at once
+    assert np.allclose(out[inner], tone(16_000)[inner], atol=1e-3)
+
+
+@given(channels=st.integers(1, 6), length=st.integers(0, 50))
+def test_a_channel_is_picked_whole(channels: int, length: int) -> None:
+    frames = noise(channels * length).reshape(length, channels)
+    for choice in ("mix", "split", *(str(number + 1) for number in range(channels))):
+        streams = select(frames, choice)
+        assert len(streams) == len(labels(choice, channels))
+        assert all(one.shape == (length,) and one.dtype == np.float32 for one in streams)
+    for number, one in enumerate(select(frames, "split")):
+        assert np.array_equal(one, frames[:, number])
+        assert np.array_equal(one, select(frames, str(number + 1))[0])

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from scripts import settings_page
 from stream import settings
+from stream.cli import _flags
 from stream.errors import SettingsError
 from stream.settings import load, presets
 
@@ -82,7 +84,8 @@ def test_secrets_are_never_shown() -> None:
     assert made.mqtt.password.get_secret_value() == "hunter2"
     assert "hunter2" not in repr(made) + made.model_dump_json() + str(made)
     with pytest.raises(SettingsError) as refused:
-        load(environment={"TONEWATCH__MQTT__PASSWORD": "[1]"})
+        load(flags={"mqtt": {"password": [1]}})
+    assert "mqtt.password" in str(refused.value)
     assert "[1]" not in str(refused.value)
 
 
@@ -90,3 +93,91 @@ def test_every_setting_is_documented() -> None:
     rows = list(settings.rows())
     assert all(row.description for row in rows)
     assert settings_page.PAGE.read_text(encoding="utf-8") == settings_page.page(), "run scripts/settings_page.py"
+
+
+def test_the_later_of_two_flags_wins() -> None:
+    assert load(flags=_flags(settings=["pool=3", "pool.workers=2", "pool.workers=4"])).pool.workers == 4
+    with pytest.raises(SettingsError, match="the command line: pool: input should be a valid dictionary"):
+        load(flags=_flags(settings=["pool.workers=2", "pool=3"]))
+
+
+@pytest.mark.parametrize("password", ["12345", "007", "1e5", "true", "null", "[1]", "a b", '{"a": 1}'])
+def test_what_is_typed_for_a_text_is_text(password: str) -> None:
+    made = load(environment={"TONEWATCH__MQTT__PASSWORD": password, "TONEWATCH__MQTT__USERNAME": "1001"})
+    assert made.mqtt.password.get_secret_value() == password
+    assert made.mqtt.username == "1001"
+
+
+def test_the_command_line_reads_what_is_typed_like_the_environment() -> None:
+    flags = _flags(settings=["mqtt.username=1001", "pool.workers=2", 'sinks=["stdout"]', "node=kitchen"])
+    made = load(flags=flags)
+    assert (made.mqtt.username, made.pool.workers, made.sinks, made.node) == ("1001", 2, ("stdout",), "kitchen")
+
+
+def test_the_environment_speaks_json_where_it_must() -> None:
+    made = load(
+        environment={
+            "TONEWATCH__SOURCES": '[{"kind": "pipe", "rate_hz": 8000}]',
+            "TONEWATCH__SPEAKERS__THRESHOLD": "null",
+            "TONEWATCH__SPEAKERS__ENROLLED": '{"Alice": "alice.wav"}',
+            "TONEWATCH__MQTT__TLS": "true",
+            "TONEWATCH__NODE": '"kitchen"',
+            "TONEWATCH__TURNS__PAUSE_S": "0.5",
+        }
+    )
+    assert made.sources[0].rate_hz == 8_000
+    assert made.speakers.threshold is None
+    assert made.speakers.enrolled == {"Alice": "alice.wav"}
+    assert made.mqtt.tls is True
+    assert made.node == "kitchen"
+    assert made.turns.pause_s == 0.5
+
+
+def test_each_layer_beats_all_below_it(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[models.speaker]\nhop_s = 0.4\n")
+    environment = {"TONEWATCH__MODELS__SPEAKER__HOP_S": "0.3"}
+    flags = {"models": {"speaker": {"hop_s": 0.2}}}
+    assert load().models.speaker.hop_s == 0.5
+    assert load(config=file).models.speaker.hop_s == 0.4
+    assert load(config=file, environment=environment).models.speaker.hop_s == 0.3
+    assert load(config=file, environment=environment, flags=flags).models.speaker.hop_s == 0.2
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"no configuration file .*nowhere\.toml"):
+        load(config=tmp_path / "nowhere.toml")
+    with pytest.raises(SettingsError, match=f"no preset 'fancy'; the presets are {', '.join(presets())}"):
+        load(preset="fancy")
+    with pytest.raises(SettingsError, match=r"TONEWATCH__POOL__WROKERS: there is no setting 'pool\.wrokers'"):
+        load(environment={"TONEWATCH__POOL__WROKERS": "1"})
+
+
+def test_nothing_can_be_changed_afterwards() -> None:
+    made = load()
+    with pytest.raises(ValueError, match="frozen"):
+        made.pool.workers = 3  # type: ignore[misc]
+
+
+def fields(branch: type[BaseModel], prefix: str = "") -> set[str]:
+    """Every leaf of the tree by its key, found in another way than `rows` does."""
+    found: set[str] = set()
+    for name, field in branch.model_fields.items():
+        kind = settings.SourceSettings if name == "sources" else field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found |= fields(kind, f"{prefix}{name}[]." if name == "sources" else f"{prefix}{name}.")
+        else:
+            found.add(f"{prefix}{name}")
+    return found
+
+
+def test_rows_cover_every_setting_once_and_in_words() -> None:
+    keys = [row.key for row in settings.rows()]
+    assert len(keys) == len(set(keys))
+    assert set(keys) == fields(settings.Settings) | {"sources"}
+    kinds = {row.key: row.kind for row in settings.rows()}
+    assert kinds["gate.on"] == "number 0 … 1"
+    assert kinds["models.emotion.device"] == "one of auto, cpu, cuda, mps"
+    assert kinds["node"] == "text"
+    assert kinds["emotion.smoothing_s"] == "number above 0"
+    assert kinds["speakers.threshold"] == "number -1 … 1 or unset"

@@ -59,6 +59,7 @@ class Conversation:
         """The sound broke off (a gap, or the end): nobody is heard, and whoever spoke has to be known anew."""
         self._tracker.restart()
         self._identity = None
+        self._speaker = None
         told: list[Body] = list(self._turns.finish())
         if Task.SPEAKER in self._models and self._changes_silence(Task.SPEAKER, silent=True):
             told.append(self._speaker_body(end_sample, end_sample, Decision("silence", "silence")))

@@ -54,6 +54,7 @@ class TurnKeeper:
         self._open: _Turn | None = None
         self._aside: _Speech | None = None  # speech of this stretch whose speaker is not known yet
         self._stretch = -1
+        self._ended = self._free_from = 0  # where the last turn ended, and where nobody held the floor any more
 
     def hear(
         self, stretch: Stretch, *, speaker: str | None, known: bool, speech_samples: int, changed_at: int | None
@@ -64,7 +65,10 @@ class TurnKeeper:
             self._settle()
             self._stretch = stretch.start_sample
             told += self._end_before(stretch.start_sample)
-        heard = _Speech(stretch.start_sample, stretch.end_sample, speech_samples)
+        start_sample = stretch.start_sample
+        if start_sample < self._ended:  # a pause within this very stretch ended the turn before
+            start_sample = min(self._free_from, stretch.end_sample)
+        heard = _Speech(start_sample, stretch.end_sample, speech_samples)
         if self._aside is not None:
             heard.speech_samples += self._aside.speech_samples
             heard.emotions = self._aside.emotions
@@ -123,6 +127,7 @@ class TurnKeeper:
 
     def _end_before(self, sample: int) -> list[Turn]:
         if self._open is not None and sample - self._open.speech.end_sample >= self._pause:
+            self._ended, self._free_from = self._open.speech.end_sample, sample
             return self.finish()
         return []
 

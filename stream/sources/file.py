@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import soundfile
@@ -58,11 +60,13 @@ class FileSource:
     async def blocks(self) -> AsyncIterator[AsyncIterator[Block]]:
         """Open the file and give its blocks. Raises `SourceNotFound` or `AudioFormatError`."""
         file = await asyncio.to_thread(self._open)
+        thread = ThreadPoolExecutor(1, thread_name_prefix=f"tonewatch-{self.id}")
         try:
-            async with aclosing(self._read(file)) as blocks:
+            async with aclosing(self._read(file, thread)) as blocks:
                 yield blocks
         finally:
-            file.close()
+            thread.submit(file.close)  # behind a read that a cancelled run has left going: it must not lose its file
+            thread.shutdown(wait=False)
 
     def _open(self) -> soundfile.SoundFile:
         path = self._path
@@ -87,13 +91,14 @@ class FileSource:
         self._format = AudioFormat(rate_hz=file.samplerate, channels=file.channels)
         return file
 
-    async def _read(self, file: soundfile.SoundFile) -> AsyncGenerator[Block]:
+    async def _read(self, file: soundfile.SoundFile, thread: ThreadPoolExecutor) -> AsyncGenerator[Block]:
         loop = asyncio.get_running_loop()
         frames = self._block_frames or round(file.samplerate * (PACED_S if self.paced else 1.0))
+        read = partial(file.read, frames, dtype="float32", always_2d=True)
         began_s, position = loop.time(), 0
         while not self._stopped.is_set():
             try:
-                samples = await asyncio.to_thread(file.read, frames, dtype="float32", always_2d=True)
+                samples = await loop.run_in_executor(thread, read)
             except soundfile.LibsndfileError as error:
                 at_s = position / file.samplerate
                 raise AudioFormatError(f"{self._path} is damaged after {at_s:.1f} s ({error.error_string})") from None

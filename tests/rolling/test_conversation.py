@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stream.events import Body, Emotion, Speaker, Turn
 from stream.rolling.conversation import Conversation
@@ -89,3 +91,51 @@ def test_an_identity_rides_on_the_speaker() -> None:
     assert named
     assert named[-1].label == "id1"
     assert named[-1].probability == 0.9
+
+
+def test_nobody_is_heard_after_the_sound_broke_off() -> None:
+    tested = conversation(SPEAKER, EMOTION)
+    for cut in talk(0, 3)[:5]:
+        tested.observe(Task.SPEAKER, cut, voice(0) if cut.open else None)
+        tested.observe(Task.EMOTION, cut, CALM if cut.open else None)
+    closing = [body for body in tested.close(48_000) if isinstance(body, Emotion)]
+    assert [body.speaker for body in closing] == [None]
+    early = next(cut for cut in talk(6, 9) if cut.open)
+    felt = [body for body in tested.observe(Task.EMOTION, early, CALM) if isinstance(body, Emotion)]
+    assert [body.speaker for body in felt] == [None], "it is not known yet who speaks behind a gap"
+
+
+people = st.tuples(st.integers(0, 2), st.booleans(), st.floats(0.4, 4), st.floats(0.6, 3), st.booleans())
+
+
+@given(st.lists(people, max_size=8))
+def test_a_conversation_is_told_in_order_and_alike_each_time(
+    script: list[tuple[int, bool, float, float, bool]],
+) -> None:
+    def tell() -> list[Body]:
+        tested, told, now_s = conversation(SPEAKER, EMOTION), [], 0.0
+        for who, cross, length_s, pause_s, broken in script:
+            told += hear(tested, now_s, now_s + length_s, voice(2 * who), CROSS if cross else CALM)
+            now_s += length_s + pause_s
+            if broken:
+                told += tested.close(int(now_s * 16_000))
+        return told + tested.close(int((now_s + 10) * 16_000))
+
+    told = tell()
+    assert tell() == told
+    current: str | None = None
+    open_turns: list[str] = []
+    for body in told:
+        if isinstance(body, Speaker):
+            current = body.speaker
+            assert (body.speaker is not None) == (body.state == "confirmed")
+        elif isinstance(body, Emotion):
+            assert body.speaker == current, "an emotion is whose voice it was last told to be"
+        elif isinstance(body, Turn):
+            assert open_turns == ([] if body.phase == "start" else [body.turn])
+            open_turns = [body.turn] if body.phase == "start" else []
+        assert body.start_s <= body.end_s
+    assert not open_turns
+    for kind in (Speaker, Emotion):
+        ends = [body.end_s for body in told if isinstance(body, kind)]
+        assert ends == sorted(ends)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from stream.events import Turn
 from stream.rolling.turns import TurnKeeper
 from stream.settings import TurnsSettings
+from stream.types import Stretch
 from tests.rolling.speech import talk
 
 SECOND = 16_000
@@ -106,5 +108,64 @@ def test_turns_pair_up_and_never_overlap(script: list[tuple[float, float, str | 
     assert all(start.turn == end.turn for start, end in zip(told[::2], told[1::2], strict=True))
     ends = told[1::2]
     assert all(turn.start_s <= turn.end_s for turn in ends)
+    assert all(before.end_s <= after.start_s for before, after in pairwise(ends))
+    assert len({turn.turn for turn in ends}) == len(ends)
+
+
+def test_a_pause_within_a_stretch_can_end_a_turn_and_the_next_begins_behind_it() -> None:
+    tested = keeper()
+    stretch = Stretch(0, 2 * SECOND)
+    told = tested.hear(stretch, speaker="A", known=True, speech_samples=2 * SECOND, changed_at=None)
+    told += tested.pause(4 * SECOND)  # longer than a turn's pause, shorter than what parts stretches
+    resumed = Stretch(0, 5 * SECOND)
+    told += tested.hear(resumed, speaker="A", known=True, speech_samples=SECOND, changed_at=None) + tested.finish()
+    spans = [(turn.start_s, turn.end_s) for turn in told if turn.phase == "end"]
+    assert spans == [(0.0, 2.0), (4.0, 5.0)]
+
+
+def test_short_turns_are_not_told() -> None:
+    tested = TurnKeeper(settings=TurnsSettings(min_s=2.0))
+    assert hear(tested, 0, 1.5, "A") + hear(tested, 4, 5.5, "B") + tested.finish() == []
+    assert [turn.phase for turn in hear(tested, 10, 13, "A") + tested.finish()] == ["start", "end"]
+
+
+steps = st.tuples(
+    st.sampled_from(["speech", "pause", "new stretch", "feel", "finish"]),
+    st.integers(600, 3 * SECOND),
+    st.sampled_from(["A", "B", None]),
+    st.booleans(),
+    st.none() | st.integers(0, 3 * SECOND),
+)
+
+
+@given(st.lists(steps, max_size=40))
+def test_whatever_is_heard_turns_pair_up_and_never_overlap(script: list[Any]) -> None:
+    tested, told, now, begin = keeper(), [], 0, 0
+    for step, length, who, known, back in script:
+        now += length
+        if step == "new stretch":
+            begin = now
+        elif step == "pause":
+            told += tested.pause(now)
+        elif step == "finish":
+            told += tested.finish()
+            begin = now  # the owner finishes where sound breaks off
+        elif step == "feel":
+            tested.feel("happy", length)
+        else:
+            told += tested.hear(
+                Stretch(begin, now),
+                speaker=who,
+                known=known,
+                speech_samples=length,
+                changed_at=None if back is None else now - back,
+            )
+    told += tested.finish()
+    assert [turn.phase for turn in told] == ["start", "end"] * (len(told) // 2)
+    for start, end in zip(told[::2], told[1::2], strict=True):
+        assert (start.turn, start.start_s, start.speaker) == (end.turn, end.start_s, end.speaker)
+        assert start.start_s <= end.end_s
+        assert not start.emotions
+    ends = told[1::2]
     assert all(before.end_s <= after.start_s for before, after in pairwise(ends))
     assert len({turn.turn for turn in ends}) == len(ends)

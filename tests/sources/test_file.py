@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from stream.settings import SourceSettings
 from stream.sources.file import FileSource
 from stream.types import Block
 from tests.hurry import SPEED, run_hastily
+
+PATIENCE_S = 20
 
 
 async def read(source: FileSource, *, most: int | None = None) -> list[Block]:
@@ -85,3 +88,41 @@ def test_a_damaged_recording_is_refused_where_the_damage_is(tmp_path: Path) -> N
         assert "damaged" in str(error)  # noqa: PT017
     else:
         assert sum(len(block.samples) for block in blocks) <= len(sound)
+
+
+class SlowFile:
+    """A file whose reading takes as long as the test likes."""
+
+    samplerate = 16_000
+
+    def __init__(self) -> None:
+        self.inside, self.release, self.closed = threading.Event(), threading.Event(), threading.Event()
+        self.done: list[str] = []
+
+    def read(self, frames: int, **_: object) -> np.ndarray:
+        self.inside.set()
+        self.release.wait(PATIENCE_S)
+        self.done.append("read")
+        return np.zeros((frames, 1), np.float32)
+
+    def close(self) -> None:
+        self.done.append("closed")
+        self.closed.set()
+
+
+def test_a_cancelled_run_does_not_close_the_file_under_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = SlowFile()
+    monkeypatch.setattr(FileSource, "_open", lambda _: file)
+
+    async def check() -> None:
+        reader = asyncio.create_task(read(FileSource(settings=SourceSettings(target="a.wav"))))
+        await asyncio.to_thread(file.inside.wait, PATIENCE_S)
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader  # without waiting for the thread, too
+        assert file.done == []
+        file.release.set()
+        assert await asyncio.to_thread(file.closed.wait, PATIENCE_S)
+        assert file.done == ["read", "closed"]
+
+    asyncio.run(check())
