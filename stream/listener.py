@@ -188,7 +188,7 @@ class Listener:
         if len(frames):
             request = SpeechRequest(self.source_id, frames, self._memory)
             result = await (await self._speech.submit(self.source_id, request, policy="wait"))
-            if result is not None:  # a failed batch counts as silence
+            if result is not None:  # the frames of a failed batch are asked about again
                 self._memory = result.state
                 probabilities = result.probabilities.tolist()
         for cut in self._intake.hear(probabilities, last=last):

@@ -70,6 +70,8 @@ class PanelSink:
 
 def render(state: PanelState, *, width: int, height: int) -> RenderableType:
     """The whole panel for a screen of this size."""
+    if not state.streams:
+        return Text()  # a run that fails before it hears anything leaves nothing on the screen
     most = max(1, (height - 3) // STREAM_LINES)
     shown = state.busiest(most)
     compact = len(state.streams) > most
