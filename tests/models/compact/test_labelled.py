@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.requirements import labelled_audio
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -17,10 +18,7 @@ Figures = dict[str, dict[str, dict[str, float]]]
 
 @pytest.fixture(scope="module")
 def figures() -> Figures:
-    if "TONEWATCH_DATA" not in os.environ:
-        if os.environ.get("TONEWATCH_REQUIRE_ALL"):
-            pytest.fail("TONEWATCH_DATA does not say where the labelled audio is")
-        pytest.skip("TONEWATCH_DATA does not say where the labelled audio is")
+    labelled_audio()
     command = [str(ROOT / "scripts" / "train"), "score", "--json", "--quick"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout)
