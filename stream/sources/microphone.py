@@ -11,6 +11,8 @@ closed and tried again with a pause that doubles up to `LONGEST_PAUSE_S`; PortAu
 first, since it is frozen when the library starts. `Interruption`s tell both ends; the frames lost are counted by the
 clock, so that the gap has its true length.
 
+Sound that the system lost (`input_overflow`), or that the ring did, is a gap as well: blocks jump ahead by its length.
+
 The first opening is not retried: who names a wrong device wants to know now.
 """
 
@@ -155,21 +157,28 @@ class MicrophoneSource:
 
         Raises `DeviceLost`.
         """
-        ring, taken, overflows = capture.ring, 0, 0
-        heard_s = sounded_s = self._clock()
+        ring, rate_hz = capture.ring, self.format.rate_hz
+        taken = skipped = overflows = 0
+        heard_s = sounded_s = began_s = self._clock()
         while True:
             await self._wait(lambda: ring.committed > taken)  # noqa: B023 - called before `taken` changes
             now_s = self._clock()
-            if overflows != capture.overflows:
-                overflows = capture.overflows
-                log.warning("%s: the system lost sound before we could take it (%d times so far)", self.id, overflows)
             if ring.committed > taken:
-                start = max(ring.oldest, taken)  # later than taken only if the loop stood still for `RING_S`
+                # later than taken only if the loop stood still for `RING_S`; a second on, to keep off the callback
+                start = max(taken, ring.oldest + rate_hz) if ring.oldest else taken
                 samples = ring.read(start, ring.committed - start)
                 if lost_s is not None:
-                    frame += max(0, round((now_s - lost_s) * self.format.rate_hz) - len(samples))
+                    frame += max(0, round((now_s - lost_s) * rate_hz) - len(samples))
                     lost_s = None
+                if not taken:
+                    began_s = now_s - len(samples) / rate_hz
                 taken = start + len(samples)
+                if overflows != capture.overflows:  # nobody says how much; the clock does, and one frame makes a gap
+                    overflows = capture.overflows
+                    log.warning("%s: the system lost sound before we could take it (%d times)", self.id, overflows)
+                    missing = round((now_s - began_s) * rate_hz) - taken - skipped
+                    skipped += max(1, missing)
+                    frame += max(1, missing)
                 self._heard_s = heard_s = now_s
                 sounded_s = now_s if samples.any() else sounded_s
                 yield Block(self.id, frame + start, samples)

@@ -78,8 +78,8 @@ class FakePortAudio:
     def _initialize(self) -> None:
         pass
 
-    def speak(self, samples: np.ndarray) -> bool:
-        status = SimpleNamespace(input_overflow=False)
+    def speak(self, samples: np.ndarray, *, overflow: bool = False) -> bool:
+        status = SimpleNamespace(input_overflow=overflow)
         self.opened.callback(samples.astype(np.float32).tobytes(), len(samples), None, status)
         return True
 
@@ -148,6 +148,55 @@ def test_a_device_that_goes_and_comes_back_leaves_a_gap_of_its_length() -> None:
     assert resumed.state == "resumed"
     assert backend.refreshed == 1
     assert second.start_frame == first.end_frame + 5 * 16_000 - 512
+
+
+def test_sound_the_system_lost_is_a_gap_of_its_length() -> None:
+    backend = FakePortAudio(["USB"])
+    now = 0.0
+    tone = np.full((512, 2), 0.1)
+
+    async def listen() -> list[Any]:
+        nonlocal now
+        source, found = microphone(backend, clock=lambda: now), []
+        async with source.blocks() as blocks:
+            backend.speak(tone)
+            async for block in blocks:
+                found.append(block)
+                if len(found) == 1:
+                    now += 0.5 + 512 / 16_000
+                    backend.speak(tone, overflow=True)
+                elif len(found) == 2:
+                    now += 512 / 16_000
+                    backend.speak(tone)
+                else:
+                    source.stop()
+        return found
+
+    first, second, third = asyncio.run(listen())
+    assert second.start_frame == first.end_frame + 8_000
+    assert third.start_frame == second.end_frame, "one loss is one gap"
+
+
+def test_a_loop_that_stood_still_loses_the_oldest_sound_only() -> None:
+    backend = FakePortAudio(["USB"])
+    second = np.full((16_000, 2), 0.1)
+
+    async def listen() -> list[Any]:
+        source, found = microphone(backend), []
+        async with source.blocks() as blocks:
+            backend.speak(second)
+            async for block in blocks:
+                found.append(block)
+                if len(found) == 1:
+                    for _ in range(40):
+                        backend.speak(second)
+                else:
+                    source.stop()
+        return found
+
+    first, rest = asyncio.run(listen())
+    assert rest.start_frame == 12 * 16_000 > first.end_frame
+    assert rest.end_frame == 41 * 16_000
 
 
 @pytest.mark.parametrize(("silent_s", "speaks", "reason"), [(2.0, False, "nothing for 1 s"), (11.0, True, "zeros")])
