@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -17,10 +18,11 @@ PATIENCE_S = 20.0
 class Broker:
     """One broker; `start` and `kill` may be called again and again on the same port."""
 
-    def __init__(self, folder: Path, *, users: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *, users: dict[str, str] | None = None, certificates: Path | None = None) -> None:
         require("mosquitto")
         self._folder = folder
         self._users = users or {}
+        self._certificates = certificates
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -45,6 +47,8 @@ class Broker:
             lines += ["allow_anonymous false", f"password_file {passwords}"]
         else:
             lines.append("allow_anonymous true")
+        if self._certificates is not None:
+            lines += [f"certfile {self._certificates / 'server.pem'}", f"keyfile {self._certificates / 'server.key'}"]
         config.write_text("\n".join(lines) + "\n")
         program = shutil.which("mosquitto") or "mosquitto"
         self._process = subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL)
@@ -58,6 +62,11 @@ class Broker:
                 time.sleep(0.02)  # waiting for another process's socket: there is nothing to be woken by
             else:
                 return
+
+    def freeze(self) -> None:
+        """Let it answer nothing until it is killed."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
 
     def kill(self) -> None:
         """End it without a chance to say good-bye."""

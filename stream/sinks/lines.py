@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 from concurrent.futures import ThreadPoolExecutor
 
 from stream import events
@@ -41,4 +42,7 @@ class LineWriter:
 
     def _write(self, line: bytes) -> None:
         while line:
-            line = line[os.write(self._descriptor, line) :]
+            try:
+                line = line[os.write(self._descriptor, line) :]
+            except BlockingIOError:  # whoever shares the pipe with us made it non-blocking
+                select.select([], [self._descriptor], [])

@@ -57,8 +57,9 @@ class MqttSink:
         self._availability = topics.availability(self._broker.prefix, self._node)
         self._outbox = Outbox(capacity=settings.mqtt.queue_events)
         self._wake = asyncio.Event()
-        self._closing = False
+        self._closing = asyncio.Event()
         self._connected = self._ever_connected = self._warned = False
+        self._reason = "no answer"
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -71,20 +72,24 @@ class MqttSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Flush, publish `offline`, disconnect. Raises `BrokerUnreachable` if the broker was never there."""
-        self._closing = True
+        self._closing.set()
         self._wake.set()
         if self._task is None:
             return
-        patience_s = FLUSH_S if kind is None and self._ever_connected else FIRST_PAUSE_S
-        with suppress(TimeoutError):
-            async with asyncio.timeout(patience_s):
-                await asyncio.shield(self._task)
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        patience_s = FLUSH_S if kind is None else FIRST_PAUSE_S  # a short run may end before a far broker has answered
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    await asyncio.shield(self._task)
+        finally:  # also when the closing itself is cut off
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
         waiting = self._outbox.statistics().waiting
         if kind is None and not self._ever_connected:
-            raise BrokerUnreachable(f"{self._where} was never reached; {waiting} messages were not delivered")
+            raise BrokerUnreachable(
+                f"{self._where} was never reached; {waiting} messages were not delivered ({self._reason})"
+            )
         if waiting:
             log.warning("%s did not take the last %d messages", self._where, waiting)
 
@@ -111,14 +116,24 @@ class MqttSink:
                 await self._converse()
             except* (aiomqtt.MqttError, OSError) as group:
                 lost = _first(group)
-            if lost is None or (self._closing and not self._ever_connected):
+                self._reason = str(lost)
+            if lost is None or (self._closing.is_set() and not self._ever_connected):
                 return
             if self._connected or not self._warned:
                 log.warning("%s does not take messages (%s); trying again until it does", self._where, lost)
                 pause_s, self._warned = FIRST_PAUSE_S, True
             self._connected = False
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - many nodes must not knock at once
+            await self._rest(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - many nodes must not knock at once
             pause_s = min(2 * pause_s, self._settings.reconnect_max_s)
+
+    async def _rest(self, pause_s: float) -> None:
+        """Pause before the next attempt; closing ends a pause, for what is owed has only `FLUSH_S` left."""
+        if self._closing.is_set():
+            await asyncio.sleep(min(pause_s, FIRST_PAUSE_S))
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._closing.wait()
 
     async def _converse(self) -> None:
         """One connection, from `online` to `offline`. Raises a group around `MqttError` when it is lost."""
@@ -136,7 +151,7 @@ class MqttSink:
     def _client(self) -> aiomqtt.Client:
         settings = self._settings
         password = settings.password.get_secret_value()
-        return aiomqtt.Client(
+        client = aiomqtt.Client(
             self._broker.host,
             self._broker.port,
             identifier=settings.client_id or f"{self._node}-{socket.gethostname()}"[:64],
@@ -148,6 +163,8 @@ class MqttSink:
             tls_context=self._tls(),
             max_concurrent_outgoing_calls=IN_FLIGHT,
         )
+        client.pending_calls_threshold = IN_FLIGHT  # it would warn of every message past the tenth in flight
+        return client
 
     def _tls(self) -> ssl.SSLContext | None:
         if not self._broker.tls:
@@ -173,7 +190,7 @@ class MqttSink:
                 while (message := self._outbox.take()) is not None:
                     await room.acquire()
                     flights.create_task(self._publish(client, message, room), name=f"publish {message.topic}")
-                if self._closing and self._outbox.empty:
+                if self._closing.is_set() and self._outbox.empty:
                     break
                 await self._wake.wait()
             listening.cancel()

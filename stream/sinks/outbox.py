@@ -65,12 +65,13 @@ class Outbox:
         return self._due.popitem(last=False)[1] if self._due else None
 
     def acknowledge(self, message: Message) -> None:
-        """The broker has it."""
-        self._sent += 1
+        """The broker has it. What was dropped while in flight stays counted as dropped, and only as that."""
         if message.rolling:
+            self._sent += 1
             return
         place = next((place for place, kept in enumerate(self._ordered) if kept.number == message.number), None)
         if place is not None:
+            self._sent += 1
             del self._ordered[place]
             self._handed_out -= place < self._handed_out
 

@@ -51,8 +51,8 @@ def parse(target: str, settings: MqttSettings) -> Broker:
             "set the environment variable TONEWATCH__MQTT__PASSWORD instead"
         )
     prefix = unquote(url.path).strip("/") or DEFAULT_PREFIX
-    if _UNFIT.search(prefix.replace("/", "")):
-        raise SettingsError(f"the topic prefix {prefix!r} must not hold + or #")
+    if _UNFIT.search(prefix.replace("/", "")) or "#" in target or "?" in target:  # an address ends where these begin
+        raise SettingsError(f"the topic prefix in {_shown(target)} must not hold +, # or ?")
     return Broker(
         host=url.hostname,
         port=port,
@@ -86,4 +86,5 @@ def of(event: Event, *, prefix: str, node: str) -> str:
 
 def _shown(target: str) -> str:
     """A target without what might be a password."""
-    return re.sub(r"//.*@", "//…@", target)
+    scheme, _, rest = target.partition(":")
+    return f"{scheme}://…@{rest.rpartition('@')[2]}" if "@" in rest else target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from stream.errors import SettingsError, SinkError
 from stream.events import Event, from_json
 from stream.sinks.file import FileSink
+from stream.sinks.lines import LineWriter
 from tests.sinks import examples
 
 
@@ -55,3 +57,28 @@ def test_what_cannot_be_written_says_why(target: str, sentence: str) -> None:
 def test_a_sink_needs_a_name() -> None:
     with pytest.raises(SettingsError, match="names no file"):
         FileSink(target="file:")
+
+
+def test_a_pipe_that_somebody_made_non_blocking_is_waited_for() -> None:
+    async def talk() -> None:
+        writer = LineWriter(descriptor=into, name="the pipe")
+        writing = asyncio.create_task(write_all(writer), name="writing")
+        text = b""
+        while text.count(b"\n") < len(events):
+            text += await asyncio.to_thread(os.read, outof, 4_096)
+        await writing
+        writer.close()
+        assert [from_json(line) for line in text.splitlines()] == events
+
+    async def write_all(writer: LineWriter) -> None:
+        for event in events:
+            await writer.write(event)
+
+    events = [examples.event(examples.turn(number), seq=number) for number in range(500)]  # more than a pipe holds
+    outof, into = os.pipe()
+    os.set_blocking(into, False)
+    try:
+        asyncio.run(talk())
+    finally:
+        os.close(outof)
+        os.close(into)

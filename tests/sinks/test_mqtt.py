@@ -6,76 +6,22 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import aiomqtt
 import pytest
 from pydantic import SecretStr
 
 from stream.errors import BrokerUnreachable
-from stream.settings import MqttSettings, Settings
-from stream.sinks.mqtt import MqttSink
 from tests.mosquitto import Broker
 from tests.sinks import examples
-
-PATIENCE_S = 30
-
-
-class Subscriber:
-    """Hears everything on a broker."""
-
-    def __init__(self) -> None:
-        self.messages: list[aiomqtt.Message] = []
-        self._changed = asyncio.Event()
-
-    def payloads(self, topic: str) -> list[str]:
-        return [_text(message) for message in self.messages if str(message.topic) == topic]
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
-
-    async def listen(self, client: aiomqtt.Client) -> None:
-        async for message in client.messages:
-            self.messages.append(message)
-            self._changed.set()
-
-
-@asynccontextmanager
-async def subscriber(port: int, **login: str) -> AsyncIterator[Subscriber]:
-    heard = Subscriber()
-    async with aiomqtt.Client("127.0.0.1", port, **login) as client:  # type: ignore[arg-type]
-        await client.subscribe("#", qos=1)
-        listening = asyncio.create_task(heard.listen(client))
-        yield heard
-        listening.cancel()
-
-
-def sink(broker: Broker, **mqtt: object) -> MqttSink:
-    settings = Settings(node="kitchen", mqtt=MqttSettings.model_validate({"reconnect_max_s": 0.5, **mqtt}))
-    return MqttSink(target=f"mqtt://127.0.0.1:{broker.port}/home", settings=settings)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """For what another task does, which tells nobody when it has."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-
-
-def _text(message: aiomqtt.Message) -> str:
-    return message.payload.decode() if isinstance(message.payload, bytes) else str(message.payload)
+from tests.sinks.wires import sink, subscriber, until
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_events_arrive_in_order_and_state_is_retained(tmp_path: Path, qos: int) -> None:
     async def talk() -> None:
         async with subscriber(broker.port) as heard:
-            async with sink(broker, qos=qos) as out:
+            async with sink(broker.port, qos=qos) as out:
                 await out.send(examples.event(examples.stream("started")))
                 for number in range(50):
                     await out.send(examples.event(examples.turn(number), seq=number))
@@ -111,36 +57,9 @@ def test_the_will_says_offline_when_the_process_is_killed(tmp_path: Path) -> Non
         asyncio.run(talk())
 
 
-def test_a_broker_that_dies_and_comes_back_misses_no_turn(tmp_path: Path) -> None:
-    async def talk() -> None:
-        async with sink(broker) as out:
-            async with subscriber(broker.port) as before:
-                for number in range(10):
-                    await out.send(examples.event(examples.turn(number), seq=number))
-                await before.until(lambda: len(before.payloads("home/kitchen/room/turn")) >= 10)
-            broker.kill()
-            for number in range(10, 30):
-                await out.send(examples.event(examples.turn(number), seq=number))
-                await out.send(examples.event(examples.emotion(end_s=number), seq=number))
-            broker.start()
-            async with subscriber(broker.port) as after:
-                await after.until(
-                    lambda: (
-                        "t29" in [json.loads(p)["turn"] for p in after.payloads("home/kitchen/room/turn")]
-                        or out.statistics().waiting == 0
-                    )
-                )
-        assert out.statistics().waiting == 0
-        assert out.statistics().dropped == 0
-        assert out.statistics().conflated >= 19
-
-    with Broker(tmp_path) as broker:
-        asyncio.run(talk())
-
-
 def test_a_broker_that_was_away_at_the_start_gets_everything(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def talk() -> None:
-        async with sink(broker) as out:
+        async with sink(broker.port) as out:
             for number in range(5):
                 await out.send(examples.event(examples.turn(number), seq=number))
             await until(lambda: "does not take messages" in caplog.text)
@@ -159,7 +78,7 @@ def test_a_broker_that_was_away_at_the_start_gets_everything(tmp_path: Path, cap
 
 def test_a_broker_that_was_never_there_is_said_at_the_end(tmp_path: Path) -> None:
     async def talk() -> None:
-        async with sink(Broker(tmp_path)) as out:
+        async with sink(Broker(tmp_path).port) as out:
             await out.send(examples.event(examples.turn(1)))
 
     with pytest.raises(BrokerUnreachable, match="was never reached; 1 messages were not delivered"):
@@ -168,7 +87,7 @@ def test_a_broker_that_was_never_there_is_said_at_the_end(tmp_path: Path) -> Non
 
 def test_a_wrong_password_is_said_and_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def talk(password: str) -> None:
-        async with sink(broker, username="me", password=SecretStr(password)) as out:
+        async with sink(broker.port, username="me", password=SecretStr(password)) as out:
             await out.send(examples.event(examples.turn(1)))
             await until(lambda: out.statistics().waiting == 0 or "does not take messages" in caplog.text)
 

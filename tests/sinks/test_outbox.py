@@ -76,3 +76,22 @@ def test_acknowledgements_may_come_in_any_order(order: list[int]) -> None:
     outbox.rewind()
     left = [message.payload for message in iter(outbox.take, None)]
     assert left == [str(number) for number in range(6) if number not in order[:3]]
+
+
+@given(st.lists(st.sampled_from(["put", "take", "acknowledge", "lose"]), max_size=60), st.integers(1, 5))
+def test_what_was_put_is_sent_dropped_or_waiting(script: list[str], capacity: int) -> None:
+    outbox, flying, put = Outbox(capacity=capacity), [], 0
+    for step in script:
+        if step == "put":
+            outbox.put("turn", str(put), rolling=False)
+            put += 1
+        elif step == "take" and (message := outbox.take()) is not None:
+            flying.append(message)
+        elif step == "acknowledge" and flying:
+            outbox.acknowledge(flying.pop(0))
+        elif step == "lose":
+            flying.clear()
+            outbox.rewind()
+        counts = outbox.statistics()
+        assert counts.sent + counts.dropped + counts.waiting == put
+        assert counts.waiting <= capacity

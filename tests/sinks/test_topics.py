@@ -22,7 +22,19 @@ def test_addresses(target: str, broker: topics.Broker) -> None:
     assert topics.parse(target, MqttSettings()) == broker
 
 
-@pytest.mark.parametrize("target", ["mqtt://", "mqtt:lan", "mqtt://lan:port/", "mqtt://u:pass@lan", "mqtt://lan/a+b"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "mqtt://",
+        "mqtt:lan",
+        "mqtt://lan:port/",
+        "mqtt://u:pass@lan",
+        "mqtt://lan/a+b",
+        "mqtt://lan/a/#",
+        "mqtt:u:pass@lan",
+        "mqtt://u:1#pass@lan",
+    ],
+)
 def test_what_is_no_address_is_refused_without_showing_a_password(target: str) -> None:
     with pytest.raises(SettingsError) as refused:
         topics.parse(target, MqttSettings())
