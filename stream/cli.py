@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from stream import __version__
 from stream.errors import SettingsError, TonewatchError
+from stream.evaluation.commands import app as evaluate_app
 
 
 class _Group(TyperGroup):
@@ -44,6 +45,7 @@ models_app = typer.Typer(help="The models there are: name, size, licence, what e
 config_app = typer.Typer(help="The settings.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
+app.add_typer(evaluate_app, name="evaluate")
 
 Preset = Annotated[str, typer.Option(help="compact, pretrained or wav2vec2: which models, with which windows.")]
 Config = Annotated[Path | None, typer.Option(help="A TOML file on top of the preset.")]
@@ -245,27 +247,15 @@ def _flags(
     sinks: list[str] | None = None,
 ) -> dict[str, Any]:
     """The command line as a layer of settings."""
-    flags: dict[str, Any] = {}
-    for text in settings or []:
-        key, value = _pair(text, "--set", "KEY=VALUE")
-        _plant(flags, key, value)
+    from stream.settings import layered, plant  # noqa: PLC0415
+
+    flags = layered(settings or [])
     for key, given in (("models.emotion.name", emotion), ("models.speaker.name", speaker)):
         if given is not None:
-            _plant(flags, key, given)
+            plant(flags, key, given)
     if sinks:
         flags["sinks"] = sinks
     return flags
-
-
-def _plant(tree: dict[str, Any], key: str, value: Any) -> None:
-    from stream.settings import typed  # noqa: PLC0415
-
-    *branches, leaf = path = key.split(".")
-    for branch in branches:
-        if not isinstance(tree.get(branch), dict):
-            tree[branch] = {}  # what comes later wins
-        tree = tree[branch]
-    tree[leaf] = typed(path, value)
 
 
 def _pair(text: str, option: str, form: str) -> tuple[str, str]:

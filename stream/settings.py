@@ -263,6 +263,28 @@ def typed(path: Sequence[str], text: str) -> Any:
     return text if branch in (str, SecretStr) and not isinstance(value, str) else value
 
 
+def layered(assignments: Sequence[str]) -> dict[str, Any]:
+    """`KEY=VALUE` texts, as typed after `--set`, as one layer; what comes later wins. Raises `SettingsError`."""
+    tree: dict[str, Any] = {}
+    for text in assignments:
+        key, separator, value = text.partition("=")
+        if not (separator and key):
+            msg = f"--set takes KEY=VALUE, not {text!r}"
+            raise SettingsError(msg)
+        plant(tree, key, value)
+    return tree
+
+
+def plant(tree: dict[str, Any], key: str, value: str) -> None:
+    """Put what was typed for `a.b.c` into a nested layer."""
+    *branches, leaf = path = key.split(".")
+    for branch in branches:
+        if not isinstance(tree.get(branch), dict):
+            tree[branch] = {}  # what comes later wins
+        tree = tree[branch]
+    tree[leaf] = typed(path, value)
+
+
 def build(layers: Sequence[Layer]) -> Settings:
     """Merge layers, the last on top, and check the whole."""
     merged: dict[str, Any] = {}
