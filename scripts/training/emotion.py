@@ -140,7 +140,7 @@ def fit(plan: loop.Plan, learned: list[Utterance], noise: list[Tensor], *, seed:
         for group in learner.param_groups:
             group["lr"] = plan.learning_rate(done)
         net.train()
-        with torch.autocast("cpu", torch.bfloat16):
+        with loop.precision():
             logits = net(features)
         loss = functional.cross_entropy(logits.float(), truth)
         learner.zero_grad(set_to_none=True)
