@@ -249,7 +249,9 @@ def train(plan: loop.Plan, *, weights: Path, resume: bool) -> None:
             losses.clear()
             run.keep((rates["an4"].error + rates["librispeech"].error) / 2)
     trial.load_state_dict(run.best, strict=False)
-    publish.speaker(trial, weights, steps=run.state.step, classes=len(names), seed=SEED)
+    real = [name for name in names if name.endswith("@1.0") and not name.startswith(("flite", "espeak"))]
+    people = [[sound.heard for sound in learned[name]] for name in real]
+    publish.speaker(trial, weights, people=people, steps=run.state.step, classes=len(names), seed=SEED)
 
 
 def main() -> None:

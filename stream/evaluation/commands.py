@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from stream.errors import SettingsError, TonewatchError
+from stream.evaluation.output import bar, brief, felt, flat, give
 
 if TYPE_CHECKING:
     from stream.evaluation.listening import Ears
@@ -55,27 +55,27 @@ def emotion(
     groups = _groups(manifest, only)
     found: dict[str, dict[str, Any]] = {}
     sections: list[Section] = []
-    for name, ears in _each("emotion", compare or (model,), preset=preset, config=config, settings=settings):
+    for name, ears in _each("emotion", _asked(model, compare), preset=preset, config=config, settings=settings):
         figures = found[name] = {}
         for corpus, utterances in groups.items():
             if not any(utterance.emotion for utterance in utterances):
                 continue
-            with _bar(f"{name}: {corpus}", len(utterances)) as step:
+            with bar(f"{name}: {corpus}", len(utterances)) as step:
                 result = ruler.evaluate(ears, utterances, progress=step)
             figures[corpus] = ruler.figures(result)
             if html is not None and figures[corpus]["scored"]:
                 pictures = (plots.confusion_matrix(result, corpus), plots.reliability_diagram(result, corpus))
-                row = {key: value for key, value in figures[corpus].items() if not isinstance(value, dict)}
+                row = flat(figures[corpus], ("by_speaker", "recall", "left_out"))
                 people = [{"speaker": who, **one} for who, one in figures[corpus]["by_speaker"].items()]
                 sections.append(Section(f"{name} on {corpus}", ([row], [figures[corpus]["recall"]], people), pictures))
         if not figures:
             raise SettingsError(f"{manifest} labels no emotion")
     rows = [
-        {"model": name, "corpus": corpus, **_flat(one, ("by_speaker", "recall", "left_out"))}
+        {"model": name, "corpus": corpus, "utterances": one["utterances"], **felt(one)}
         for name, figures in found.items()
         for corpus, one in figures.items()
     ]
-    _give(found, rows, sections, as_json=as_json, html=html, title="Emotion", note=str(manifest))
+    give(found, rows, sections, as_json=as_json, html=html, title="Emotion", note=str(manifest))
 
 
 @app.command()
@@ -108,24 +108,25 @@ def speaker(
     groups = {} if is_list else _groups(recordings, only)
     utterances = [one for group in groups.values() for one in corpora.joined([u for u in group if u.speaker], join)]
     if not is_list and not utterances:
-        raise SettingsError(f"{recordings} names no speaker")
+        lacks = "names no speaker" if join == 1 else f"names no speaker with {join} recordings; join fewer"
+        raise SettingsError(f"{recordings} {lacks}")
     found: dict[str, dict[str, Any]] = {}
     sections: list[Section] = []
-    for name, ears in _each("speaker", compare or (model,), preset=preset, config=config, settings=settings):
+    for name, ears in _each("speaker", _asked(model, compare), preset=preset, config=config, settings=settings):
         strangers = _cohort(ears, cohort)
         if is_list:
-            with _bar(f"{name}: recordings", 2 * len(trials)) as step:
+            with bar(f"{name}: recordings", len({one for t in trials for one in (t.enrolment, t.test)})) as step:
                 result = verification.trial_pairs(ears, trials, cohort=strangers, progress=step)
         else:
-            with _bar(f"{name}: speech", len(utterances)) as step:
+            with bar(f"{name}: speech", len(utterances)) as step:
                 voiced = verification.listen(ears, utterances, progress=step)
             steps = len({one.corpus for one in voiced}) * len(verification.DURATIONS_S)
-            with _bar(f"{name}: x-vectors", steps) as step:
+            with bar(f"{name}: x-vectors", steps) as step:
                 result = verification.all_pairs(ears, voiced, cohort=strangers, progress=step)
         found[name] = verification.figures(result)
         if html is not None:
             for corpus, curves in result.pairs.items():
-                rows = [{"speech, s": d, **_flat(row, ())} for d, row in found[name]["corpora"][corpus].items()]
+                rows = [{"speech, s": d, **flat(row, ())} for d, row in found[name]["corpora"][corpus].items()]
                 whole = curves["all"] if "all" in curves else next(iter(curves.values()))
                 threshold = ears.model_info("speaker").threshold
                 pictures = (
@@ -134,12 +135,12 @@ def speaker(
                 )
                 sections.append(Section(f"{name} on {corpus}", (rows,), pictures))
     rows = [
-        {"model": name, "corpus": corpus, "speech, s": duration, **_brief(row)}
+        {"model": name, "corpus": corpus, "speech, s": duration, **brief(row)}
         for name, one in found.items()
         for corpus, durations in one["corpora"].items()
         for duration, row in durations.items()
     ]
-    _give(found, rows, sections, as_json=as_json, html=html, title="Speaker verification", note=str(recordings))
+    give(found, rows, sections, as_json=as_json, html=html, title="Speaker verification", note=str(recordings))
 
 
 @app.command()
@@ -161,14 +162,12 @@ def identify(
         from stream.evaluation.report import Section  # noqa: PLC0415
     utterances = [one for group in _groups(manifest, only).values() for one in group]
     found: dict[str, dict[str, Any]] = {}
-    if model is None and compare is None:
-        model = "speaker-id-voxceleb1"
-    for name, ears in _each("identity", compare or (model,), preset=preset, config=config, settings=settings):
-        with _bar(name, len(utterances)) as step:
+    for name, ears in _each("identity", _asked(model, compare), preset=preset, config=config, settings=settings):
+        with bar(name, len(utterances)) as step:
             found[name] = identification.figures(identification.evaluate(ears, utterances, progress=step))
     rows = [{"model": name, **one} for name, one in found.items()]
     sections = [Section("Accuracy", (rows,))]
-    _give(found, rows, sections, as_json=as_json, html=html, title="Speaker identification", note=str(manifest))
+    give(found, rows, sections, as_json=as_json, html=html, title="Speaker identification", note=str(manifest))
 
 
 @app.command()
@@ -180,6 +179,9 @@ def stream(
     enroll: Annotated[
         list[str] | None, typer.Option(metavar="NAME=FILE", help="Someone known by name, as in the reference.")
     ] = None,
+    known: Annotated[
+        bool, typer.Option("--known", help="Everybody in a recording's folder (PERSON.flac) is known.")
+    ] = False,
     collar: Annotated[float, typer.Option(min=0, help="Seconds left out on each side of a boundary.")] = 0.25,
     overlap: Annotated[bool, typer.Option(help="Score stretches where several speak.")] = True,
     model: Model = None,
@@ -198,20 +200,23 @@ def stream(
     scored = timeline.read_uem(uem) if uem is not None else {}
     files = _recordings(audio, reference)
     people = dict(_enrolment(text) for text in enroll or [])
-    extra = {"speakers": {"enrolled": people}} if people else {}
     found: dict[str, dict[str, Any]] = {}
     sections: list[Section] = []
-    for name, ears in _each(
-        "speaker", compare or (model,), preset=preset, config=config, settings=settings, extra=extra
-    ):
-        with _bar(name, len(files)) as step:
-            events, _ = ears.hear(files, enrolled=ears.enrolled(), progress=step)
+    for name, ears in _each("speaker", _asked(model, compare), preset=preset, config=config, settings=settings):
+        with bar(name, len(files)) as step:
+            if known:
+                cast = [people | {file.stem: str(file) for file in _people(path)} for path in files]
+                events = [ears.hear([f], enrolled=ears.enrolled(c), progress=step)[0][0]
+                          for f, c in zip(files, cast, strict=True)]  # fmt: skip
+            else:
+                cast = [people] * len(files)
+                events, _ = ears.hear(files, enrolled=ears.enrolled(people), progress=step)
         told = []
-        for path, heard in zip(files, events, strict=True):
+        for path, heard, theirs in zip(files, events, cast, strict=True):
             segments = tuple(reference[path.stem])
             until_s = max([segment.end_s for segment in segments] + [event.end_s for event in heard])
             start_s, end_s = scored.get(path.stem, (0.0, until_s))
-            case = conversation.Case(path.stem, segments, tuple(heard), start_s, end_s, frozenset(people))
+            case = conversation.Case(path.stem, segments, tuple(heard), start_s, end_s, frozenset(theirs))
             told.append(conversation.judge(case, collar_s=collar, overlap=overlap))
         found[name] = {"all": conversation.summary(told), "recordings": conversation.rows(told)}
         if html is not None:
@@ -220,7 +225,48 @@ def stream(
             sections.append(Section(name, ([found[name]["all"]], rows), pictures))
     rows = [{"figure": key, **{name: one["all"][key] for name, one in found.items()}}
             for key in next(iter(found.values()))["all"]]  # fmt: skip
-    _give(found, rows, sections, as_json=as_json, html=html, title="Who spoke when", note=str(rttm))
+    give(found, rows, sections, as_json=as_json, html=html, title="Who spoke when", note=str(rttm))
+
+
+@app.command()
+def mix(
+    manifest: Annotated[Path, typer.Argument(help="Recordings of single people: a manifest.csv or a folder.")],
+    folder: Annotated[Path, typer.Argument(help="Where the conversations go.")],
+    *,
+    only: Only = None,
+    speakers: Annotated[Path | None, typer.Option(help="A file that names the people to take, one a line.")] = None,
+    noise: Annotated[Path | None, typer.Option(help="A folder of noises.")] = None,
+    conversations: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
+    people: Annotated[str, typer.Option(help="How many people in each: 5, or 2-5.")] = "5",
+    enrolled: Annotated[int, typer.Option(min=0, help="How many of them are known.")] = 3,
+    seconds: Annotated[float, typer.Option(min=10, help="How long each is.")] = 180.0,
+    seed: Annotated[int, typer.Option(help="The same seed mixes the same.")] = 1,
+) -> None:
+    """Mix conversations with known truth from recordings of single people, for `evaluate stream --known`."""
+    with _science():
+        from stream.evaluation import mixing  # noqa: PLC0415
+        from stream.evaluation.corpora import AUDIO_SUFFIXES  # noqa: PLC0415
+        from stream.evaluation.listening import samples_of  # noqa: PLC0415
+    low, _, high = people.partition("-")
+    if not (low.isdigit() and (high or low).isdigit() and 1 <= int(low) <= int(high or low)):
+        raise SettingsError(f"--people takes a number or a range such as 2-5, not {people!r}")
+    utterances = [one for group in _groups(manifest, only).values() for one in group]
+    if speakers is not None:
+        wanted = set(_lines(speakers))
+        utterances = [one for one in utterances if one.speaker in wanted]
+    voices = mixing.Voices(utterances)
+    files = sorted(p for p in noise.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES) if noise is not None else []
+    noises = [samples_of(path) for path in files]
+    counts = range(int(low), int(high or low) + 1)
+    mixtures = []
+    with bar("conversations", conversations) as step:
+        for number in range(conversations):
+            count = counts[number % len(counts)]
+            plan = mixing.Plan(seconds=seconds, people=count, enrolled=min(enrolled, count))
+            mixtures.append(mixing.mix(voices, noises, plan, number=number, seed=seed))
+            step()
+    mixing.write(mixtures, folder)
+    typer.echo(f"{conversations} conversations of {seconds:g} s lie in {folder}, with reference.rttm")
 
 
 @contextmanager
@@ -232,6 +278,12 @@ def _science() -> Iterator[None]:
         raise TonewatchError(f"evaluation needs {error.name}: pip install 'tonewatch[evaluate]'") from error
 
 
+def _asked(model: str | None, compare: tuple[str, str] | None) -> tuple[str | None, ...]:
+    if model is not None and compare is not None:
+        raise SettingsError("--model and --compare do not go together; --compare names both models")
+    return compare or (model,)
+
+
 def _each(
     task: str,
     names: Sequence[str | None],
@@ -239,24 +291,27 @@ def _each(
     preset: str,
     config: Path | None,
     settings: list[str] | None,
-    extra: Mapping[str, Any] | None = None,
 ) -> Iterator[tuple[str, Ears]]:
     """Ears with each model that was asked for, one after the other; other tasks' models stay out where they may."""
     from stream.evaluation.listening import Ears  # noqa: PLC0415
     from stream.settings import layered, load  # noqa: PLC0415
 
+    told: set[str] = set()
     for name in names:
-        flags: dict[str, Any] = layered(settings or [])
-        models = flags.setdefault("models", {})
-        models["identity"] = {"window_s": 3.0, "hop_s": 1.0} | models.get("identity", {})
-        for other in ("emotion", "speaker", "identity"):
-            if other != task:
-                models.setdefault(other, {})["name"] = ""
-        if name is not None:
-            models.setdefault(task, {})["name"] = name
-        flags |= extra or {}
-        made = Ears(load(preset=preset, config=config, environment=os.environ, flags=flags))
-        yield made.model_info(task).name, made
+        given = list(settings or [])
+        if task == "identity":  # most presets have none
+            given = ["models.identity.window_s=3", "models.identity.hop_s=1", *given]
+            given += [f"models.identity.name={name}"] if name is not None else []
+        tree = load(preset=preset, config=config, environment=os.environ, flags=layered(given))
+        names_of = {other: "" for other in ("emotion", "speaker", "identity") if other != task}
+        names_of |= {task: name} if name is not None else {}
+        chosen = {key: getattr(tree.models, key).model_copy(update={"name": one}) for key, one in names_of.items()}
+        made = Ears(tree.model_copy(update={"models": tree.models.model_copy(update=chosen)}))
+        shown = made.model_info(task).name
+        while shown in told:  # two folders of one name
+            shown = f"{shown} ({name})"
+        told.add(shown)
+        yield shown, made
 
 
 def _groups(manifest: Path, only: list[str] | None) -> dict[str, list[Any]]:
@@ -288,6 +343,20 @@ def _recordings(audio: Sequence[Path], reference: Mapping[str, Any]) -> list[Pat
     return files
 
 
+def _people(path: Path) -> list[Path]:
+    """Known people of a recording: the files in the folder of its name."""
+    from stream.evaluation.corpora import AUDIO_SUFFIXES  # noqa: PLC0415
+
+    return sorted(file for file in path.with_suffix("").glob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from error
+
+
 def _enrolment(text: str) -> tuple[str, str]:
     name, separator, path = text.partition("=")
     if not (name and separator and path):
@@ -308,66 +377,6 @@ def _cohort(ears: Ears, path: Path | None) -> Any:
     for one in verification.listen(ears, corpora.utterances(path)):
         if len(one.samples) >= model.spec.minimum_samples:
             people.setdefault(one.speaker or one.name, []).append(verification.x_vector(model, one.samples))
+    if not people:
+        raise SettingsError(f"{path} holds no recording with speech enough to be a cohort")
     return Cohort(verification.centred(people.values()))
-
-
-@contextmanager
-def _bar(text: str, total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on standard error, where that is a terminal."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task(text, total=total)
-        yield lambda: progress.advance(task)
-
-
-def _flat(row: Mapping[str, Any], without: Sequence[str]) -> dict[str, Any]:
-    """Nested figures side by side."""
-    flat: dict[str, Any] = {}
-    for key, value in row.items():
-        if key in without:
-            continue
-        if isinstance(value, Mapping):
-            flat |= {f"{key}: {inner}": one for inner, one in value.items() if not isinstance(one, Mapping)}
-        else:
-            flat[key] = value
-    return flat
-
-
-def _brief(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What fits on a line of a terminal."""
-    normal = row.get("as_norm") or {}
-    return {
-        "EER": row["eer"],
-        "EER, AS-norm": normal.get("eer"),
-        "minDCF": row["min_dcf"],
-        "threshold": row["threshold_at_eer"],
-        "at 1 % false accepts": row["thresholds_at_false_accept_rate"]["0.01"],
-        "pairs of one": row["pairs_same"],
-        "pairs of two": row["pairs_different"],
-    }
-
-
-def _give(
-    found: Mapping[str, Any],
-    rows: list[dict[str, Any]],
-    sections: Sequence[Section],
-    *,
-    as_json: bool,
-    html: Path | None,
-    title: str,
-    note: str,
-) -> None:
-    """Print, and write the page."""
-    from stream.evaluation import report  # noqa: PLC0415
-    from stream.tables import print_table  # noqa: PLC0415
-
-    if html is not None:
-        report.write(html, title=title, note=note, sections=sections)
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
-    else:
-        print_table([{key: report.shown(value) for key, value in row.items()} for row in rows])

@@ -18,7 +18,6 @@ from pyannote.core import Segment as Span
 from pyannote.metrics.diarization import DiarizationErrorRate, JaccardErrorRate
 
 from stream.evaluation.timeline import (
-    STEP_S,
     UNKNOWN,
     Segment,
     changes,
@@ -27,10 +26,14 @@ from stream.evaluation.timeline import (
     told_in_the_end,
     told_live,
     turns,
+    within,
 )
 from stream.events import Event, SpeakerEvent
 
 DIGITS = 4
+_WEIGHTS = {"jer": "speakers"} | dict.fromkeys(
+    ("flaps_per_minute", "speakers", "speakers_told", "speaker_count_error"), "audio_s"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +70,14 @@ def judge(case: Case, *, collar_s: float, overlap: bool) -> Told:
         der = DiarizationErrorRate(collar=2 * collar_s, skip_overlap=not overlap)
         parts = der(reference, hypothesis, uem=scored, detailed=True)
         jer = JaccardErrorRate(collar=2 * collar_s, skip_overlap=not overlap)(reference, hypothesis, uem=scored)
-        mapping = der.optimal_mapping(reference, hypothesis)
-    names = {str(theirs): str(ours) for theirs, ours in mapping.items() if theirs not in case.enrolled}
-    names |= {name: name for name in case.enrolled}
-    names = {name: who for name, who in names.items() if name in case.enrolled or who not in case.enrolled}
-    ended, live = renamed(ended, names), renamed(live, names)
-    waits = [_wait(turn, live) for turn in turns(case.reference)]
+        # who is known by name is right by that name alone; nobody is right by `?`
+        strangers = reference.subset(case.enrolled, invert=True)
+        voices = hypothesis.subset({*case.enrolled, UNKNOWN}, invert=True)
+        mapping = der.optimal_mapping(strangers, voices, uem=scored)
+    names = {str(theirs): str(ours) for theirs, ours in mapping.items()} | {name: name for name in case.enrolled}
+    ended = within(renamed(ended, names), case.start_s, case.end_s)
+    live = within(renamed(live, names), case.start_s, case.end_s)
+    waits = [_wait(turn, live) for turn in turns(case.reference) if case.start_s <= turn.start_s < case.end_s]
     figures: dict[str, float | None] = {
         "speech_s": float(parts["total"]),
         "der": float(parts["diarization error rate"]),
@@ -89,8 +94,9 @@ def _watched(
     case: Case, ended: Sequence[Segment], live: Sequence[Segment], waits: Sequence[float]
 ) -> dict[str, float | None]:
     """What a person watching the labels sees."""
-    people = sorted({segment.speaker for segment in case.reference})
-    truth = painted(case.reference, people, case.end_s)  # (people, steps)
+    reference = within(case.reference, case.start_s, case.end_s)
+    people = sorted({segment.speaker for segment in reference})
+    truth = painted(reference, people, case.end_s)  # (people, steps)
     alone = truth & (truth.sum(axis=0) == 1)
     right_live, right_ended = painted(live, people, case.end_s), painted(ended, people, case.end_s)
     known = np.array([name in case.enrolled for name in people], dtype=bool)
@@ -107,8 +113,11 @@ def _watched(
         "right_share_in_the_end": _over((alone & right_ended).sum(), alone.sum()),
         "time_to_right_speaker_s": _median(waits),
         "turns_never_right": _over(sum(np.isinf(waits)), len(waits)),
-        "flaps_per_minute": max(0, changes(live) - changes(turns(case.reference))) / minutes if minutes else None,
-        "named_right_share": _over((alone[known] & right_live[known]).sum(), named.sum()) if case.enrolled else None,
+        "flaps_per_minute": max(0, changes(live) - changes(turns(reference))) / minutes if minutes else None,
+        "named_right_share": _over((alone[known] & right_ended[known]).sum(), named.sum()) if case.enrolled else None,
+        "named_right_share_live": _over((alone[known] & right_live[known]).sum(), named.sum())
+        if case.enrolled
+        else None,
         "false_name_rate": _over((strangers & called_known).sum(), strangers.sum())
         if called_known is not None and strangers.any()
         else None,
@@ -131,18 +140,16 @@ def _someone(live: Sequence[Segment], end_s: float) -> Any:
 def _wait(turn: Segment, live: Sequence[Segment]) -> float:
     """Seconds from the turn's start to its right label; infinite if that never came while it lasted."""
     for segment in live:
-        if segment.speaker == turn.speaker and segment.end_s > turn.start_s and segment.start_s < turn.end_s + STEP_S:
+        if segment.speaker == turn.speaker and segment.end_s > turn.start_s and segment.start_s < turn.end_s:
             return max(0.0, segment.start_s - turn.start_s)
     return float("inf")
 
 
 def summary(told: Sequence[Told]) -> dict[str, float | None]:
-    """All recordings together: rates weighed by their speech (flaps by length), waits as the median, counts as means."""
+    """All recordings together: rates weighed by speech, JER by people, flaps by length; the waits' median, means."""
     found: dict[str, float | None] = {}
     for key in told[0].figures:
-        by = (
-            "audio_s" if key in ("flaps_per_minute", "speakers", "speakers_told", "speaker_count_error") else "speech_s"
-        )
+        by = _WEIGHTS.get(key, "speech_s")
         rows = [(one.figures[key], one.figures[by]) for one in told if one.figures[key] is not None]
         values = np.array([row[0] for row in rows], dtype=float)
         weights = np.array([row[1] for row in rows], dtype=float)

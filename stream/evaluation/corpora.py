@@ -4,8 +4,8 @@ Owns what labels mean: every corpus's codes are turned into the emotions of the 
 `sad`, or the corpus's own word for others, which an evaluation leaves out and counts).
 
 Known layouts: RAVDESS (Livingstone & Russo 2018), CREMA-D (Cao et al. 2014), EmoDB (Burkhardt et al. 2005), IEMOCAP
-(Busso et al. 2008; excited counts as happy, as in SUPERB), VoxCeleb trial lists (Nagrani et al. 2017), and a CSV with
-a header.
+(Busso et al. 2008; excited counts as happy, as in SUPERB), VoxCeleb (Nagrani et al. 2017) and its lists of trials,
+LibriSpeech (Panayotov et al. 2015), any folder with a folder a speaker, and a CSV with a header.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from stream.errors import SettingsError
+from stream.models.labels import canonical
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
 
@@ -46,12 +47,12 @@ class Trial:
     test: Path
 
 
-RAVDESS = {"01": "neutral", "02": "calm", "03": "happy", "04": "sad", "05": "angry", "06": "fearful", "07": "disgust",
+RAVDESS = {"01": "neutral", "02": "calm", "03": "happy", "04": "sad", "05": "angry", "06": "fearful", "07": "disgusted",
            "08": "surprised"}  # fmt: skip
-CREMA_D = {"NEU": "neutral", "HAP": "happy", "ANG": "angry", "SAD": "sad", "FEA": "fearful", "DIS": "disgust"}
-EMODB = {"N": "neutral", "F": "happy", "W": "angry", "T": "sad", "A": "fearful", "E": "disgust", "L": "bored"}
+CREMA_D = {"NEU": "neutral", "HAP": "happy", "ANG": "angry", "SAD": "sad", "FEA": "fearful", "DIS": "disgusted"}
+EMODB = {"N": "neutral", "F": "happy", "W": "angry", "T": "sad", "A": "fearful", "E": "disgusted", "L": "bored"}
 IEMOCAP = {"neu": "neutral", "hap": "happy", "exc": "happy", "ang": "angry", "sad": "sad", "fru": "frustrated",
-           "fea": "fearful", "sur": "surprised", "dis": "disgust", "oth": "other", "xxx": "other"}  # fmt: skip
+           "fea": "fearful", "sur": "surprised", "dis": "disgusted", "oth": "other", "xxx": "other"}  # fmt: skip
 _IEMOCAP_LINE = re.compile(r"^\[[^\]]+\]\s+(\S+)\s+(\w{3})\s+\[")
 
 
@@ -77,7 +78,19 @@ def _emodb(path: Path) -> Utterance | None:
     return Utterance((path,), f"emodb_{match[1]}", EMODB[match[3]], "emodb") if match else None
 
 
-_BY_FILE: tuple[Callable[[Path], Utterance | None], ...] = (_ravdess, _crema_d, _emodb)
+def _voxceleb(path: Path) -> Utterance | None:
+    """`id10270/5r0dWxy17C8/00001.wav`: person, video, stretch of it."""
+    person = path.parent.parent.name
+    return Utterance((path,), person, "", "voxceleb") if re.fullmatch(r"id\d{5}", person) else None
+
+
+def _librispeech(path: Path) -> Utterance | None:
+    """`84/121123/84-121123-0000.flac`: reader, chapter, sentence."""
+    match = re.fullmatch(r"(\d+)-(\d+)-\d{4}", path.stem)
+    return Utterance((path,), match[1], "", "librispeech") if match and path.parent.name == match[2] else None
+
+
+_BY_FILE: tuple[Callable[[Path], Utterance | None], ...] = (_ravdess, _crema_d, _emodb, _voxceleb, _librispeech)
 
 
 def utterances(target: Path) -> list[Utterance]:
@@ -92,33 +105,39 @@ def utterances(target: Path) -> list[Utterance]:
     if (target / "manifest.csv").is_file():
         return _manifest(target / "manifest.csv")
     if any(target.glob("Session*/dialog/EmoEvaluation/*.txt")):
-        return list(_iemocap(target))
+        if sentences := list(_iemocap(target)):
+            return sentences
+        raise SettingsError(f"{target} holds labels of IEMOCAP but none of its sentences (Session*/sentences/wav)")
     files = sorted(path for path in target.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
     for layout in _BY_FILE:
         found = [utterance for path in files if (utterance := layout(path)) is not None]
         if found:
             return found
-    by_folder = [Utterance((path,), path.parent.name, "", target.name) for path in files if path.parent != target]
-    if len({utterance.speaker for utterance in by_folder}) > 1:  # a folder a speaker, as VoxCeleb, LibriSpeech or AN4
+    below = [path for path in files if path.parent != target]
+    by_folder = [Utterance((path,), path.relative_to(target).parts[0], "", target.name) for path in below]
+    if len({utterance.speaker for utterance in by_folder}) > 1:  # a folder a speaker, as AN4
         return by_folder
     raise SettingsError(
-        f"{target} holds no recordings in a layout that tonewatch knows (RAVDESS, CREMA-D, EmoDB, IEMOCAP, a folder a "
-        "speaker); write a manifest.csv with the columns path, speaker, emotion"
+        f"{target} holds no recordings in a layout that tonewatch knows (RAVDESS, CREMA-D, EmoDB, IEMOCAP, VoxCeleb, "
+        "LibriSpeech, a folder a speaker); write a manifest.csv with the columns path, speaker, emotion"
     )
 
 
 def _manifest(path: Path) -> list[Utterance]:
-    """A CSV with a header: `path` (relative to the file), and any of `speaker`, `emotion`, `set`."""
+    """A CSV with a header: `path` (relative to the file), and any of `speaker`, `emotion` (in any spelling), `set`."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets begin with a mark
             reader = csv.DictReader(file)
             if "path" not in (reader.fieldnames or ()):
                 raise SettingsError(f"{path} has no column `path`; a manifest begins with a line of column names")
-            found = [
-                Utterance((path.parent / row["path"],), row.get("speaker") or "", row.get("emotion") or "",
-                          row.get("set") or "")
-                for row in reader
-            ]  # fmt: skip
+            found = []
+            for row in reader:
+                if not row["path"]:
+                    raise SettingsError(f"{path}, line {reader.line_num}: there is no path")
+                emotion = canonical([row.get("emotion") or ""])[0]
+                found.append(
+                    Utterance((path.parent / row["path"],), row.get("speaker") or "", emotion, row.get("set") or "")
+                )
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SettingsError(f"{path} cannot be read as a manifest: {error}") from error
     if not found:
@@ -185,15 +204,15 @@ def joined(found: list[Utterance], count: int) -> list[Utterance]:
     """
     if count == 1:
         return found
-    by_person: dict[tuple[str, str, str], list[Path]] = {}
+    by_person: dict[tuple[str, str], list[Path]] = {}
     for utterance in found:
-        by_person.setdefault((utterance.corpus, utterance.speaker, utterance.emotion), []).extend(utterance.paths)
+        by_person.setdefault((utterance.corpus, utterance.speaker), []).extend(utterance.paths)
     result = []
-    for (corpus, speaker, emotion), paths in by_person.items():
+    for (corpus, speaker), paths in by_person.items():
         groups = len(paths) // count
         drawn = sorted(paths, key=lambda path: sha256(path.name.encode()).digest())
         result += [
-            Utterance(tuple(drawn[at * count : (at + 1) * count]), speaker, emotion, corpus) for at in range(groups)
+            Utterance(tuple(drawn[at * count : (at + 1) * count]), speaker, corpus=corpus) for at in range(groups)
         ]
     return result
 

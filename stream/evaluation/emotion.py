@@ -1,6 +1,6 @@
 """How well a voice's emotion is told: labelled utterances, one by one, the way live sound goes.
 
-An utterance's probabilities are the mean of its windows' own, by the speech that was new in each; its rolling label is
+An utterance's probabilities are the mean of its windows' own, by the sound that was new in each; its rolling label is
 the one that held longest. `uncertain` and `silence` are answers that withhold one: figures are given over all
 utterances (withheld ones take the likeliest label) and over those that were answered.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, recall_score
+from sklearn.metrics import confusion_matrix, f1_score, recall_score
 
 from stream.evaluation.corpora import Utterance
 from stream.evaluation.listening import Ears
@@ -95,7 +95,7 @@ def figures(result: EmotionResult) -> dict[str, Any]:
     """Accuracy, unweighted average recall, macro F1, calibration error, by class and speaker; the rolling figures."""
     truth, probabilities = result.truth_and_probabilities()
     if len(truth) == 0:
-        return {"utterances": len(result.heard), "scored": 0}
+        return {"utterances": len(result.heard), "scored": 0, "left_out": result.left_out}
     guess = probabilities.argmax(axis=1)
     answered = np.array([one.told not in (UNCERTAIN, SILENCE) for one in result.heard if one.probabilities is not None])
     told = np.array(
@@ -112,16 +112,14 @@ def figures(result: EmotionResult) -> dict[str, Any]:
         "utterances": len(result.heard),
         "scored": len(truth),
         "accuracy": _share(guess == truth),
-        "unweighted_average_recall": float(balanced_accuracy_score(truth, guess)),
+        "unweighted_average_recall": _average_recall(truth, guess),
         "macro_f1": float(f1_score(truth, guess, labels=present, average="macro", zero_division=0.0)),
         "expected_calibration_error": calibration_error(probabilities, truth),
         "recall": {result.labels[at]: float(value) for at, value in zip(present, recalls, strict=True)},
         "with_uncertain": {
             "answered": _share(answered),
             "accuracy": _share((told == truth)[answered]),
-            "unweighted_average_recall": (
-                float(balanced_accuracy_score(truth[answered], told[answered])) if answered.any() else None
-            ),
+            "unweighted_average_recall": _average_recall(truth[answered], told[answered]) if answered.any() else None,
         },
         "rolling": {
             "right_share_of_speech": sum(one.right_s for one in result.heard) / speech_s if speech_s else None,
@@ -146,9 +144,16 @@ def _by_speaker(result: EmotionResult) -> dict[str, dict[str, float]]:
         if theirs:
             truth = np.array([one.truth for one in theirs])
             guess = np.array([int(one.probabilities.argmax()) for one in theirs if one.probabilities is not None])
-            recalls = recall_score(truth, guess, labels=sorted(set(truth.tolist())), average=None, zero_division=0.0)
-            found[speaker] = {"utterances": float(len(theirs)), "unweighted_average_recall": float(np.mean(recalls))}
+            found[speaker] = {
+                "utterances": float(len(theirs)),
+                "unweighted_average_recall": _average_recall(truth, guess),
+            }
     return found
+
+
+def _average_recall(truth: Labels, guess: Labels) -> float:
+    """The mean of the recalls of the labels that occur in the truth."""
+    return float(recall_score(truth, guess, labels=np.unique(truth), average="macro", zero_division=0.0))
 
 
 def _share(flags: NDArray[np.bool_]) -> float | None:

@@ -26,6 +26,7 @@ class IdentityResult:
     named: tuple[tuple[str, ...], ...]
     probabilities: tuple[float, ...]
     strangers: int
+    without_speech: int = 0
 
 
 def evaluate(
@@ -37,7 +38,7 @@ def evaluate(
     known = [utterance for utterance in utterances if utterance.speaker in labels]
     if not known:
         raise SettingsError(
-            f"{model.info.name} knows none of these speakers; it knows {labels[0]!r}, {labels[1]!r} … ({len(labels)})"
+            f"{model.info.name} knows none of these speakers; it knows {', '.join(labels[:2])} … ({len(labels)})"
         )
     truth, named, sure = [], [], []
     for utterance in known:
@@ -53,16 +54,25 @@ def evaluate(
         named.append(tuple(labels[at] for at in order))
         sure.append(float(mean[order[0]]))
     return IdentityResult(
-        model.info.name, model.info.revision, tuple(truth), tuple(named), tuple(sure), len(utterances) - len(known)
+        model.info.name,
+        model.info.revision,
+        tuple(truth),
+        tuple(named),
+        tuple(sure),
+        len(utterances) - len(known),
+        len(known) - len(truth),
     )
 
 
 def figures(result: IdentityResult) -> dict[str, Any]:
-    """Share named right at once, and among the first five."""
-    count = max(len(result.truth), 1)
+    """Share named right at once, and among the first five; None where no recording held speech enough."""
+    count = len(result.truth)
+    at_once = sum(who == named[0] for who, named in zip(result.truth, result.named, strict=True))
+    among = sum(who in named for who, named in zip(result.truth, result.named, strict=True))
     return {
         "recordings": len(result.truth),
         "strangers_left_out": result.strangers,
-        "accuracy": sum(who == named[0] for who, named in zip(result.truth, result.named, strict=True)) / count,
-        "top_5_accuracy": sum(who in named for who, named in zip(result.truth, result.named, strict=True)) / count,
+        "without_speech": result.without_speech,
+        "accuracy": at_once / count if count else None,
+        "top_5_accuracy": among / count if count else None,
     }

@@ -7,7 +7,7 @@ waits where a microphone would drop, so every window is scored.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -75,11 +75,13 @@ class Ears:
         """What the model for a task says of itself."""
         return self.model(Task(task)).info
 
-    def enrolled(self) -> list[Voice]:
-        """Voices of `speakers.enrolled`."""
-        if not self.settings.speakers.enrolled:
+    def enrolled(self, people: Mapping[str, str]) -> list[Voice]:
+        """Voices of known people: name and file."""
+        if not people:
             return []
-        return asyncio.run(enrol(settings=self.settings, model=self.model(Task.SPEAKER), detector=self._detector))
+        speakers = self.settings.speakers.model_copy(update={"enrolled": dict(people)})
+        settings = self.settings.model_copy(update={"speakers": speakers})
+        return asyncio.run(enrol(settings=settings, model=self.model(Task.SPEAKER), detector=self._detector))
 
     def hear(
         self,

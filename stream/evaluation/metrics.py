@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 TARGET_PRIOR = 0.01
-"""NIST SRE's and VoxCeleb's prior for minDCF; both costs are 1."""
+"""The first of NIST SRE 2016's priors, and VoxCeleb's (Nagrani et al. 2017), for minDCF; both costs are 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Detection:
 
 
 def detection(same: Floats, different: Floats, *, rates: tuple[float, ...] = (0.001, 0.01, 0.05)) -> Detection:
-    """Equal error rate, minDCF (NIST SRE 2016, prior 0.01), and thresholds at false-accept rates; (pairs,) each."""
+    """Equal error rate, minDCF (prior 0.01), and thresholds at false-accept rates; (pairs,) each, neither empty."""
     scores = np.concatenate((same, different))
     truth = np.concatenate((np.ones(len(same), int), np.zeros(len(different), int)))
     alarms, misses, thresholds = det_curve(truth, scores)  # alarms fall, thresholds rise
@@ -39,7 +39,7 @@ def detection(same: Floats, different: Floats, *, rates: tuple[float, ...] = (0.
     missed: dict[str, float] = {}
     for rate in rates:
         place = int(np.searchsorted(-alarms, -rate))
-        inside = place < len(alarms)
+        inside = place < len(alarms) and bool(np.isfinite(thresholds[place]))  # newer releases add one at infinity
         at_rate[f"{rate:g}"] = float(thresholds[place] if inside else np.nextafter(different.max(), np.inf))
         missed[f"{rate:g}"] = float(misses[place] if inside else np.mean(same <= different.max()))
     return Detection(

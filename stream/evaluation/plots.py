@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
@@ -101,8 +102,7 @@ def timeline(told: Told) -> str:
 def distributions(same: Sequence[float], different: Sequence[float], threshold: float | None, title: str) -> str:
     """Scores of one person's pairs and of two people's."""
     figure, axes = _figure(5.2, 3.0)
-    low, high = min(*same, *different), max(*same, *different)
-    places = np.linspace(low, high, 40).tolist()
+    places = np.histogram_bin_edges(np.concatenate((same, different)), bins=40).tolist()
     axes.hist(different, bins=places, density=True, alpha=0.6, color=_COLOURS[1], label="different people")
     axes.hist(same, bins=places, density=True, alpha=0.6, color=_COLOURS[0], label="one person")
     if threshold is not None:
@@ -113,6 +113,7 @@ def distributions(same: Sequence[float], different: Sequence[float], threshold: 
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    mpl.rcParams["text.parse_math"] = False  # a name may hold a dollar
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     for side in ("top", "right"):
@@ -123,7 +124,11 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "tonewatch", "font.size": 9, "text.color": _INK, "axes.labelcolor": _INK}):
+    with (
+        warnings.catch_warnings(),
+        mpl.rc_context({"svg.hashsalt": "tonewatch", "font.size": 9, "text.color": _INK, "axes.labelcolor": _INK}),
+    ):
+        warnings.filterwarnings("ignore", message="Glyph")  # a name in letters the font lacks: boxes
         figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
     picture = buffer.getvalue()
     return picture[picture.index("<svg") :]

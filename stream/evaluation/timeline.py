@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from stream.events import Event, SpeakerEvent, TurnEvent
 STEP_S = 0.01
 NOBODY = ""
 UNKNOWN = "?"
+TENTATIVE = "…"
 
 Grid = NDArray[np.int64]
 
@@ -46,7 +48,7 @@ def read_rttm(path: Path) -> dict[str, list[Segment]]:
         if not words or words[0] != "SPEAKER":
             continue
         try:
-            start_s, length_s = float(words[3]), float(words[4])
+            start_s, length_s = _seconds(words[3]), _seconds(words[4])
             found.setdefault(words[1], []).append(Segment(start_s, start_s + length_s, words[7]))
         except (IndexError, ValueError) as error:
             raise SettingsError(f"{path}, line {number}: not an RTTM line (SPEAKER file 1 start length …)") from error
@@ -56,13 +58,33 @@ def read_rttm(path: Path) -> dict[str, list[Segment]]:
 
 
 def read_uem(path: Path) -> dict[str, tuple[float, float]]:
-    """The scored part of each recording, from NIST's UEM."""
-    found = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    """The scored part of each recording, from NIST's UEM. Raises `SettingsError`, naming the line."""
+    found: dict[str, tuple[float, float]] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read as UEM: {error}") from error
+    for number, line in enumerate(lines, 1):
         words = line.split()
-        if len(words) == 4 and not line.startswith(";"):  # noqa: PLR2004
-            found[words[0]] = (float(words[2]), float(words[3]))
+        if not words or line.startswith(";"):
+            continue
+        try:
+            name, _, start_s, end_s = words[0], words[1], _seconds(words[2]), _seconds(words[3])
+        except (IndexError, ValueError) as error:
+            raise SettingsError(f"{path}, line {number}: not a UEM line (file 1 start end)") from error
+        if name in found or end_s <= start_s:
+            raise SettingsError(f"{path}, line {number}: {name} needs one scored part, which ends after it starts")
+        found[name] = (start_s, end_s)
+    if not found:
+        raise SettingsError(f"{path} holds no line of UEM (file 1 start end)")
     return found
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not (isfinite(value) and value >= 0):
+        raise ValueError(text)
+    return value
 
 
 def told_in_the_end(events: Iterable[Event]) -> list[Segment]:
@@ -79,14 +101,14 @@ def told_live(events: Iterable[Event], end_s: float) -> list[Segment]:
     told = [event for event in events if isinstance(event, SpeakerEvent)]
     ends = [event.end_s for event in told[1:]] + [end_s] * bool(told)
     return [
-        Segment(event.end_s, until_s, event.speaker or UNKNOWN)
+        Segment(event.end_s, until_s, event.speaker or (TENTATIVE if event.state == "tentative" else UNKNOWN))
         for event, until_s in zip(told, ends, strict=True)
         if event.state != "silence" and until_s > event.end_s
     ]
 
 
 def turns(segments: Sequence[Segment], *, pause_s: float = 1.0, least_s: float = 0.5) -> list[Segment]:
-    """The reference's turns: segments joined over short pauses in which nobody else began; shorter ones left out."""
+    """The reference's turns: segments joined over short pauses if nobody else began since; short ones left out."""
     found: list[Segment] = []
     for segment in sorted(segments):
         last = found[-1] if found else None
@@ -108,9 +130,15 @@ def painted(segments: Iterable[Segment], names: Sequence[str], end_s: float) -> 
 
 
 def changes(segments: Sequence[Segment]) -> int:
-    """How often the label changed, silence between left out."""
-    labels = [segment.speaker for segment in sorted(segments)]
+    """How often the label changed; silence between, and waiting for evidence, are no labels."""
+    labels = [segment.speaker for segment in sorted(segments) if not segment.speaker.endswith(TENTATIVE)]
     return sum(before != after for before, after in pairwise(labels))
+
+
+def within(segments: Iterable[Segment], start_s: float, end_s: float) -> list[Segment]:
+    """What of the segments lies in a part of the recording."""
+    clipped = (Segment(max(one.start_s, start_s), min(one.end_s, end_s), one.speaker) for one in segments)
+    return [segment for segment in clipped if segment.end_s > segment.start_s]
 
 
 def renamed(segments: Iterable[Segment], names: Mapping[str, str]) -> list[Segment]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.clock import samples
+from stream.errors import SettingsError
 from stream.evaluation.corpora import Trial, Utterance
 from stream.evaluation.listening import Ears, samples_of
 from stream.evaluation.metrics import Detection, Floats, detection
@@ -117,7 +118,7 @@ def all_pairs(
     durations_s: Sequence[float | None] = DURATIONS_S,
     progress: Callable[[], None] = lambda: None,
 ) -> SpeakerResult:
-    """Score all pairs of stretches of different recordings within each corpus."""
+    """Score all pairs of stretches of different recordings within each corpus. Raises `SettingsError` without any."""
     model = ears.model(Task.SPEAKER)
     found: dict[str, dict[str, Pairs]] = {}
     for corpus in dict.fromkeys(one.corpus for one in voiced):
@@ -133,6 +134,11 @@ def all_pairs(
             pairs = _pairs(vectors, who, where, cohort) if vectors else None
             if pairs is not None:
                 found.setdefault(corpus or "all", {})[shown(duration_s)] = pairs
+    if not found:
+        raise SettingsError(
+            "there is no pair to score: it takes two recordings of one person and one of somebody else in a corpus, "
+            "with a second of speech or more in each"
+        )
     return SpeakerResult(
         model.info.name, model.info.revision, found, len(voiced), sum(len(one.samples) == 0 for one in voiced)
     )
@@ -163,7 +169,7 @@ def trial_pairs(
     cohort: Cohort | None,
     progress: Callable[[], None] = lambda: None,
 ) -> SpeakerResult:
-    """Score a list of trials on all the speech there is."""
+    """Score a list of trials on all the speech there is. Raises `SettingsError` without trials of both kinds."""
     model = ears.model(Task.SPEAKER)
     paths = dict.fromkeys(path for trial in trials for path in (trial.enrolment, trial.test))
     vectors: dict[Path, Vectors] = {}
@@ -173,6 +179,11 @@ def trial_pairs(
             vectors[path] = x_vector(model, sound)
         progress()
     kept = [trial for trial in trials if trial.enrolment in vectors and trial.test in vectors]
+    if len({trial.same for trial in kept}) != 2:  # noqa: PLR2004
+        raise SettingsError(
+            "the list needs trials of one person and of two whose recordings hold speech; "
+            f"{len(trials) - len(kept)} of {len(trials)} trials had a recording without enough"
+        )
     left = np.stack([vectors[trial.enrolment] for trial in kept])
     right = np.stack([vectors[trial.test] for trial in kept])
     same = np.array([trial.same for trial in kept])

@@ -8,16 +8,22 @@ that two stretches are of one person, by logistic regression on the score and on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, log
+from math import exp
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.rolling.profiles import Voice
+
 Vectors = NDArray[np.float32]
+Floats = NDArray[np.float64]
 
 NEAREST = 40
 """How many of the cohort, the nearest ones, stand for strangers."""
+
+_LEAST_S = 0.25
 
 
 class Cohort:
@@ -48,19 +54,67 @@ class Cohort:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Log-odds that two stretches are of one person: `slope` x score + `offset` + `duration` x log of the seconds."""
+    """Log-odds that a stretch of speech is of the person a profile was made of.
+
+    Little speech gives a noisy x-vector, and noise shortens cosines: of `t` seconds, `t / (t + reliability_s)` is voice
+    (twice `reliability_s` for a profile, whose parts lie apart). The score is corrected for what both lack (Spearman's
+    correction for attenuation), compared with `threshold`, and counts the less the shorter the stretch is.
+    """
 
     slope: float
-    offset: float
-    duration: float = 0.0
+    threshold: float
+    reliability_s: float = 0.0
 
-    def probability(self, score: float, *, speech_s: float) -> float:
-        """Of one person, given the score and the shorter one's seconds of speech."""
-        odds = self.slope * score + self.offset + self.duration * log(max(speech_s, 0.25))
+    def log_odds(self, scores: Floats, *, speech_s: float, profile_s: Floats) -> Floats:
+        """Of one person against two; scores (n,) of profiles of `profile_s` (n,) seconds."""
+        heard = self._reliability(max(speech_s, _LEAST_S))
+        known = np.maximum(profile_s, _LEAST_S)
+        known = known / (known + 2 * self.reliability_s)
+        return np.asarray(heard * self.slope * (scores / np.sqrt(heard * known) - self.threshold))
+
+    def score_at_even_odds(self, *, speech_s: float, profile_s: float) -> float:
+        """The score at which one person is as likely as two."""
+        known = profile_s / (profile_s + 2 * self.reliability_s)
+        return self.threshold * float(np.sqrt(self._reliability(speech_s) * known))
+
+    def _reliability(self, seconds: float) -> float:
+        return seconds / (seconds + self.reliability_s)
+
+
+class Scorer:
+    """How near an x-vector is to voices: AS-norm against a cohort where there is one, else the cosine."""
+
+    def __init__(self, *, calibration: Calibration, cohort: Cohort | None = None) -> None:
+        self.calibration = calibration
+        self._cohort = cohort
+        self._known: dict[str, tuple[Vectors, float, float]] = {}
+
+    def scores(self, vector: Vectors, voices: Sequence[Voice]) -> Floats:
+        """A score for each voice; (dimensions,) to (voices,)."""
+        if self._cohort is None or not voices:
+            return np.array([voice.similarity(vector) for voice in voices], dtype=np.float64)
+        mean, deviation = (float(part[0]) for part in self._cohort.statistics(vector[None]))
+        cosines = np.stack([voice.centroid for voice in voices]) @ vector
+        known = np.array([self._statistics(voice) for voice in voices])  # (voices, 2)
+        return np.asarray(((cosines - mean) / deviation + (cosines - known[:, 0]) / known[:, 1]) / 2, np.float64)
+
+    def log_odds(self, scores: Floats, voices: Sequence[Voice], *, speech_s: float) -> Floats:
+        """Of one person against two."""
+        profile_s = np.array([voice.evidence_s for voice in voices], dtype=np.float64)
+        return self.calibration.log_odds(scores, speech_s=speech_s, profile_s=profile_s)
+
+    def probability(self, one: Voice, other: Voice) -> float:
+        """That two voices met apart are one person's, both taken for as likely beforehand."""
+        score = self.scores(one.centroid, [other])
+        odds = float(self.log_odds(score, [other], speech_s=one.evidence_s / 2)[0])
         return 1.0 / (1.0 + exp(-max(-50.0, min(50.0, odds))))
 
-    def score_at(self, probability: float, *, speech_s: float) -> float:
-        """The score that a probability asks for."""
-        return (
-            log(probability / (1 - probability)) - self.offset - self.duration * log(max(speech_s, 0.25))
-        ) / self.slope
+    def _statistics(self, voice: Voice) -> tuple[float, float]:
+        """A voice's nearness to strangers, until it learns."""
+        centroid = voice.centroid
+        kept = self._known.get(voice.name)
+        if kept is None or kept[0] is not centroid:
+            assert self._cohort is not None  # noqa: S101 - asked only with one
+            mean, deviation = self._cohort.statistics(centroid[None])
+            kept = self._known[voice.name] = (centroid, float(mean[0]), float(deviation[0]))
+        return kept[1], kept[2]
