@@ -7,6 +7,7 @@ of one to eight windows stand for voices heard for a short and for a long time.
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,10 @@ _SEED = 77
 _PROFILES = (1, 2, 4, 8)
 _GRID_S = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)
 
+_APART = 5  # windows further apart share no sound
+
 Heard = list[tuple[Cut, Vector, str]]
+Row = tuple[float, float, float, bool]
 
 
 def held_out() -> list[Utterance]:
@@ -74,40 +78,44 @@ def _owner(cut: Cut, segments: tuple[Segment, ...]) -> str:
     return people.pop() if len(people) == 1 else ""
 
 
+def scored(cohort: Cohort, windows: Heard, draw: np.random.Generator) -> list[Row]:
+    """Every third window against profiles of each person of one conversation that share no sound with it."""
+    scorer = Scorer(calibration=Calibration(1.0, 0.0), cohort=cohort)
+    by_person: dict[str, list[int]] = defaultdict(list)
+    for at, (cut, _, who) in enumerate(windows):
+        if cut.length_samples >= SAMPLE_RATE_HZ:
+            by_person[who].append(at)
+    rows: list[Row] = []
+    for size, (who, places) in product(_PROFILES, by_person.items()):
+        if len(places) < size + _APART + 1:
+            continue
+        taken = draw.choice(places, size, replace=False)
+        profile_s = sum(seconds(windows[at][0].speech_samples) for at in taken)
+        voice = Voice(name=f"{who}{size}", exemplars=[windows[at][1] for at in taken], enrolled=False)
+        for at in range(0, len(windows), 3):
+            cut, vector, other = windows[at]
+            if np.abs(taken - at).min() >= _APART:
+                score = float(scorer.scores(vector, [voice])[0])
+                rows.append((score, seconds(cut.speech_samples), profile_s, other == who))
+    return rows
+
+
 def fit(cohort: Cohort, conversations: list[Heard]) -> Calibration:
     """Slope, threshold and reliability under which the truth is least surprising, both classes alike in weight."""
     draw = np.random.default_rng(_SEED)
-    scorer = Scorer(calibration=Calibration(1.0, 0.0), cohort=cohort)
-    rows: list[tuple[float, float, float, bool]] = []
-    for windows in conversations:
-        by_person: dict[str, list[int]] = defaultdict(list)
-        for at, (cut, _, who) in enumerate(windows):
-            if cut.length_samples >= SAMPLE_RATE_HZ:
-                by_person[who].append(at)
-        for size in _PROFILES:
-            for who, places in by_person.items():
-                if len(places) < size + 6:
-                    continue
-                taken = draw.choice(places, size, replace=False)
-                profile_s = sum(seconds(windows[at][0].speech_samples) for at in taken)
-                voice = Voice(name=f"{who}{size}", exemplars=[windows[at][1] for at in taken], enrolled=False)
-                for at, (cut, vector, other) in enumerate(windows[::3]):
-                    if np.abs(taken - 3 * at).min() >= 5:  # noqa: PLR2004 - shares no sound with the profile
-                        score = float(scorer.scores(vector, [voice])[0])
-                        rows.append((score, seconds(cut.speech_samples), profile_s, other == who))
-    score, speech_s, profile_s, same = (np.array(column) for column in zip(*rows, strict=True))
+    rows = [row for windows in conversations for row in scored(cohort, windows, draw)]
+    score, speech_s, profile_s = (np.array([row[at] for row in rows], dtype=np.float64) for at in range(3))
+    same = np.array([row[3] for row in rows], dtype=bool)
     weight = np.where(same, 0.5 / same.mean(), 0.5 / (1 - same.mean()))
-    best: tuple[float, Calibration] | None = None
+    losses: dict[float, Calibration] = {}
     for reliability_s in _GRID_S:
         known = profile_s / (profile_s + 2 * reliability_s)
         part = speech_s / (speech_s + reliability_s)
         inputs = np.stack((part * score / np.sqrt(part * known), part), axis=1)
         model = LogisticRegression(C=1e6, fit_intercept=False).fit(inputs, same, sample_weight=weight)
-        loss = log_loss(same, model.predict_proba(inputs)[:, 1], sample_weight=weight)
         slope, offset = (float(value) for value in model.coef_[0])
-        if best is None or loss < best[0]:
-            best = loss, Calibration(slope, -offset / slope, reliability_s)
-    if best is None:
-        raise SystemExit("there was nothing to calibrate with")
-    print(f"calibration on {len(rows)} pairs: {best[1]}, loss {best[0]:.3f}")
-    return best[1]
+        loss = float(log_loss(same, model.predict_proba(inputs)[:, 1], sample_weight=weight))
+        losses[loss] = Calibration(slope, -offset / slope, reliability_s)
+    best = min(losses)
+    print(f"calibration on {len(rows)} pairs: {losses[best]}, loss {best:.3f}")
+    return losses[best]

@@ -2,11 +2,11 @@
 
 A filter over hypotheses: each voice, and *nobody known*. Each window of speech in turn:
 
-* The cosine to every voice becomes a log-likelihood ratio, by the model's calibration (one person against two, given the
+* The score of every voice becomes a log-likelihood ratio, by the model's calibration (one person against two, given the
   seconds of speech). *Nobody known* has the ratio of a stranger, by definition 0.
-* Ratios add up over the windows of a stretch of speech, each weighed by the share of its sound that is new: however much
-  windows overlap, no second counts twice. Whoever spoke last is likelier than others to go on (`hold`), a pause makes
-  that weaker, and within a stretch the voice may change at any moment (`change_s`).
+* Ratios add up over the windows of a stretch of speech, up to a limit: windows overlap, and belief must not grow so
+  deep that another voice could not be heard. Whoever spoke last is likelier than others to go on (`hold`), a pause
+  makes that weaker, and within a stretch the voice may change at any moment (`change_s`).
 * A voice at `match` is told. Nobody known at `match` is told as unknown, and becomes a *new* voice once there is
   evidence of `create_s`, and either the window lies wholly in one stretch of one voice or a later window that
   shares at most half of its sound says the same: a window across a change of speaker sounds like neither, and must not
@@ -44,6 +44,7 @@ MERGE_S = 4.0
 """Evidence that two voices need before they are taken for one."""
 
 _LIMIT_NATS = 5.0
+"""How sure one window, or all that came before it, can make."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +151,13 @@ class SpeakerTracker:
         return np.log(np.array([(1 - new) / known] * known + [new])) if known else np.zeros(1)
 
     def _weigh(self, cut: Cut, vector: Vector) -> None:
-        """Let time pass, then add what the window says; its sound counts as far as it is new."""
+        """Let time pass, then add what the window says."""
         change = 1.0 - exp(-seconds(cut.fresh_samples) / self._settings.change_s)
         mixed = (1 - change) * np.exp(self._belief) + change * np.exp(self._prior())
         speech_s = seconds(max(cut.speech_samples, 1))
         ratios = self._ratios(vector, speech_s)
         self._follow(cut, int(ratios.argmax()))
-        share = max(min(1.0, seconds(cut.fresh_samples) / speech_s), self._settings.weight)
-        belief = np.log(mixed) + share * ratios
+        belief = np.log(mixed) + ratios
         belief -= belief.max()
         belief -= log(np.exp(belief).sum())
         self._belief = np.maximum(belief, -_LIMIT_NATS)
@@ -176,6 +176,7 @@ class SpeakerTracker:
         """Log-likelihood ratios of each voice against a stranger; the last is nobody known's, 0."""
         scores = self._scorer.scores(vector, self._voices)
         ratios = self._scorer.log_odds(scores, self._voices, speech_s=speech_s) - self._settings.strictness
+        ratios -= self._settings.caution * np.array([voice.enrolled for voice in self._voices], dtype=np.float64)
         return np.append(np.clip(ratios, -_LIMIT_NATS, _LIMIT_NATS), 0.0)
 
     def _decide(self, cut: Cut, vector: Vector, cosines: NDArray[np.float64]) -> Decision:
@@ -183,9 +184,8 @@ class SpeakerTracker:
         belief = np.exp(self._belief)
         best = int(belief.argmax())
         told = _Told(self, cosines, belief)
-        if seconds(self._evidence) < settings.match_s or belief[best] < settings.match:
-            short = seconds(self._evidence) < settings.match_s
-            return self._undecided("too_short" if short else "ambiguous", told)
+        if belief[best] < settings.match:
+            return self._undecided("ambiguous", told)
         if best < len(self._voices):
             return self._match(cut, vector, self._voices[best], told)
         if seconds(self._evidence) >= settings.create_s and belief[best] >= settings.create:
@@ -229,7 +229,7 @@ class SpeakerTracker:
         raise AssertionError
 
     def _is_one_voice(self, cut: Cut, vector: Vector) -> bool:
-        if cut.start_sample + PURE_SAMPLES >= self._pure_from and self._pure_from == self._stretch:
+        if self._before is None:  # nobody else was heard in this stretch
             return True
         candidate = self._candidate
         if candidate is None or self._scorer.probability(candidate.voice, _founded("", cut, vector)) < 0.5:  # noqa: PLR2004

@@ -130,7 +130,7 @@ class TurnKeeper:
         return [_told("start", turn)]
 
     def _settle(self) -> list[Turn]:
-        """Speech that stayed nobody's is a turn of nobody, or joins the turn before it if nothing was made out at all."""
+        """Speech that stayed nobody's is a turn of nobody, or joins the one before if nothing at all was made out."""
         aside, self._aside = self._aside, None
         if aside is None:
             return []
