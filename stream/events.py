@@ -125,9 +125,12 @@ class SinkHealth(_Frozen):
 
     sink: str = Field(description="The sink's target.")
     sent: int = Field(description="Events handed to the sink.")
-    dropped: int = Field(description="Events lost because the sink fell behind.")
+    dropped: int = Field(description="Events lost because the sink fell behind, or had no room.")
     conflated: int = Field(description="Rolling states a newer one took the place of.")
     waiting: int = Field(description="Events queued.")
+    owed: int = Field(default=0, description="Events the sink has taken but not delivered yet.")
+    refused: int = Field(default=0, description="Events the other end did not want: an access list, usually.")
+    unsaved: int = Field(default=0, description="Events owed that are not on disk, because it is full or broken.")
 
 
 class Health(_Frozen):

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from stream.errors import SettingsError
+from stream.settings_mqtt import MqttSettings
 
 ENVIRONMENT_PREFIX = "TONEWATCH__"
 DEFAULT_PRESET = "compact"
@@ -148,22 +149,6 @@ class TurnsSettings(_Branch):
 
     pause_s: float = Field(1.0, ge=0.1, le=60, description="Silence that ends a turn.")
     min_s: float = Field(0.3, ge=0, le=60, description="Shorter turns are not told.")
-
-
-class MqttSettings(_Branch):
-    """The MQTT sink (`--sink mqtt://host:1883/prefix`)."""
-
-    qos: Literal[0, 1, 2] = Field(1, description="Quality of service of every message.")
-    client_id: str = Field("", max_length=64, description="Empty: made from the host name.")
-    username: str = Field("", description="User name at the broker.")
-    password: SecretStr = Field(SecretStr(""), description="Password; better in the environment than in a file.")
-    keepalive_s: int = Field(30, ge=5, le=3_600, description="Keep-alive of the connection.")
-    tls: bool = Field(False, description="Encrypt (also switched on by `mqtts://`).")
-    ca_file: str = Field("", description="Certificates to trust, PEM; empty: the system's.")
-    queue_events: int = Field(
-        1_000, ge=1, le=1_000_000, description="Turn and stream events kept while the broker is away."
-    )
-    reconnect_max_s: Positive = Field(30.0, description="Longest pause between two attempts to connect.")
 
 
 class Settings(_Branch):
