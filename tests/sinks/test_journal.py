@@ -146,8 +146,7 @@ def test_a_full_disk_costs_durability_only(tmp_path: Path, caplog: pytest.LogCap
         opened = clock.open(tmp_path)
         await opened.open()
         assert opened._thread is not None
-        limit = lambda pages: opened._database.execute(f"PRAGMA max_page_count={pages}")  # type: ignore[union-attr] # noqa: E731
-        await opened._run(lambda: limit(4))
+        await opened._run(lambda: opened._database.execute("PRAGMA max_page_count=4"))  # type: ignore[union-attr]
         big = [Message("turn", "x" * 5_000, rolling=False, number=number, told_s=100.0) for number in range(20)]
         for one in big:
             await opened.write([one])

@@ -207,12 +207,12 @@ def test_older_brokers_and_websockets_carry_the_same(tmp_path: Path, more: dict[
     websockets = more.get("scheme") == "mqtt+ws"
 
     async def talk() -> None:
-        async with sink(broker.websocket_port if websockets else broker.port, **more) as out:
-            async with subscriber(broker.port) as heard:
-                for number in range(30):
-                    await out.send(examples.event(examples.turn(number), seq=number))
-                await heard.until(lambda: len(heard.payloads(TURN)) == 30)
-                assert ids(heard.payloads(TURN)) == [f"s/room/{number}" for number in range(30)]
+        port = broker.websocket_port if websockets else broker.port
+        async with subscriber(broker.port) as heard, sink(port, **more) as out:
+            for number in range(30):
+                await out.send(examples.event(examples.turn(number), seq=number))
+            await heard.until(lambda: len(heard.payloads(TURN)) == 30)
+            assert ids(heard.payloads(TURN)) == [f"s/room/{number}" for number in range(30)]
         assert out.statistics().sent >= 30
 
     with Broker(tmp_path, websockets=websockets) as broker:
