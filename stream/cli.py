@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from stream import __version__
 from stream.errors import SettingsError, TonewatchError
+from stream.worker import leave_if_stuck
 
 
 class _Group(TyperGroup):
@@ -289,4 +290,8 @@ def _source(text: str) -> dict[str, Any]:
 
 def main() -> None:
     """The `tonewatch` command."""
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        leave_if_stuck(end.code if isinstance(end.code, int) else 1)
+        raise

@@ -116,6 +116,7 @@ class LaneHealth(_Frozen):
     failed: int = Field(description="Windows of batches that failed inside the model.")
     waiting: int = Field(description="Windows queued or being scored.")
     batches: int = Field(description="Batches scored.")
+    replaced: int = Field(default=0, description="Workers replaced because a batch took too long.")
     mean_batch: float = Field(description="Windows a batch held on average.")
     inference_ms: float = Field(description="Mean time of a batch in the model.")
 

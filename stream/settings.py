@@ -109,6 +109,7 @@ class PoolSettings(_Branch):
     threads: int = Field(0, ge=0, le=256, description="BLAS threads for each worker; 0: the cores shared out.")
     max_batch: int = Field(8, ge=1, le=1_024, description="Windows a batch holds at most.")
     max_wait_ms: int = Field(5, ge=0, le=1_000, description="How long a batch waits to fill, when several streams run.")
+    timeout_s: Positive = Field(60.0, description="A batch that takes longer is lost, and its worker is replaced.")
     queue_windows: int = Field(4, ge=1, le=1_024, description="Windows of one stream that wait for one model at most.")
 
 

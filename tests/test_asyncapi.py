@@ -16,6 +16,7 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from scripts import asyncapi_page
+from stream.events import Body
 from stream.sinks import topics
 from tests.mosquitto import Broker
 from tests.sinks import examples
@@ -47,6 +48,7 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 def channel_of(topic: str) -> str | None:
+    name: str
     for name, address in ADDRESSES.items():
         pattern = "/".join("[^/]+" if level.startswith("{") else re.escape(level) for level in address.split("/"))
         if re.fullmatch(pattern, topic):
@@ -67,7 +69,7 @@ def fits(name: str, payload: str) -> None:
 
 def test_what_is_published_is_what_is_promised(tmp_path: Path) -> None:
     async def talk() -> None:
-        bodies = (
+        bodies: tuple[Body, ...] = (
             examples.stream("started"),
             examples.turn(1),
             examples.emotion(),
