@@ -80,6 +80,7 @@ class Listener:
         conversation: Conversation,
     ) -> None:
         self.source_id = source_id
+        self.paced = paced
         self.arrivals = ArrivalLog(paced=paced)
         self._rate_hz = rate_hz
         self._frames = 0  # heard so far, at the source's rate

@@ -136,6 +136,7 @@ class Pipeline:
                 StreamStatus(
                     source=self._heard_from[listener.source_id],
                     stream=listener.source_id,
+                    paced=listener.paced,
                     state=listener.state,
                     audio_s=seconds(listener.end_sample),
                     speech_s=seconds(listener.speech_samples),

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 
 from stream.errors import SettingsError
 from stream.settings_mqtt import MqttSettings
+from stream.settings_service import ServiceSettings
 
 ENVIRONMENT_PREFIX = "TONEWATCH__"
 DEFAULT_PRESET = "compact"
@@ -167,6 +168,7 @@ class Settings(_Branch):
     turns: TurnsSettings = Field(TurnsSettings(), description="Turns.")
     sinks: tuple[str, ...] = Field((), description="Sinks, when none are given on the command line.")
     mqtt: MqttSettings = Field(MqttSettings(), description="MQTT.")
+    service: ServiceSettings = Field(ServiceSettings(), description="Running unattended.")
     health_s: float = Field(10.0, ge=0.1, le=3_600, description="Seconds between two `health` events.")
     ring_s: float = Field(60.0, ge=35, le=600, description="Seconds of sound a stream's ring keeps.")
     grace_s: float = Field(
@@ -290,7 +292,11 @@ def _explain(error: ValidationError, origins: Mapping[tuple[str, ...], str]) -> 
         return f"{layer}: there is no setting {key!r}; beside it may stand {', '.join(_siblings(path))}"
     reason = str(fault["msg"]).removeprefix("Value error, ")
     given = fault["input"]
-    shown = "" if isinstance(given, Mapping | BaseModel | SecretStr) or "password" in path else f", not {given!r}"
+    shown = (
+        ""
+        if isinstance(given, Mapping | BaseModel | SecretStr) or {"password", "token"} & set(path)
+        else f", not {given!r}"
+    )
     return f"{layer}: {key or 'it'}: {reason[:1].lower()}{reason[1:]}{shown}"
 
 

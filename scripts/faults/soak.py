@@ -93,7 +93,7 @@ async def _watch(sources: list[Looped], rows: list[tuple[float, float, int]]) ->
         if now_h - heard_h >= 0.1:  # noqa: PLR2004 - a row each six minutes of sound
             heard_h = now_h
             rows.append((now_h, process.memory_info().rss / 1e6, process.num_fds()))
-            sys.stderr.write("%.2f h heard, %.1f MB, %d descriptors\n" % rows[-1])
+            sys.stderr.write("{:.2f} h heard, {:.1f} MB, {} descriptors\n".format(*rows[-1]))
         await asyncio.sleep(1.0)
 
 
