@@ -25,11 +25,20 @@ from scripts.faults.report import say
 from stream.events import from_json
 
 
+def _take(server: socket.socket, taken: list[socket.socket]) -> None:
+    """Accept, and say nothing."""
+    while True:
+        try:
+            taken.append(server.accept()[0])
+        except OSError:  # closed
+            return
+
+
 def main() -> None:
     """Run the program against a socket that says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server, tempfile.TemporaryDirectory() as folder:
         taken: list[socket.socket] = []
-        threading.Thread(target=lambda: [taken.append(server.accept()[0]) for _ in range(100)], daemon=True).start()
+        threading.Thread(target=_take, args=(server, taken), daemon=True).start()
         port = server.getsockname()[1]
         words = [sys.executable, "-m", "stream", "demo", "--quiet", "--sink", f"{folder}/events.ndjson"]
         words += ["--sink", f"mqtt://127.0.0.1:{port}/home", "--set", f"mqtt.outbox={folder}/box"]
