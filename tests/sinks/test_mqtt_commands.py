@@ -94,6 +94,26 @@ def test_without_being_allowed_no_command_is_even_read(tmp_path: Path) -> None:
         asyncio.run(talk())
 
 
+def test_a_fault_of_ours_is_not_hidden(tmp_path: Path) -> None:
+    """A handler with a bug ends the run with its error; it does not silence the node."""
+
+    async def broken(payload: bytes, allowed: Collection[str]) -> Reply:
+        raise ZeroDivisionError(payload, allowed)
+
+    async def talk() -> None:
+        out = await sink(broker.port, commands=["status"]).__aenter__()
+        out.attach(broken)
+        async with speaker_of(broker.port) as us:
+            await until(lambda: out._delivery.connected)
+            await us.publish(COMMAND, '{"command": "status"}', qos=1)
+            await until(lambda: out._delivery._task is not None and out._delivery._task.done())
+        with pytest.raises(BaseExceptionGroup, match="unhandled"):
+            await out.send(examples.event(examples.turn(1)))
+
+    with Broker(tmp_path) as broker:
+        asyncio.run(talk())
+
+
 def test_a_running_node_is_paused_and_resumed_over_mqtt(tmp_path: Path) -> None:
     """The real program, from a message to silence and back."""
 
