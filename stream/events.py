@@ -99,7 +99,7 @@ class Stream(_Frozen):
     """What became of the sound itself."""
 
     type: Literal["stream"] = "stream"
-    state: Literal["started", "gap", "stalled", "resumed", "ended"] = Field(description="What happened.")
+    state: Literal["started", "gap", "stalled", "paused", "resumed", "ended"] = Field(description="What happened.")
     start_s: Seconds = Field(description="Media time from which on it holds.")
     end_s: Seconds = Field(description="Media time up to which it holds: a gap's end.")
     lost_s: Seconds = Field(default=0.0, description="Sound lost in a gap.")
@@ -116,6 +116,7 @@ class LaneHealth(_Frozen):
     failed: int = Field(description="Windows of batches that failed inside the model.")
     waiting: int = Field(description="Windows queued or being scored.")
     batches: int = Field(description="Batches scored.")
+    replaced: int = Field(default=0, description="Workers replaced because a batch took too long.")
     mean_batch: float = Field(description="Windows a batch held on average.")
     inference_ms: float = Field(description="Mean time of a batch in the model.")
 
@@ -125,9 +126,12 @@ class SinkHealth(_Frozen):
 
     sink: str = Field(description="The sink's target.")
     sent: int = Field(description="Events handed to the sink.")
-    dropped: int = Field(description="Events lost because the sink fell behind.")
+    dropped: int = Field(description="Events lost because the sink fell behind, or had no room.")
     conflated: int = Field(description="Rolling states a newer one took the place of.")
     waiting: int = Field(description="Events queued.")
+    owed: int = Field(default=0, description="Events the sink has taken but not delivered yet.")
+    refused: int = Field(default=0, description="Events the other end did not want: an access list, usually.")
+    unsaved: int = Field(default=0, description="Events owed that are not on disk, because it is full or broken.")
 
 
 class Health(_Frozen):

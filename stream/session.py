@@ -13,12 +13,14 @@ import logging
 import os
 import signal
 import sys
+from contextlib import AbstractAsyncContextManager
 from typing import NoReturn
 
 from rich.console import Console
 
 from stream.assembly import assemble
 from stream.pipeline import Pipeline, Report
+from stream.service.node import Node
 from stream.settings import Settings
 from stream.sinks.panel import PanelSink
 from stream.sinks.summary import SummarySink
@@ -58,7 +60,18 @@ async def _run(settings: Settings, sinks: dict[str, Sink], signals: _Signals) ->
     signals.listen(asyncio.get_running_loop())
     pipeline = await assemble(settings, sinks=sinks)
     signals.pipeline = pipeline
-    return await pipeline.run()
+    node = Node(pipeline=pipeline, stuck_s=settings.service.stuck_s)
+    async with _port(settings, node), node:
+        return await pipeline.run()
+
+
+def _port(settings: Settings, node: Node) -> AbstractAsyncContextManager[object]:
+    """The port for probes and metrics, where one is asked for: its libraries are imported only then."""
+    if not settings.service.port:
+        return contextlib.nullcontext()
+    from stream.service.port import Port  # noqa: PLC0415
+
+    return Port(settings=settings.service, node=node)
 
 
 class _Signals:
