@@ -12,9 +12,10 @@
     │   ├── ModelNotFound        neither in the zoo, nor on disk, nor to be had from the hub
     │   ├── ModelFormatError     files are there, but they are not such a model
     │   └── InferenceError       a batch failed inside the model
-    └── SinkError                events cannot leave
-        ├── SinkClosed           the reader of the output went away
-        └── BrokerUnreachable    the MQTT broker does not answer               (recoverable)
+    ├── SinkError                events cannot leave
+    │   ├── SinkClosed           the reader of the output went away
+    │   └── BrokerUnreachable    the MQTT broker does not answer               (recoverable)
+    └── CommandRefused           a command from outside is malformed, unknown or not allowed (recoverable)
 
 Every message is one sentence a person can act on: what is wrong, and what to do. `recoverable` says whether the part
 that raised it goes on by itself (reopening, reconnecting, skipping) or ends.
@@ -94,5 +95,11 @@ class SinkClosed(SinkError):
 
 class BrokerUnreachable(SinkError):
     """The MQTT broker does not answer; it is tried again with backoff."""
+
+    recoverable: ClassVar[bool] = True
+
+
+class CommandRefused(TonewatchError):
+    """A command from outside is malformed, unknown, not allowed, or cannot be carried out."""
 
     recoverable: ClassVar[bool] = True

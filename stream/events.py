@@ -105,7 +105,7 @@ class Stream(_Frozen):
     """What became of the sound itself."""
 
     type: Literal["stream"] = "stream"
-    state: Literal["started", "gap", "stalled", "resumed", "ended"] = Field(description="What happened.")
+    state: Literal["started", "gap", "stalled", "paused", "resumed", "ended"] = Field(description="What happened.")
     start_s: Seconds = Field(description="Media time from which on it holds.")
     end_s: Seconds = Field(description="Media time up to which it holds: a gap's end.")
     lost_s: Seconds = Field(default=0.0, description="Sound lost in a gap.")

@@ -6,6 +6,9 @@ and lets the stream's `Conversation` speak. So whatever order the models answer 
 a stream's events are numbered by one task only. The price: an answer waits for those before it, at most the slowest
 model's time.
 
+`pause` is a privacy switch: until `resume` the stream's sound is thrown away unread, before the ring; what was heard
+is told, open turns end, and what was thrown away is a gap of its length.
+
 Everything waits politely: tickets are bounded, and a reader that does not read holds back the source (a file) or lets
 the lanes drop (live sound). Nothing is lost here.
 """
@@ -15,7 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from stream.clock import ArrivalLog, samples, seconds
 from stream.events import Body, Stream
@@ -80,6 +83,9 @@ class Listener:
         self.arrivals = ArrivalLog(paced=paced)
         self._rate_hz = rate_hz
         self._frames = 0  # heard so far, at the source's rate
+        self._ignored = 0  # where thrown away sound ends, at the source's rate
+        self._paused = self._stalled = self._ended = False
+        self._in_turn = asyncio.Lock()  # sound and what is said about it must not overtake each other
         self._policy: Policy = policy
         self._resampler = Resampler(rate_hz=rate_hz)
         specs = list(dict.fromkeys(model.spec for model in models))  # models with the same spec share windows
@@ -112,37 +118,68 @@ class Listener:
         """Windows that no model saw, for want of speech."""
         return self._intake.windows_gated
 
+    @property
+    def state(self) -> Literal["listening", "paused", "stalled", "ended"]:
+        """What the stream is doing."""
+        if self._ended:
+            return "ended"
+        return "paused" if self._paused else "stalled" if self._stalled else "listening"
+
     async def start(self, detail: str) -> None:
         """Tell that the stream has begun."""
         await self._tickets.put(Stream(state="started", start_s=0.0, end_s=0.0, detail=detail))
 
     async def push(self, sound: Samples, *, start_frame: int, now_s: float) -> None:
         """Take mono samples (n,) at the source's rate; a `start_frame` beyond what was heard is a gap."""
-        await self._bridge(start_frame)
-        self.arrivals.mark(self._sample(start_frame + len(sound)), now_s)
-        self._frames = start_frame + len(sound)
-        for place in range(0, len(sound), self._rate_hz):  # a second at a time: the ring must never be outrun
-            self._intake.push(self._resampler.push(sound[place : place + self._rate_hz]))
-            await self._hear(last=False)
+        async with self._in_turn:
+            for place in range(0, len(sound), self._rate_hz):  # a second at a time: the ring must never be outrun
+                piece = sound[place : place + self._rate_hz]
+                start, end = start_frame + place, start_frame + place + len(piece)
+                if self._paused:  # also when it was paused just now, in the middle of a block
+                    self._ignored = end
+                    continue
+                await self._bridge(start)
+                self.arrivals.mark(self._sample(end), now_s)
+                self._frames = end
+                self._intake.push(self._resampler.push(piece))
+                await self._hear(last=False)
 
     async def interrupt(self, state: str, detail: str) -> None:
         """The source gives no sound (`stalled`: what was heard is told now) or does again (`resumed`)."""
-        at_s = seconds(self.end_sample)
-        if state == "stalled":
-            await self._flush()
-            at_s = seconds(self.end_sample)
-            await self._tickets.put(_Break(Stream(state="stalled", start_s=at_s, end_s=at_s, detail=detail)))
-        else:
-            await self._tickets.put(Stream(state="resumed", start_s=at_s, end_s=at_s, detail=detail))
+        async with self._in_turn:
+            self._stalled = state == "stalled"
+            if self._stalled:
+                await self._break_off("stalled", detail)
+            else:
+                await self._say("resumed", detail)
+
+    async def pause(self, detail: str) -> None:
+        """Throw sound away from now on; what was heard is told, and open turns are ended. Twice is once."""
+        if self._paused or self._ended:
+            return
+        self._paused = True  # sound that comes while we wait for our turn is not heard any more
+        async with self._in_turn:
+            if not self._ended:
+                await self._break_off("paused", detail)
+
+    async def resume(self, detail: str) -> None:
+        """Listen again; what was thrown away becomes a gap with the next sound."""
+        async with self._in_turn:
+            if self._paused and not self._ended:
+                self._paused = False
+                await self._say("resumed", detail)
 
     async def finish(self, detail: str) -> None:
         """The sound has ended: flush, and tell so last."""
-        await self._flush()
-        for lane in self._all:
-            lane.leave(self.source_id)
-        at_s = seconds(self.end_sample)
-        await self._tickets.put(_Break(Stream(state="ended", start_s=at_s, end_s=at_s, detail=detail)))
-        await self._tickets.put(None)
+        async with self._in_turn:
+            self._ended = True
+            if self._ignored > self._frames:
+                await self._bridge(self._ignored)  # the end lies where the sound ended, heard or not
+            await self._flush()
+            for lane in self._all:
+                lane.leave(self.source_id)
+            await self._break_off("ended", detail)
+            await self._tickets.put(None)
 
     async def tell(self, publisher: Publisher) -> None:
         """Publish what is found until the stream has ended."""
@@ -162,6 +199,16 @@ class Listener:
             for body in bodies:
                 await publisher.publish(self.source_id, body, heard_sample=samples(bodies[-1].end_s))
 
+    async def _break_off(self, state: Literal["stalled", "paused", "ended"], detail: str) -> None:
+        """Tell what was heard so far, and then why no more comes."""
+        await self._flush()
+        at_s = seconds(self.end_sample)
+        await self._tickets.put(_Break(Stream(state=state, start_s=at_s, end_s=at_s, detail=detail)))
+
+    async def _say(self, state: Literal["resumed"], detail: str) -> None:
+        at_s = seconds(self.end_sample)
+        await self._tickets.put(Stream(state=state, start_s=at_s, end_s=at_s, detail=detail))
+
     async def _bridge(self, start_frame: int) -> None:
         """Begin anew where sound was lost."""
         if start_frame <= self._frames and not self._flushed:
@@ -171,7 +218,8 @@ class Listener:
         start_s = seconds(self.end_sample)
         self._intake.gap(lost)
         self._memory, self._flushed = None, False
-        gap = Stream(state="gap", start_s=start_s, end_s=seconds(self.end_sample), lost_s=seconds(lost))
+        why = "paused" if self._ignored > self._frames else ""
+        gap = Stream(state="gap", start_s=start_s, end_s=seconds(self.end_sample), lost_s=seconds(lost), detail=why)
         await self._tickets.put(_Break(gap))
 
     async def _flush(self) -> None:

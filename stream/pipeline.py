@@ -8,6 +8,8 @@ and the sinks say good-bye. A stop that takes longer than `grace_s` is cut off. 
 cancels everything and is raised alone, without the group around it.
 
 A source that fails ends only its own streams; the others go on, and the report names it.
+
+While it runs, `pause`, `resume` and `status` may be called from any task of the same loop.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from functools import partial
 from typing import Any
 
 from stream.clock import seconds
-from stream.errors import SourceError, TonewatchError
+from stream.commands import NodeStatus, StreamStatus
+from stream.errors import SourceError, SourceNotFound, TonewatchError
 from stream.events import NODE, Health, LaneHealth
 from stream.listener import Listener, ModelLane, SpeechLane
 from stream.pool import Lane
@@ -98,6 +101,7 @@ class Pipeline:
             policy="drop_oldest" if any(source.live for source in sources) else "wait",
         )
         self._listeners: list[Listener] = []
+        self._heard_from: dict[str, str] = {}  # a stream's source
         self._failures: list[SourceError] = []
         self._began_s = 0.0
         self._main: asyncio.Task[Report] | None = None
@@ -108,6 +112,35 @@ class Pipeline:
         for source in self._sources:
             source.stop()
         asyncio.get_running_loop().call_later(self._settings.grace_s, self._cut)
+
+    async def pause(self, source_id: str, *, detail: str = "asked to pause") -> None:
+        """Throw the sound of a source (or of one stream of it) away until `resume`; open turns are ended.
+
+        Returns when what was heard before is on its way. Raises `SourceNotFound`.
+        """
+        for listener in self._named(source_id):
+            await listener.pause(detail)
+
+    async def resume(self, source_id: str, *, detail: str = "asked to resume") -> None:
+        """Listen to a source, or to one stream of it, again. Raises `SourceNotFound`."""
+        for listener in self._named(source_id):
+            await listener.resume(detail)
+
+    def status(self) -> NodeStatus:
+        """What every stream is doing at this moment."""
+        return NodeStatus(
+            up_s=round(time.monotonic() - self._began_s, 3) if self._began_s else 0.0,
+            streams=tuple(
+                StreamStatus(
+                    source=self._heard_from[listener.source_id],
+                    stream=listener.source_id,
+                    state=listener.state,
+                    audio_s=seconds(listener.end_sample),
+                    speech_s=seconds(listener.speech_samples),
+                )
+                for listener in self._listeners
+            ),
+        )
 
     async def run(self) -> Report:
         """Run until the sources end or `stop()` is called. Raises the first error that could not be mended."""
@@ -229,7 +262,20 @@ class Pipeline:
             tellers.create_task(listener.tell(self._publisher), name=f"tell {listener.source_id}")
             opened.append(listener)
         self._listeners += opened
+        self._heard_from |= dict.fromkeys((listener.source_id for listener in opened), source.id)
         return opened
+
+    def _named(self, source_id: str) -> list[Listener]:
+        """The streams of a source, or the one stream of that name."""
+        found = [
+            listener
+            for listener in self._listeners
+            if source_id in (listener.source_id, self._heard_from[listener.source_id])
+        ]
+        if not found:
+            there = ", ".join(dict.fromkeys(self._heard_from.values())) or "none yet"
+            raise SourceNotFound(f"there is no source {source_id!r}; there are: {there}")
+        return found
 
     async def _pulse(self) -> None:
         """Tell the node's health every `health_s`."""
