@@ -19,6 +19,9 @@ from rich.console import Console
 
 from stream.assembly import assemble
 from stream.pipeline import Pipeline, Report
+from stream.server.gateway import Gateway
+from stream.server.listener import NetworkListener
+from stream.server.websockets import Mounts
 from stream.settings import Settings
 from stream.sinks.panel import PanelSink
 from stream.sinks.summary import SummarySink
@@ -59,6 +62,30 @@ async def _run(settings: Settings, sinks: dict[str, Sink], signals: _Signals) ->
     pipeline = await assemble(settings, sinks=sinks)
     signals.pipeline = pipeline
     return await pipeline.run()
+
+
+def serve_until_stopped(settings: Settings, *, quiet: bool, mounts: Mounts = ()) -> int:
+    """Listen on the network until a signal; `mounts` are pages to serve there, too. Raises `TonewatchError`."""
+    if not settings.sinks and not sys.stdout.isatty():
+        settings = settings.model_copy(update={"sinks": ("stdout",)})
+    signals = _Signals()
+    report = asyncio.run(_serve(settings, _own_sinks(settings, quiet=quiet), signals, mounts))
+    if report.cut_off:
+        _leave(signals.exit_code)
+    return 0 if signals.exit_code == 128 + signal.SIGTERM else signals.exit_code  # how a service is asked to end
+
+
+async def _serve(settings: Settings, sinks: dict[str, Sink], signals: _Signals, mounts: Mounts) -> Report:
+    signals.listen(asyncio.get_running_loop())
+    gateway = Gateway(settings=settings.serve)
+    async with NetworkListener(gateway=gateway, mounts=mounts) as listener:
+        pipeline = await assemble(settings, sinks={**sinks, "clients": gateway.clients}, stays=True)
+        gateway.attach(pipeline)
+        signals.pipeline = pipeline
+        sys.stderr.write(f"tonewatch: listening on ws://{settings.serve.host}:{listener.port}/v1/\n")
+        if listener.audiosocket_port:
+            sys.stderr.write(f"tonewatch: AudioSocket on {settings.serve.host}:{listener.audiosocket_port}\n")
+        return await pipeline.run()
 
 
 class _Signals:
