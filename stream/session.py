@@ -13,19 +13,19 @@ import logging
 import os
 import signal
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 
 from stream.assembly import assemble
 from stream.pipeline import Pipeline, Report
-from stream.server.gateway import Gateway
-from stream.server.listener import NetworkListener
-from stream.server.websockets import Mounts
 from stream.settings import Settings
 from stream.sinks.panel import PanelSink
 from stream.sinks.summary import SummarySink
 from stream.types import Sink
+
+if TYPE_CHECKING:
+    from stream.server.websockets import Mounts
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +76,9 @@ def serve_until_stopped(settings: Settings, *, quiet: bool, mounts: Mounts = ())
 
 
 async def _serve(settings: Settings, sinks: dict[str, Sink], signals: _Signals, mounts: Mounts) -> Report:
+    from stream.server.gateway import Gateway  # noqa: PLC0415 - only who serves needs a web server
+    from stream.server.listener import NetworkListener  # noqa: PLC0415
+
     signals.listen(asyncio.get_running_loop())
     gateway = Gateway(settings=settings.serve)
     async with NetworkListener(gateway=gateway, mounts=mounts) as listener:

@@ -209,7 +209,9 @@ class ServeSettings(_Branch):
     audiohook_secret: SecretStr = Field(
         SecretStr(""), description="Client secret of the AudioHook integration (base64): signatures are then checked."
     )
-    audiosocket_port: int = Field(0, ge=0, le=65_535, description="TCP port for Asterisk's AudioSocket; 0: none.")
+    audiosocket_port: Annotated[int, Field(ge=0, le=65_535)] | None = Field(
+        None, description="TCP port for Asterisk's AudioSocket; 0: any that is free; unset: none."
+    )
     audiosocket_peers: tuple[str, ...] = Field(
         ("127.0.0.0/8", "::1/128"), description="Networks from which AudioSocket connections are taken."
     )

@@ -26,7 +26,7 @@ from stream.rolling.floor import PARTIES
 from stream.settings import ServeSettings
 from stream.sinks.clients import ClientsSink, Subscription
 from stream.sources.track import TrackSource
-from stream.sources.wire import Action, Audio, Close, End, Fault, Open, Protocol, Reply
+from stream.sources.wire import Action, Audio, Close, End, Fault, Open, Protocol, Reply, Tune
 
 LAG_S = 1.0
 """A track that brings nothing for so long, while the other goes on, is silent (switches leave silence out)."""
@@ -92,6 +92,7 @@ class Gateway:
         self.farewells: set[asyncio.Task[None]] = set()
         self._connections = self._open = 0
         self._filled_s = 0.0
+        self._lagging: dict[TrackSource, int] = {}  # tracks behind when we last looked, and where they were
 
     def attach(self, pipeline: Pipeline) -> None:
         """The run that sound is brought to."""
@@ -113,13 +114,22 @@ class Gateway:
             self.fill(time.monotonic())
 
     def fill(self, now_s: float) -> None:
-        """A track behind its call's other one by more than `LAG_S`, in sound and on the clock, was silent."""
+        """A track behind its call's other one by more than `LAG_S`, in sound and on the clock, was silent.
+
+        It must not have moved since we looked last: a loop that stood still has not read what lies in the sockets.
+        """
+        before, self._lagging = self._lagging, {}
         for call in self.calls.values():
-            reached_s = max((track.end_frame / track.format.rate_hz for track in call.tracks.values()), default=0.0)
+            reached_s, rate_hz = max((track.reached_s, track.rate_hz) for track in call.tracks.values())
             for track in call.tracks.values():
-                missing = round((reached_s - LAG_S) * track.format.rate_hz) - track.end_frame
-                if missing > 0 and now_s - track.heard_s > LAG_S:
-                    self._filled_s += missing / track.format.rate_hz
+                missing = round((reached_s - LAG_S - track.reached_s) * (track.rate_hz or rate_hz))
+                if missing <= 0 or now_s - track.heard_s <= LAG_S or track.is_behind:
+                    continue
+                self._lagging[track] = track.end_frame
+                if before.get(track) == track.end_frame:
+                    if not track.rate_hz:  # nothing ever came of it
+                        track.tune(rate_hz)
+                    self._filled_s += missing / track.rate_hz
                     track.put(track.end_frame, np.zeros(missing, np.float32))
 
     def statistics(self) -> GatewayStatistics:
@@ -160,7 +170,8 @@ class _Session:
         self._settings = gateway.settings
         self._tracks: list[tuple[Party | None, TrackSource]] = []
         self._wish = ""
-        self._offset = 0
+        self._offset_s = 0.0
+        self._offset = 0  # the same in frames, once the rate is known
         self._opened_s = 0.0
         self._subscription: Subscription | None = None
         self._teller: asyncio.Task[None] | None = None
@@ -211,6 +222,8 @@ class _Session:
                 await self._send(action.data)
             case Open():
                 await self._open(action)
+            case Tune():
+                self._tune(action.rate_hz)
             case End():
                 await self._end()
             case Close():
@@ -242,9 +255,8 @@ class _Session:
         parties = _parties(action, call)
         name = call.name if call is not None else gateway.free_name(action.name)
         if call is not None:  # no clock is shared: a leg begins where the other one is by now
-            self._offset = max(
-                round(track.end_frame * action.rate_hz / track.format.rate_hz) for track in call.tracks.values()
-            )
+            self._offset_s = max(track.reached_s for track in call.tracks.values())
+            self._offset = round(self._offset_s * action.rate_hz)
         tracks = [
             TrackSource(source_id=name, channels=party or "mix", rate_hz=action.rate_hz, on_stop=self._stop)
             for party in parties
@@ -274,10 +286,17 @@ class _Session:
             track.heard_s = self._opened_s
             call.tracks[party] = track
 
+    def _tune(self, rate_hz: int) -> None:
+        self._offset = round(self._offset_s * rate_hz)
+        for _, track in self._tracks:
+            if track.rate_hz not in (0, rate_hz):
+                raise _Refused(Fault.MALFORMED, f"the call's sound comes at {track.rate_hz} Hz, not at {rate_hz}")
+            track.tune(rate_hz)
+
     def _hear(self, audio: Audio) -> None:
         _, track = self._tracks[audio.track]
         track.put(audio.start_frame + self._offset, audio.samples)
-        brought_s = (track.end_frame - self._offset) / track.format.rate_hz
+        brought_s = track.reached_s - self._offset_s
         if brought_s - (time.monotonic() - self._opened_s) > self._settings.ahead_s:
             raise _Refused(Fault.TOO_FAST, f"the sound is more than {self._settings.ahead_s:g} s ahead of the clock")
 

@@ -58,8 +58,8 @@ class NetworkListener:
             raise SettingsError(f"serve.audiosocket_peers: {error}") from None
         web = _bind(settings.host, settings.port)
         self.port = web.getsockname()[1]
-        if settings.audiosocket_port:
-            await self._open_audiosocket()
+        if settings.audiosocket_port is not None:
+            await self._open_audiosocket(settings.audiosocket_port)
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # it would log addresses with their tokens
         self._server = _Uvicorn(
             uvicorn.Config(
@@ -95,8 +95,8 @@ class NetworkListener:
         watch.cancel()
         await asyncio.gather(listener, watch, return_exceptions=True)
 
-    async def _open_audiosocket(self) -> None:
-        bound = _bind(self._settings.host, self._settings.audiosocket_port)
+    async def _open_audiosocket(self, port: int) -> None:
+        bound = _bind(self._settings.host, port)
         self.audiosocket_port = bound.getsockname()[1]
         self._sockets = await asyncio.start_server(SocketShell(self._gateway).take, sock=bound, backlog=BACKLOG)
 

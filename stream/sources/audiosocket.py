@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from stream.sources.pcm import decode
-from stream.sources.wire import Action, Audio, End, Fault, Malformed, Open, Protocol, Reply
+from stream.sources.wire import Action, Audio, End, Fault, Malformed, Open, Protocol, Reply, Tune
 
 RATES_HZ = (8_000, 12_000, 16_000, 24_000, 32_000, 44_100, 48_000, 96_000, 192_000)
 HANG_UP, UUID, DTMF, AUDIO, ERROR = 0x00, 0x01, 0x03, 0x10, 0xFF
@@ -70,7 +70,7 @@ class AudioSocketProtocol(Protocol):
     def _packet(self, kind: int, payload: bytes) -> list[Action]:
         if kind == UUID:
             self._name = str(uuid.UUID(bytes=payload))
-            return []
+            return [Open(self._name, 0, (None,), leg=True)]
         if kind == DTMF:
             return []
         if kind in (HANG_UP, ERROR):
@@ -82,7 +82,7 @@ class AudioSocketProtocol(Protocol):
         actions: list[Action] = []
         if not self._rate_hz:  # only now is it known
             self._rate_hz = rate_hz
-            actions.append(Open(self._name, rate_hz, (None,), leg=True))
+            actions.append(Tune(rate_hz))
         if rate_hz != self._rate_hz:
             raise Malformed("the rate changed within the call")
         samples = np.ascontiguousarray(decode(payload, pcm_format="s16le", channels=1)[:, 0])

@@ -16,7 +16,7 @@ from contextlib import aclosing, asynccontextmanager
 
 import numpy as np
 
-from stream.types import AudioFormat, Block, Samples
+from stream.types import SAMPLE_RATE_HZ, AudioFormat, Block, Samples
 
 BLOCK_S = 0.256
 """Eight frames of the speech detector."""
@@ -26,7 +26,10 @@ MOST_S = 10.0
 
 
 class TrackSource:
-    """One track. `on_stop` is called when the run stops it, for whoever holds the connection."""
+    """One track. `on_stop` is called when the run stops it, for whoever holds the connection.
+
+    A rate of 0 is not known yet: `tune` tells it, before any sound.
+    """
 
     live = True
     paced = True
@@ -35,12 +38,12 @@ class TrackSource:
         self, *, source_id: str, channels: str, rate_hz: int, on_stop: Callable[[], None] | None = None
     ) -> None:
         self.id, self.channels = source_id, channels
-        self.format = AudioFormat(rate_hz=rate_hz, channels=1)
+        self.rate_hz = 0
         self.end_frame = 0  # of what was put in so far
         self.heard_s = 0.0  # when sound came last, on the monotonic clock
         self._on_stop = on_stop
-        self._block_frames = round(BLOCK_S * rate_hz)
-        self._most_frames = round(MOST_S * rate_hz)
+        self._block_frames = self._most_frames = 0
+        self._tuned = asyncio.Event()
         self._pieces: list[Samples] = []
         self._pieces_start = self._pieces_frames = 0
         self._blocks: deque[Block] = deque()
@@ -49,6 +52,29 @@ class TrackSource:
         self._room = asyncio.Event()  # for the writer
         self._room.set()
         self._ended = False
+        if rate_hz:
+            self.tune(rate_hz)
+
+    @property
+    def format(self) -> AudioFormat:
+        """Rate and channels, once the rate is known."""
+        return AudioFormat(rate_hz=self.rate_hz or SAMPLE_RATE_HZ, channels=1)
+
+    @property
+    def reached_s(self) -> float:
+        """How far the sound goes, gaps included."""
+        return self.end_frame / self.rate_hz if self.rate_hz else 0.0
+
+    def tune(self, rate_hz: int) -> None:
+        """Sound comes at this rate."""
+        self.rate_hz = rate_hz
+        self._block_frames, self._most_frames = round(BLOCK_S * rate_hz), round(MOST_S * rate_hz)
+        self._tuned.set()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether sound waits to be heard: then it is we who are slow, not whoever brings it."""
+        return bool(self._blocks)
 
     def put(self, start_frame: int, samples: Samples) -> None:
         """Take mono samples (n,) that begin at `start_frame`; a jump forwards is a gap, what lies behind is dropped."""
@@ -73,6 +99,7 @@ class TrackSource:
         if not self._ended:
             self._join()
             self._ended = True
+            self._tuned.set()
             self._changed.set()
             self._room.set()
 
@@ -90,6 +117,7 @@ class TrackSource:
     async def blocks(self) -> AsyncIterator[AsyncIterator[Block]]:
         """Give blocks as they come, until `end` or `stop`."""
         try:
+            await self._tuned.wait()
             async with aclosing(self._give()) as blocks:
                 yield blocks
         finally:

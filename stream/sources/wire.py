@@ -49,10 +49,17 @@ class Open:
     """
 
     name: str
-    rate_hz: int
+    rate_hz: int  # 0: told by a `Tune` before the first sound
     tracks: tuple[Party | None, ...]
     events: bool = False
     leg: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tune:
+    """The rate of what was opened is known by now."""
+
+    rate_hz: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,7 @@ class Close:
     reason: str
 
 
-Action = Open | Audio | Reply | End | Close
+Action = Open | Tune | Audio | Reply | End | Close
 
 
 class Malformed(Exception):
