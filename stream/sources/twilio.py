@@ -53,7 +53,7 @@ class TwilioProtocol(Protocol):
 
     def hung_up(self) -> list[Action]:
         """What still waited for a missing message."""
-        self._last = True
+        self._last = True  # nothing more comes: what is missing by now is lost
         return [] if self.closed else self._seal(self._in_order())
 
     def _receive(self, message: str | bytes) -> list[Action]:
@@ -72,7 +72,6 @@ class TwilioProtocol(Protocol):
         if place < self._next:  # a duplicate, or one that was given up
             return []
         self._held[place] = {**fields, "event": event}
-        self._last = self._last or event == "stop"  # nothing more comes: what is missing by now is lost
         return self._in_order()
 
     def _in_order(self) -> list[Action]:
