@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import json
 import random
 import socket
@@ -68,8 +71,9 @@ def test_keys_and_signatures_are_asked_for_where_they_are_set() -> None:
             serve={"twilio_auth_token": "t", "audiohook_api_key": "k", "public_url": "wss://c.org"}
         ) as tested:
             assert not await is_let_in(tested.listener, "/v1/twilio")
-            good = {"X-Twilio-Signature": "XA2z5CrkVZ8eUXMzn+GQlEM0Cgg="}
-            assert not await is_let_in(tested.listener, "/v1/twilio", additional_headers=good)
+            digest = hmac.new(b"t", b"wss://c.org/v1/twilio", hashlib.sha1).digest()
+            good = {"X-Twilio-Signature": base64.b64encode(digest).decode()}
+            assert await is_let_in(tested.listener, "/v1/twilio", additional_headers=good)
             assert not await is_let_in(tested.listener, "/v1/audiohook", additional_headers={"X-API-KEY": "x"})
             assert await is_let_in(tested.listener, "/v1/audiohook", additional_headers={"X-API-KEY": "k"})
 
