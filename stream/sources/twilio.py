@@ -22,7 +22,7 @@ import numpy as np
 from stream.events import Party
 from stream.sources import g711
 from stream.sources.pcm import decode
-from stream.sources.wire import Action, Audio, End, Fault, Malformed, Open, Protocol, get, number, parse
+from stream.sources.wire import Action, Audio, End, Malformed, Open, Protocol, Unauthorized, get, number, parse
 from stream.types import Samples
 
 HELD = 32
@@ -110,7 +110,7 @@ class TwilioProtocol(Protocol):
         if not isinstance(parameters, dict):
             raise Malformed("customParameters is not an object")
         if self._admits is not None and not self._admits(parameters):
-            return self.refuse(Fault.UNAUTHORIZED, "the stream brought no valid token; set the parameter `token`")
+            raise Unauthorized("the stream brought no valid token; set the parameter `token`")
         self._started = True
         shape = start.get("mediaFormat", start.get("media_format")) or {}
         if not isinstance(shape, dict):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from stream.events import Party
 from stream.rolling.floor import PARTIES, Floor
-from stream.settings import CallsSettings
+from stream.settings_calls import CallsSettings
 
 SECOND = 16_000
 SETTINGS = CallsSettings()

@@ -21,7 +21,7 @@ from stream.errors import ListenError, SettingsError
 from stream.events import CallEvent
 from stream.server.gateway import Gateway
 from stream.server.listener import NetworkListener
-from stream.settings import ServeSettings
+from stream.settings_calls import ServeSettings
 from tests.server.node import node
 from tests.server.telephone import SYSTEMS, AudioHook, StereoCall, connect, twilio_messages
 from tests.sources.test_malformed import GOOD, broken
@@ -130,6 +130,22 @@ def test_a_page_can_be_mounted_behind_the_endpoints() -> None:
             return came
 
     assert b"page /wall" in asyncio.run(check())
+
+
+def test_a_connection_can_be_cut_off_and_its_sound_is_flushed() -> None:
+    async def check() -> int | None:
+        async with node() as tested, connect(tested.listener, "/v1/stream") as link:
+            await link.send(json.dumps(START))
+            await link.recv()
+            await link.send(LOUD[:8_000, 0].astype("<i2").tobytes())
+            await tested.first()
+            tested.listener._abort(link.local_address)
+            await link.wait_closed()
+            await tested.ended("desk")
+            code: int | None = link.close_code
+            return code
+
+    assert asyncio.run(check()) == 1006
 
 
 def test_an_audiohook_probe_makes_no_call() -> None:

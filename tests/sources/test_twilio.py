@@ -106,6 +106,8 @@ def test_one_track_is_a_call_of_one_party() -> None:
 def test_a_stream_without_the_token_is_turned_away() -> None:
     tested = TwilioProtocol(admits=lambda parameters: parameters.get("token") == "open sesame")
     assert closed(feed(tested, *MESSAGES[:2])).code == 1008
+    shuffled = TwilioProtocol(admits=lambda _: False)
+    assert closed(feed(shuffled, MESSAGES[3], MESSAGES[2], MESSAGES[1])).code == 1008, "also with media behind it"
     tested = TwilioProtocol(admits=lambda parameters: parameters.get("token") == "open sesame")
     start = json.loads(json.dumps(MESSAGES[1]))
     start["start"]["customParameters"] = {"token": "open sesame"}
