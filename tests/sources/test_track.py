@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.sources.track import MOST_S, TrackSource
@@ -28,6 +28,7 @@ def heard(fill: Callable[[TrackSource], Any]) -> list[Block]:
     return asyncio.run(check())
 
 
+@settings(deadline=None)  # each example has a loop of its own
 @given(sizes=st.lists(st.integers(1, 3_000), min_size=1, max_size=40))
 def test_pieces_become_blocks_without_a_loss(sizes: list[int]) -> None:
     def fill(source: TrackSource) -> None:
