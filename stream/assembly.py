@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from stream import registry
+from stream.control import CommandedSink, Control, Handler
 from stream.enrolment import enrol
 from stream.errors import SettingsError
 from stream.events import NODE
@@ -18,10 +19,16 @@ from stream.settings import ModelSettings, Settings, SourceSettings
 from stream.types import Model, Sink, SpeechDetector, Task
 
 
-async def assemble(settings: Settings, *, sinks: Mapping[str, Sink] | None = None, stays: bool = False) -> Pipeline:
-    """Build everything the settings name; `sinks` come beside those. A run that `stays` needs no source.
+async def assemble(
+    settings: Settings,
+    *,
+    sinks: Mapping[str, Sink] | None = None,
+    handlers: Mapping[str, Handler] | None = None,
+    stays: bool = False,
+) -> Pipeline:
+    """Build everything the settings name; `sinks` come beside those, `handlers` carry out `enroll` and `reload`.
 
-    Raises any `TonewatchError`.
+    A run that `stays` needs no source. Raises any `TonewatchError`.
     """
     sources = [registry.source(source) for source in with_ids(settings.sources)]
     if not sources and not stays:
@@ -32,7 +39,7 @@ async def assemble(settings: Settings, *, sinks: Mapping[str, Sink] | None = Non
     if settings.speakers.enrolled and speaker is None:
         raise SettingsError("speakers.enrolled needs a speaker model; set models.speaker.name")
     enrolled = await enrol(settings=settings, model=speaker, detector=detector) if speaker is not None else []
-    return Pipeline(
+    pipeline = Pipeline(
         settings=settings,
         sources=sources,
         models=models,
@@ -42,6 +49,11 @@ async def assemble(settings: Settings, *, sinks: Mapping[str, Sink] | None = Non
         prepare=prepare,
         stays=stays,
     )
+    control = Control(pipeline=pipeline, handlers=handlers)
+    for outlet in outlets.values():
+        if isinstance(outlet, CommandedSink):
+            outlet.attach(control.answer)
+    return pipeline
 
 
 def with_ids(sources: Sequence[SourceSettings]) -> list[SourceSettings]:

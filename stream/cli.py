@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from stream import __version__
 from stream.errors import SettingsError, TonewatchError
+from stream.worker import leave_if_stuck
 
 
 class _Group(TyperGroup):
@@ -252,10 +253,15 @@ def bench(
 def _run(flags: Mapping[str, Any], *, preset: str, config: Path | None, quiet: bool, verbose: bool) -> None:
     from stream.session import run_until_stopped  # noqa: PLC0415
 
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="tonewatch: %(message)s", stream=sys.stderr
-    )
-    code = run_until_stopped(_load(flags, preset=preset, config=config), quiet=quiet)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("tonewatch: %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
+    settings = _load(flags, preset=preset, config=config)
+    if settings.service.logs == "json":
+        from stream.service.logs import JsonFormatter  # noqa: PLC0415
+
+        handler.setFormatter(JsonFormatter())
+    code = run_until_stopped(settings, quiet=quiet)
     raise typer.Exit(code)
 
 
@@ -319,4 +325,8 @@ def _source(text: str) -> dict[str, Any]:
 
 def main() -> None:
     """The `tonewatch` command."""
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        leave_if_stuck(end.code if isinstance(end.code, int) else 1)
+        raise

@@ -77,6 +77,7 @@ class StreamStatus(_Frozen):
 
     source: str = Field(description="The source it comes from, as `pause` and `resume` name it.")
     stream: str = Field(description="Its name in events: the source's, or one channel of it.")
+    paced: bool = Field(description="Whether its sound comes at its own pace, as a microphone's does.")
     state: Literal["listening", "paused", "stalled", "ended"] = Field(description="`paused` hides `stalled`.")
     audio_s: float = Field(description="Media time heard so far, seconds.")
     speech_s: float = Field(description="Speech in it, seconds.")

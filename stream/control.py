@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from stream.commands import Command, NodeStatus, PauseCommand, Reply, ResumeCommand, StatusCommand, id_of, parse
 from stream.errors import CommandRefused, TonewatchError
@@ -36,6 +36,15 @@ class Controlled(Protocol):
         ...
 
 
+@runtime_checkable
+class CommandedSink(Protocol):
+    """A sink through which commands come in."""
+
+    def attach(self, answer: Callable[[bytes, Collection[str]], Awaitable[Reply]]) -> None:
+        """Who carries them out."""
+        ...
+
+
 class Control:
     """Carries out commands. `handlers` are for `enroll` and `reload`, by the command's name."""
 
@@ -43,7 +52,7 @@ class Control:
         self._pipeline = pipeline
         self._handlers = dict(handlers or {})
 
-    async def answer(self, payload: bytes | str, *, allowed: Collection[str]) -> Reply:
+    async def answer(self, payload: bytes | str, allowed: Collection[str]) -> Reply:
         """Parse and carry out what came from outside."""
         try:
             command = parse(payload, allowed=allowed)

@@ -198,6 +198,7 @@ class LaneHealth(_Frozen):
     failed: int = Field(description="Windows of batches that failed inside the model.")
     waiting: int = Field(description="Windows queued or being scored.")
     batches: int = Field(description="Batches scored.")
+    replaced: int = Field(default=0, description="Workers replaced because a batch took too long.")
     mean_batch: float = Field(description="Windows a batch held on average.")
     inference_ms: float = Field(description="Mean time of a batch in the model.")
 
@@ -207,9 +208,12 @@ class SinkHealth(_Frozen):
 
     sink: str = Field(description="The sink's target.")
     sent: int = Field(description="Events handed to the sink.")
-    dropped: int = Field(description="Events lost because the sink fell behind.")
+    dropped: int = Field(description="Events lost because the sink fell behind, or had no room.")
     conflated: int = Field(description="Rolling states a newer one took the place of.")
     waiting: int = Field(description="Events queued.")
+    owed: int = Field(default=0, description="Events the sink has taken but not delivered yet.")
+    refused: int = Field(default=0, description="Events the other end did not want: an access list, usually.")
+    unsaved: int = Field(default=0, description="Events owed that are not on disk, because it is full or broken.")
 
 
 class Health(_Frozen):

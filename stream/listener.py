@@ -87,6 +87,7 @@ class Listener:
         source_id: str,
         rate_hz: int,
         policy: Policy,
+        paced: bool,
         arrivals: ArrivalLog,
         settings: Settings,
         models: Sequence[Model],
@@ -97,6 +98,7 @@ class Listener:
         lead: WindowSpec | None = None,
     ) -> None:
         self.source_id = source_id
+        self.paced = paced
         self.arrivals = arrivals
         self._rate_hz = rate_hz
         self._frames = 0  # heard so far, at the source's rate

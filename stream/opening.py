@@ -56,6 +56,7 @@ class Opening:
             source_id=source_id,
             rate_hz=source.format.rate_hz,
             policy="drop_oldest" if source.live else "wait",
+            paced=source.paced,
             arrivals=arrivals,
             settings=self._settings,
             models=models,

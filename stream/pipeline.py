@@ -100,6 +100,7 @@ class Pipeline:
                 max_wait_s=pool.max_wait_ms / 1000,
                 capacity=pool.queue_windows,
                 prepare=partial(prepare, threads),
+                timeout_s=pool.timeout_s,
             )
             for model in self._models
         }
@@ -110,6 +111,7 @@ class Pipeline:
             max_batch=SPEECH_BATCH,
             capacity=1,
             prepare=partial(prepare, 1),  # its products are too small to share
+            timeout_s=pool.timeout_s,
         )
         self._publisher = Publisher(
             sinks=sinks,
@@ -176,6 +178,7 @@ class Pipeline:
                 StreamStatus(
                     source=self._heard_from[listener.source_id],
                     stream=listener.source_id,
+                    paced=listener.paced,
                     state=listener.state,
                     audio_s=seconds(listener.end_sample),
                     speech_s=seconds(listener.speech_samples),
@@ -224,6 +227,7 @@ class Pipeline:
                     failed=lane.failed,
                     waiting=lane.waiting,
                     batches=lane.batches,
+                    replaced=lane.replaced,
                     mean_batch=round(lane.inferred / lane.batches, 2) if lane.batches else 0.0,
                     inference_ms=round(lane.busy_s / lane.batches * 1000, 2) if lane.batches else 0.0,
                 )

@@ -8,8 +8,11 @@ Promise: every item put into a lane is answered, in any order: with the model's 
 window took its place or its batch failed. `cut = inferred + dropped + failed + waiting`, always. A lane whose batches
 fail `PATIENCE` times in a row is broken: its error is raised to the owner of the pool.
 
-Shutdown: `close()` lets the queues run dry. A cancelled worker does not wait for its thread (`shutdown(wait=False)`),
-or the loop would stand still for as long as a model takes.
+A batch that takes longer than `timeout_s` counts as failed, and its worker is replaced: a model that hangs costs a
+batch, not the run. A batch for which there was no memory is halved, and so are those that follow.
+
+Shutdown: `close()` lets the queues run dry. A cancelled worker does not wait for its thread, or the loop would stand
+still for as long as a model takes.
 """
 
 from __future__ import annotations
@@ -18,12 +21,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from stream.errors import InferenceError
 from stream.queues import FairQueue, Policy, QueueClosed
+from stream.worker import Worker
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -46,6 +49,8 @@ class LaneStatistics:
     waiting: int
     batches: int
     busy_s: float
+    replaced: int  # workers, because a batch took too long
+    max_batch: int
 
 
 class Lane(Generic[Item, Answer]):
@@ -62,6 +67,7 @@ class Lane(Generic[Item, Answer]):
         max_wait_s: float = 0.0,
         capacity: int = 4,
         prepare: Callable[[], None] | None = None,
+        timeout_s: float | None = None,
     ) -> None:
         self.name = name
         self.workers = workers
@@ -69,6 +75,8 @@ class Lane(Generic[Item, Answer]):
         self._prepare = prepare or (lambda: None)
         self._max_batch = max_batch
         self._max_wait_s = max_wait_s
+        self._timeout_s = timeout_s
+        self._replaced = 0
         self._queue: FairQueue[tuple[Item, asyncio.Future[Answer | None]]] = FairQueue(
             capacity=capacity, key=lambda entry: key(entry[0])
         )
@@ -111,38 +119,48 @@ class Lane(Generic[Item, Answer]):
             waiting=queue.waiting + self._in_flight,
             batches=self._batches,
             busy_s=self._busy_s,
+            replaced=self._replaced,
+            max_batch=self._max_batch,
         )
 
     async def work(self) -> None:
         """One worker: take, infer, answer, until closed and dry. Raises `InferenceError` when the lane is broken."""
-        executor = ThreadPoolExecutor(1, thread_name_prefix=f"tonewatch-{self.name}", initializer=self._prepare)
+        worker = self._hire()
         try:
             while True:
                 batch = await self._queue.take(
                     most=self._max_batch, enough=lambda: len(self._streams), patience_s=self._max_wait_s
                 )
-                if batch:
-                    await self._answer(batch, executor)
+                if batch and not await self._answer(batch, worker):
+                    worker.close()
+                    worker = self._hire()
         except QueueClosed:
             pass
         finally:
-            executor.shutdown(wait=False, cancel_futures=True)
+            worker.close()
 
-    async def _answer(
-        self, batch: list[tuple[Item, asyncio.Future[Answer | None]]], executor: ThreadPoolExecutor
-    ) -> None:
+    def _hire(self) -> Worker:
+        return Worker(name=f"tonewatch-{self.name}", prepare=self._prepare)
+
+    async def _answer(self, batch: list[tuple[Item, asyncio.Future[Answer | None]]], worker: Worker) -> bool:
+        """Score a batch and settle it; returns whether the worker can still be used."""
         items = [item for item, _ in batch]
         self._in_flight += len(batch)
         try:
-            answers, took_s = await asyncio.get_running_loop().run_in_executor(executor, self._timed, items)
-        except InferenceError as error:
+            answers, took_s = await worker.run(lambda: self._timed(items), timeout_s=self._timeout_s)
+        except (InferenceError, TimeoutError) as error:
+            stuck = isinstance(error, TimeoutError)
+            if stuck:
+                self._replaced += 1
+                error = InferenceError(f"it took longer than {self._timeout_s:g} s; check what else this machine does")
             self._in_flight -= len(batch)
             self._failed += len(batch)
             self._failures_in_a_row += 1
             log.warning("%s lost a batch of %d: %s", self.name, len(batch), error)
             _settle_all(batch, [None] * len(batch))
             if self._failures_in_a_row >= PATIENCE:
-                raise
+                raise error from None
+            return not stuck
         else:
             self._in_flight -= len(batch)  # one that was cut off stays in flight, or it would be missing from the sum
             self._inferred += len(batch)
@@ -150,13 +168,39 @@ class Lane(Generic[Item, Answer]):
             self._batches += 1
             self._busy_s += took_s
             _settle_all(batch, answers)
+            return True
 
     def _timed(self, items: Sequence[Item]) -> tuple[Sequence[Answer], float]:
         began_s = time.perf_counter()
-        answers = self._infer(items)
+        answers = self._within_memory(items)
         if len(answers) != len(items):
             raise InferenceError(f"{self.name} gave {len(answers)} answers to {len(items)} items; this model is broken")
         return answers, time.perf_counter() - began_s
+
+    def _within_memory(self, items: Sequence[Item]) -> Sequence[Answer]:
+        """A batch that does not fit is scored in halves; those that follow are made no larger."""
+        try:
+            return self._infer(items)
+        except InferenceError as error:
+            half = len(items) // 2
+            if not half or not _ran_out_of_memory(error):
+                raise
+            self._max_batch = min(self._max_batch, half)
+            log.warning("%s has no memory for a batch of %d; from now on it gets %d", self.name, len(items), half)
+        return [*self._within_memory(items[:half]), *self._within_memory(items[half:])]
+
+
+def _ran_out_of_memory(error: BaseException) -> bool:
+    """Whether that is behind a failure; torch is not known here, so its error goes by its name."""
+    seen: BaseException | None = error
+    while seen is not None:
+        words = str(seen).lower()
+        if isinstance(seen, MemoryError) or type(seen).__name__ == "OutOfMemoryError":
+            return True
+        if "out of memory" in words or "not enough memory" in words or "can't allocate memory" in words:
+            return True
+        seen = seen.__cause__
+    return False
 
 
 def _settle_all(batch: Sequence[tuple[Item, asyncio.Future[Answer | None]]], answers: Sequence[Answer | None]) -> None:

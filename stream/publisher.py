@@ -18,13 +18,15 @@ from stream import events
 from stream.clock import ArrivalLog, SampleClock, samples
 from stream.events import Body, Event, ModelRef, Party, SinkHealth
 from stream.queues import EventQueue, Policy, QueueClosed
-from stream.types import ModelInfo, Sink, Task
+from stream.types import AccountableSink, BatchingSink, ModelInfo, Sink, SinkAccount, Task
 
 QUEUE_EVENTS = 1_024
 """Events that may wait for one sink."""
 
 REMEMBERED = 4_096
 """Ended streams whose numbers are remembered, so that one that comes back goes on counting."""
+BATCH_EVENTS = 64
+"""Events handed at once to a sink that likes it so."""
 
 LATENCIES = 8_192
 """Latencies from which the percentiles are taken: the newest ones."""
@@ -150,20 +152,34 @@ class Publisher:
 
     def statistics(self) -> tuple[SinkHealth, ...]:
         """Counts of every sink's queue."""
-        return tuple(
-            SinkHealth(sink=outlet.name, sent=s.taken, dropped=s.dropped, conflated=s.conflated, waiting=s.waiting)
-            for outlet in self._outlets
-            for s in (outlet.queue.statistics(),)
-        )
+        return tuple(_health(outlet) for outlet in self._outlets)
 
 
 async def _drain(outlet: _Outlet) -> None:
     async with outlet.sink as sink:
         try:
             while True:
-                await sink.send(await outlet.queue.take())
+                if isinstance(sink, BatchingSink):
+                    await sink.send_all(await outlet.queue.take_all(most=BATCH_EVENTS))
+                else:
+                    await sink.send(await outlet.queue.take())
         except QueueClosed:
             return
+
+
+def _health(outlet: _Outlet) -> SinkHealth:
+    queue = outlet.queue.statistics()
+    account = outlet.sink.account() if isinstance(outlet.sink, AccountableSink) else SinkAccount()
+    return SinkHealth(
+        sink=outlet.name,
+        sent=queue.taken,
+        dropped=queue.dropped + account.dropped,
+        conflated=queue.conflated,
+        waiting=queue.waiting,
+        owed=account.owed,
+        refused=account.refused,
+        unsaved=account.unsaved,
+    )
 
 
 def _rolling_key(event: Event) -> tuple[str, str] | None:

@@ -179,14 +179,18 @@ class EventQueue(Generic[Item]):
 
     async def take(self) -> Item:
         """The oldest item; raises `QueueClosed` when closed and empty."""
+        return (await self.take_all(most=1))[0]
+
+    async def take_all(self, *, most: int) -> list[Item]:
+        """The oldest items, one at least; raises `QueueClosed` when closed and empty."""
         while not self._items:
             if self._closed:
                 raise QueueClosed
             await self._changed.wait()
-        _, item = self._items.popitem(last=False)
-        self._taken += 1
+        taken = [self._items.popitem(last=False)[1] for _ in range(min(most, len(self._items)))]
+        self._taken += len(taken)
         self._changed.notify_all()
-        return item
+        return taken
 
     def close(self) -> None:
         """Take nothing more; what waits is still given."""

@@ -13,12 +13,14 @@ import logging
 import os
 import signal
 import sys
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 
 from stream.assembly import assemble
 from stream.pipeline import Pipeline, Report
+from stream.service.node import Node
 from stream.settings import Settings
 from stream.sinks.panel import PanelSink
 from stream.sinks.summary import SummarySink
@@ -61,7 +63,18 @@ async def _run(settings: Settings, sinks: dict[str, Sink], signals: _Signals) ->
     signals.listen(asyncio.get_running_loop())
     pipeline = await assemble(settings, sinks=sinks)
     signals.pipeline = pipeline
-    return await pipeline.run()
+    node = Node(pipeline=pipeline, stuck_s=settings.service.stuck_s)
+    async with _port(settings, node), node:
+        return await pipeline.run()
+
+
+def _port(settings: Settings, node: Node) -> AbstractAsyncContextManager[object]:
+    """The port for probes and metrics, where one is asked for: its libraries are imported only then."""
+    if not settings.service.port:
+        return contextlib.nullcontext()
+    from stream.service.port import Port  # noqa: PLC0415
+
+    return Port(settings=settings.service, node=node)
 
 
 def serve_until_stopped(settings: Settings, *, quiet: bool, mounts: Mounts = ()) -> int:
@@ -88,7 +101,9 @@ async def _serve(settings: Settings, sinks: dict[str, Sink], signals: _Signals, 
         sys.stderr.write(f"tonewatch: listening on ws://{settings.serve.host}:{listener.port}/v1/\n")
         if listener.audiosocket_port:
             sys.stderr.write(f"tonewatch: AudioSocket on {settings.serve.host}:{listener.audiosocket_port}\n")
-        return await pipeline.run()
+        node = Node(pipeline=pipeline, stuck_s=settings.service.stuck_s)
+        async with _port(settings, node), node:
+            return await pipeline.run()
 
 
 class _Signals:

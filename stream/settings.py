@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 
 from stream.errors import SettingsError
 from stream.settings_calls import AlertsSettings, CallsSettings, ServeSettings
+from stream.settings_mqtt import MqttSettings
+from stream.settings_service import ServiceSettings
 
 ENVIRONMENT_PREFIX = "TONEWATCH__"
 DEFAULT_PRESET = "compact"
@@ -111,6 +113,7 @@ class PoolSettings(_Branch):
     threads: int = Field(0, ge=0, le=256, description="BLAS threads for each worker; 0: the cores shared out.")
     max_batch: int = Field(8, ge=1, le=1_024, description="Windows a batch holds at most.")
     max_wait_ms: int = Field(5, ge=0, le=1_000, description="How long a batch waits to fill, when several streams run.")
+    timeout_s: Positive = Field(60.0, description="A batch that takes longer is lost, and its worker is replaced.")
     queue_windows: int = Field(4, ge=1, le=1_024, description="Windows of one stream that wait for one model at most.")
 
 
@@ -153,22 +156,6 @@ class TurnsSettings(_Branch):
     min_s: float = Field(0.3, ge=0, le=60, description="Shorter turns are not told.")
 
 
-class MqttSettings(_Branch):
-    """The MQTT sink (`--sink mqtt://host:1883/prefix`)."""
-
-    qos: Literal[0, 1, 2] = Field(1, description="Quality of service of every message.")
-    client_id: str = Field("", max_length=64, description="Empty: made from the host name.")
-    username: str = Field("", description="User name at the broker.")
-    password: SecretStr = Field(SecretStr(""), description="Password; better in the environment than in a file.")
-    keepalive_s: int = Field(30, ge=5, le=3_600, description="Keep-alive of the connection.")
-    tls: bool = Field(False, description="Encrypt (also switched on by `mqtts://`).")
-    ca_file: str = Field("", description="Certificates to trust, PEM; empty: the system's.")
-    queue_events: int = Field(
-        1_000, ge=1, le=1_000_000, description="Turn and stream events kept while the broker is away."
-    )
-    reconnect_max_s: Positive = Field(30.0, description="Longest pause between two attempts to connect.")
-
-
 class Settings(_Branch):
     """The whole tree."""
 
@@ -187,6 +174,7 @@ class Settings(_Branch):
     serve: ServeSettings = Field(ServeSettings(), description="The listener.")
     sinks: tuple[str, ...] = Field((), description="Sinks, when none are given on the command line.")
     mqtt: MqttSettings = Field(MqttSettings(), description="MQTT.")
+    service: ServiceSettings = Field(ServiceSettings(), description="Running unattended.")
     health_s: float = Field(10.0, ge=0.1, le=3_600, description="Seconds between two `health` events.")
     ring_s: float = Field(60.0, ge=35, le=600, description="Seconds of sound a stream's ring keeps.")
     grace_s: float = Field(
@@ -310,7 +298,11 @@ def _explain(error: ValidationError, origins: Mapping[tuple[str, ...], str]) -> 
         return f"{layer}: there is no setting {key!r}; beside it may stand {', '.join(_siblings(path))}"
     reason = str(fault["msg"]).removeprefix("Value error, ")
     given = fault["input"]
-    shown = "" if isinstance(given, Mapping | BaseModel | SecretStr) or "password" in path else f", not {given!r}"
+    shown = (
+        ""
+        if isinstance(given, Mapping | BaseModel | SecretStr) or {"password", "token"} & set(path)
+        else f", not {given!r}"
+    )
     return f"{layer}: {key or 'it'}: {reason[:1].lower()}{reason[1:]}{shown}"
 
 

@@ -18,14 +18,24 @@ PATIENCE_S = 20.0
 class Broker:
     """One broker; `start` and `kill` may be called again and again on the same port."""
 
-    def __init__(self, folder: Path, *, users: dict[str, str] | None = None, certificates: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        users: dict[str, str] | None = None,
+        certificates: Path | None = None,
+        client_authority: Path | None = None,
+        rules: str = "",
+        websockets: bool = False,
+    ) -> None:
         require("mosquitto")
         self._folder = folder
+        self._client_authority = client_authority
+        self._rules = rules
         self._users = users or {}
         self._certificates = certificates
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = _free_port()
+        self.websocket_port = _free_port() if websockets else 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -38,7 +48,7 @@ class Broker:
     def start(self) -> None:
         """Start and wait until it accepts connections."""
         config = self._folder / "mosquitto.conf"
-        lines = [f"listener {self.port} 127.0.0.1", "persistence false", "user root"]
+        lines = [f"listener {self.port} 127.0.0.1", "persistence false", "user root", "max_queued_messages 0"]
         if self._users:
             passwords = self._folder / "passwords"
             passwords.write_text("".join(f"{user}:{password}\n" for user, password in self._users.items()))
@@ -49,6 +59,15 @@ class Broker:
             lines.append("allow_anonymous true")
         if self._certificates is not None:
             lines += [f"certfile {self._certificates / 'server.pem'}", f"keyfile {self._certificates / 'server.key'}"]
+            if self._client_authority is not None:
+                lines += [f"cafile {self._client_authority}", "require_certificate true"]
+        if self._rules:
+            rules = self._folder / "rules"
+            rules.write_text(self._rules)
+            rules.chmod(0o600)
+            lines.append(f"acl_file {rules}")
+        if self.websocket_port:
+            lines += [f"listener {self.websocket_port} 127.0.0.1", "protocol websockets", "allow_anonymous true"]
         config.write_text("\n".join(lines) + "\n")
         program = shutil.which("mosquitto") or "mosquitto"
         self._process = subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL)
@@ -74,3 +93,10 @@ class Broker:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

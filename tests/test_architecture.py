@@ -86,7 +86,17 @@ def test_entry_points_lead_somewhere(group: str) -> None:
 
 
 def test_scripts_can_be_run() -> None:
-    for name in ("setup", "demo", "test", "lint", "train", "conversation", "mosquitto"):
+    for name in (
+        "setup",
+        "demo",
+        "test",
+        "lint",
+        "train",
+        "conversation",
+        "mosquitto",
+        "audit",
+        "check_homeassistant",
+    ):
         assert os.access(HOME / "scripts" / name, os.X_OK), name
 
 

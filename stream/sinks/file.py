@@ -1,11 +1,14 @@
 """Events appended to a file, one JSON object a line, each on disk's way before the next is taken.
 
-A last line that an earlier crash left half-written is closed first, so that it spoils only itself.
+A last line that an earlier crash left half-written is closed first, so that it spoils only itself. A disk that is full
+costs the events that did not fit, counted and said, not the run; a line that fitted only in part is closed likewise.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,7 +16,10 @@ from typing import Self
 from stream.errors import SettingsError, SinkError
 from stream.events import Event
 from stream.settings import Settings
-from stream.sinks.lines import LineWriter
+from stream.sinks.lines import LineWriter, NoRoom
+from stream.types import SinkAccount
+
+log = logging.getLogger(__name__)
 
 
 class FileSink:
@@ -27,6 +33,7 @@ class FileSink:
         self._path = Path(name)
         self._descriptor = -1
         self._writer: LineWriter | None = None
+        self._dropped = self._dropped_in_a_row = 0
 
     async def __aenter__(self) -> Self:
         """Open for appending. Raises `SinkError` when that cannot be done."""
@@ -38,7 +45,8 @@ class FileSink:
             raise SinkError(f"{self._path} cannot be opened for events: {error.strerror}") from None
         size = os.fstat(self._descriptor).st_size
         if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
-            os.write(self._descriptor, b"\n")
+            with suppress(OSError):  # a disk that is still full: the writer will find out
+                os.write(self._descriptor, b"\n")
         self._writer = LineWriter(descriptor=self._descriptor, name=str(self._path))
         return self
 
@@ -50,9 +58,25 @@ class FileSink:
             self._writer.close()
         if self._descriptor >= 0:
             os.close(self._descriptor)
+        if self._dropped:
+            log.warning("%s lacks %d events for want of room on its disk", self._path, self._dropped)
 
     async def send(self, event: Event) -> None:
-        """Append one line."""
+        """Append one line; without room for it, count it. Raises `SinkError` when the file cannot be written at all."""
         if self._writer is None:
             raise RuntimeError("a sink sends only while it is open")
-        await self._writer.write(event)
+        try:
+            await self._writer.write(event)
+        except NoRoom as full:
+            if not self._dropped_in_a_row:
+                log.warning("%s; until then events are dropped, and counted", full)
+            self._dropped += 1
+            self._dropped_in_a_row += 1
+        else:
+            if self._dropped_in_a_row:
+                log.warning("%s takes events again; %d were dropped", self._path, self._dropped_in_a_row)
+            self._dropped_in_a_row = 0
+
+    def account(self) -> SinkAccount:
+        """What was dropped."""
+        return SinkAccount(dropped=self._dropped)

@@ -7,6 +7,7 @@ order.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import select
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,13 @@ from stream import events
 from stream.errors import SinkError
 from stream.events import Event
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The disk, its quota, or the largest file there may be."""
+
+
+class NoRoom(SinkError):
+    """The line did not fit; later ones may."""
+
 
 class LineWriter:
     """Writes events as lines to an open descriptor; `name` is what refusals call it."""
@@ -22,16 +30,24 @@ class LineWriter:
     def __init__(self, *, descriptor: int, name: str) -> None:
         self._descriptor = descriptor
         self._name = name
+        self._torn = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tonewatch-lines")
 
     async def write(self, event: Event) -> None:
-        """Write one line. Raises `BrokenPipeError` when the reader has gone, `SinkError` when there is no room."""
+        """Write one line.
+
+        Raises `BrokenPipeError` when the reader has gone, `NoRoom` when the disk is full, else `SinkError`.
+        """
         line = events.to_json(event).encode() + b"\n"
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._write, line)
         except BrokenPipeError:
             raise
         except OSError as error:
+            if error.errno in FULL:
+                raise NoRoom(
+                    f"{self._name} cannot be written: {error.strerror}; make room or choose another place"
+                ) from None
             raise SinkError(
                 f"{self._name} cannot be written: {error.strerror}; make room or choose another place"
             ) from None
@@ -41,8 +57,14 @@ class LineWriter:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _write(self, line: bytes) -> None:
-        while line:
+        whole = rest = (b"\n" if self._torn else b"") + line
+        while rest:
             try:
-                line = line[os.write(self._descriptor, line) :]
+                rest = rest[os.write(self._descriptor, rest) :]
             except BlockingIOError:  # whoever shares the pipe with us made it non-blocking
                 select.select([], [self._descriptor], [])
+            except OSError:
+                if written := whole[: len(whole) - len(rest)]:
+                    self._torn = not written.endswith(b"\n")  # a line that was begun is closed before the next
+                raise
+        self._torn = False

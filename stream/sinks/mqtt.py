@@ -1,48 +1,40 @@
-"""Events to an MQTT broker: the only file that knows aiomqtt.
+"""Events to an MQTT broker, at least once and in order, across its outages and our own death.
 
-`send` never waits for the broker; it puts the event into the `Outbox`, and a task publishes from there with up to
-`IN_FLIGHT` messages unacknowledged. Ordered messages leave the outbox when the broker has acknowledged them (QoS 1 and
-2). A connection that breaks is followed by a new one, after a pause that doubles up to `reconnect_max_s`, and always
-with a fresh `Client`: paho keeps what was in flight and would send it again behind our back.
+`send` never waits for the broker: it puts events into the `Outbox`, and those that count (turns, streams) into the
+`Journal` on disk; when it returns, they survive us. `Delivery` empties the outbox. A broker that is away never stops
+the run: it costs one warning, and what could not be delivered is said at the end.
 
-The broker knows us as `online` (retained) from the moment we connect; `offline` is our will, and is also published
-before a clean exit, since a clean exit does not fire the will. A broker that is away never stops the run: it costs one
-warning, and what could not be delivered is said at the end.
+Beside events the node tells who is there, what each stream does, and what was lost (`presence`), and announces itself
+to Home Assistant where it is asked to (`homeassistant`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-import random
+import secrets
 import socket
 import ssl
-from contextlib import suppress
+import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-import aiomqtt
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-
-from stream import __version__, events
-from stream.errors import BrokerUnreachable, SettingsError
-from stream.events import Event
+from stream import events
+from stream.errors import BrokerUnreachable
+from stream.events import Event, StreamEvent
 from stream.settings import Settings
-from stream.sinks import topics
+from stream.sinks import broker, presence, topics
+from stream.sinks.broker import Connection
+from stream.sinks.delivery import Delivery
+from stream.sinks.homeassistant import Streams
+from stream.sinks.incoming import Answer, Incoming
+from stream.sinks.journal import Journal, name_of, state_folder
 from stream.sinks.outbox import Message, Outbox, OutboxStatistics
+from stream.types import SinkAccount
 
-IN_FLIGHT = 20
-"""Messages published but not yet acknowledged; more gained nothing in throughput."""
-
-FLUSH_S = 5.0
-"""How long a clean exit waits for what is still owed."""
-
-FIRST_PAUSE_S = 0.5
-GOODBYE_S = 1.0
-EXPIRY_S = 300
-"""Rolling state older than this the broker forgets (MQTT 5): a stale mood is worse than none."""
+GONE_S = 5.0
+"""After so long a stream that has ended, in a node that goes on, is taken back from Home Assistant."""
 
 log = logging.getLogger(__name__)
 
@@ -53,176 +45,212 @@ class MqttSink:
     def __init__(self, *, target: str, settings: Settings) -> None:
         self._settings = settings.mqtt
         self._node = settings.node
-        self._broker = topics.parse(target, settings.mqtt)
-        self._availability = topics.availability(self._broker.prefix, self._node)
-        self._outbox = Outbox(capacity=settings.mqtt.queue_events)
-        self._wake = asyncio.Event()
-        self._closing = asyncio.Event()
-        self._connected = self._ever_connected = self._warned = False
-        self._reason = "no answer"
-        self._task: asyncio.Task[None] | None = None
+        self._address = topics.parse(target, settings.mqtt)
+        self._outbox = Outbox(
+            capacity=settings.mqtt.queue_events,
+            capacity_bytes=settings.mqtt.outbox_mb * 1e6,
+            age_s=settings.mqtt.outbox_age_s,
+        )
+        self._journal = Journal(
+            folder=state_folder(settings.mqtt.outbox), name=name_of(self._node, self._address), clock=_steady_s
+        )
+        host = socket.gethostname()[:20]
+        self._identifier = settings.mqtt.client_id or f"{self._node[:20]}-{host}-{secrets.token_hex(4)}"
+        self._announcer = (
+            Streams(settings=settings, prefix=self._address.prefix) if settings.mqtt.homeassistant else None
+        )
+        self._incoming = Incoming(
+            topic=self._own("command"),
+            reply_topic=self._own("response"),
+            prefix=self._address.prefix,
+            qos=settings.mqtt.qos,
+            allowed=settings.mqtt.commands,
+            status_topic=self._announcer.status_topic if self._announcer is not None else "",
+            came_up=self._remind,
+        )
+        self._delivery = Delivery(
+            where=self._where,
+            connect=self._connection,
+            outbox=self._outbox,
+            journal=self._journal,
+            qos=settings.mqtt.qos,
+            reconnect_max_s=settings.mqtt.reconnect_max_s,
+            greeting=[
+                (self._own("info"), presence.info(settings).model_dump_json(by_alias=True)),
+                (self._own("availability"), "online"),
+            ],
+            farewell=(self._own("availability"), "offline"),
+            listen=self._incoming.listen,
+            refused=self._refused,
+            keep_house=self._keep_house,
+            content_type=self._content_type,
+            clock=_steady_s,
+        )
+        self._tls: ssl.SSLContext | None = None
+        self._password = ""
+        self._lost: list[str] = []  # ids of the first and the last event dropped
+        self._losses_told = (0, 0)
+        self._refused_topics: set[str] = set()
+        self._ended: dict[str, float] = {}  # streams that have, and when
+
+    def attach(self, answer: Answer) -> None:
+        """Who carries out commands, where some are allowed."""
+        self._incoming.attach(answer)
 
     async def __aenter__(self) -> Self:
-        """Start connecting; a broker that is away is waited for in the background."""
-        self._tls()  # a certificate that cannot be read is refused at once
-        self._task = asyncio.create_task(self._keep_connected(), name=f"mqtt {self._broker.host}")
+        """Take up what is still owed and start connecting; a broker that is away is waited for in the background."""
+        self._tls = broker.tls_context(self._settings) if self._address.tls else None  # bad ones are refused at once
+        self._password = broker.password(self._settings)
+        self._drop(self._outbox.restore(await self._journal.open()))
+        if self._announcer is not None:
+            self._outbox.put_state(*self._announcer.node(), now_s=_steady_s())
+        self._delivery.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Flush, publish `offline`, disconnect. Raises `BrokerUnreachable` if the broker was never there."""
-        self._closing.set()
-        self._wake.set()
-        if self._task is None:
-            return
-        patience_s = FLUSH_S if kind is None else FIRST_PAUSE_S  # a short run may end before a far broker has answered
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(patience_s):
-                    await asyncio.shield(self._task)
-        finally:  # also when the closing itself is cut off
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-        waiting = self._outbox.statistics().waiting
-        if kind is None and not self._ever_connected:
+            await self._delivery.finish(patient=kind is None)
+        finally:
+            waiting = self._outbox.statistics().waiting
+            kept = "; they are kept for the next run" if waiting and self._journal.durable else ""
+            await self._journal.close()
+        if kind is None and not self._delivery.ever_connected:
             raise BrokerUnreachable(
-                f"{self._where} was never reached; {waiting} messages were not delivered ({self._reason})"
+                f"{self._where} was never reached; "
+                f"{waiting} messages were not delivered ({self._delivery.reason}){kept}"
             )
         if waiting:
-            log.warning("%s did not take the last %d messages", self._where, waiting)
+            log.warning("%s did not take the last %d messages%s", self._where, waiting, kept)
 
     async def send(self, event: Event) -> None:
         """Owe the event to the broker."""
-        topic = topics.of(event, prefix=self._broker.prefix, node=self._node)
-        self._outbox.put(topic, events.to_json(event), rolling=events.is_rolling(event))
-        self._wake.set()
+        await self.send_all([event])
+
+    async def send_all(self, told: Sequence[Event]) -> None:
+        """Owe events to the broker; when this returns those that count are on disk, or it was said that none can be."""
+        now_s = _steady_s()
+        fresh: list[Message] = []
+        gone: list[Message] = []
+        for event in told:
+            topic = topics.of(event, prefix=self._address.prefix, node=self._node)
+            self._announce(event, now_s)
+            if events.is_rolling(event):
+                self._outbox.put_state(topic, self._payload(event), now_s=now_s, lasts_s=self._settings.expiry_s)
+                continue
+            message, dropped = self._outbox.put(topic, self._payload(event), now_s=now_s)
+            fresh.append(message)
+            gone += dropped
+        self._drop(gone)
+        self._delivery.wake()
+        await self._journal.write([message for message in fresh if message not in gone], obsolete=gone)
 
     def statistics(self) -> OutboxStatistics:
         """Counts so far."""
         return self._outbox.statistics()
 
+    def account(self) -> SinkAccount:
+        """What `health` says about this sink beyond its queue."""
+        counts = self._outbox.statistics()
+        return SinkAccount(
+            dropped=counts.dropped, refused=counts.refused, owed=counts.waiting, unsaved=self._journal.unsaved
+        )
+
     @property
     def _where(self) -> str:
-        return f"the MQTT broker at {self._broker.host}:{self._broker.port}"
+        return f"the MQTT broker at {self._address.host}:{self._address.port}"
 
-    async def _keep_connected(self) -> None:
-        """Connect and publish, again and again, until a clean end."""
-        pause_s = FIRST_PAUSE_S
-        while True:
-            lost: BaseException | None = None
-            try:
-                await self._converse()
-            except* (aiomqtt.MqttError, OSError) as group:
-                lost = _first(group)
-                self._reason = str(lost)
-            if lost is None or (self._closing.is_set() and not self._ever_connected):
-                return
-            if self._connected or not self._warned:
-                log.warning("%s does not take messages (%s); trying again until it does", self._where, lost)
-                pause_s, self._warned = FIRST_PAUSE_S, True
-            self._connected = False
-            await self._rest(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - many nodes must not knock at once
-            pause_s = min(2 * pause_s, self._settings.reconnect_max_s)
+    def _own(self, leaf: str) -> str:
+        return topics.of_node(self._address.prefix, self._node, leaf)
 
-    async def _rest(self, pause_s: float) -> None:
-        """Pause before the next attempt; closing ends a pause, for what is owed has only `FLUSH_S` left."""
-        if self._closing.is_set():
-            await asyncio.sleep(min(pause_s, FIRST_PAUSE_S))
+    def _payload(self, event: Event) -> str:
+        if self._settings.payload == "native":
+            return events.to_json(event)
+        return json.dumps(presence.cloud_event(event, node=self._node), separators=(",", ":"))
+
+    def _announce(self, event: Event, now_s: float) -> None:
+        """What has to be known before the event: that its stream is there, what it does, and how it is shown."""
+        announced = self._announcer.observe(event) if self._announcer is not None else None
+        if announced is not None:
+            self._outbox.put_state(*announced, now_s=now_s)
+        if not isinstance(event, StreamEvent) or (change := presence.after(event)) is None:
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause_s):
-                await self._closing.wait()
-
-    async def _converse(self) -> None:
-        """One connection, from `online` to `offline`. Raises a group around `MqttError` when it is lost."""
-        async with self._client() as client:
-            self._connected = self._ever_connected = True
-            self._outbox.rewind()
-            try:
-                await self._greet(client)
-                await self._publish_all(client)
-            finally:  # a connection that is closed cleanly does not fire the will, even when we are cut off
-                with suppress(aiomqtt.MqttError, TimeoutError):
-                    async with asyncio.timeout(GOODBYE_S):
-                        await client.publish(self._availability, "offline", qos=self._settings.qos, retain=True)
-
-    def _client(self) -> aiomqtt.Client:
-        settings = self._settings
-        password = settings.password.get_secret_value()
-        client = aiomqtt.Client(
-            self._broker.host,
-            self._broker.port,
-            identifier=settings.client_id or f"{self._node}-{socket.gethostname()}"[:64],
-            username=self._broker.username or None,
-            password=password or None,
-            protocol=aiomqtt.ProtocolVersion.V5,
-            keepalive=settings.keepalive_s,
-            will=aiomqtt.Will(self._availability, "offline", qos=settings.qos, retain=True),
-            tls_context=self._tls(),
-            max_concurrent_outgoing_calls=IN_FLIGHT,
-        )
-        client.pending_calls_threshold = IN_FLIGHT  # it would warn of every message past the tenth in flight
-        return client
-
-    def _tls(self) -> ssl.SSLContext | None:
-        if not self._broker.tls:
-            return None
-        try:
-            return ssl.create_default_context(cafile=self._settings.ca_file or None)
-        except (OSError, ssl.SSLError) as error:
-            raise SettingsError(f"mqtt.ca_file: {self._settings.ca_file} cannot be used: {error}") from None
-
-    async def _greet(self, client: aiomqtt.Client) -> None:
-        about = {"node": self._node, "version": __version__, "schema": events.SCHEMA_VERSION}
-        qos = self._settings.qos
-        await client.publish(topics.info(self._broker.prefix, self._node), json.dumps(about), qos=qos, retain=True)
-        await client.publish(self._availability, "online", qos=qos, retain=True)
-
-    async def _publish_all(self, client: aiomqtt.Client) -> None:
-        """Publish what is owed, several messages in flight, until closing and nothing is owed."""
-        async with asyncio.TaskGroup() as flights:
-            room = asyncio.Semaphore(IN_FLIGHT)
-            listening = flights.create_task(self._watch(client), name="mqtt connection")
-            while True:
-                self._wake.clear()
-                while (message := self._outbox.take()) is not None:
-                    await room.acquire()
-                    flights.create_task(self._publish(client, message, room), name=f"publish {message.topic}")
-                if self._closing.is_set() and self._outbox.empty:
-                    break
-                await self._wake.wait()
-            listening.cancel()
-
-    async def _publish(self, client: aiomqtt.Client, message: Message, room: asyncio.Semaphore) -> None:
-        try:
-            await client.publish(
-                message.topic,
-                message.payload,
-                qos=self._settings.qos,
-                retain=message.rolling,
-                properties=_expiring() if message.rolling else None,
+        state, there = change
+        for leaf, payload in (("state", state.model_dump_json()), ("availability", there)):
+            self._outbox.put_state(
+                topics.of_source(self._address.prefix, self._node, event.source, leaf), payload, now_s=now_s
             )
-            self._outbox.acknowledge(message)
-        finally:
-            room.release()
-            self._wake.set()
+        if event.state == "ended":
+            self._ended[event.source] = now_s
+        else:
+            self._ended.pop(event.source, None)
 
-    async def _watch(self, client: aiomqtt.Client) -> None:
-        """Notice a lost connection even while nothing is published."""
-        async for _ in client.messages:
-            pass
+    def _drop(self, gone: Sequence[Message]) -> None:
+        """Note which events had to be given up."""
+        for message in gone:
+            told = json.loads(message.payload)
+            self._lost = [self._lost[0] if self._lost else told["id"], told["id"]]
+        if gone:
+            if not self._losses_told[0]:
+                log.warning("the outbox for %s is full: its oldest events are dropped, and counted", self._where)
+            self._tell_losses()
+
+    def _refused(self, message: Message, reason: str) -> None:
+        if message.topic not in self._refused_topics:
+            self._refused_topics.add(message.topic)
+            log.warning(
+                "%s refuses what is published on %s (%s); check its access list", self._where, message.topic, reason
+            )
+        if message.topic != self._own("outbox"):
+            self._tell_losses()
+
+    def _tell_losses(self) -> None:
+        """On a topic of its own, where the newest count is kept."""
+        counts = self._outbox.statistics()
+        self._losses_told = (counts.dropped, counts.refused)
+        oldest, newest = self._lost or (None, None)
+        lost = presence.OutboxState(dropped=counts.dropped, refused=counts.refused, oldest=oldest, newest=newest)
+        self._outbox.put_state(self._own("outbox"), lost.model_dump_json(), now_s=_steady_s())
+        self._delivery.wake()
+
+    def _remind(self) -> None:
+        """Home Assistant has come up: everything that is retained is told again."""
+        self._outbox.remind()
+        self._delivery.wake()
+
+    def _keep_house(self) -> None:
+        """Once a second: what is too old goes, and so do streams that have ended, in a node that goes on."""
+        now_s = _steady_s()
+        gone = self._outbox.expire(now_s=now_s)
+        for message in gone:
+            self._journal.retire(message)
+        self._drop(gone)
+        for source in [source for source, ended_s in self._ended.items() if now_s - ended_s > GONE_S]:
+            del self._ended[source]
+            topic = self._announcer.forget(source) if self._announcer is not None else None
+            if topic is not None:
+                self._outbox.put_state(topic, "", now_s=now_s, lasts_s=self._settings.expiry_s)
+                self._delivery.wake()
+
+    def _content_type(self, message: Message) -> str:
+        if not message.payload.startswith("{"):
+            return "text/plain"
+        wrapped = self._settings.payload == "cloudevents" and message.payload.startswith('{"specversion"')
+        return "application/cloudevents+json" if wrapped else "application/json"
+
+    def _connection(self) -> Connection:
+        return Connection(
+            address=self._address,
+            settings=self._settings,
+            identifier=self._identifier,
+            will=(self._own("availability"), "offline"),
+            tls=self._tls,
+            password=self._password,
+        )
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-def _expiring() -> Properties:
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    properties.MessageExpiryInterval = EXPIRY_S
-    return properties
+def _steady_s() -> float:
+    """A clock that nobody sets, and that goes on while the machine sleeps, where there is one."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

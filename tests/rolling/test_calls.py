@@ -59,7 +59,7 @@ def within(spans: list[Stretch], start: int, end: int) -> list[Stretch]:
 def run(tracks: dict[Party, list[Stretch]], end: int, *, seed: int | None = None) -> list[Body]:
     """Tell both tracks in small pieces, in turns or as the seed has it."""
     tested, told = keeper(), list[Body]()
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     settled = dict.fromkeys(PARTIES, 0)
     while any(at < end for at in settled.values()):
         party = chance.choice(PARTIES) if seed is not None else min(PARTIES, key=lambda one: settled[one])

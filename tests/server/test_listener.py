@@ -182,7 +182,7 @@ def test_results_go_back_to_genesys() -> None:
 @pytest.mark.parametrize("name", sorted(GOOD))
 def test_hostile_connections_do_not_touch_a_call(name: str) -> None:
     """A hundred connections that send nonsense, while a call goes on over the same protocol's door."""
-    chance = random.Random(11)  # noqa: S311
+    chance = random.Random(11)
 
     async def attack(tested: Any) -> None:
         good = GOOD[name][1]

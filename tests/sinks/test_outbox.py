@@ -13,7 +13,9 @@ def test_nothing_ordered_is_lost_or_swapped(script: list[str]) -> None:
     outbox, flying, put, arrived = Outbox(capacity=1_000), [], [], []
     for number, step in enumerate(script):
         if step in ("ordered", "rolling"):
-            outbox.put("turn" if step == "ordered" else "state", str(number), rolling=step == "rolling")
+            (outbox.put if step == "ordered" else outbox.put_state)(
+                "turn" if step == "ordered" else "state", str(number)
+            )
             if step == "ordered":
                 put.append(str(number))
         elif step == "take" and (message := outbox.take()) is not None:
@@ -37,7 +39,7 @@ def test_nothing_ordered_is_lost_or_swapped(script: list[str]) -> None:
 def test_the_newest_state_of_a_topic_wins() -> None:
     outbox = Outbox(capacity=10)
     for payload in "abc":
-        outbox.put("emotion", payload, rolling=True)
+        outbox.put_state("emotion", payload)
     assert outbox.take() == Message("emotion", "c", rolling=True)
     assert outbox.take() is None
     assert outbox.statistics().conflated == 2
@@ -45,7 +47,7 @@ def test_the_newest_state_of_a_topic_wins() -> None:
 
 def test_all_state_is_owed_again_after_a_loss() -> None:
     outbox = Outbox(capacity=10)
-    outbox.put("emotion", "a", rolling=True)
+    outbox.put_state("emotion", "a")
     message = outbox.take()
     assert message is not None
     outbox.acknowledge(message)
@@ -57,7 +59,7 @@ def test_all_state_is_owed_again_after_a_loss() -> None:
 def test_beyond_its_capacity_the_oldest_is_dropped_and_counted() -> None:
     outbox = Outbox(capacity=3)
     for number in range(5):
-        outbox.put("turn", str(number), rolling=False)
+        outbox.put("turn", str(number))
     assert outbox.statistics().dropped == 2
     kept = [outbox.take() for _ in range(3)]
     assert [message.payload for message in kept if message] == ["2", "3", "4"]
@@ -67,7 +69,7 @@ def test_beyond_its_capacity_the_oldest_is_dropped_and_counted() -> None:
 def test_acknowledgements_may_come_in_any_order(order: list[int]) -> None:
     outbox = Outbox(capacity=10)
     for number in range(6):
-        outbox.put("turn", str(number), rolling=False)
+        outbox.put("turn", str(number))
     flying = [outbox.take() for _ in range(6)]
     for place in order[:3]:
         message = flying[place]
@@ -83,7 +85,7 @@ def test_what_was_put_is_sent_dropped_or_waiting(script: list[str], capacity: in
     outbox, flying, put = Outbox(capacity=capacity), [], 0
     for step in script:
         if step == "put":
-            outbox.put("turn", str(put), rolling=False)
+            outbox.put("turn", str(put))
             put += 1
         elif step == "take" and (message := outbox.take()) is not None:
             flying.append(message)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stream.errors import SettingsError
-from stream.settings import MqttSettings
+from stream.settings_mqtt import MqttSettings
 from stream.sinks import topics
 from tests.sinks import examples
 
@@ -13,12 +15,16 @@ from tests.sinks import examples
 @pytest.mark.parametrize(
     ("target", "broker"),
     [
-        ("mqtt://lan", topics.Broker("lan", 1883, tls=False, username="", prefix="tonewatch")),
-        ("mqtt://lan:99/a/b/", topics.Broker("lan", 99, tls=False, username="", prefix="a/b")),
-        ("mqtts://me@lan/x", topics.Broker("lan", 8883, tls=True, username="me", prefix="x")),
+        ("mqtt://lan", topics.Address("lan", 1883, tls=False, username="", prefix="tonewatch")),
+        ("mqtt://lan:99/a/b/", topics.Address("lan", 99, tls=False, username="", prefix="a/b")),
+        ("mqtts://me@lan/x", topics.Address("lan", 8883, tls=True, username="me", prefix="x")),
+        (
+            "mqtt+ws://lan:9001/x",
+            topics.Address("lan", 9001, tls=False, username="", prefix="x", transport="websockets"),
+        ),
     ],
 )
-def test_addresses(target: str, broker: topics.Broker) -> None:
+def test_addresses(target: str, broker: topics.Address) -> None:
     assert topics.parse(target, MqttSettings()) == broker
 
 
@@ -27,6 +33,8 @@ def test_addresses(target: str, broker: topics.Broker) -> None:
     [
         "mqtt://",
         "mqtt:lan",
+        "mqtt://[lan",
+        "http://lan",
         "mqtt://lan:port/",
         "mqtt://u:pass@lan",
         "mqtt://lan/a+b",
@@ -41,7 +49,13 @@ def test_what_is_no_address_is_refused_without_showing_a_password(target: str) -
     assert "pass@" not in str(refused.value)
 
 
+@given(st.text(), st.text())
+def test_different_names_are_different_levels(one: str, other: str) -> None:
+    assert (topics.level(one) == topics.level(other)) == (one == other)
+    assert not set(topics.level(one)) & set("+#/")
+
+
 def test_names_become_single_levels() -> None:
     topic = topics.of(examples.event(examples.emotion(), source="a/b+c#"), prefix="p", node="n/1")
-    assert topic == "p/n_1/a_b_c_/emotion"
+    assert topic == "p/n%2F1/a%2Fb%2Bc%23/emotion"
     assert topics.of(examples.event(examples.health(), source="node"), prefix="p", node="n") == "p/n/health"

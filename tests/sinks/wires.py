@@ -10,7 +10,8 @@ from typing import Self
 
 import aiomqtt
 
-from stream.settings import MqttSettings, Settings
+from stream.settings import Settings
+from stream.settings_mqtt import MqttSettings
 from stream.sinks.mqtt import MqttSink
 
 PATIENCE_S = 30
@@ -107,7 +108,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @asynccontextmanager
 async def subscriber(port: int) -> AsyncIterator[Subscriber]:
     heard = Subscriber()
-    async with aiomqtt.Client("127.0.0.1", port) as client:
+    async with aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5) as client:
         await client.subscribe("#", qos=1)
         listening = asyncio.create_task(heard.listen(client), name="subscriber")
         yield heard
@@ -115,7 +116,10 @@ async def subscriber(port: int) -> AsyncIterator[Subscriber]:
 
 
 def sink(port: int, *, scheme: str = "mqtt", host: str = "127.0.0.1", **mqtt: object) -> MqttSink:
-    settings = Settings(node="kitchen", mqtt=MqttSettings.model_validate({"reconnect_max_s": 0.5, **mqtt}))
+    """A sink of the node `kitchen` that keeps nothing on disk unless it is told where."""
+    settings = Settings(
+        node="kitchen", mqtt=MqttSettings.model_validate({"reconnect_max_s": 0.5, "outbox": "", **mqtt})
+    )
     return MqttSink(target=f"{scheme}://{host}:{port}/home", settings=settings)
 
 

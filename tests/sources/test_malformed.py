@@ -93,7 +93,7 @@ def _damaged(message: str | bytes, chance: random.Random) -> str | bytes:
 @pytest.mark.parametrize("name", sorted(GOOD))
 def test_nothing_but_the_protocols_own_error(name: str) -> None:
     make, good = GOOD[name]
-    chance, tested, closes = random.Random(7), make(), 0  # noqa: S311
+    chance, tested, closes = random.Random(7), make(), 0
     for message in islice(broken(good, chance), MESSAGES):
         sent = message if not isinstance(message, str) or name != "audiosocket" else message.encode("utf-8", "replace")
         actions = tested.receive(sent)

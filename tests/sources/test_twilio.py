@@ -40,7 +40,7 @@ def test_messages_out_of_order_are_put_in_order() -> None:
     mixed = MESSAGES[:1]
     for place in range(1, len(MESSAGES), 6):
         some = MESSAGES[place : place + 6]
-        random.Random(place).shuffle(some)  # noqa: S311
+        random.Random(place).shuffle(some)
         mixed += some
     expected, actions = heard(*MESSAGES), heard(*mixed, *mixed[3:5])
     assert kinds(actions) == kinds(expected)

@@ -1,0 +1,136 @@
+"""Write docs/asyncapi.yaml from the event models, so that what is promised over MQTT and what is sent cannot differ."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from stream import __version__, commands, events
+from stream.sinks.presence import NodeInfo, OutboxState, SourceState
+
+PAGE = Path(__file__).parent.parent / "docs" / "asyncapi.yaml"
+
+NODE, SOURCE = "{prefix}/{node}", "{prefix}/{node}/{source}"
+PARAMETERS = {
+    "prefix": {"description": "What the sink's address says after the host; `tonewatch` without it."},
+    "node": {"description": "The setting `node`."},
+    "source": {"description": "The stream, as events name it; `+ # / %` and controls as %XX."},
+}
+RETAINED = "Retained: whoever comes later knows at once."
+
+
+def page() -> str:
+    """The whole document."""
+    text: str = yaml.safe_dump(document(), sort_keys=False, allow_unicode=True, width=120)
+    return f"# Written by scripts/asyncapi_page.py.\n{text}"
+
+
+def document() -> dict[str, Any]:
+    """AsyncAPI 3.0.0."""
+    channels: dict[str, Any] = {}
+    messages: dict[str, Any] = {}
+    operations: dict[str, Any] = {}
+
+    def channel(name: str, address: str, does: str, about: str, payload: Mapping[str, Any]) -> None:
+        parameters = {key: value for key, value in PARAMETERS.items() if f"{{{key}}}" in address}
+        text = payload.get("type") == "string"
+        messages[name] = {"name": name, "contentType": "text/plain" if text else "application/json", "payload": payload}
+        channels[name] = {
+            "address": address,
+            "description": about,
+            "parameters": parameters,
+            "messages": {name: {"$ref": f"#/components/messages/{name}"}},
+        }
+        operations[name] = {
+            "action": does,
+            "channel": {"$ref": f"#/channels/{name}"},
+            "messages": [{"$ref": f"#/channels/{name}/messages/{name}"}],
+        }
+
+    presence = {"type": "string", "enum": ["online", "offline"]}
+    channel(
+        "availability",
+        f"{NODE}/availability",
+        "send",
+        f"Whether the node is there; also its will. {RETAINED}",
+        presence,
+    )
+    channel("info", f"{NODE}/info", "send", f"What the node is. {RETAINED}", _of(NodeInfo))
+    channel("outbox", f"{NODE}/outbox", "send", f"What was lost, once something was. {RETAINED}", _of(OutboxState))
+    channel(
+        "sourceAvailability", f"{SOURCE}/availability", "send", f"Whether the stream can be heard. {RETAINED}", presence
+    )
+    channel("sourceState", f"{SOURCE}/state", "send", f"What the stream is doing. {RETAINED}", _of(SourceState))
+    for kind in events.EVENT_TYPES:
+        name = kind.model_fields["type"].default
+        rolling = kind in _ROLLING
+        kept = f"{RETAINED} It expires." if rolling else "Not retained: each counts, in order, at least once."
+        channel(name, f"{NODE if name == 'health' else SOURCE}/{name}", "send", f"{kind.__doc__} {kept}", _of(kind))
+    asked = {"oneOf": [_of(kind) for kind in get_args(commands.Command)]}
+    channel(
+        "command", f"{NODE}/command", "receive", "Commands, where the settings allow some. Never retain one.", asked
+    )
+    channel(
+        "response",
+        f"{NODE}/response",
+        "send",
+        "Answers, unless the command names a response topic.",
+        _of(commands.Reply),
+    )
+    operations["command"]["reply"] = {
+        "address": {"location": "$message.header#/responseTopic", "description": "MQTT 5's response topic."},
+        "channel": {"$ref": "#/channels/response"},
+    }
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "tonewatch over MQTT",
+            "version": __version__,
+            "description": "Who is speaking and how they sound, live. Payloads under `mqtt.payload = native`; with "
+            "`cloudevents` each event stands in the `data` of a CloudEvents 1.0 object.",
+            "license": {"name": "MIT"},
+        },
+        "servers": {
+            "broker": {"host": "{host}:{port}", "protocol": "mqtt", "variables": {
+                "host": {"default": "localhost"}, "port": {"default": "1883"}
+            }}
+        },
+        "defaultContentType": "application/json",
+        "channels": channels,
+        "operations": operations,
+        "components": {"messages": messages, "schemas": _schemas()},
+    }  # fmt: skip
+
+
+_ROLLING = (events.EmotionEvent, events.SpeakerEvent, events.HealthEvent)
+_PAYLOADS: tuple[type[BaseModel], ...] = (
+    *events.EVENT_TYPES,
+    *get_args(commands.Command),
+    commands.Reply,
+    NodeInfo,
+    OutboxState,
+    SourceState,
+)
+
+
+def _of(kind: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{kind.__name__}"}
+
+
+def _schemas() -> dict[str, Any]:
+    _, schema = models_json_schema(
+        [(kind, "serialization") for kind in _PAYLOADS], by_alias=True, ref_template="#/components/schemas/{model}"
+    )
+    found: dict[str, Any] = schema["$defs"]
+    return found
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    sys.stdout.write(f"wrote {PAGE.name}\n")

@@ -1,0 +1,59 @@
+"""What tonewatch announces to Home Assistant, and what each entity must then show, as JSON on standard output."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from stream import events
+from stream.settings import Settings
+from stream.sinks import presence, topics
+from stream.sinks.homeassistant import Streams
+from tests.sinks import examples
+
+
+def cases() -> list[dict[str, Any]]:
+    """For each payload format: announcements, what is published, and which state each component must show then."""
+    return [_case(payload) for payload in ("native", "cloudevents")]
+
+
+def _case(payload: str) -> dict[str, Any]:
+    settings = Settings.model_validate(
+        {
+            "node": "kitchen",
+            "speakers": {"enrolled": {"Alice": "alice.wav"}},
+            "mqtt": {"homeassistant": "homeassistant", "commands": ["pause", "resume"], "payload": payload},
+        }
+    )
+    streams = Streams(settings=settings, prefix="home")
+    announced = dict([streams.node()])
+    told = [
+        examples.event(examples.stream("paused"), source="a/b"),
+        examples.event(examples.turn(1), source="a/b"),
+        examples.event(examples.emotion("happy"), source="a/b"),
+        examples.event(examples.speaker("S1"), source="a/b"),
+        examples.event(examples.health(), source=events.NODE),
+    ]
+    published = {}
+    for event in told:
+        announced |= dict([found] if (found := streams.observe(event)) else [])
+        native = json.loads(events.to_json(event))
+        wrapped = presence.cloud_event(event, node="kitchen") if payload == "cloudevents" else native
+        published[topics.of(event, prefix="home", node="kitchen")] = json.dumps(wrapped)
+        if isinstance(event, events.StreamEvent) and (change := presence.after(event)) is not None:
+            published[topics.of_source("home", "kitchen", "a/b", "state")] = change[0].model_dump_json()
+    shown = {
+        "emotion": "happy",
+        "confidence": "70.0",
+        "speaker": "S1",
+        "speech": "ON",
+        "listening": "OFF",
+        "latency": "40.0",
+        "memory": "300.0",
+        "streams": "1",
+    }
+    return {"format": payload, "announced": announced, "published": published, "shown": shown}
+
+
+if __name__ == "__main__":
+    print(json.dumps(cases()))

@@ -1,0 +1,1 @@
+"""Running unattended: is the node alive (`vitals`), and who is told: systemd, probes, Prometheus, logs."""
