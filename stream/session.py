@@ -83,6 +83,8 @@ def serve_until_stopped(settings: Settings, *, quiet: bool, mounts: Mounts = ())
         settings = settings.model_copy(update={"sinks": ("stdout",)})
     signals = _Signals()
     report = asyncio.run(_serve(settings, _own_sinks(settings, quiet=quiet), signals, mounts))
+    for failure in report.failures:
+        sys.stderr.write(f"tonewatch: {failure}\n")
     if report.cut_off:
         _leave(signals.exit_code)
     return 0 if signals.exit_code == 128 + signal.SIGTERM else signals.exit_code  # how a service is asked to end

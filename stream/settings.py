@@ -23,6 +23,9 @@ from stream.settings_mqtt import MqttSettings
 from stream.settings_service import ServiceSettings
 
 ENVIRONMENT_PREFIX = "TONEWATCH__"
+SECRETS = (("mqtt", "password"), ("service", "token"))
+"""What a file may hold only if nobody else can read it."""
+
 DEFAULT_PRESET = "compact"
 """What is used when no preset is named."""
 
@@ -212,7 +215,7 @@ def load(
         raise SettingsError(msg)
     layers: list[Layer] = [file_layer(config_folder() / "default.toml"), file_layer(known[preset])]
     if config is not None:
-        layers.append(file_layer(config))
+        layers.append(_guarded(file_layer(config), config))
     layers.extend(environment_layers(environment or {}))
     if flags:
         layers.append(("the command line", flags))
@@ -230,6 +233,19 @@ def file_layer(path: Path) -> Layer:
     except tomllib.TOMLDecodeError as error:
         msg = f"{path} is not valid TOML: {error}"
     raise SettingsError(msg)
+
+
+def _guarded(layer: Layer, path: Path) -> Layer:
+    """A file that holds a secret must be its owner's alone."""
+    _, values = layer
+    for branch, key in SECRETS:
+        held = values.get(branch)
+        if isinstance(held, Mapping) and held.get(key) and path.stat().st_mode & 0o077:
+            raise SettingsError(
+                f"{path} holds {branch}.{key}, and others can read it; run `chmod 600 {path}`, "
+                f"or set {ENVIRONMENT_PREFIX}{branch.upper()}__{key.upper()} instead"
+            )
+    return layer
 
 
 def environment_layers(environment: Mapping[str, str]) -> Iterator[Layer]:

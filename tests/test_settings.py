@@ -181,3 +181,14 @@ def test_rows_cover_every_setting_once_and_in_words() -> None:
     assert kinds["node"] == "text"
     assert kinds["emotion.smoothing_s"] == "number above 0"
     assert kinds["speakers.threshold"] == "number -1 … 1 or unset"
+
+
+def test_a_file_with_a_secret_is_its_owners_alone(tmp_path: Path) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text('[mqtt]\npassword = "right-one"\n')
+    file.chmod(0o644)
+    with pytest.raises(SettingsError, match=r"holds mqtt\.password, and others can read it; run `chmod 600") as refused:
+        load(config=file)
+    assert "right-one" not in str(refused.value)
+    file.chmod(0o600)
+    assert load(config=file).mqtt.password.get_secret_value() == "right-one"

@@ -20,6 +20,8 @@ import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -164,6 +166,22 @@ class Connection(aiomqtt.Client):
         else:
             outcome(reason_code.value, str(reason_code))
 
+    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:  # noqa: ARG002 - paho's own
+        """As aiomqtt does it, but a socket that was closed in the meantime is left alone."""
+
+        def write() -> None:
+            try:
+                client.loop_write()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the connection is lost
+                if not self._disconnected.done():
+                    self._disconnected.set_exception(error)
+
+        def register() -> None:
+            if sock.fileno() >= 0:
+                self._loop.add_writer(sock.fileno(), write)
+
+        self._loop.call_soon_threadsafe(register)
+
     def _dial(self) -> socket.socket:
         """In a thread: a TCP connection that `abandon` can break off."""
         fault: OSError = OSError("the host's name leads nowhere")
@@ -203,15 +221,25 @@ class Connection(aiomqtt.Client):
             self._dialling.append(half)
 
 
+@lru_cache(maxsize=32)
+def _lasting(content_type: str) -> Properties:
+    """What is said of a payload that does not expire: always the same, and slow to make."""
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.PayloadFormatIndicator = 1
+    properties.ContentType = content_type
+    return properties
+
+
 def about(*, content_type: str, expires_s: float | None, v5: bool) -> Properties | None:
     """What MQTT 5 says about a payload; None where it cannot be said."""
     if not v5:
         return None
+    if expires_s is None:
+        return _lasting(content_type)
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     properties.PayloadFormatIndicator = 1
     properties.ContentType = content_type
-    if expires_s is not None:
-        properties.MessageExpiryInterval = max(1, math.ceil(expires_s))
+    properties.MessageExpiryInterval = max(1, math.ceil(expires_s))
     return properties
 
 
@@ -221,6 +249,7 @@ def answering(message: IncomingMessage, *, v5: bool) -> tuple[str, Properties | 
     given = message.properties
     correlation = getattr(given, "CorrelationData", None)
     if properties is not None and correlation:
+        properties = copy(properties)
         properties.CorrelationData = correlation
     return str(getattr(given, "ResponseTopic", "") or ""), properties
 

@@ -89,7 +89,9 @@ class Delivery:
         self._task = asyncio.create_task(self._keep_connected(), name=f"mqtt {self._where}")
 
     def wake(self) -> None:
-        """There is something in the outbox."""
+        """There is something in the outbox. Raises what the task died of, if it did: nothing would leave any more."""
+        if self._task is not None and self._task.done() and not self._closing.is_set():
+            self._task.result()
         self._wake.set()
 
     async def finish(self, *, patient: bool) -> None:
@@ -153,6 +155,7 @@ class Delivery:
             self.connected = self.ever_connected = True
             self._progress_s = self._clock()
             self._outbox.rewind()
+            self._keep_house()  # what has grown too old in the meantime is not told any more
             try:
                 for topic, payload in self._greeting:
                     self._tell(connection, topic, payload)

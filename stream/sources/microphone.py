@@ -9,7 +9,8 @@ A device that goes away is rarely reported (no exception, no status flag). It co
 when every sample has been exactly zero for `ZEROS_S`. Then it is
 closed and tried again with a pause that doubles up to `LONGEST_PAUSE_S`; PortAudio's list of devices is refreshed
 first, since it is frozen when the library starts. `Interruption`s tell both ends; the frames lost are counted by the
-clock, so that the gap has its true length.
+clock, so that the gap has its true length: by the block that came least late (`Pace`), before the loss and in the first
+`SETTLE_S` after it, for a device that opens gives its first blocks late and in a bunch.
 
 Sound that the system lost (`input_overflow`), or that the ring did, is a gap as well: blocks jump ahead by its length.
 
@@ -38,12 +39,39 @@ RING_S = 30.0
 SILENT_S = 1.0
 STARTING_S = 5.0
 ZEROS_S = 10.0
+SETTLE_S = 0.25
+JITTER_S = 0.1
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
 MOST_CHANNELS = {"mix": 2, "split": 8}
 """Virtual devices offer dozens of channels that say the same; a mix needs no more than a stereo microphone has."""
 
 log = logging.getLogger(__name__)
+
+
+class Pace:
+    """When frame 0 was heard, by the clock, as the block says that came least late in the last `SPAN_S` or so.
+
+    Not in all the time: no device's clock goes exactly like ours.
+    """
+
+    SPAN_S = 5.0
+
+    def __init__(self) -> None:
+        self._began_s: float | None = None
+        self._before_s = self._now_s = float("inf")
+
+    def mark(self, now_s: float, heard_s: float) -> None:
+        """Sound up to `heard_s` of the stream was there at `now_s`."""
+        if self._began_s is None or now_s - self._began_s > self.SPAN_S:
+            self._began_s, self._before_s, self._now_s = now_s, self._now_s, float("inf")
+        self._now_s = min(self._now_s, now_s - heard_s)
+
+    @property
+    def origin_s(self) -> float | None:
+        """None where nothing was heard."""
+        earliest_s = min(self._before_s, self._now_s)
+        return earliest_s if earliest_s != float("inf") else None
 
 
 class Capture:
@@ -132,16 +160,20 @@ class MicrophoneSource:
 
     async def _follow(self, capture: Capture) -> AsyncGenerator[Block | Interruption]:
         """Blocks of one device after the other, as it comes and goes."""
-        frame, lost_s = 0, None  # of the whole stream: what was lost counts
+        frame, origin_s = 0, None  # of the whole stream: what was lost counts
         while True:
+            pace = Pace()
             try:
-                async with aclosing(self._read(capture, frame, lost_s)) as blocks:
+                async with aclosing(self._read(capture, frame, origin_s)) as blocks:
                     async for block in blocks:
                         frame = block.end_frame
+                        pace.mark(self._heard_s, frame / self.format.rate_hz)
                         yield block
             except DeviceLost as lost:
                 log.warning("%s: %s; it is opened again when it is back", self.id, lost)
-                lost_s = self._heard_s
+                found_s = self._heard_s if pace.origin_s is None and origin_s is None else pace.origin_s
+                if origin_s is None or (found_s is not None and abs(found_s - origin_s) > JITTER_S):
+                    origin_s = found_s  # less is how late blocks come, and would add up from loss to loss
                 yield Interruption(self.id, "stalled", str(lost))
             else:
                 return  # stopped
@@ -152,12 +184,14 @@ class MicrophoneSource:
             capture = again
             yield Interruption(self.id, "resumed", "the device is back")
 
-    async def _read(self, capture: Capture, frame: int, lost_s: float | None) -> AsyncGenerator[Block]:
-        """Blocks from `frame` on until stopped; after a loss at `lost_s`, from where the clock says we are by now.
+    async def _read(self, capture: Capture, frame: int, origin_s: float | None) -> AsyncGenerator[Block]:
+        """Blocks from `frame` on until stopped; after a loss, from where we are by now if frame 0 was at `origin_s`.
 
         Raises `DeviceLost`.
         """
         ring, rate_hz = capture.ring, self.format.rate_hz
+        if origin_s is not None:
+            frame = max(frame, await self._settled(capture, origin_s))
         taken = skipped = overflows = 0
         heard_s = sounded_s = began_s = self._clock()
         while True:
@@ -167,9 +201,6 @@ class MicrophoneSource:
                 # later than taken only if the loop stood still for `RING_S`; a second on, to keep off the callback
                 start = max(taken, ring.oldest + rate_hz) if ring.oldest else taken
                 samples = ring.read(start, ring.committed - start)
-                if lost_s is not None:
-                    frame += max(0, round((now_s - lost_s) * rate_hz) - len(samples))
-                    lost_s = None
                 if not taken:
                     began_s = now_s - len(samples) / rate_hz
                 taken = start + len(samples)
@@ -191,6 +222,24 @@ class MicrophoneSource:
                 raise DeviceLost(f"the device has given nothing for {patience_s:g} s")
             if now_s - sounded_s > ZEROS_S:
                 raise DeviceLost(f"the device has given nothing but zeros for {ZEROS_S:g} s")
+
+    async def _settled(self, capture: Capture, origin_s: float) -> int:
+        """The stream's frame at which a device that was opened anew begins; 0 if it gives nothing."""
+        ring, rate_hz, pace = capture.ring, self.format.rate_hz, Pace()
+        seen, opened_s = 0, self._clock()
+        first_s = opened_s
+        while not (self._stopped or capture.finished):
+            await self._wait(lambda: ring.committed > seen)  # noqa: B023 - called before `seen` changes
+            now_s = self._clock()
+            if ring.committed > seen:
+                first_s = first_s if seen else now_s
+                seen = ring.committed
+                pace.mark(now_s, seen / rate_hz)
+                if now_s - first_s >= SETTLE_S:
+                    break
+            elif seen or now_s - opened_s > STARTING_S:
+                break
+        return 0 if pace.origin_s is None else round((pace.origin_s - origin_s) * rate_hz)
 
     async def _wait(self, ready: Callable[[], bool]) -> None:
         """For something to be heard, a stop, or the watchdog's next look."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,58 @@ def test_without_being_allowed_no_command_is_even_read(tmp_path: Path) -> None:
         asyncio.run(talk())
 
 
+def test_a_fault_of_ours_is_not_hidden(tmp_path: Path) -> None:
+    """A handler with a bug ends the run with its error; it does not silence the node."""
+
+    async def broken(payload: bytes, allowed: Collection[str]) -> Reply:
+        raise ZeroDivisionError(payload, allowed)
+
+    async def talk() -> None:
+        out = await sink(broker.port, commands=["status"]).__aenter__()
+        out.attach(broken)
+        async with speaker_of(broker.port) as us:
+            await until(lambda: out._delivery.connected)
+            await us.publish(COMMAND, '{"command": "status"}', qos=1)
+            await until(lambda: out._delivery._task is not None and out._delivery._task.done())
+        with pytest.raises(BaseExceptionGroup, match="unhandled"):
+            await out.send(examples.event(examples.turn(1)))
+
+    with Broker(tmp_path) as broker:
+        asyncio.run(talk())
+
+
+def test_a_running_node_is_paused_and_resumed_over_mqtt(tmp_path: Path) -> None:
+    """The real program, from a message to silence and back."""
+
+    async def talk() -> None:
+        async with subscriber(broker.port) as heard, speaker_of(broker.port) as us:
+            allowed = 'mqtt.commands=["status","pause","resume"]'
+            words = ["demo", "--realtime", "--quiet", "--set", "node=kitchen", "--set", allowed]
+            target = f"mqtt://127.0.0.1:{broker.port}/home"
+            process = await asyncio.create_subprocess_exec(sys.executable, "-m", "stream", *words, "--sink", target)
+            states = "home/kitchen/demo/state"
+
+            async def ask(command: str, state: str) -> None:
+                await us.publish(COMMAND, json.dumps({"command": command, "source": "demo"}), qos=1)
+                await heard.until(lambda: f'"state":"{state}"' in "".join(heard.payloads(states)[-1:]))
+
+            await heard.until(lambda: bool(heard.payloads("home/kitchen/demo/speaker")))
+            await ask("pause", "paused")
+            await us.publish(COMMAND, '{"command": "status", "id": "s"}', qos=1)
+            await heard.until(lambda: any('"id":"s"' in payload for payload in heard.payloads(RESPONSE)))
+            (answer,) = [json.loads(p) for p in heard.payloads(RESPONSE) if '"id":"s"' in p]
+            assert answer["result"]["streams"][0]["state"] == "paused"
+            await ask("resume", "listening")
+            gap = "home/kitchen/demo/stream"
+            await heard.until(lambda: any('"state":"gap"' in payload for payload in heard.payloads(gap)))
+            process.terminate()
+            assert await process.wait() == 128 + signal.SIGTERM
+            await heard.until(lambda: heard.payloads("home/kitchen/availability")[-1] == "offline")
+
+    with Broker(tmp_path) as broker:
+        asyncio.run(talk())
+
+
 def test_home_assistant_is_told_who_there_is_and_when_one_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.sinks.mqtt.GONE_S", 0.0)
     monkeypatch.setattr("stream.sinks.delivery.HOUSEKEEPING_S", 0.05)
@@ -105,7 +159,7 @@ def test_home_assistant_is_told_who_there_is_and_when_one_goes(tmp_path: Path, m
             async with sink(broker.port, homeassistant="homeassistant", commands=["pause", "resume"]) as out:
                 await out.send(examples.event(examples.stream("started")))
                 await heard.until(lambda: bool(heard.payloads(DEVICE)) and bool(heard.payloads(NODE)))
-                assert set(components(heard)) == {"speaker", "speech", "turn", "listening"}
+                assert set(components(heard)) == {"speaker", "speech", "turn", "alert", "listening"}
                 await out.send(examples.event(examples.emotion("happy"), seq=1))
                 await heard.until(lambda: bool(heard.payloads("home/kitchen/room/emotion")))
                 assert components(heard)["emotion"]["options"] == ["happy", "sad", "uncertain", "silence"]
