@@ -20,14 +20,18 @@ from stream.types import Model, Sink, SpeechDetector, Task
 
 
 async def assemble(
-    settings: Settings, *, sinks: Mapping[str, Sink] | None = None, handlers: Mapping[str, Handler] | None = None
+    settings: Settings,
+    *,
+    sinks: Mapping[str, Sink] | None = None,
+    handlers: Mapping[str, Handler] | None = None,
+    stays: bool = False,
 ) -> Pipeline:
     """Build everything the settings name; `sinks` come beside those, `handlers` carry out `enroll` and `reload`.
 
-    Raises any `TonewatchError`.
+    A run that `stays` needs no source. Raises any `TonewatchError`.
     """
     sources = [registry.source(source) for source in with_ids(settings.sources)]
-    if not sources:
+    if not sources and not stays:
         raise SettingsError("there is nothing to listen to; name a file, `microphone` or `-`")
     outlets = {target: registry.sink(target, settings) for target in settings.sinks} | dict(sinks or {})
     models, detector, prepare = await asyncio.to_thread(load_models, settings)
@@ -43,6 +47,7 @@ async def assemble(
         sinks=outlets,
         enrolled=enrolled,
         prepare=prepare,
+        stays=stays,
     )
     control = Control(pipeline=pipeline, handlers=handlers)
     for outlet in outlets.values():

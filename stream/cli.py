@@ -1,4 +1,4 @@
-"""The command line: `tonewatch demo`, `run`, `devices`, `models`, `config`, `schema`, `bench`.
+"""The command line: `tonewatch demo`, `run`, `serve`, `devices`, `models`, `config`, `schema`, `bench`.
 
 Owns what a person types and sees: options become the top layer of the settings, errors of our tree become one sentence
 on standard error and an exit code, standard output carries events (or the live panel on a terminal) and nothing else.
@@ -129,6 +129,36 @@ def run(
         pairs = [_pair(text, "--enroll", "NAME=FILE") for text in enroll]
         flags.setdefault("speakers", {})["enrolled"] = dict(pairs)
     _run(flags, preset=preset, config=config, quiet=quiet, verbose=verbose)
+
+
+@app.command()
+def serve(
+    *,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; any but a loopback one needs a token.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port for WebSockets.")] = None,
+    audiosocket_port: Annotated[int | None, typer.Option(help="TCP port for Asterisk's AudioSocket.")] = None,
+    sink: Sinks = None,
+    emotion: Emotion = None,
+    speaker: Speaker = None,
+    preset: Preset = "compact",
+    config: Config = None,
+    settings: Set = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Listen on the network: browsers, Twilio, Asterisk, Genesys, and any client of the small protocol in the docs."""
+    from stream.session import serve_until_stopped  # noqa: PLC0415
+
+    flags = _flags(emotion=emotion, speaker=speaker, sinks=sink, settings=settings)
+    for key, given in (("host", host), ("port", port), ("audiosocket_port", audiosocket_port)):
+        if given is not None:
+            _plant(flags, f"serve.{key}", str(given))
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="tonewatch: %(message)s", stream=sys.stderr
+    )
+    raise typer.Exit(serve_until_stopped(_load(flags, preset=preset, config=config), quiet=quiet))
 
 
 @app.command()

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from contextlib import AbstractAsyncContextManager
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 
@@ -25,6 +25,9 @@ from stream.settings import Settings
 from stream.sinks.panel import PanelSink
 from stream.sinks.summary import SummarySink
 from stream.types import Sink
+
+if TYPE_CHECKING:
+    from stream.server.websockets import Mounts
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +75,37 @@ def _port(settings: Settings, node: Node) -> AbstractAsyncContextManager[object]
     from stream.service.port import Port  # noqa: PLC0415
 
     return Port(settings=settings.service, node=node)
+
+
+def serve_until_stopped(settings: Settings, *, quiet: bool, mounts: Mounts = ()) -> int:
+    """Listen on the network until a signal; `mounts` are pages to serve there, too. Raises `TonewatchError`."""
+    if not settings.sinks and not sys.stdout.isatty():
+        settings = settings.model_copy(update={"sinks": ("stdout",)})
+    signals = _Signals()
+    report = asyncio.run(_serve(settings, _own_sinks(settings, quiet=quiet), signals, mounts))
+    for failure in report.failures:
+        sys.stderr.write(f"tonewatch: {failure}\n")
+    if report.cut_off:
+        _leave(signals.exit_code)
+    return 0 if signals.exit_code == 128 + signal.SIGTERM else signals.exit_code  # how a service is asked to end
+
+
+async def _serve(settings: Settings, sinks: dict[str, Sink], signals: _Signals, mounts: Mounts) -> Report:
+    from stream.server.gateway import Gateway  # noqa: PLC0415 - only who serves needs a web server
+    from stream.server.listener import NetworkListener  # noqa: PLC0415
+
+    signals.listen(asyncio.get_running_loop())
+    gateway = Gateway(settings=settings.serve)
+    async with NetworkListener(gateway=gateway, mounts=mounts) as listener:
+        pipeline = await assemble(settings, sinks={**sinks, "clients": gateway.clients}, stays=True)
+        gateway.attach(pipeline)
+        signals.pipeline = pipeline
+        sys.stderr.write(f"tonewatch: listening on ws://{settings.serve.host}:{listener.port}/v1/\n")
+        if listener.audiosocket_port:
+            sys.stderr.write(f"tonewatch: AudioSocket on {settings.serve.host}:{listener.audiosocket_port}\n")
+        node = Node(pipeline=pipeline, stuck_s=settings.service.stuck_s)
+        async with _port(settings, node), node:
+            return await pipeline.run()
 
 
 class _Signals:

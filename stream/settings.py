@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from stream.errors import SettingsError
+from stream.settings_calls import AlertsSettings, CallsSettings, ServeSettings
 from stream.settings_mqtt import MqttSettings
 from stream.settings_service import ServiceSettings
 
@@ -47,8 +48,10 @@ class SourceSettings(_Branch):
     target: str = Field("", description="A file's path; a microphone's name or index (empty: the default one).")
     channels: str = Field(
         "mix",
-        pattern=r"^(mix|split|[1-9][0-9]?)$",
-        description="`mix` all channels into one stream, `split` one stream a channel, or the number of one.",
+        pattern=r"^(mix|split|[1-9][0-9]?|customer-agent|agent-customer|customer|agent)$",
+        description="`mix` all channels into one stream, `split` one stream a channel, or the number of one; "
+        "`customer-agent` or `agent-customer`: the left and right channel are the two parties of a call; "
+        "`customer` or `agent`: the sound is one party of a call.",
     )
     realtime: bool = Field(False, description="Pace a file as if it were heard now.")
     rate_hz: int = Field(16_000, ge=4_000, le=384_000, description="Frames a second of raw PCM on standard input.")
@@ -174,6 +177,9 @@ class Settings(_Branch):
     emotion: EmotionSettings = Field(EmotionSettings(), description="Rolling emotion.")
     speakers: SpeakersSettings = Field(SpeakersSettings(), description="Active speaker.")
     turns: TurnsSettings = Field(TurnsSettings(), description="Turns.")
+    calls: CallsSettings = Field(CallsSettings(), description="Calls.")
+    alerts: AlertsSettings = Field(AlertsSettings(), description="Alerts of calls.")
+    serve: ServeSettings = Field(ServeSettings(), description="The listener.")
     sinks: tuple[str, ...] = Field((), description="Sinks, when none are given on the command line.")
     mqtt: MqttSettings = Field(MqttSettings(), description="MQTT.")
     service: ServiceSettings = Field(ServiceSettings(), description="Running unattended.")
