@@ -150,11 +150,12 @@ def serve(
 ) -> None:
     """Listen on the network: browsers, Twilio, Asterisk, Genesys, and any client of the small protocol in the docs."""
     from stream.session import serve_until_stopped  # noqa: PLC0415
+    from stream.settings import plant  # noqa: PLC0415
 
     flags = _flags(emotion=emotion, speaker=speaker, sinks=sink, settings=settings)
     for key, given in (("host", host), ("port", port), ("audiosocket_port", audiosocket_port)):
         if given is not None:
-            _plant(flags, f"serve.{key}", str(given))
+            plant(flags, f"serve.{key}", str(given))
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="tonewatch: %(message)s", stream=sys.stderr
     )
