@@ -1,9 +1,9 @@
 """The wire contract: what leaves tonewatch, one pydantic model a type of event, under one version number.
 
-An event is what was found (its *body*: `Emotion`, `Speaker`, `SpeakerResolved`, `Turn`, `Stream`, `Call`, `Alert`, `Health`) in an
-`Envelope` that says which one it is, of which stream, when, and by which models. `rolling/` finds bodies and knows no
-time of day; `stamp` puts the envelope around. Field names are stable within `SCHEMA_VERSION`; adding an optional field
-does not raise it.
+An event is what was found (its *body*: `Emotion`, `Speaker`, `SpeakerResolved`, `Turn`, `Stream`, `Call`, `Alert`,
+`Health`) in an `Envelope` that says which one it is, of which stream, when, and by which models. `rolling/` finds
+bodies and knows no time of day; `stamp` puts the envelope around. Field names are stable within `SCHEMA_VERSION`;
+adding an optional field does not raise it.
 """
 
 from __future__ import annotations
