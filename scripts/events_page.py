@@ -17,9 +17,13 @@ INTRODUCTION = f"""# Events
 One JSON object an event; on standard output and in files one a line. Schema version {events.SCHEMA_VERSION}; the JSON
 Schema is printed by `tonewatch schema`. Written by `scripts/events_page.py` from `stream/events.py`.
 
-Rolling state (`emotion`, `speaker`, `health`) is worth nothing once a newer one of the same source is there; `turn`
-and `stream` events are kept in order, every one of them. Times that end in `_s` are seconds of media from the
-stream's start.
+Rolling state (`emotion`, `speaker`, a live `call`, `health`) is worth nothing once a newer one of the same source is
+there; `turn`, `stream` and `alert` events and the `final` `call` are kept in order, every one of them. Times that end
+in `_s` are seconds of media from the stream's start.
+
+A call is a source of its own. Its tracks are sources beside it, named after it: for the call `desk-7` the events of
+the customer's track come from `desk-7-customer`, the agent's from `desk-7-agent`; all three carry `"call": "desk-7"`,
+and all three count time from the same moment. On a track the speaker is the party: nobody has to be recognised.
 """
 
 
@@ -30,6 +34,9 @@ def page() -> str:
         name = kind.model_fields["type"].default
         own = set(kind.model_fields) - set(Envelope.model_fields) - {"type"}
         parts.append(f"## `{name}`\n\n{kind.__doc__}\n\n{_table(own, kind)}")
+    parts.append("## Inside `call`\n\n### A party\n\n" + _table(set(events.CallParty.model_fields), events.CallParty))
+    parts.append("### A party's emotion\n\n" + _table(set(events.CallEmotion.model_fields), events.CallEmotion))
+    parts.append("### An alert that is on\n\n" + _table(set(events.CallAlert.model_fields), events.CallAlert))
     parts.append(
         "## Inside `health`\n\n### A lane\n\n" + _table(set(events.LaneHealth.model_fields), events.LaneHealth)
     )

@@ -1,8 +1,9 @@
 """The wire contract: what leaves tonewatch, one pydantic model a type of event, under one version number.
 
-An event is what was found (its *body*: `Emotion`, `Speaker`, `Turn`, `Stream`, `Health`) in an `Envelope` that says
-which one it is, of which stream, when, and by which models. `rolling/` finds bodies and knows no time of day; `stamp`
-puts the envelope around. Field names are stable within `SCHEMA_VERSION`; adding an optional field does not raise it.
+An event is what was found (its *body*: `Emotion`, `Speaker`, `Turn`, `Stream`, `Call`, `Alert`, `Health`) in an
+`Envelope` that says which one it is, of which stream, when, and by which models. `rolling/` finds bodies and knows no
+time of day; `stamp` puts the envelope around. Field names are stable within `SCHEMA_VERSION`; adding an optional field
+does not raise it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,12 @@ TimeOfDay = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
 SpeakerState = Literal["silence", "tentative", "confirmed", "unknown", "overlap"]
-Reason = Literal["matched", "new_voice", "held", "too_short", "below_threshold", "ambiguous", "overlap", "silence"]
+Reason = Literal[
+    "matched", "new_voice", "held", "too_short", "below_threshold", "ambiguous", "overlap", "silence", "track"
+]
+Party = Literal["customer", "agent"]
+Floor = Literal["customer", "agent", "silence", "crosstalk"]
+AlertKind = Literal["anger", "dead_air", "crosstalk", "monologue"]
 
 
 class _Frozen(BaseModel):
@@ -106,6 +112,82 @@ class Stream(_Frozen):
     detail: str = Field(default="", description="Rate and channels, or the reason, for people.")
 
 
+class CallEmotion(_Frozen):
+    """How one party of a call sounds, and has sounded."""
+
+    label: str = Field(description="The newest label: one of the model's, or `uncertain`.")
+    since_s: Seconds = Field(description="Media time since which the label holds.")
+    confidence: Probability = Field(description="Smoothed probability of the label.")
+    probabilities: dict[str, Probability] = Field(description="Smoothed in speech time.")
+    trend: float = Field(
+        ge=-1, le=1, description="Probability of anger against its slow average in speech; above 0: getting angrier."
+    )
+    angry_s: Seconds = Field(description="Speech that sounded angry.")
+    shares: dict[str, Probability] = Field(description="Share of the party's judged speech that each label held.")
+
+
+class CallParty(_Frozen):
+    """One party of a call."""
+
+    party: Party = Field(description="Whose row it is.")
+    speaking: bool = Field(description="Whether the party talks at `end_s`.")
+    talk_s: Seconds = Field(description="Talk, crosstalk included.")
+    talk_share: Probability = Field(description="Part of both parties' talk; 0 before anybody has talked.")
+    turns: int = Field(ge=0, description="How often the party took the floor.")
+    longest_monologue_s: Seconds = Field(description="The longest time it held the floor in one go.")
+    current_monologue_s: Seconds = Field(description="For how long it holds the floor now; 0 if it does not.")
+    interruptions: int = Field(ge=0, description="How often it talked into the other's talk.")
+    interrupting_s: Seconds = Field(description="Crosstalk of these interruptions.")
+    response_gap_s: Seconds | None = Field(
+        description="Mean time it took to answer the other (0 where they overlapped); null before the first answer."
+    )
+    emotion: CallEmotion | None = Field(
+        description="Null where no emotion is inferred (agents, by default), and before any speech was judged."
+    )
+
+
+class CallAlert(_Frozen):
+    """An alert that is on."""
+
+    alert: str = Field(description="The same as in the `alert` events.")
+    kind: AlertKind = Field(description="What it is about.")
+    speaker: Party | None = Field(description="Who it is about; null for both.")
+    since_s: Seconds = Field(description="Media time at which it was raised.")
+
+
+class Call(_Frozen):
+    """A call so far (`live`) or as a whole (`final`, told once, at hang-up)."""
+
+    type: Literal["call"] = "call"
+    phase: Literal["live", "final"] = Field(description="While it goes on, or its summary.")
+    start_s: Seconds = Field(default=0.0, description="Always 0: the figures are of the whole call.")
+    end_s: Seconds = Field(description="Media time up to which the figures hold.")
+    customer_s: Seconds = Field(description="Time in which only the customer talked.")
+    agent_s: Seconds = Field(description="Time in which only the agent talked.")
+    silence_s: Seconds = Field(description="Time in which nobody talked.")
+    crosstalk_s: Seconds = Field(description="Time in which both talked. The four add up to `end_s`.")
+    state: Floor = Field(description="What goes on at `end_s`.")
+    current_silence_s: Seconds = Field(description="For how long nobody has talked; 0 if somebody does.")
+    longest_silence_s: Seconds = Field(description="The longest silence so far.")
+    parties: tuple[CallParty, ...] = Field(description="A row a party that is on the line.")
+    alerts: tuple[CallAlert, ...] = Field(description="Alerts that are on.")
+    alerts_raised: dict[AlertKind, int] = Field(description="Alerts so far, ended ones included, by kind.")
+
+
+class Alert(_Frozen):
+    """Something in a call asks for attention (`start`), or no longer does (`end`)."""
+
+    type: Literal["alert"] = "alert"
+    phase: Literal["start", "end"] = Field(description="Whether it was raised or ended.")
+    alert: str = Field(description="The same at start and end; unique within the session and source.")
+    kind: AlertKind = Field(description="What it is about.")
+    speaker: Party | None = Field(description="Who it is about; null for both.")
+    start_s: Seconds = Field(description="Media time at which it was raised.")
+    end_s: Seconds = Field(description="Media time at which it ended; at its start the same as `start_s`.")
+    value: float = Field(description="What was measured at `end_s`: seconds, or a share or probability from 0 to 1.")
+    threshold: float = Field(description="What raises it, in the same unit; from the settings.")
+
+
 class LaneHealth(_Frozen):
     """One model's lane through the pool. `cut` = `inferred` + `dropped` + `failed` + `waiting`."""
 
@@ -148,7 +230,7 @@ class Health(_Frozen):
     memory_mb: float | None = Field(description="Resident memory, where /proc tells it.")
 
 
-Body = Emotion | Speaker | Turn | Stream | Health
+Body = Emotion | Speaker | Turn | Stream | Call | Alert | Health
 """What was found, before it is put into an envelope."""
 
 
@@ -160,6 +242,12 @@ class Envelope(_Frozen):
     session: str = Field(description="One run of the process.")
     seq: int = Field(ge=0, description="Counts this source's events from 0, without holes.")
     source: str = Field(description="The stream; `node` for the whole process.")
+    call: str | None = Field(
+        default=None, description="The call it is of, also the `source` of the call's own events; null outside calls."
+    )
+    party: Party | None = Field(
+        default=None, description="Whose track of the call it is; null for the call's own events and outside calls."
+    )
     time: TimeOfDay = Field(description="UTC time of day at `end_s`.")
     models: tuple[ModelRef, ...] = Field(default=(), description="Name and revision of the models it rests on.")
     latency_ms: float = Field(ge=0, description="From the last sample captured to this event.")
@@ -185,11 +273,19 @@ class StreamEvent(Stream, Envelope):
     """A stream began, lost sound, or ended (kept in order, never conflated)."""
 
 
+class CallEvent(Call, Envelope):
+    """The figures of a call (rolling state while `live`; the `final` one is always kept)."""
+
+
+class AlertEvent(Alert, Envelope):
+    """An alert was raised or ended (kept in order, never conflated)."""
+
+
 class HealthEvent(Health, Envelope):
     """Statistics of the node (rolling state)."""
 
 
-Event = EmotionEvent | SpeakerEvent | TurnEvent | StreamEvent | HealthEvent
+Event = EmotionEvent | SpeakerEvent | TurnEvent | StreamEvent | CallEvent | AlertEvent | HealthEvent
 EVENT_TYPES: tuple[type[Event], ...] = get_args(Event)
 _EVENT_OF: dict[str, type[Event]] = {kind.model_fields["type"].default: kind for kind in EVENT_TYPES}
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
@@ -202,6 +298,8 @@ def stamp(body: Body, **envelope: Any) -> Event:
 
 def is_rolling(event: Event) -> bool:
     """Whether a newer event of the same source and type makes this one worthless."""
+    if isinstance(event, CallEvent):
+        return event.phase == "live"
     return isinstance(event, EmotionEvent | SpeakerEvent | HealthEvent)
 
 

@@ -42,8 +42,10 @@ class SourceSettings(_Branch):
     target: str = Field("", description="A file's path; a microphone's name or index (empty: the default one).")
     channels: str = Field(
         "mix",
-        pattern=r"^(mix|split|[1-9][0-9]?)$",
-        description="`mix` all channels into one stream, `split` one stream a channel, or the number of one.",
+        pattern=r"^(mix|split|[1-9][0-9]?|customer-agent|agent-customer|customer|agent)$",
+        description="`mix` all channels into one stream, `split` one stream a channel, or the number of one; "
+        "`customer-agent` or `agent-customer`: the left and right channel are the two parties of a call; "
+        "`customer` or `agent`: the sound is one party of a call.",
     )
     realtime: bool = Field(False, description="Pace a file as if it were heard now.")
     rate_hz: int = Field(16_000, ge=4_000, le=384_000, description="Frames a second of raw PCM on standard input.")
@@ -150,6 +152,45 @@ class TurnsSettings(_Branch):
     min_s: float = Field(0.3, ge=0, le=60, description="Shorter turns are not told.")
 
 
+class CallsSettings(_Branch):
+    """The figures of a call, and what a party's track is judged by."""
+
+    agent_emotion: bool = Field(
+        False,
+        description="Infer the agent's emotion, too. In the European Union that is forbidden at work (AI Act, "
+        "Article 5(1)(f)); switch it on only where you may.",
+    )
+    update_s: float = Field(1.0, ge=0.1, le=60, description="Media time between two `call` events.")
+    floor_s: float = Field(
+        0.5, ge=0, le=10, description="Talk alone that takes the floor from the other; less is a mere `mhm`."
+    )
+    interruption_s: float = Field(
+        0.5, ge=0.05, le=10, description="Crosstalk from which on whoever began later has interrupted."
+    )
+    trend_s: Positive = Field(30.0, description="Time constant of the slow average that `trend` is told against.")
+
+
+class AlertsSettings(_Branch):
+    """When a call asks for attention. An alert is raised at `..._on`, and ends when its value stays below `..._off`."""
+
+    anger_on: Fraction = Field(0.6, description="Smoothed probability of anger that raises `anger` …")
+    anger_off: Fraction = Field(0.4, description="… and below which it ends.")
+    anger_s: float = Field(3.0, ge=0, le=600, description="Speech for which the anger must have lasted.")
+    dead_air_s: Positive = Field(10.0, description="Silence that raises `dead_air`; talk ends it.")
+    crosstalk_on: Fraction = Field(0.2, description="Share of crosstalk that raises `crosstalk` …")
+    crosstalk_off: Fraction = Field(0.1, description="… and below which it ends.")
+    crosstalk_window_s: float = Field(30.0, ge=5, le=600, description="The time over which that share is taken.")
+    monologue_s: Positive = Field(120.0, description="Floor held in one go that raises `monologue`.")
+    clear_s: float = Field(2.0, ge=0, le=60, description="For how long an alert must be below `off` to end.")
+
+    @model_validator(mode="after")
+    def _hysteresis(self) -> AlertsSettings:
+        if self.anger_off > self.anger_on or self.crosstalk_off > self.crosstalk_on:
+            msg = "off must not be above on"
+            raise ValueError(msg)
+        return self
+
+
 class MqttSettings(_Branch):
     """The MQTT sink (`--sink mqtt://host:1883/prefix`)."""
 
@@ -179,6 +220,8 @@ class Settings(_Branch):
     emotion: EmotionSettings = Field(EmotionSettings(), description="Rolling emotion.")
     speakers: SpeakersSettings = Field(SpeakersSettings(), description="Active speaker.")
     turns: TurnsSettings = Field(TurnsSettings(), description="Turns.")
+    calls: CallsSettings = Field(CallsSettings(), description="Calls.")
+    alerts: AlertsSettings = Field(AlertsSettings(), description="Alerts of calls.")
     sinks: tuple[str, ...] = Field((), description="Sinks, when none are given on the command line.")
     mqtt: MqttSettings = Field(MqttSettings(), description="MQTT.")
     health_s: float = Field(10.0, ge=0.1, le=3_600, description="Seconds between two `health` events.")

@@ -28,6 +28,8 @@ BODIES: dict[str, Body] = {
     "speaker": examples.speaker(),
     "turn": examples.turn(1),
     "stream": examples.stream("gap"),
+    "call": examples.call(),
+    "alert": examples.alert(),
     "health": examples.health(),
 }
 
@@ -81,12 +83,14 @@ def test_rolling_state_and_events_are_told_apart() -> None:
     for body in BODIES.values():
         event: Event = examples.event(body)
         kinds[is_rolling(event)].add(event.type)
-    assert kinds == {True: {"emotion", "speaker", "health"}, False: {"turn", "stream"}}
+    assert kinds == {True: {"emotion", "speaker", "call", "health"}, False: {"turn", "stream", "alert"}}
+    assert not is_rolling(examples.event(examples.call("final"))), "a summary is told once and must not be lost"
 
 
 def test_every_field_is_documented() -> None:
     assert events_page.PAGE.read_text(encoding="utf-8") == events_page.page(), "run scripts/events_page.py"
-    for kind in (*EVENT_TYPES, events.LaneHealth, events.SinkHealth):
+    rows = (events.CallParty, events.CallEmotion, events.CallAlert, events.LaneHealth, events.SinkHealth)
+    for kind in (*EVENT_TYPES, *rows):
         undescribed = [name for name, field in kind.model_fields.items() if not field.description and name != "type"]
         assert not undescribed, f"{kind.__name__}: {undescribed}"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from rich.text import Text
 
-from stream.events import EmotionEvent, Event, HealthEvent, SpeakerEvent, StreamEvent, TurnEvent
+from stream.events import AlertEvent, CallEvent, EmotionEvent, Event, HealthEvent, SpeakerEvent, StreamEvent, TurnEvent
 
 SPAN_S = 60.0
 """How much of the past the strip shows."""
@@ -46,6 +46,8 @@ class PanelState:
         if isinstance(event, HealthEvent):
             self.health = event
             return
+        if isinstance(event, CallEvent | AlertEvent):  # the panel shows streams
+            return
         stream = self.streams.setdefault(event.source, StreamState())
         stream.end_s = max(stream.end_s, event.end_s)
         stream.latency_ms = event.latency_ms
@@ -55,7 +57,7 @@ class PanelState:
             stream.emotion = event
         elif isinstance(event, StreamEvent):
             stream.sound = event
-        else:
+        elif isinstance(event, TurnEvent):
             self._turn(stream, event)
 
     def busiest(self, most: int) -> list[str]:

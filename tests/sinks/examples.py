@@ -6,12 +6,27 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from stream import events
-from stream.events import Body, Emotion, Event, Health, LaneHealth, ModelRef, Speaker, Stream, Turn
+from stream.events import (
+    Alert,
+    Body,
+    Call,
+    CallAlert,
+    CallEmotion,
+    CallParty,
+    Emotion,
+    Event,
+    Health,
+    LaneHealth,
+    ModelRef,
+    Speaker,
+    Stream,
+    Turn,
+)
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def event(body: Body, *, seq: int = 0, source: str = "room") -> Event:
+def event(body: Body, *, seq: int = 0, source: str = "room", **more: Any) -> Event:
     """A body in an envelope."""
     return events.stamp(
         body,
@@ -22,6 +37,7 @@ def event(body: Body, *, seq: int = 0, source: str = "room") -> Event:
         time=BEGAN + timedelta(seconds=body.end_s),
         models=(ModelRef(name="fake", revision="0"),),
         latency_ms=12.5,
+        **more,
     )
 
 
@@ -76,6 +92,73 @@ def turn(number: int, phase: Any = "end", *, name: str | None = "S1", start_s: f
 def stream(state: Any = "started") -> Stream:
     """What became of the sound."""
     return Stream(state=state, start_s=0.0, end_s=0.0)
+
+
+def call(phase: Any = "live") -> Call:
+    """A minute of a call, the customer angry by now."""
+    emotion = CallEmotion(
+        label="angry",
+        since_s=55.0,
+        confidence=0.7,
+        probabilities={"neutral": 0.3, "angry": 0.7},
+        trend=0.25,
+        angry_s=4.5,
+        shares={"neutral": 0.8, "angry": 0.2},
+    )
+    customer = CallParty(
+        party="customer",
+        speaking=True,
+        talk_s=24.0,
+        talk_share=0.48,
+        turns=5,
+        longest_monologue_s=9.5,
+        current_monologue_s=5.0,
+        interruptions=2,
+        interrupting_s=1.5,
+        response_gap_s=0.6,
+        emotion=emotion,
+    )
+    agent = CallParty(
+        party="agent",
+        speaking=False,
+        talk_s=26.0,
+        talk_share=0.52,
+        turns=4,
+        longest_monologue_s=12.0,
+        current_monologue_s=0.0,
+        interruptions=0,
+        interrupting_s=0.0,
+        response_gap_s=None,
+        emotion=None,
+    )
+    return Call(
+        phase=phase,
+        end_s=60.0,
+        customer_s=22.0,
+        agent_s=24.0,
+        silence_s=12.0,
+        crosstalk_s=2.0,
+        state="customer",
+        current_silence_s=0.0,
+        longest_silence_s=4.0,
+        parties=(customer, agent),
+        alerts=(CallAlert(alert="a1", kind="anger", speaker="customer", since_s=58.0),),
+        alerts_raised={"anger": 1},
+    )
+
+
+def alert(phase: Any = "start") -> Alert:
+    """The customer has sounded angry for a while."""
+    return Alert(
+        phase=phase,
+        alert="a1",
+        kind="anger",
+        speaker="customer",
+        start_s=58.0,
+        end_s=58.0 if phase == "start" else 71.0,
+        value=0.7 if phase == "start" else 0.3,
+        threshold=0.6,
+    )
 
 
 def health() -> Health:
