@@ -1,4 +1,4 @@
-"""The command line: `tonewatch demo`, `run`, `devices`, `models`, `config`, `schema`, `bench`.
+"""The command line: `tonewatch demo`, `run`, `dashboard`, `report`, `devices`, `models`, `config`, `schema`, `bench`.
 
 Owns what a person types and sees: options become the top layer of the settings, errors of our tree become one sentence
 on standard error and an exit code, standard output carries events (or the live panel on a terminal) and nothing else.
@@ -109,6 +109,7 @@ def run(
     preset: Preset = "compact",
     config: Config = None,
     settings: Set = None,
+    dashboard: Annotated[bool, typer.Option("--dashboard", help="Show it on a page, too (dashboard.port).")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -125,7 +126,61 @@ def run(
     if enroll:
         pairs = [_pair(text, "--enroll", "NAME=FILE") for text in enroll]
         flags.setdefault("speakers", {})["enrolled"] = dict(pairs)
-    _run(flags, preset=preset, config=config, quiet=quiet, verbose=verbose)
+    _run(flags, preset=preset, config=config, quiet=quiet, verbose=verbose, page=dashboard)
+
+
+@app.command("dashboard")
+def show(
+    *,
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="What to listen to, as for `run`; `demo` is the bundled conversation.")
+    ] = None,
+    mqtt: Annotated[
+        str | None,
+        typer.Option(metavar="mqtt://HOST/PREFIX", help="Show what nodes publish to a broker instead of listening."),
+    ] = None,
+    realtime: Annotated[bool, typer.Option("--realtime", help="Pace files as if they were heard now.")] = False,
+    channels: Annotated[str | None, typer.Option(help="mix, split, or the number of one channel.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; beyond loopback a token is needed.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0: any free one.")] = None,
+    sink: Sinks = None,
+    preset: Preset = "compact",
+    config: Config = None,
+    settings: Set = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show streams and calls on a page, until Ctrl-C."""
+    flags = _flags(settings=settings, sinks=sink)
+    for key, given in (("dashboard.host", host), ("dashboard.port", port)):
+        if given is not None:
+            _plant(flags, key, str(given))
+    shared: dict[str, Any] = {"realtime": realtime} | ({"channels": channels} if channels else {})
+    if mqtt is not None:
+        from stream.session import show_remote  # noqa: PLC0415
+
+        if sources or sink:
+            raise SettingsError("with --mqtt the page only watches; leave sources and sinks to the nodes that publish")
+        _log(verbose=verbose)
+        raise typer.Exit(show_remote(_load(flags, preset=preset, config=config), mqtt))
+    if sources:
+        flags["sources"] = [{**_source(text), **shared} for text in sources]
+    _run(flags, preset=preset, config=config, quiet=quiet, verbose=verbose, page=True, stay=True)
+
+
+@app.command()
+def report(
+    file: Annotated[Path, typer.Argument(help="Events, one JSON object a line, as `--sink FILE.ndjson` writes them.")],
+    *,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The page to write; FILE.html if not given.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Also draw it into a picture.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only this stream or call; all of the file if not given.")] = None,
+) -> None:
+    """Draw a finished call or stream: one HTML file that needs nothing else."""
+    from stream.dashboard.report import write_report  # noqa: PLC0415
+
+    for path in write_report(file, out=out or file.with_suffix(".html"), png=png, only=source):
+        typer.echo(f"wrote {path}")
 
 
 @app.command()
@@ -219,14 +274,27 @@ def bench(
         print_table([{"figure": name, "value": value} for name, value in figures.items()])
 
 
-def _run(flags: Mapping[str, Any], *, preset: str, config: Path | None, quiet: bool, verbose: bool) -> None:
+def _run(
+    flags: Mapping[str, Any],
+    *,
+    preset: str,
+    config: Path | None,
+    quiet: bool,
+    verbose: bool,
+    page: bool = False,
+    stay: bool = False,
+) -> None:
     from stream.session import run_until_stopped  # noqa: PLC0415
 
+    _log(verbose=verbose)
+    code = run_until_stopped(_load(flags, preset=preset, config=config), quiet=quiet, page=page, stay=stay)
+    raise typer.Exit(code)
+
+
+def _log(*, verbose: bool) -> None:
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="tonewatch: %(message)s", stream=sys.stderr
     )
-    code = run_until_stopped(_load(flags, preset=preset, config=config), quiet=quiet)
-    raise typer.Exit(code)
 
 
 def _load(flags: Mapping[str, Any], *, preset: str, config: Path | None) -> Any:
@@ -251,7 +319,7 @@ def _flags(
         _plant(flags, key, value)
     for key, given in (("models.emotion.name", emotion), ("models.speaker.name", speaker)):
         if given is not None:
-            _plant(flags, key, given)
+            _plant(flags, key, str(given))
     if sinks:
         flags["sinks"] = sinks
     return flags
@@ -281,6 +349,10 @@ def _source(text: str) -> dict[str, Any]:
 
     if text == "-":
         return {"kind": "pipe"}
+    if text == "demo" and not Path(text).exists():
+        from stream.demo import AUDIO  # noqa: PLC0415
+
+        return {"kind": "file", "target": str(AUDIO), "id": "demo"}
     kind, _, target = text.partition(":")
     if kind in names(SOURCES) and not Path(text).exists():
         return {"kind": kind, "target": target}

@@ -13,12 +13,12 @@ import logging
 import os
 import signal
 import sys
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from rich.console import Console
 
 from stream.assembly import assemble
-from stream.pipeline import Pipeline, Report
+from stream.pipeline import Report
 from stream.settings import Settings
 from stream.sinks.panel import PanelSink
 from stream.sinks.summary import SummarySink
@@ -27,12 +27,16 @@ from stream.types import Sink
 log = logging.getLogger(__name__)
 
 
-def run_until_stopped(settings: Settings, *, quiet: bool) -> int:
-    """Run a pipeline to its end and return the exit code. Raises `TonewatchError`."""
+def run_until_stopped(settings: Settings, *, quiet: bool, page: bool = False, stay: bool = False) -> int:
+    """Run a pipeline to its end and return the exit code; `page` shows it in browsers, `stay` also when it has ended.
+
+    Raises `TonewatchError`.
+    """
     if not settings.sinks and not sys.stdout.isatty():
         settings = settings.model_copy(update={"sinks": ("stdout",)})
     signals = _Signals()
-    report = asyncio.run(_run(settings, _own_sinks(settings, quiet=quiet), signals))
+    sinks = _own_sinks(settings, quiet=quiet)
+    report = asyncio.run(_run_shown(settings, sinks, signals, stay=stay) if page else _run(settings, sinks, signals))
     for failure in report.failures:
         sys.stderr.write(f"tonewatch: {failure}\n")
     code = signals.exit_code or (report.failures[0].exit_code if report.failures else 0)
@@ -61,12 +65,57 @@ async def _run(settings: Settings, sinks: dict[str, Sink], signals: _Signals) ->
     return await pipeline.run()
 
 
+async def _run_shown(settings: Settings, sinks: dict[str, Sink], signals: _Signals, *, stay: bool) -> Report:
+    """The same with a page, which is there before the models are and, if it is to stay, until a signal."""
+    from stream.dashboard.dashboard import Dashboard  # noqa: PLC0415 - not everybody needs a web server
+
+    signals.listen(asyncio.get_running_loop())
+    async with Dashboard(settings=settings) as page:
+        sys.stderr.write(f"tonewatch: the page is at {page.url}\n")
+        pipeline = await assemble(settings, sinks={**sinks, "dashboard": page.sink()})
+        page.control(pipeline, levels=pipeline.levels_dbfs)
+        signals.pipeline = pipeline
+        report = await pipeline.run()
+        if stay and not signals.exit_code:
+            sys.stderr.write("tonewatch: the sound has ended; the page stays until Ctrl-C\n")
+            await signals.received.wait()
+            signals.exit_code = 0  # nothing was broken off
+    return report
+
+
+def show_remote(settings: Settings, target: str) -> int:
+    """A page fed by a broker's topics, until a signal. Raises `TonewatchError`."""
+    return asyncio.run(_show_remote(settings, target))
+
+
+async def _show_remote(settings: Settings, target: str) -> int:
+    from stream.dashboard.dashboard import Dashboard  # noqa: PLC0415
+    from stream.dashboard.remote import Remote  # noqa: PLC0415
+
+    signals = _Signals()
+    page = Dashboard(settings=settings)
+    remote = Remote(target=target, settings=settings, feed=page.feed)
+    signals.pipeline = remote
+    signals.listen(asyncio.get_running_loop())
+    async with page:
+        sys.stderr.write(f"tonewatch: the page is at {page.url}\n")
+        await remote.run()
+    return 0
+
+
+class _Stoppable(Protocol):
+    def stop(self) -> None:
+        """End it in good order."""
+        ...
+
+
 class _Signals:
     """What Ctrl-C and a service manager's stop do."""
 
     def __init__(self) -> None:
-        self.pipeline: Pipeline | None = None
+        self.pipeline: _Stoppable | None = None
         self.exit_code = 0
+        self.received = asyncio.Event()
 
     def listen(self, loop: asyncio.AbstractEventLoop) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -75,6 +124,7 @@ class _Signals:
     def _receive(self, number: signal.Signals) -> None:
         again = bool(self.exit_code)
         self.exit_code = 128 + number
+        self.received.set()
         if again or self.pipeline is None:
             _leave(self.exit_code)
         log.info("stopping; a second %s stops at once", number.name)

@@ -207,6 +207,17 @@ class MqttSettings(_Branch):
     reconnect_max_s: Positive = Field(30.0, description="Longest pause between two attempts to connect.")
 
 
+class DashboardSettings(_Branch):
+    """The page (`tonewatch dashboard`, or `--dashboard` on `run`)."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address it listens on; beyond loopback a token is needed.")
+    port: int = Field(8765, ge=0, le=65_535, description="Port it listens on; 0: any free one.")
+    token: SecretStr = Field(
+        SecretStr(""), description="What a visitor must know, 16 characters or more; better in the environment."
+    )
+    origins: tuple[str, ...] = Field((), description="Further sites whose pages may connect, like `https://wall.example`.")
+
+
 class Settings(_Branch):
     """The whole tree."""
 
@@ -224,6 +235,7 @@ class Settings(_Branch):
     alerts: AlertsSettings = Field(AlertsSettings(), description="Alerts of calls.")
     sinks: tuple[str, ...] = Field((), description="Sinks, when none are given on the command line.")
     mqtt: MqttSettings = Field(MqttSettings(), description="MQTT.")
+    dashboard: DashboardSettings = Field(DashboardSettings(), description="The page.")
     health_s: float = Field(10.0, ge=0.1, le=3_600, description="Seconds between two `health` events.")
     ring_s: float = Field(60.0, ge=35, le=600, description="Seconds of sound a stream's ring keeps.")
     grace_s: float = Field(
@@ -347,7 +359,7 @@ def _explain(error: ValidationError, origins: Mapping[tuple[str, ...], str]) -> 
         return f"{layer}: there is no setting {key!r}; beside it may stand {', '.join(_siblings(path))}"
     reason = str(fault["msg"]).removeprefix("Value error, ")
     given = fault["input"]
-    shown = "" if isinstance(given, Mapping | BaseModel | SecretStr) or "password" in path else f", not {given!r}"
+    shown = "" if isinstance(given, Mapping | BaseModel | SecretStr) or {"password", "token"} & {*path} else f", not {given!r}"
     return f"{layer}: {key or 'it'}: {reason[:1].lower()}{reason[1:]}{shown}"
 
 
