@@ -16,7 +16,7 @@ import numpy as np
 from stream.ring import Ring
 from stream.settings import GateSettings
 from stream.speech import SpeechMap
-from stream.types import FRAME_SAMPLES, Cut, Samples, Window, WindowSpec
+from stream.types import FRAME_SAMPLES, Cut, Samples, Stretch, Window, WindowSpec
 from stream.windows import Cutter
 
 
@@ -40,6 +40,13 @@ class Intake:
     def speech_samples(self) -> int:
         """Speech heard so far."""
         return self._speech.speech_samples
+
+    def talk(self, since_sample: int, *, last: bool = False) -> tuple[list[Stretch], int]:
+        """The map's `talk`, as far as there is sound: the final frame may have been filled up."""
+        spans, settled = self._speech.talk(since_sample, last=last)
+        end = self.end_sample
+        kept = [Stretch(span.start_sample, min(span.end_sample, end)) for span in spans if span.start_sample < end]
+        return kept, min(settled, end)
 
     def push(self, samples: Samples) -> None:
         """Append samples of shape (n,)."""

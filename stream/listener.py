@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stream.clock import ArrivalLog, samples, seconds
-from stream.events import Body, Stream
+from stream.events import Body, Emotion, Stream
 from stream.intake import Intake
 from stream.loudness import SILENCE_DBFS, level_dbfs
 from stream.pool import Lane
@@ -30,6 +30,7 @@ from stream.queues import Policy
 from stream.resampling import Resampler
 from stream.rolling.conversation import Conversation
 from stream.settings import Settings
+from stream.switchboard import Line
 from stream.types import (
     SAMPLE_RATE_HZ,
     Cut,
@@ -38,8 +39,10 @@ from stream.types import (
     Scores,
     SpeechRequest,
     SpeechResult,
+    Stretch,
     Task,
     Window,
+    WindowSpec,
 )
 
 TICKETS = 64
@@ -58,6 +61,14 @@ class _Ticket:
 
 
 @dataclass(frozen=True, slots=True)
+class _Talk:
+    """What is settled of a party's talk, for its call."""
+
+    spans: tuple[Stretch, ...]
+    settled: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Break:
     """A gap: what was said before it is closed first."""
 
@@ -65,7 +76,11 @@ class _Break:
 
 
 class Listener:
-    """One stream: its intake, its conversation, and the tickets between them."""
+    """One stream: its intake, its conversation, and the tickets between them.
+
+    `line` leads to the call that the stream is a track of; such a track is led by windows of the spec `lead` that no
+    model sees.
+    """
 
     def __init__(
         self,
@@ -73,15 +88,17 @@ class Listener:
         source_id: str,
         rate_hz: int,
         policy: Policy,
-        paced: bool,
+        arrivals: ArrivalLog,
         settings: Settings,
         models: Sequence[Model],
         lanes: Mapping[str, ModelLane],
         speech: SpeechLane,
         conversation: Conversation,
+        line: Line | None = None,
+        lead: WindowSpec | None = None,
     ) -> None:
         self.source_id = source_id
-        self.arrivals = ArrivalLog(paced=paced)
+        self.arrivals = arrivals
         self._rate_hz = rate_hz
         self._frames = 0  # heard so far, at the source's rate
         self._ignored = 0  # where thrown away sound ends, at the source's rate
@@ -90,18 +107,25 @@ class Listener:
         self._policy: Policy = policy
         self._resampler = Resampler(rate_hz=rate_hz)
         specs = list(dict.fromkeys(model.spec for model in models))  # models with the same spec share windows
+        if lead is not None:
+            specs = list(dict.fromkeys([lead, *specs]))
         self._intake = Intake(source_id=source_id, specs=specs, gate=settings.gate, capacity=samples(settings.ring_s))
-        self._wanting = {
+        self._wanting: dict[WindowSpec, list[tuple[Task, ModelLane | None]]] = {
             spec: [(model.info.task, lanes[model.info.name]) for model in models if model.spec == spec]
             for spec in specs
         }
+        if lead is not None:
+            self._wanting[lead].insert(0, (Task.SPEAKER, None))
+        self._line = line
+        self._settled = 0  # how much of the talk the call has been told of
+        self._unseen = 0  # closed windows that no model would have seen anyway
         self._speech = speech
         self._all: list[Lane[Any, Any]] = [speech, *lanes.values()]
         self._level_dbfs = SILENCE_DBFS
         self._flushed = False  # the unbroken sound has been heard to its end
         self._memory: object | None = None  # the speech detector's, of this stream
         self._conversation = conversation
-        self._tickets: asyncio.Queue[_Ticket | _Break | Body | None] = asyncio.Queue(TICKETS)
+        self._tickets: asyncio.Queue[_Ticket | _Break | _Talk | Body | None] = asyncio.Queue(TICKETS)
         for lane in self._all:
             lane.join(source_id)
 
@@ -118,7 +142,7 @@ class Listener:
     @property
     def windows_gated(self) -> int:
         """Windows that no model saw, for want of speech."""
-        return self._intake.windows_gated
+        return self._intake.windows_gated - self._unseen
 
     @property
     def level_dbfs(self) -> float:
@@ -193,11 +217,11 @@ class Listener:
         """Publish what is found until the stream has ended."""
         while (ticket := await self._tickets.get()) is not None:
             if isinstance(ticket, _Ticket):
-                for task, answer in ticket.answers:
-                    scores = await answer if answer is not None else None
-                    values = scores.values if scores is not None else None
-                    for body in self._conversation.observe(task, ticket.cut, values):
-                        await publisher.publish(self.source_id, body, heard_sample=ticket.cut.end_sample)
+                await self._tell_answers(ticket, publisher)
+                continue
+            if isinstance(ticket, _Talk):
+                if self._line is not None:
+                    await self._line.hear(ticket.spans, ticket.settled)
                 continue
             if isinstance(ticket, _Break):
                 broke_off = samples(ticket.body.start_s)
@@ -206,6 +230,17 @@ class Listener:
                 bodies = (ticket,)
             for body in bodies:
                 await publisher.publish(self.source_id, body, heard_sample=samples(bodies[-1].end_s))
+        if self._line is not None:
+            await self._line.leave()
+
+    async def _tell_answers(self, ticket: _Ticket, publisher: Publisher) -> None:
+        for task, answer in ticket.answers:
+            scores = await answer if answer is not None else None
+            values = scores.values if scores is not None else None
+            for body in self._conversation.observe(task, ticket.cut, values):
+                if self._line is not None and isinstance(body, Emotion):
+                    self._line.feel(body)
+                await publisher.publish(self.source_id, body, heard_sample=ticket.cut.end_sample)
 
     async def _break_off(self, state: Literal["stalled", "paused", "ended"], detail: str) -> None:
         """Tell what was heard so far, and then why no more comes."""
@@ -221,11 +256,16 @@ class Listener:
         """Begin anew where sound was lost."""
         if start_frame <= self._frames and not self._flushed:
             return
+        if self._line is not None and not self._frames and not self._ignored:  # a party that was put through later
+            self._intake.gap(self._sample(start_frame))
+            await self._settle()
+            return
         await self._flush()
         lost = max(0, self._sample(start_frame) - self.end_sample)
         start_s = seconds(self.end_sample)
         self._intake.gap(lost)
         self._memory, self._flushed = None, False
+        await self._settle()
         why = "paused" if self._ignored > self._frames else ""
         gap = Stream(state="gap", start_s=start_s, end_s=seconds(self.end_sample), lost_s=seconds(lost), detail=why)
         await self._tickets.put(_Break(gap))
@@ -249,14 +289,29 @@ class Listener:
                 probabilities = result.probabilities.tolist()
         for cut in self._intake.hear(probabilities, last=last):
             await self._submit(cut)
+        await self._settle(last=last)
+
+    async def _settle(self, *, last: bool = False) -> None:
+        """Tell the call what is known of the talk; behind all cuts that end by then, so that emotions come first."""
+        if self._line is None:
+            return
+        spans, settled = self._intake.talk(self._settled, last=last)
+        if settled > self._settled:
+            self._settled = settled
+            await self._tickets.put(_Talk(tuple(spans), settled))
 
     async def _submit(self, cut: Cut) -> None:
         wanting = self._wanting[cut.spec]
-        if not cut.open:
+        seen = [lane for _, lane in wanting if lane is not None]
+        if not cut.open or not seen:
+            self._unseen += not (cut.open or seen)
             await self._tickets.put(_Ticket(cut, tuple((task, None) for task, _ in wanting)))
             return
         window = self._intake.window(cut)
-        answers = [(task, await lane.submit(self.source_id, window, policy=self._policy)) for task, lane in wanting]
+        answers = [
+            (task, None if lane is None else await lane.submit(self.source_id, window, policy=self._policy))
+            for task, lane in wanting
+        ]
         await self._tickets.put(_Ticket(cut, tuple(answers)))
 
     def _sample(self, frame: int) -> int:

@@ -7,7 +7,8 @@ Three task groups, one inside the other: sinks, then the pool's workers, then th
 and the sinks say good-bye. A stop that takes longer than `grace_s` is cut off. The first error that nobody can mend
 cancels everything and is raised alone, without the group around it.
 
-A source that fails ends only its own streams; the others go on, and the report names it.
+A source that fails ends only its own streams; the others go on, and the report names it. A run that `stays` goes on
+without any source until it is stopped: sources may join it at any time (`add`) and are forgotten when they have ended.
 
 While it runs, `pause`, `resume` and `status` may be called from any task of the same loop.
 """
@@ -23,17 +24,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from stream.clock import seconds
+from stream.clock import ArrivalLog, seconds
 from stream.commands import NodeStatus, StreamStatus
 from stream.errors import SourceError, SourceNotFound, TonewatchError
-from stream.events import NODE, Health, LaneHealth
+from stream.events import NODE, Health, LaneHealth, Party
 from stream.listener import Listener, ModelLane, SpeechLane
 from stream.pool import Lane
 from stream.publisher import Publisher
-from stream.resampling import labels, select
+from stream.resampling import PARTIES, labels, select
 from stream.rolling.conversation import Conversation
 from stream.rolling.profiles import Voice
+from stream.rolling.track import LEAD, TrackConversation
 from stream.settings import Settings
+from stream.switchboard import Switchboard
 from stream.types import Block, Interruption, Model, Sink, Source, SpeechDetector, Task
 
 log = logging.getLogger(__name__)
@@ -43,6 +46,16 @@ ORDER = (Task.IDENTITY, Task.SPEAKER, Task.EMOTION)
 
 SPEECH_BATCH = 256
 """Streams whose speech is judged in one pass at most."""
+
+
+@dataclass(slots=True)
+class _Past:
+    """What streams that are forgotten add to the statistics, in samples and windows."""
+
+    streams: int = 0
+    audio: int = 0
+    speech: int = 0
+    gated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +80,14 @@ class Pipeline:
         sinks: Mapping[str, Sink],
         enrolled: Sequence[Voice] = (),
         prepare: Callable[[int], None] = lambda threads: None,  # noqa: ARG005
+        stays: bool = False,
     ) -> None:
         self._settings = settings
-        self._sources = tuple(sources)
+        self._sources = list(sources)
+        self._stays = stays
+        self._stopping = asyncio.Event()
+        self._streams: asyncio.TaskGroup | None = None
+        self._past = _Past()
         self._models = sorted(models, key=lambda model: ORDER.index(model.info.task))
         self._enrolled = tuple(enrolled)
         pool = settings.pool
@@ -98,8 +116,9 @@ class Pipeline:
         self._publisher = Publisher(
             sinks=sinks,
             models=[model.info for model in self._models],
-            policy="drop_oldest" if any(source.live for source in sources) else "wait",
+            policy="drop_oldest" if stays or any(source.live for source in sources) else "wait",
         )
+        self._board = Switchboard(settings=settings, publisher=self._publisher)
         self._listeners: list[Listener] = []
         self._heard_from: dict[str, str] = {}  # a stream's source
         self._failures: list[SourceError] = []
@@ -109,9 +128,19 @@ class Pipeline:
 
     def stop(self) -> None:
         """End all sources as if their sound had ended; after `grace_s` cut off what is left."""
+        self._stopping.set()
         for source in self._sources:
             source.stop()
         asyncio.get_running_loop().call_later(self._settings.grace_s, self._cut)
+
+    def add(self, *sources: Source) -> None:
+        """Sources join the run; those that are tracks of one call must join together, or join a call that is on.
+
+        Raises `SourceError` when the run is stopping, or a party is on the line already.
+        """
+        if self._streams is None or self._stopping.is_set():
+            raise SourceError("this node takes no more streams: it is stopping, or has not begun")
+        self._begin(sources, self._streams)
 
     async def pause(self, source_id: str, *, detail: str = "asked to pause") -> None:
         """Throw the sound of a source (or of one stream of it) away until `resume`; open turns are ended.
@@ -163,18 +192,20 @@ class Pipeline:
     def health(self) -> Health:
         """Statistics of this moment."""
         elapsed_s = time.monotonic() - self._began_s
-        audio_s = sum(seconds(listener.end_sample) for listener in self._listeners)
+        past = self._past
+        audio_s = seconds(past.audio) + sum(seconds(listener.end_sample) for listener in self._listeners)
+        speech_s = seconds(past.speech) + sum(seconds(listener.speech_samples) for listener in self._listeners)
         lanes = [lane.statistics() for lane in self._lanes.values()]
         busy_s = elapsed_s
-        if any(source.paced for source in self._sources):  # most of the time is spent waiting for sound
+        if self._stays or any(source.paced for source in self._sources):  # most of the time is spent waiting for sound
             busy_s = sum(lane.busy_s for lane in (self._speech.statistics(), *lanes))
         median_ms, slow_ms = self._publisher.percentiles_ms()
         return Health(
             end_s=round(elapsed_s, 3),
-            streams=len(self._listeners),
+            streams=past.streams + len(self._listeners),
             audio_s=round(audio_s, 3),
-            speech_s=round(sum(seconds(listener.speech_samples) for listener in self._listeners), 3),
-            gated=sum(listener.windows_gated for listener in self._listeners),
+            speech_s=round(speech_s, 3),
+            gated=past.gated + sum(listener.windows_gated for listener in self._listeners),
             lanes=tuple(
                 LaneHealth(
                     model=lane.name,
@@ -217,14 +248,30 @@ class Pipeline:
 
     async def _with_streams(self) -> None:
         async with asyncio.TaskGroup() as group:
-            for source in self._sources:
-                group.create_task(self._listen(source), name=f"source {source.id}")
-        if self._failures and not self._listeners:  # nothing was ever heard: there is no run to report on
+            sources, self._sources = self._sources, []
+            self._begin(sources, group)
+            if self._stays:
+                self._streams = group
+                await self._stopping.wait()
+        if (
+            self._failures and not self._listeners and not self._stays
+        ):  # nothing was ever heard: there is no run to report on
             raise self._failures[0]
+
+    def _begin(self, sources: Sequence[Source], group: asyncio.TaskGroup) -> None:
+        calls: dict[str, list[Party]] = {}
+        for source in sources:
+            if source.channels in PARTIES:
+                calls.setdefault(source.id, []).extend(PARTIES[source.channels])
+        for call, parties in calls.items():
+            self._board.expect(call, parties)
+        for source in sources:
+            self._sources.append(source)
+            group.create_task(self._listen(source), name=f"source {source.id}")
 
     async def _listen(self, source: Source) -> None:
         """One source from its first block to its last."""
-        detail = "the sound has ended"
+        detail, listeners = "the sound has ended", list[Listener]()
         try:
             async with asyncio.TaskGroup() as tellers, source.blocks() as blocks:
                 listeners = self._open_listeners(source, tellers)
@@ -241,33 +288,63 @@ class Pipeline:
                     await listener.finish(detail)
         except* SourceError as group:  # it could not even be opened
             self._failures += [error for error in _flatten(group) if isinstance(error, SourceError)]
+        if not listeners:
+            for party in PARTIES.get(source.channels, ()):
+                await self._board.leave(source.id, party)
+        if self._stays:
+            self._forget(source, listeners)
+
+    def _forget(self, source: Source, listeners: Sequence[Listener]) -> None:
+        """A source has ended; only what it adds to the statistics is kept."""
+        self._sources.remove(source)
+        for listener in listeners:
+            self._publisher.close_feed(listener.source_id)
+            self._listeners.remove(listener)
+            del self._heard_from[listener.source_id]
+            self._past.streams += 1
+            self._past.audio += listener.end_sample
+            self._past.speech += listener.speech_samples
+            self._past.gated += listener.windows_gated
 
     def _open_listeners(self, source: Source, tellers: asyncio.TaskGroup) -> list[Listener]:
         """A listener for each stream the source's channels make, each with a task that tells what it finds."""
         opened = []
         for label in labels(source.channels, source.format.channels):
             source_id = f"{source.id}-{label}" if label else source.id
-            if any(listener.source_id == source_id for listener in self._listeners):
+            if source_id in self._heard_from or source_id in self._board.calls:
                 raise SourceError(f"two streams are called {source_id!r}; give each source an id of its own")
-            listener = Listener(
-                source_id=source_id,
-                rate_hz=source.format.rate_hz,
-                policy="drop_oldest" if source.live else "wait",
-                paced=source.paced,
-                settings=self._settings,
-                models=self._models,
-                lanes=self._lanes,
-                speech=self._speech,
-                conversation=Conversation(
-                    settings=self._settings, models=[model.info for model in self._models], enrolled=self._enrolled
-                ),
-            )
-            self._publisher.open(listener.source_id, listener.arrivals)
+            parties = PARTIES.get(source.channels, ())
+            listener = self._listener(source, source_id, next((party for party in parties if party == label), None))
             tellers.create_task(listener.tell(self._publisher), name=f"tell {listener.source_id}")
             opened.append(listener)
         self._listeners += opened
         self._heard_from |= dict.fromkeys((listener.source_id for listener in opened), source.id)
         return opened
+
+    def _listener(self, source: Source, source_id: str, party: Party | None) -> Listener:
+        """A listener and its feed; a party's track of a call has no need of models that tell who speaks."""
+        heard = (Task.EMOTION,) if party == "customer" or self._settings.calls.agent_emotion else ()
+        tasks: tuple[Task, ...] = tuple(Task) if party is None else heard
+        models = [model for model in self._models if model.info.task in tasks]
+        infos = [model.info for model in models]
+        arrivals = ArrivalLog(paced=source.paced)
+        line = None if party is None else self._board.line(source.id, party, arrivals)
+        self._publisher.open(source_id, arrivals, tasks=tasks, call=None if party is None else source.id, party=party)
+        return Listener(
+            source_id=source_id,
+            rate_hz=source.format.rate_hz,
+            policy="drop_oldest" if source.live else "wait",
+            arrivals=arrivals,
+            settings=self._settings,
+            models=models,
+            lanes={info.name: self._lanes[info.name] for info in infos},
+            speech=self._speech,
+            conversation=Conversation(settings=self._settings, models=infos, enrolled=self._enrolled)
+            if party is None
+            else TrackConversation(settings=self._settings, models=infos, party=party),
+            line=line,
+            lead=None if party is None else LEAD,
+        )
 
     def _named(self, source_id: str) -> list[Listener]:
         """The streams of a source, or the one stream of that name."""

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import time
 from asyncio import TaskGroup
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from stream import events
 from stream.clock import ArrivalLog, SampleClock, samples
-from stream.events import Body, Event, ModelRef, SinkHealth
+from stream.events import Body, Event, ModelRef, Party, SinkHealth
 from stream.queues import EventQueue, Policy, QueueClosed
 from stream.types import ModelInfo, Sink, Task
 
 QUEUE_EVENTS = 1_024
 """Events that may wait for one sink."""
+
+REMEMBERED = 4_096
+"""Ended streams whose numbers are remembered, so that one that comes back goes on counting."""
 
 LATENCIES = 8_192
 """Latencies from which the percentiles are taken: the newest ones."""
@@ -30,6 +33,8 @@ BEHIND: Mapping[str, tuple[Task, ...]] = {
     "emotion": (Task.EMOTION,),
     "speaker": (Task.SPEAKER, Task.IDENTITY),
     "turn": (Task.SPEAKER, Task.EMOTION),
+    "call": (Task.EMOTION,),
+    "alert": (Task.EMOTION,),
 }
 """The models an event rests on, by its type."""
 
@@ -40,7 +45,10 @@ class _Feed:
 
     clock: SampleClock
     arrivals: ArrivalLog | None
-    seq: int = 0
+    models: Mapping[str, tuple[ModelRef, ...]]
+    call: str | None
+    party: Party | None
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +69,44 @@ class Publisher:
             _Outlet(name, sink, EventQueue(capacity=QUEUE_EVENTS, conflate=_rolling_key))
             for name, sink in sinks.items()
         ]
-        self._models = {
-            kind: tuple(ModelRef(name=m.name, revision=m.revision) for task in tasks for m in models if m.task is task)
-            for kind, tasks in BEHIND.items()
-        }
+        self._models = tuple(models)
         self._feeds: dict[str, _Feed] = {}
+        self._ended: OrderedDict[str, int] = OrderedDict()
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
         now = datetime.now(UTC)
         self._session = f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}Z"
         self.open(events.NODE)
 
-    def open(self, source_id: str, arrivals: ArrivalLog | None = None) -> None:
-        """A stream begins now; `arrivals` tells when its samples were captured."""
-        self._feeds[source_id] = _Feed(SampleClock.starting(time.time()), arrivals)
+    def open(
+        self,
+        source_id: str,
+        arrivals: ArrivalLog | None = None,
+        *,
+        tasks: Collection[Task] = tuple(Task),
+        call: str | None = None,
+        party: Party | None = None,
+    ) -> None:
+        """A stream begins now; `arrivals` tells when its samples were captured, `tasks` which models hear it.
+
+        The tracks of a call count time from when the call, itself opened first, began.
+        """
+        clock = self._feeds[call].clock if call in self._feeds else SampleClock.starting(time.time())
+        models = {
+            kind: tuple(
+                ModelRef(name=model.name, revision=model.revision)
+                for task in behind
+                for model in self._models
+                if model.task is task and task in tasks
+            )
+            for kind, behind in BEHIND.items()
+        }
+        self._feeds[source_id] = _Feed(clock, arrivals, models, call, party, self._ended.pop(source_id, 0))
+
+    def close_feed(self, source_id: str) -> None:
+        """A stream has ended, and nothing more will be told of it."""
+        self._ended[source_id] = self._feeds.pop(source_id).seq
+        if len(self._ended) > REMEMBERED:
+            self._ended.popitem(last=False)
 
     async def publish(self, source_id: str, body: Body, *, heard_sample: int = 0) -> None:
         """Number, date and queue one event that followed from sound up to `heard_sample`.
@@ -90,8 +123,10 @@ class Publisher:
             session=self._session,
             seq=feed.seq,
             source=source_id,
+            call=feed.call,
+            party=feed.party,
             time=feed.clock.wall(samples(body.end_s)),
-            models=self._models.get(body.type, ()),
+            models=feed.models.get(body.type, ()),
             latency_ms=round(latency_ms, 1),
         )
         feed.seq += 1

@@ -32,7 +32,7 @@ def run_until_stopped(settings: Settings, *, quiet: bool, page: bool = False, st
 
     Raises `TonewatchError`.
     """
-    if not settings.sinks and not sys.stdout.isatty():
+    if not (settings.sinks or stay or sys.stdout.isatty()):
         settings = settings.model_copy(update={"sinks": ("stdout",)})
     signals = _Signals()
     sinks = _own_sinks(settings, quiet=quiet)

@@ -160,10 +160,13 @@ class CallsSettings(_Branch):
         description="Infer the agent's emotion, too. In the European Union that is forbidden at work (AI Act, "
         "Article 5(1)(f)); switch it on only where you may.",
     )
-    update_s: float = Field(1.0, ge=0.1, le=60, description="Media time between two `call` events.")
+    update_s: float = Field(
+        1.0, ge=0.1, le=10, description="Media time between two `call` events; alerts are judged then, too."
+    )
     floor_s: float = Field(
         0.5, ge=0, le=10, description="Talk alone that takes the floor from the other; less is a mere `mhm`."
     )
+    pause_s: float = Field(2.0, ge=0.1, le=60, description="Silence after which nobody holds the floor any more.")
     interruption_s: float = Field(
         0.5, ge=0.05, le=10, description="Crosstalk from which on whoever began later has interrupted."
     )

@@ -74,6 +74,26 @@ class SpeechMap:
                 return heard
         return None
 
+    def talk(self, since_sample: int, *, last: bool = False) -> tuple[list[Stretch], int]:
+        """Speech from `since_sample` on that nothing heard later can change, and up to where that is known.
+
+        Stretches are cut at both ends. What may still turn out to be a pause within a stretch, or a burst too short to
+        be speech, is left for the next time; with `last` nothing will be heard later.
+        """
+        settled = self.horizon
+        newest = self._stretches[-1] if self._stretches else None
+        if newest is not None and not last and settled - newest.end_sample < self._min_silence:
+            sure = newest.end_sample - newest.start_sample >= self._min_speech
+            settled = newest.end_sample if sure else newest.start_sample
+        found = [
+            Stretch(max(stretch.start_sample, since_sample), min(stretch.end_sample, settled))
+            for stretch in self._stretches
+            if stretch.end_sample - stretch.start_sample >= self._min_speech
+            and stretch.end_sample > since_sample
+            and stretch.start_sample < settled
+        ]
+        return found, settled
+
     def _as_of(self, stretch: Stretch, sample: int) -> Stretch:
         """What was known of a stretch at `sample`: the detector may be further by now, by a block or by a second."""
         if stretch.end_sample <= sample:

@@ -94,3 +94,29 @@ def test_a_long_stretch_keeps_its_beginning_after_its_frames_are_forgotten() -> 
     speech = SpeechMap(settings=GateSettings(), memory_samples=16_000)
     speech.hear([1.0] * 1_000)
     assert speech.stretch(speech.horizon) == Stretch(0, 1_000 * FRAME_SAMPLES)
+
+
+@given(probabilities=frames, gate=gates, sizes=st.lists(st.integers(1, 20), min_size=1), origin=st.integers(0, 3_000))
+def test_settled_talk_is_told_once_and_never_changes(
+    probabilities: list[float], gate: GateSettings, sizes: list[int], origin: int
+) -> None:
+    """Asked bit by bit, the pieces join into the stretches of the whole."""
+    pieces, place, turn, told, settled = heard((), gate, origin=origin), 0, 0, list[Stretch](), origin
+    while place < len(probabilities):
+        size = sizes[turn % len(sizes)]
+        pieces.hear(probabilities[place : place + size])
+        place, turn = place + size, turn + 1
+        found, upto = pieces.talk(settled)
+        assert settled <= upto <= pieces.horizon
+        told, settled = told + found, upto
+    found, upto = pieces.talk(settled, last=True)
+    told += found
+    assert upto == pieces.horizon
+    joined: list[Stretch] = []
+    for span in told:
+        if joined and joined[-1].end_sample == span.start_sample:
+            joined[-1] = Stretch(joined[-1].start_sample, span.end_sample)
+        else:
+            joined.append(span)
+    expected = [Stretch(one.start_sample + origin, one.end_sample + origin) for one in runs(probabilities, gate)]
+    assert joined == expected

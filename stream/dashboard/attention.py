@@ -39,7 +39,8 @@ def attention(
         points, words = points + 150, words or ("no sound arrives" if state == "stalled" else "node is offline")
     if mood is not None and mood["label"] in HEATED:
         points += round(HEATED[mood["label"]] * mood["confidence"])
-        words = words or f"sounds {mood['label']}"
+        if mood["label"] == "angry":
+            words = words or "sounds angry"
     if lost_lately:
         points, words = points + 30, words or "sound was lost"
     return points, words

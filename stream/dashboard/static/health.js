@@ -13,7 +13,7 @@ export class Health {
     this.version = h("span", { class: "note" });
     this.element = h("section", { class: "stack" }, h("div", { class: "head" }, h("h1", null, "Settings & health"), this.version), this.nodes,
       (this.panel = h("section", { class: "panel" }, h("header", null, h("h2", null, "Settings"), h("div", { class: "more" }, this.find)),
-        h("div", { class: "wide" }, h("table", { class: "rows" }, h("thead", null, h("tr", null, h("th", { scope: "col" }, "Setting"), h("th", { scope: "col" }, "Value"))), this.rows)),
+        h("div", { class: "wide" }, h("table", { class: "rows settings" }, h("thead", null, h("tr", null, h("th", { scope: "col" }, "Setting"), h("th", { scope: "col" }, "Value"))), this.rows)),
         h("p", { class: "note" }, "Settings are read at the start, from files, the environment and the command line. Passwords and tokens are never shown."))));
   }
 

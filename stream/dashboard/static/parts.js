@@ -15,7 +15,7 @@ export function makeWho() {
       mark(face, "data-on", silent || resting ? null : sure ? "yes" : "maybe");
       put(name, resting ?? (silent ? "Nobody" : nameOf(who.name)));
       const words = { paused: "sound is thrown away", stalled: "waiting for the source", ended: "nothing more is to come", offline: "last state known" }[card.state];
-      put(state, words ?? (silent ? (silence === null ? "silent" : `silent for ${span(silence)}`) : STATES[who.state] + (who.enrolled ? ", enrolled" : "")));
+      put(state, words ?? (silent ? (silence === null ? "silent" : `silent for ${silence < 10 ? `${Math.round(silence)} s` : span(silence)}`) : STATES[who.state] + (who.enrolled ? ", enrolled" : "")));
     },
   };
 }

@@ -4,7 +4,7 @@ import { Chart } from "./chart.js";
 import { makeMood, makeShare, makeWho, partColour } from "./parts.js";
 import { ALERTS, PARTS, REASONS, STREAM_NOTES, clock, faceOf, figure, glyphOf, moodOf, moodWord, nameOf, percent, span } from "./words.js";
 
-const SPANS = { 60: "1 min", 300: "5 min", 0: "All" };
+const SPANS = [[60, "1 min"], [300, "5 min"], [0, "All"]];
 
 export class StreamView {
   #turns = new Map();
@@ -32,8 +32,8 @@ export class StreamView {
     this.probs = h("div", { class: "probs" });
     this.plot = h("div", { class: "plot", role: "img", "aria-label": "Probability of each emotion over the last minutes; the figures stand above" });
     this.chart = new Chart(this.plot);
-    this.spans = h("div", { class: "chips more", role: "group", "aria-label": "Span of time" }, Object.entries(SPANS).map(([seconds, words]) =>
-      h("button", { type: "button", "aria-pressed": seconds === "60" ? "true" : "false", onclick: (event) => this.#stretch(Number(seconds), event.target) }, words)));
+    this.spans = h("div", { class: "chips more", role: "group", "aria-label": "Span of time" }, SPANS.map(([seconds, words]) =>
+      h("button", { type: "button", "aria-pressed": seconds === this.#span ? "true" : "false", onclick: (event) => this.#stretch(seconds, event.target) }, words)));
     this.lanes = h("div", { class: "lanes" });
     this.axis = h("div", { class: "axis", "aria-hidden": "true" });
     this.table = h("tbody");
@@ -153,7 +153,7 @@ export class StreamView {
   #drawTurns() {
     const card = this.card;
     if (!card) return;
-    const now = this.link.mediaNow(card), begin = this.#span ? Math.max(0, now - this.#span) : 0, whole = Math.max(now - begin, 1);
+    const { now, begin, whole } = this.#window();
     const people = new Map();
     for (const turn of this.#turns.values()) {
       if (!people.has(turn.who)) people.set(turn.who, []);
@@ -176,12 +176,19 @@ export class StreamView {
       return h("div", { class: "lane" }, name, track);
     }));
     if (!rows.length) this.lanes.replaceChildren(h("p", { class: "note" }, "Nobody has spoken yet."));
-    const marks = 6;
+    this.chart.range(begin, begin + whole);
+    const marks = this.axis.clientWidth > 420 ? 6 : 3;
     this.axis.replaceChildren(...Array.from({ length: marks + 1 }, (_, index) => {
       const tick = h("span", null, clock(begin + (whole * index) / marks));
       tick.style.left = `${(100 * index) / marks}%`;
       return tick;
     }));
+  }
+
+  // The time that turns and probabilities are drawn over, one above the other.
+  #window() {
+    const now = this.card ? this.link.mediaNow(this.card) : 0, begin = this.#span ? Math.max(0, now - this.#span) : 0;
+    return { now, begin, whole: Math.max(now - begin, 10) };
   }
 
   #feltLately(turn) {
@@ -255,12 +262,13 @@ export class StreamView {
       h("dl", { class: "facts" }, ...[
         ["Share of talk", percent(one.talk_share)], ["Turns", String(one.turns)], ["Interruptions", one.interruptions ? `${one.interruptions} · ${span(one.interrupting_s)}` : "none"],
         ["Longest monologue", span(one.longest_monologue_s)], ["Answers after", one.response_gap_s === null ? "–" : span(one.response_gap_s)],
-        ["Emotion", one.emotion ? `${moodWord(one.emotion.label)} ${percent(one.emotion.confidence)} · angry ${span(one.emotion.angry_s)}` : one.party === "agent" ? "not inferred" : "–"],
+        ["Emotion", one.emotion ? `${moodWord(one.emotion.label)} ${percent(one.emotion.confidence)}` : one.party === "agent" ? "not inferred" : "–"],
+        ...(one.emotion ? [["Sounded angry for", span(one.emotion.angry_s)]] : []),
       ].flatMap(([name, value]) => [h("dt", null, name), h("dd", null, value)])),
       one.party === "agent" && !one.emotion ? h("p", { class: "note" }, "An agent’s emotion is not inferred: EU AI Act, Article 5(1)(f).") : null,
     ];
     this.call.replaceChildren(h("header", null, h("h2", null, call.phase === "final" ? "The call" : "The call so far")),
-      h("div", { class: "quad" }, parts.map(([name, words]) => h("div", null, h("b", null, percent(call[`${name}_s`] / Math.max(call.end_s, 0.001))), h("span", null, `${words} · ${span(call[`${name}_s`])}`)))),
+      h("div", { class: "quad" }, parts.map(([name, words]) => h("div", null, h("b", null, percent(call[`${name}_s`] / Math.max(call.end_s, 0.001))), h("span", null, `${words}, ${span(call[`${name}_s`])}`)))),
       h("dl", { class: "facts" }, ...[["Longest silence", span(call.longest_silence_s)], ["Alerts", Object.entries(call.alerts_raised).map(([kind, times]) => `${ALERTS[kind] ?? kind} ${times}×`).join(", ") || "none"]].flatMap(([name, value]) => [h("dt", null, name), h("dd", null, value)])),
       ...call.parties.flatMap(party).filter(Boolean));
   }

@@ -34,7 +34,7 @@ export class Wall {
       const button = h("button", { type: "button", "aria-pressed": name === "all" ? "true" : "false", onclick: () => this.#choose(name) }, words, number);
       return [name, { button, number }];
     }));
-    this.find = h("input", { type: "search", placeholder: "Filter by name, speaker, emotion", "aria-label": "Filter by name, speaker or emotion", oninput: () => { this.#find = this.find.value.trim().toLowerCase(); this.arrange(true); } });
+    this.find = h("input", { type: "search", placeholder: "Filter by name or emotion", "aria-label": "Filter by name, speaker or emotion", oninput: () => { this.#find = this.find.value.trim().toLowerCase(); this.arrange(true); } });
     const sort = h("select", { onchange: () => { this.#order = sort.value; this.arrange(true); } }, Object.entries(ORDERS).map(([name, [words]]) => h("option", { value: name }, words)));
     this.grid = h("ul", { class: "grid", "aria-label": "Streams and calls", onpointermove: () => { this.#pointed = Date.now(); }, onkeydown: (event) => this.#walk(event) });
     this.empty = h("div", { class: "empty" });
