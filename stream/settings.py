@@ -213,12 +213,16 @@ class MqttSettings(_Branch):
 class DashboardSettings(_Branch):
     """The page (`tonewatch dashboard`, or `--dashboard` on `run`)."""
 
-    host: str = Field("127.0.0.1", min_length=1, description="Address it listens on; beyond loopback a token is needed.")
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="Address it listens on; beyond loopback a token is needed."
+    )
     port: int = Field(8765, ge=0, le=65_535, description="Port it listens on; 0: any free one.")
     token: SecretStr = Field(
         SecretStr(""), description="What a visitor must know, 16 characters or more; better in the environment."
     )
-    origins: tuple[str, ...] = Field((), description="Further sites whose pages may connect, like `https://wall.example`.")
+    origins: tuple[str, ...] = Field(
+        (), description="Further sites whose pages may connect, like `https://wall.example`."
+    )
 
 
 class Settings(_Branch):
@@ -362,7 +366,11 @@ def _explain(error: ValidationError, origins: Mapping[tuple[str, ...], str]) -> 
         return f"{layer}: there is no setting {key!r}; beside it may stand {', '.join(_siblings(path))}"
     reason = str(fault["msg"]).removeprefix("Value error, ")
     given = fault["input"]
-    shown = "" if isinstance(given, Mapping | BaseModel | SecretStr) or {"password", "token"} & {*path} else f", not {given!r}"
+    shown = (
+        ""
+        if isinstance(given, Mapping | BaseModel | SecretStr) or {"password", "token"} & {*path}
+        else f", not {given!r}"
+    )
     return f"{layer}: {key or 'it'}: {reason[:1].lower()}{reason[1:]}{shown}"
 
 

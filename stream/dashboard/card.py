@@ -212,9 +212,19 @@ class Card:
             self._silent_since = float(event["end_s"])
         if event["reason"] != "track":
             asked = (
-                "end_s", "state", "speaker", "enrolled", "score", "runner_up", "margin",
-                "threshold", "evidence_s", "reason", "identity", "probability",
-            )  # fmt: skip
+                "end_s",
+                "state",
+                "speaker",
+                "enrolled",
+                "score",
+                "runner_up",
+                "margin",
+                "threshold",
+                "evidence_s",
+                "reason",
+                "identity",
+                "probability",
+            )
             decision = {name: event[name] for name in asked if name in event}
             self.decisions.put(f"{event['source']}/{event['end_s']}", self._serial, decision)
 
@@ -324,8 +334,11 @@ class Card:
         for party in self._parties():
             if party["emotion"] is not None:  # a page that came late knows the call's figures only
                 told = party["emotion"]
-                return {**{n: told[n] for n in ("label", "confidence", "since_s", "probabilities")},
-                        "speaker": party["party"], "party": party["party"]}  # fmt: skip
+                return {
+                    **{n: told[n] for n in ("label", "confidence", "since_s", "probabilities")},
+                    "speaker": party["party"],
+                    "party": party["party"],
+                }
         return None
 
     def _anger(self) -> float | None:

@@ -23,8 +23,10 @@ Answer = Callable[[str], Awaitable[str]]
 
 @dataclass(frozen=True, slots=True)
 class Powers:
-    """What pages can do beside watching. `commands` are names of commands; `microphone` is the path of the socket that
-    takes a browser's sound; `about` is shown under settings and health.
+    """What pages can do beside watching.
+
+    `commands` are names of commands; `microphone` is the path of the socket that takes a browser's sound; `about` is
+    shown under settings and health.
     """
 
     commands: tuple[str, ...] = ()

@@ -89,5 +89,5 @@ class Site:
             raise SettingsError(
                 f"{self._host}:{self._port} {why}; choose another dashboard.port (0: any free one)"
             ) from None
-        opened.setblocking(False)  # noqa: FBT003 - the socket's own signature
+        opened.setblocking(False)
         return opened

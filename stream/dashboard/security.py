@@ -52,8 +52,8 @@ class Doorman:
         self._local = is_loopback(host)
         if not self._local and not token:
             raise SettingsError(
-                f"dashboard.token must be set before others can see the page at {host}; put {SHORTEST_TOKEN} characters "
-                "or more into the environment variable TONEWATCH__DASHBOARD__TOKEN, or listen on 127.0.0.1"
+                f"dashboard.token must be set before others can see the page at {host}; put {SHORTEST_TOKEN} "
+                "characters or more into the environment variable TONEWATCH__DASHBOARD__TOKEN, or listen on 127.0.0.1"
             )
         if token and len(token) < SHORTEST_TOKEN:
             raise SettingsError(f"dashboard.token is too short to be safe; it needs {SHORTEST_TOKEN} characters")

@@ -129,9 +129,14 @@ class _Pages:
             return self._ask("That is not the token.")
         answer = RedirectResponse("./", 303)
         answer.set_cookie(
-            COOKIE, self._doorman.pass_value, httponly=True, samesite="strict", max_age=30 * 86_400,
-            secure=request.url.scheme == "https", path=request.scope.get("root_path") or "/",
-        )  # fmt: skip
+            COOKIE,
+            self._doorman.pass_value,
+            httponly=True,
+            samesite="strict",
+            max_age=30 * 86_400,
+            secure=request.url.scheme == "https",
+            path=request.scope.get("root_path") or "/",
+        )
         return answer
 
     def _ask(self, complaint: str) -> Response:

@@ -8,7 +8,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from stream import events
-from stream.events import Alert, Body, Call, CallAlert, CallEmotion, CallParty, Emotion, Event, ModelRef, Speaker, Stream, Turn
+from stream.events import (
+    Alert,
+    Body,
+    Call,
+    CallAlert,
+    CallEmotion,
+    CallParty,
+    Emotion,
+    Event,
+    ModelRef,
+    Speaker,
+    Stream,
+    Turn,
+)
 
 LABELS = ("neutral", "happy", "angry", "sad")
 MODELS = (ModelRef(name="compact-emotion", revision="1"), ModelRef(name="compact-speaker", revision="1"))
@@ -26,9 +39,17 @@ class Scene:
         source = f"{self.name}-{party}" if party else self.name
         seq = self._seqs[source] = self._seqs.get(source, -1) + 1
         return events.stamp(
-            body, id=f"s/{source}/{seq}", session="s", seq=seq, source=source, models=MODELS, latency_ms=42.0,
-            time=self.began + timedelta(seconds=body.end_s), party=party, call=self.name if self.call else None,
-        )  # fmt: skip
+            body,
+            id=f"s/{source}/{seq}",
+            session="s",
+            seq=seq,
+            source=source,
+            models=MODELS,
+            latency_ms=42.0,
+            time=self.began + timedelta(seconds=body.end_s),
+            party=party,
+            call=self.name if self.call else None,
+        )
 
     def stream(self, state: Any = "started", at_s: float = 0.0, party: str | None = None, **more: Any) -> Event:
         return self.event(Stream(state=state, start_s=more.pop("start_s", at_s), end_s=at_s, **more), party)
@@ -36,61 +57,121 @@ class Scene:
     def speaker(self, who: str | None, at_s: float, party: str | None = None, **more: Any) -> Event:
         state = more.pop("state", "confirmed" if who else "silence")
         given: dict[str, Any] = {
-            "enrolled": False, "score": 0.78, "runner_up": "S2", "margin": 0.31, "threshold": 0.45, "evidence_s": 3.2,
+            "enrolled": False,
+            "score": 0.78,
+            "runner_up": "S2",
+            "margin": 0.31,
+            "threshold": 0.45,
+            "evidence_s": 3.2,
             "reason": "track" if party else "matched" if who else "silence",
-        } | more  # fmt: skip
+        } | more
         return self.event(Speaker(start_s=max(0.0, at_s - 2), end_s=at_s, state=state, speaker=who, **given), party)
 
-    def emotion(self, label: str, at_s: float, *, who: str | None = "S1", sure: float = 0.7, party: str | None = None) -> Event:
+    def emotion(
+        self, label: str, at_s: float, *, who: str | None = "S1", sure: float = 0.7, party: str | None = None
+    ) -> Event:
         shared = (1 - sure) / (len(LABELS) - 1)
         probabilities = {name: sure if name == label else shared for name in LABELS}
         return self.event(
             Emotion(
-                start_s=max(0.0, at_s - 3), end_s=at_s, label=label, since_s=max(0.0, at_s - 4), confidence=sure,
-                probabilities=probabilities, raw=probabilities, speech_ms=2000, speaker=who,
+                start_s=max(0.0, at_s - 3),
+                end_s=at_s,
+                label=label,
+                since_s=max(0.0, at_s - 4),
+                confidence=sure,
+                probabilities=probabilities,
+                raw=probabilities,
+                speech_ms=2000,
+                speaker=who,
             ),
             party,
-        )  # fmt: skip
+        )
 
-    def turn(self, number: int, who: str | None, start_s: float, end_s: float, *, label: str | None = None,
-             party: str | None = None) -> list[Event]:  # fmt: skip
+    def turn(
+        self,
+        number: int,
+        who: str | None,
+        start_s: float,
+        end_s: float,
+        *,
+        label: str | None = None,
+        party: str | None = None,
+    ) -> list[Event]:
         """From start to end; without a label it goes on."""
         begun = Turn(phase="start", turn=f"t{number}", start_s=start_s, end_s=start_s + 0.5, speaker=who, speech_s=0.5)
         if label is None:
             return [self.event(begun, party)]
         done = Turn(
-            phase="end", turn=f"t{number}", start_s=start_s, end_s=end_s, speaker=who, emotion=label,
-            emotions={label: 0.75, "neutral": 0.25} if label != "neutral" else {"neutral": 1.0}, speech_s=end_s - start_s,
-        )  # fmt: skip
+            phase="end",
+            turn=f"t{number}",
+            start_s=start_s,
+            end_s=end_s,
+            speaker=who,
+            emotion=label,
+            emotions={label: 0.75, "neutral": 0.25} if label != "neutral" else {"neutral": 1.0},
+            speech_s=end_s - start_s,
+        )
         return [self.event(begun, party), self.event(done, party)]
 
-    def so_far(self, at_s: float, *, customer: float = 0.42, agent: float = 0.4, crosstalk: float = 0.03,
-               state: Any = "customer", label: str = "neutral", sure: float = 0.7, trend: float = 0.0,
-               alerts: tuple[tuple[str, str, str | None, float], ...] = (), phase: Any = "live") -> Event:  # fmt: skip
+    def so_far(
+        self,
+        at_s: float,
+        *,
+        customer: float = 0.42,
+        agent: float = 0.4,
+        crosstalk: float = 0.03,
+        state: Any = "customer",
+        label: str = "neutral",
+        sure: float = 0.7,
+        trend: float = 0.0,
+        alerts: tuple[tuple[str, str, str | None, float], ...] = (),
+        phase: Any = "live",
+    ) -> Event:
         """The call's figures; the four parts add up."""
         talk = {"customer": customer * at_s, "agent": agent * at_s}
         both = crosstalk * at_s
         silence = at_s - talk["customer"] - talk["agent"] - both
         spoken = sum(talk.values()) + 2 * both
         emotion = CallEmotion(
-            label=label, since_s=max(0.0, at_s - 8), confidence=sure, probabilities={label: sure}, trend=trend,
-            angry_s=12.0 if label == "angry" else 0.0, shares={label: 1.0},
-        )  # fmt: skip
+            label=label,
+            since_s=max(0.0, at_s - 8),
+            confidence=sure,
+            probabilities={label: sure},
+            trend=trend,
+            angry_s=12.0 if label == "angry" else 0.0,
+            shares={label: 1.0},
+        )
         parties = tuple(
             CallParty(
-                party=party, speaking=state == party, talk_s=talk[party] + both,
-                talk_share=(talk[party] + both) / spoken if spoken else 0.0, turns=int(at_s / 14) + 1,
-                longest_monologue_s=17.5, current_monologue_s=3.0 if state == party else 0.0, interruptions=2,
-                interrupting_s=1.4, response_gap_s=0.8, emotion=emotion if party == "customer" else None,
+                party=party,
+                speaking=state == party,
+                talk_s=talk[party] + both,
+                talk_share=(talk[party] + both) / spoken if spoken else 0.0,
+                turns=int(at_s / 14) + 1,
+                longest_monologue_s=17.5,
+                current_monologue_s=3.0 if state == party else 0.0,
+                interruptions=2,
+                interrupting_s=1.4,
+                response_gap_s=0.8,
+                emotion=emotion if party == "customer" else None,
             )
             for party in ("customer", "agent")
-        )  # fmt: skip
+        )
         on = tuple(CallAlert(alert=name, kind=kind, speaker=who, since_s=since) for name, kind, who, since in alerts)  # type: ignore[arg-type]
         body = Call(
-            phase=phase, end_s=at_s, customer_s=talk["customer"], agent_s=talk["agent"], silence_s=silence, crosstalk_s=both,
-            state=state, current_silence_s=6.0 if state == "silence" else 0.0, longest_silence_s=7.2, parties=parties,
-            alerts=on, alerts_raised={kind: 1 for _, kind, _, _ in alerts},  # type: ignore[misc]
-        )  # fmt: skip
+            phase=phase,
+            end_s=at_s,
+            customer_s=talk["customer"],
+            agent_s=talk["agent"],
+            silence_s=silence,
+            crosstalk_s=both,
+            state=state,
+            current_silence_s=6.0 if state == "silence" else 0.0,
+            longest_silence_s=7.2,
+            parties=parties,
+            alerts=on,
+            alerts_raised={kind: 1 for _, kind, _, _ in alerts},  # type: ignore[misc]
+        )
         return self.event(body)
 
     def alert(self, name: str, kind: Any, at_s: float, *, phase: Any = "start", who: Any = "customer") -> Event:
@@ -101,7 +182,7 @@ class Scene:
 
 def meeting(name: str, seed: int, *, length_s: float = 80.0) -> Iterator[Event]:
     """A few people in a room, up to now."""
-    dice = random.Random(seed)
+    dice = random.Random(seed)  # noqa: S311
     scene = Scene(name, began=datetime.now(UTC) - timedelta(seconds=length_s))
     yield scene.stream(detail="48000 Hz, 1 channel(s)")
     at_s, number, people = 0.6, 0, ["S1", "S2", "Alice", "S3"][: dice.randint(2, 4)]
@@ -113,7 +194,9 @@ def meeting(name: str, seed: int, *, length_s: float = 80.0) -> Iterator[Event]:
         for step in range(1, int(long_s) + 1):
             score = dice.uniform(0.6, 0.95)
             other = next(one for one in people if one != who)
-            yield scene.speaker(who, at_s + step, enrolled=who == "Alice", score=score, margin=dice.uniform(0.1, 0.4), runner_up=other)
+            yield scene.speaker(
+                who, at_s + step, enrolled=who == "Alice", score=score, margin=dice.uniform(0.1, 0.4), runner_up=other
+            )
             yield scene.emotion(label, at_s + step, who=who, sure=dice.uniform(0.5, 0.9))
         at_s += long_s + dice.uniform(0.4, 2.5)
     if seed % 2:
@@ -122,13 +205,15 @@ def meeting(name: str, seed: int, *, length_s: float = 80.0) -> Iterator[Event]:
 
 def telephone(name: str, seed: int, *, length_s: float = 0.0) -> Iterator[Event]:
     """A call, up to now."""
-    dice = random.Random(seed)
+    dice = random.Random(seed)  # noqa: S311
     length_s = length_s or dice.uniform(20, 600)
     scene = Scene(name, began=datetime.now(UTC) - timedelta(seconds=length_s), call=True)
     for party in ("customer", "agent"):
         yield scene.stream(party=party, detail="8000 Hz, 1 channel(s)")
     kind = dice.choices(["calm", "happy", "sad", "angry", "dead", "hold"], [10, 3, 2, 2, 1, 1])[0]
-    label = {"calm": "neutral", "happy": "happy", "sad": "sad", "angry": "angry", "dead": "neutral", "hold": "neutral"}[kind]
+    label = {"calm": "neutral", "happy": "happy", "sad": "sad", "angry": "angry", "dead": "neutral", "hold": "neutral"}[
+        kind
+    ]
     begin_s, number = max(0.0, length_s - 70), 0
     at_s = begin_s + 0.4
     while at_s < length_s - 8:
@@ -152,9 +237,16 @@ def telephone(name: str, seed: int, *, length_s: float = 0.0) -> Iterator[Event]
     for name_, kind_, who, since in alerts:
         yield scene.alert(name_, kind_, since, who=who)
     yield scene.so_far(
-        length_s, customer=dice.uniform(0.25, 0.5), agent=dice.uniform(0.2, 0.4), crosstalk=dice.uniform(0, 0.06), state=state,
-        label=label, sure=dice.uniform(0.5, 0.9), trend=0.3 if kind == "angry" else 0.0, alerts=alerts,
-    )  # fmt: skip
+        length_s,
+        customer=dice.uniform(0.25, 0.5),
+        agent=dice.uniform(0.2, 0.4),
+        crosstalk=dice.uniform(0, 0.06),
+        state=state,
+        label=label,
+        sure=dice.uniform(0.5, 0.9),
+        trend=0.3 if kind == "angry" else 0.0,
+        alerts=alerts,
+    )
     if kind == "hold":
         for party in ("customer", "agent"):
             yield scene.stream("paused", length_s, party=party)
