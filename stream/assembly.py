@@ -18,10 +18,13 @@ from stream.settings import ModelSettings, Settings, SourceSettings
 from stream.types import Model, Sink, SpeechDetector, Task
 
 
-async def assemble(settings: Settings, *, sinks: Mapping[str, Sink] | None = None) -> Pipeline:
-    """Build everything the settings name; `sinks` come beside those. Raises any `TonewatchError`."""
+async def assemble(settings: Settings, *, sinks: Mapping[str, Sink] | None = None, stays: bool = False) -> Pipeline:
+    """Build everything the settings name; `sinks` come beside those. A run that `stays` needs no source.
+
+    Raises any `TonewatchError`.
+    """
     sources = [registry.source(source) for source in with_ids(settings.sources)]
-    if not sources:
+    if not sources and not stays:
         raise SettingsError("there is nothing to listen to; name a file, `microphone` or `-`")
     outlets = {target: registry.sink(target, settings) for target in settings.sinks} | dict(sinks or {})
     models, detector, prepare = await asyncio.to_thread(_load, settings)
@@ -37,6 +40,7 @@ async def assemble(settings: Settings, *, sinks: Mapping[str, Sink] | None = Non
         sinks=outlets,
         enrolled=enrolled,
         prepare=prepare,
+        stays=stays,
     )
 
 

@@ -1,4 +1,4 @@
-"""The command line: `tonewatch demo`, `run`, `dashboard`, `report`, `devices`, `models`, `config`, `schema`, `bench`.
+"""The command line: `tonewatch demo`, `run`, `serve`, `dashboard`, `report` and those that look after the rest.
 
 Owns what a person types and sees: options become the top layer of the settings, errors of our tree become one sentence
 on standard error and an exit code, standard output carries events (or the live panel on a terminal) and nothing else.
@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from stream import __version__
+from stream.dashboard.commands import report
 from stream.errors import SettingsError, TonewatchError
 
 
@@ -44,6 +45,7 @@ models_app = typer.Typer(help="The models there are: name, size, licence, what e
 config_app = typer.Typer(help="The settings.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
+app.command("report")(report)
 
 Preset = Annotated[str, typer.Option(help="compact, pretrained or wav2vec2: which models, with which windows.")]
 Config = Annotated[Path | None, typer.Option(help="A TOML file on top of the preset.")]
@@ -165,22 +167,42 @@ def show(
         raise typer.Exit(show_remote(_load(flags, preset=preset, config=config), mqtt))
     if sources:
         flags["sources"] = [{**_source(text), **shared} for text in sources]
+    elif not _load(flags, preset=preset, config=config).sources:
+        from stream.session import at_the_page, serve_until_stopped  # noqa: PLC0415
+
+        _log(verbose=verbose)
+        loaded = _load(flags, preset=preset, config=config)
+        raise typer.Exit(serve_until_stopped(at_the_page(loaded), quiet=quiet, page=True, tell=False))
     _run(flags, preset=preset, config=config, quiet=quiet, verbose=verbose, page=True, stay=True)
 
 
 @app.command()
-def report(
-    file: Annotated[Path, typer.Argument(help="Events, one JSON object a line, as `--sink FILE.ndjson` writes them.")],
+def serve(
     *,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The page to write; FILE.html if not given.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Also draw it into a picture.")] = None,
-    source: Annotated[str | None, typer.Option(help="Only this stream or call; all of the file if not given.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; any but a loopback one needs a token.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port for WebSockets.")] = None,
+    audiosocket_port: Annotated[int | None, typer.Option(help="TCP port for Asterisk's AudioSocket.")] = None,
+    dashboard: Annotated[bool, typer.Option("--dashboard", help="Serve a page there, too.")] = False,
+    sink: Sinks = None,
+    emotion: Emotion = None,
+    speaker: Speaker = None,
+    preset: Preset = "compact",
+    config: Config = None,
+    settings: Set = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Draw a finished call or stream: one HTML file that needs nothing else."""
-    from stream.dashboard.report import write_report  # noqa: PLC0415
+    """Listen on the network: browsers, Twilio, Asterisk, Genesys, and any client of the small protocol in the docs."""
+    from stream.session import serve_until_stopped  # noqa: PLC0415
 
-    for path in write_report(file, out=out or file.with_suffix(".html"), png=png, only=source):
-        typer.echo(f"wrote {path}")
+    flags = _flags(emotion=emotion, speaker=speaker, sinks=sink, settings=settings)
+    for key, given in (("host", host), ("port", port), ("audiosocket_port", audiosocket_port)):
+        if given is not None:
+            _plant(flags, f"serve.{key}", str(given))
+    _log(verbose=verbose)
+    raise typer.Exit(serve_until_stopped(_load(flags, preset=preset, config=config), quiet=quiet, page=dashboard))
 
 
 @app.command()

@@ -15,6 +15,7 @@
     ├── SinkError                events cannot leave
     │   ├── SinkClosed           the reader of the output went away
     │   └── BrokerUnreachable    the MQTT broker does not answer               (recoverable)
+    ├── ListenError              the listener cannot listen
     └── CommandRefused           a command from outside is malformed, unknown or not allowed (recoverable)
 
 Every message is one sentence a person can act on: what is wrong, and what to do. `recoverable` says whether the part
@@ -81,6 +82,10 @@ class ModelFormatError(ModelError):
 
 class InferenceError(ModelError):
     """A batch failed inside the model."""
+
+
+class ListenError(TonewatchError):
+    """The listener cannot listen: its port is taken, or its address is not this machine's."""
 
 
 class SinkError(TonewatchError):

@@ -142,6 +142,12 @@ class Pipeline:
             raise SourceError("this node takes no more streams: it is stopping, or has not begun")
         self._begin(sources, self._streams)
 
+    def knows(self, name: str) -> bool:
+        """Whether a source, a stream or a call goes by this name."""
+        tracks = (f"{name}-customer", f"{name}-agent")
+        named = any(one in self._heard_from for one in (name, *tracks))
+        return name == NODE or named or name in self._board.calls or any(source.id == name for source in self._sources)
+
     async def pause(self, source_id: str, *, detail: str = "asked to pause") -> None:
         """Throw the sound of a source (or of one stream of it) away until `resume`; open turns are ended.
 
@@ -375,7 +381,7 @@ async def _pass_on(block: Block | Interruption, source: Source, listeners: Seque
         for listener in listeners:
             await listener.interrupt(block.state, block.reason)
         return
-    now_s = time.monotonic()
+    now_s = time.monotonic() if block.captured_s is None else block.captured_s
     sounds = select(block.samples, source.channels)
     async with asyncio.TaskGroup() as group:  # side by side, so that the channels' speech is judged in one pass
         for listener, sound in zip(listeners, sounds, strict=True):

@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import sys
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from rich.console import Console
 
@@ -23,6 +23,9 @@ from stream.settings import Settings
 from stream.sinks.panel import PanelSink
 from stream.sinks.summary import SummarySink
 from stream.types import Sink
+
+if TYPE_CHECKING:
+    from stream.dashboard.dashboard import Dashboard
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +104,58 @@ async def _show_remote(settings: Settings, target: str) -> int:
         sys.stderr.write(f"tonewatch: the page is at {page.url}\n")
         await remote.run()
     return 0
+
+
+def serve_until_stopped(settings: Settings, *, quiet: bool, page: bool = False, tell: bool = True) -> int:
+    """Listen on the network until a signal; `page` serves a page there, too. Raises `TonewatchError`."""
+    if tell and not settings.sinks and not sys.stdout.isatty():
+        settings = settings.model_copy(update={"sinks": ("stdout",)})
+    signals = _Signals()
+    report = asyncio.run(_serve(settings, _own_sinks(settings, quiet=quiet), signals, page=page))
+    if report.cut_off:
+        _leave(signals.exit_code)
+    return 0 if signals.exit_code == 128 + signal.SIGTERM else signals.exit_code  # how a service is asked to end
+
+
+def at_the_page(settings: Settings) -> Settings:
+    """Listen on the network where the page is: what `tonewatch dashboard` does when there is nothing else to hear."""
+    page = settings.dashboard
+    given = {"host": page.host, "port": page.port} | ({"token": page.token} if page.token.get_secret_value() else {})
+    return settings.model_copy(update={"serve": settings.serve.model_copy(update=given)})
+
+
+async def _serve(settings: Settings, sinks: dict[str, Sink], signals: _Signals, *, page: bool) -> Report:
+    from stream.server.gateway import Gateway  # noqa: PLC0415 - only who serves needs a web server
+    from stream.server.listener import NetworkListener  # noqa: PLC0415
+
+    signals.listen(asyncio.get_running_loop())
+    gateway = Gateway(settings=settings.serve)
+    shown = _page_of_server(settings) if page else None
+    mounts = (("/", shown.app),) if shown is not None else ()
+    async with NetworkListener(gateway=gateway, mounts=mounts) as listener:
+        sinks = {**sinks, "clients": gateway.clients}
+        if shown is not None:
+            sinks["dashboard"] = shown.sink()
+            sys.stderr.write(f"tonewatch: the page is at http://{settings.serve.host}:{listener.port}/\n")
+        pipeline = await assemble(settings, sinks=sinks, stays=True)
+        gateway.attach(pipeline)
+        if shown is not None:
+            shown.control(pipeline, levels=pipeline.levels_dbfs, microphone="/v1/stream")
+        signals.pipeline = pipeline
+        sys.stderr.write(f"tonewatch: listening on ws://{settings.serve.host}:{listener.port}/v1/\n")
+        if listener.audiosocket_port:
+            sys.stderr.write(f"tonewatch: AudioSocket on {settings.serve.host}:{listener.audiosocket_port}\n")
+        return await pipeline.run()
+
+
+def _page_of_server(settings: Settings) -> Dashboard:
+    """A page behind the server's door: its address, and its token where the page has none of its own."""
+    from stream.dashboard.dashboard import Dashboard  # noqa: PLC0415
+
+    given: dict[str, object] = {"host": settings.serve.host}
+    if not settings.dashboard.token.get_secret_value():
+        given["token"] = settings.serve.token
+    return Dashboard(settings=settings.model_copy(update={"dashboard": settings.dashboard.model_copy(update=given)}))
 
 
 class _Stoppable(Protocol):

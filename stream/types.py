@@ -51,12 +51,14 @@ class Block:
     """Consecutive frames of a source, at the source's own rate.
 
     `start_frame` counts from the source's first frame and includes what was lost, so a jump between one block's end and
-    the next one's start is a gap. `samples` has shape (frames, channels).
+    the next one's start is a gap. `samples` has shape (frames, channels). `captured_s` is the monotonic time at which
+    the last frame was captured, where that was not just now.
     """
 
     source_id: str
     start_frame: int
     samples: Samples
+    captured_s: float | None = None
 
     @property
     def end_frame(self) -> int:

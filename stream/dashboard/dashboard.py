@@ -83,9 +83,7 @@ class Dashboard:
 
 
 def _about(settings: Settings) -> dict[str, Any]:
-    """What the page tells of the settings: none of the secrets, and no files of enrolled people."""
+    """What the page tells of the settings: secrets are masked, and of enrolled people there are only the names."""
     tree = settings.model_dump(mode="json")
     tree["speakers"]["enrolled"] = sorted(tree["speakers"]["enrolled"])
-    tree["dashboard"].pop("token")
-    tree["mqtt"].pop("password")
     return {"version": __version__, "node": settings.node, "settings": tree}

@@ -95,14 +95,13 @@ class Picture:
 def _svg(shape: Rectangle | Path | Words) -> str:
     if isinstance(shape, Rectangle):
         tip = f"<title>{escape(shape.tip)}</title>" if shape.tip else ""
-        return (
-            f'<rect x="{shape.x:.1f}" y="{shape.y:.1f}" width="{max(0.0, shape.width):.1f}" height="{shape.height:.1f}" '
-            f'rx="{shape.radius:g}" fill="{shape.colour}">{tip}</rect>'
-        )
+        place = f'x="{shape.x:.1f}" y="{shape.y:.1f}" width="{max(0.0, shape.width):.1f}" height="{shape.height:.1f}"'
+        return f'<rect {place} rx="{shape.radius:g}" fill="{shape.colour}">{tip}</rect>'
     if isinstance(shape, Path):
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)
         dash = f' stroke-dasharray="{" ".join(map(str, shape.dash))}"' if shape.dash else ""
-        return f'<polyline points="{points}" fill="none" stroke="{shape.colour}" stroke-width="{shape.width:g}"{dash}/>'
+        stroke = f'stroke="{shape.colour}" stroke-width="{shape.width:g}"{dash}'
+        return f'<polyline points="{points}" fill="none" {stroke}/>'
     weight = ' font-weight="600"' if shape.bold else ""
     return (
         f'<text x="{shape.x:.1f}" y="{shape.y:.1f}" font-size="{shape.size}" fill="{shape.colour}" '

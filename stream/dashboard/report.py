@@ -33,7 +33,8 @@ table { border-collapse: collapse; width: 100%; } th { text-align: left; font-si
 th, td { padding: 6px 18px 6px 0; border-bottom: 1px solid #e0dfd9; } tr:last-child td { border: 0; }
 .num { text-align: right; } .bad { color: #b3261e; } summary { cursor: pointer; }
 .tiles { display: grid; gap: 10px; margin: 0 0 14px; grid-template-columns: repeat(auto-fill, minmax(180px, 1fr)); }
-.tiles div { background: #eeeeea; border-radius: 10px; padding: 10px 14px; } .tiles b { display: block; font-size: 20px; }
+.tiles div { background: #eeeeea; border-radius: 10px; padding: 10px 14px; }
+.tiles b { display: block; font-size: 20px; }
 .soft { margin-top: 20px; } @media print { body { background: #fff; } section { break-inside: avoid; } }
 """
 
@@ -87,8 +88,8 @@ def html(found: Sequence[Recording], *, title: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "<meta http-equiv=\"content-security-policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f"<title>{escape(title)} · tonewatch</title><style>{STYLE}</style></head><body><main>"
-        f"{parts}<p class=soft>Emotion is a guess about the sound of a voice, not what somebody feels. An agent’s is not "
-        "inferred unless the operator opted in: EU AI Act, Article 5(1)(f). "
+        f"{parts}<p class=soft>Emotion is a guess about the sound of a voice, not what somebody feels. An agent’s is "
+        "not inferred unless the operator opted in: EU AI Act, Article 5(1)(f). "
         f"Made by tonewatch {__version__}.</p></main></body></html>"
     )
 
@@ -134,7 +135,8 @@ def _people(recording: Recording) -> str:
             + f"<td>{escape(told)}</td></tr>"
         )
     heads = "".join(f'<th class="num">{head}</th>' for head in ("Talked", "Turns", "Longest", "Interruptions"))
-    return f"<table><thead><tr><th>Who</th>{heads}<th>Emotion of turns</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    top = f"<thead><tr><th>Who</th>{heads}<th>Emotion of turns</th></tr></thead>"
+    return f"<table>{top}<tbody>{''.join(rows)}</tbody></table>"
 
 
 def _alerts(recording: Recording) -> str:
@@ -155,6 +157,6 @@ def _turns(recording: Recording) -> str:
         for turn in recording.turns
     )
     return (
-        f"<section><details><summary>All {len(recording.turns)} turns</summary><table><thead><tr><th>When</th><th>Who</th>"
-        f"<th>Emotion</th></tr></thead><tbody>{rows}</tbody></table></details></section>"
+        f"<section><details><summary>All {len(recording.turns)} turns</summary><table>"
+        f"<thead><tr><th>When</th><th>Who</th><th>Emotion</th></tr></thead><tbody>{rows}</tbody></table></details></section>"
     )

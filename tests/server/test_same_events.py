@@ -1,0 +1,80 @@
+"""The same stereo call through every telephone protocol makes the events it makes from the file, at the same times."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from stream import registry
+from stream.demo import AUDIO
+from stream.events import Event
+from stream.models.vad import SileroVad
+from stream.pipeline import Pipeline
+from stream.settings import Settings, SourceSettings
+from stream.sources.file import FileSource
+from tests.fakes import ListSink
+from tests.requirements import labelled_audio
+from tests.server.node import node
+from tests.server.telephone import SYSTEMS, StereoCall
+
+MODELS = [registry.model(Settings().models.emotion), registry.model(Settings().models.speaker)]
+DETECTOR = SileroVad()
+
+
+def told(events: Sequence[Event]) -> dict[str, list[dict[str, Any]]]:
+    """By what a source is of the call: names and times of day differ, media times must not."""
+    wall = {"id", "session", "time", "latency_ms", "detail", "source", "call"}
+    own: dict[str, list[dict[str, Any]]] = {}
+    for event in events:
+        if event.call is not None:
+            own.setdefault(str(event.party), []).append(event.model_dump(exclude=wall))
+    return own
+
+
+def from_file(call: StereoCall, folder: Path) -> dict[str, list[dict[str, Any]]]:
+    sink = ListSink()
+    path = call.save(folder / "desk.wav")
+    source = FileSource(settings=SourceSettings(target=str(path), id="desk", channels="customer-agent"))
+    pipeline = Pipeline(settings=Settings(), sources=[source], models=MODELS, detector=DETECTOR, sinks={"list": sink})
+    asyncio.run(pipeline.run())
+    return told(sink.events)
+
+
+async def over_the_wire(system: str, call: StereoCall) -> dict[str, list[dict[str, Any]]]:
+    async with node(models=MODELS, detector=DETECTOR) as tested:
+        await SYSTEMS[system](tested.listener, call)
+        name = (await tested.first()).call
+        await tested.ended(f"{name}-customer", f"{name}-agent")
+    return told(tested.sink.events)
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> tuple[StereoCall, dict[str, list[dict[str, Any]]]]:
+    """Twelve seconds of the bundled conversation, on the right somewhat later."""
+    samples, _ = soundfile.read(AUDIO, stop=16_000 * 24, dtype="int16")
+    left = samples[: 16_000 * 24 : 2]
+    call = StereoCall.of(np.stack([left, np.roll(left, 8_000 * 3)], axis=1)[: 8_000 * 12])
+    return call, from_file(call, tmp_path_factory.mktemp("call"))
+
+
+@pytest.mark.parametrize("system", sorted(SYSTEMS))
+def test_a_call_is_the_same_however_it_comes(
+    system: str, short: tuple[StereoCall, dict[str, list[dict[str, Any]]]]
+) -> None:
+    call, expected = short
+    assert set(expected) == {"None", "customer", "agent"}
+    assert asyncio.run(over_the_wire(system, call)) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("system", sorted(SYSTEMS))
+def test_four_minutes_of_a_real_call(system: str, tmp_path: Path) -> None:
+    frames, _ = soundfile.read(labelled_audio() / "calls" / "autorepair_40.flac", dtype="int16")
+    call = StereoCall.of(frames)
+    assert asyncio.run(over_the_wire(system, call)) == from_file(call, tmp_path)
