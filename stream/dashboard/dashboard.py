@@ -67,6 +67,7 @@ class Dashboard:
         self.feed.powers = Powers(
             commands=commands, answer=answer, levels=levels, microphone=microphone, about=_about(self._settings)
         )
+        self.feed.wake()
 
     async def __aenter__(self) -> Self:
         """Serve. Raises `SettingsError` if the port cannot be had."""

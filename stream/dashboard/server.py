@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from stream import __version__
-from stream.dashboard.feed import Feed
+from stream.dashboard.feed import Feed, Powers
 from stream.dashboard.security import COOKIE, HEADERS, Doorman
 
 STATIC = Path(__file__).parent / "static"
@@ -149,6 +149,7 @@ class _Page:
 
     def __init__(self, socket: WebSocket, feed: Feed) -> None:
         self._socket, self._feed = socket, feed
+        self._powers: Powers | None = None
         self._version = 0
         self._watched: str | None = None
         self._serial = 0
@@ -169,17 +170,6 @@ class _Page:
                 await asyncio.wait_for(self._socket.close(), 1.0)
 
     async def _tell(self) -> None:
-        powers = self._feed.powers
-        hello = {
-            "t": "hello",
-            "now_ms": round(time.time() * 1000),
-            "version": __version__,
-            "commands": powers.commands if powers.answer is not None else (),
-            "microphone": powers.microphone,
-            "levels": powers.levels is not None,
-            "about": dict(powers.about),
-        }
-        await self._send(json.dumps(hello))
         with self._feed.watched() as news:
             while True:
                 news.clear()
@@ -196,6 +186,9 @@ class _Page:
     async def _tell_news(self) -> bool:
         """Replies, the wall, and the stream that is looked at, as far as they are new."""
         wall, told = self._feed.wall, False
+        if self._powers is not self._feed.powers:
+            self._powers = self._feed.powers
+            await self._send(json.dumps(_hello(self._powers)))
         while not self._replies.empty():
             await self._send(self._replies.get_nowait())
         if wall.version > self._version or self._version == 0:
@@ -256,3 +249,16 @@ class _Page:
     async def _send(self, text: str) -> None:
         async with asyncio.timeout(SEND_S):
             await self._socket.send_text(text)
+
+
+def _hello(powers: Powers) -> dict[str, Any]:
+    """What a page is told first, and again when a run begins that can do more or less."""
+    return {
+        "t": "hello",
+        "now_ms": round(time.time() * 1000),
+        "version": __version__,
+        "commands": powers.commands if powers.answer is not None else (),
+        "microphone": powers.microphone,
+        "levels": powers.levels is not None,
+        "about": dict(powers.about),
+    }

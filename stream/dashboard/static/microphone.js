@@ -41,9 +41,7 @@ async function start(path, source, token, ended) {
   const address = new URL(path, document.baseURI);
   address.protocol = address.protocol.replace("http", "ws");
   if (token) address.searchParams.set("token", token);
-  const socket = new WebSocket(address);
-  socket.binaryType = "arraybuffer";
-  let over = false;
+  let over = false, socket = null;
   const end = (words) => {
     if (over) return;
     over = true;
@@ -54,10 +52,11 @@ async function start(path, source, token, ended) {
   };
   try {
     await context.audioWorklet.addModule(new URL("capture.js", import.meta.url));
+    socket = new WebSocket(address); // no sooner: it must not open before anybody listens for that
     await greet(socket, { type: "start", rate_hz: context.sampleRate, channels: 1, format: "s16le", source, events: false });
   } catch (error) {
     end("");
-    socket.close();
+    socket?.close();
     throw error;
   }
   const node = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
