@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from tests.dashboard.stage import Stage
 from tests.requirements import require
@@ -20,13 +20,19 @@ def chromium() -> str:
     return shutil.which("chromium") or ""
 
 
-@pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
-    path = chromium()
-    with sync_playwright() as player:
-        opened = player.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+@pytest.fixture(scope="module")
+def player() -> Iterator[Playwright]:
+    """Its loop is this thread's for as long as it lives, so that no other test of the module may run one."""
+    chromium()
+    with sync_playwright() as playing:
+        yield playing
+
+
+@pytest.fixture(scope="module")
+def browser(player: Playwright) -> Iterator[Browser]:
+    opened = player.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
@@ -42,7 +48,9 @@ def visit(browser: Browser) -> Iterator[Visit]:
 
     def visiting(stage: Stage, route: str = "", *, width: int = 1280, height: int = 800, dark: bool = False) -> Page:
         context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", reduced_motion="reduce"
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce",
         )
         contexts.append(context)
         page = context.new_page()

@@ -157,7 +157,7 @@ class Scene:
             )
             for party in ("customer", "agent")
         )
-        on = tuple(CallAlert(alert=name, kind=kind, speaker=who, since_s=since) for name, kind, who, since in alerts)  # type: ignore[arg-type]
+        on = tuple(CallAlert(alert=name, kind=kind, speaker=who, since_s=since) for name, kind, who, since in alerts)
         body = Call(
             phase=phase,
             end_s=at_s,
@@ -170,13 +170,30 @@ class Scene:
             longest_silence_s=7.2,
             parties=parties,
             alerts=on,
-            alerts_raised={kind: 1 for _, kind, _, _ in alerts},  # type: ignore[misc]
+            alerts_raised={kind: 1 for _, kind, _, _ in alerts},
         )
         return self.event(body)
 
-    def alert(self, name: str, kind: Any, at_s: float, *, phase: Any = "start", who: Any = "customer") -> Event:
+    def resolved(self, was: str, who: str, at_s: float, *, since_s: float = 0.0) -> dict[str, Any]:
+        """A correction, as a page is told."""
+        told = self.speaker(who, at_s).model_dump(mode="json", by_alias=True)
+        return told | {"type": "speaker_resolved", "was": was, "since_s": since_s}
+
+    def alert(
+        self,
+        name: str,
+        kind: Any,
+        at_s: float,
+        *,
+        phase: Any = "start",
+        who: Any = "customer",
+        since_s: float | None = None,
+    ) -> Event:
+        start_s = at_s if since_s is None else since_s
         return self.event(
-            Alert(phase=phase, alert=name, kind=kind, speaker=who, start_s=at_s, end_s=at_s, value=0.7, threshold=0.6)
+            Alert(
+                phase=phase, alert=name, kind=kind, speaker=who, start_s=start_s, end_s=at_s, value=0.7, threshold=0.6
+            )
         )
 
 
@@ -203,39 +220,32 @@ def meeting(name: str, seed: int, *, length_s: float = 80.0) -> Iterator[Event]:
         yield scene.stream("gap", length_s - 3, start_s=length_s - 4.2, lost_s=1.2)
 
 
+KINDS: dict[str, tuple[int, str]] = {
+    "calm": (10, "neutral"), "happy": (3, "happy"), "sad": (2, "sad"), "angry": (2, "angry"), "dead": (1, "neutral"),
+    "hold": (1, "neutral"),
+}  # fmt: skip
+"""How a call may go: how often, and how its customer sounds."""
+
+
 def telephone(name: str, seed: int, *, length_s: float = 0.0) -> Iterator[Event]:
     """A call, up to now."""
     dice = random.Random(seed)  # noqa: S311
     length_s = length_s or dice.uniform(20, 600)
     scene = Scene(name, began=datetime.now(UTC) - timedelta(seconds=length_s), call=True)
+    kind = dice.choices(list(KINDS), [often for often, _ in KINDS.values()])[0]
+    label = KINDS[kind][1]
     for party in ("customer", "agent"):
         yield scene.stream(party=party, detail="8000 Hz, 1 channel(s)")
-    kind = dice.choices(["calm", "happy", "sad", "angry", "dead", "hold"], [10, 3, 2, 2, 1, 1])[0]
-    label = {"calm": "neutral", "happy": "happy", "sad": "sad", "angry": "angry", "dead": "neutral", "hold": "neutral"}[
-        kind
-    ]
-    begin_s, number = max(0.0, length_s - 70), 0
-    at_s = begin_s + 0.4
-    while at_s < length_s - 8:
-        for party in ("customer", "agent"):
-            long_s = dice.uniform(2, 8)
-            number += 1
-            felt = label if party == "customer" and dice.random() < 0.7 else "neutral"
-            yield from scene.turn(number, party, at_s, at_s + long_s, label=felt, party=party)
-            if party == "customer":
-                for step in range(1, int(long_s) + 1):
-                    yield scene.emotion(felt, at_s + step, who="customer", sure=dice.uniform(0.45, 0.92), party=party)
-            at_s += long_s + dice.uniform(-0.3, 1.2)
+    yield from _talk(scene, dice, label, begin_s=max(0.0, length_s - 70) + 0.4, end_s=length_s - 8)
     state = "silence" if kind == "dead" else dice.choice(["customer", "agent", "silence"])
     if state != "silence":
         yield scene.speaker(state, length_s - 2, party=state)
     alerts: tuple[tuple[str, str, str | None, float], ...] = ()
     if kind == "angry":
-        alerts = (("a1", "anger", "customer", length_s - dice.uniform(4, 40)),)
+        alerts = (("a1", "anger", "customer", length_s - dice.uniform(4, 18)),)
     elif kind == "dead":
-        alerts = (("a1", "dead_air", None, length_s - dice.uniform(2, 20)),)
-    for name_, kind_, who, since in alerts:
-        yield scene.alert(name_, kind_, since, who=who)
+        alerts = (("a1", "dead_air", None, length_s - dice.uniform(2, 18)),)
+    yield from (scene.alert(alert, what, since_s, who=who) for alert, what, who, since_s in alerts)
     yield scene.so_far(
         length_s,
         customer=dice.uniform(0.25, 0.5),
@@ -248,5 +258,18 @@ def telephone(name: str, seed: int, *, length_s: float = 0.0) -> Iterator[Event]
         alerts=alerts,
     )
     if kind == "hold":
-        for party in ("customer", "agent"):
-            yield scene.stream("paused", length_s, party=party)
+        yield from (scene.stream("paused", length_s, party=party) for party in ("customer", "agent"))
+
+
+def _talk(scene: Scene, dice: random.Random, label: str, *, begin_s: float, end_s: float) -> Iterator[Event]:
+    at_s, number = begin_s, 0
+    while at_s < end_s:
+        party = ("customer", "agent")[number % 2]
+        number += 1
+        long_s = dice.uniform(2, 8)
+        felt = label if party == "customer" and dice.random() < 0.7 else "neutral"
+        yield from scene.turn(number, party, at_s, at_s + long_s, label=felt, party=party)
+        if party == "customer":
+            for step in range(1, int(long_s) + 1):
+                yield scene.emotion(felt, at_s + step, who="customer", sure=dice.uniform(0.45, 0.92), party=party)
+        at_s += long_s + dice.uniform(-0.3, 1.2)

@@ -22,7 +22,9 @@ def card(*told: Event, name: str = "room") -> Card:
 
 def test_who_speaks_and_since_when() -> None:
     scene = Scene("room")
-    made = card(scene.stream(), scene.speaker("S1", 2.0), scene.speaker("S1", 2.5), scene.speaker("Alice", 3.0, enrolled=True))
+    made = card(
+        scene.stream(), scene.speaker("S1", 2.0), scene.speaker("S1", 2.5), scene.speaker("Alice", 3.0, enrolled=True)
+    )
     assert made.view()["who"] == {"state": "confirmed", "name": "Alice", "enrolled": True, "since_s": 3.0}
     assert made.view()["silent_s"] is None
 
@@ -58,13 +60,16 @@ def test_both_tracks_speaking_is_told_as_both() -> None:
 def test_the_mood_of_a_call_is_the_customers() -> None:
     scene = Scene("desk", call=True)
     made = card(
-        scene.emotion("angry", 3.0, who="customer", party="customer"), scene.emotion("happy", 4.0, who="agent", party="agent")
+        scene.emotion("angry", 3.0, who="customer", party="customer"),
+        scene.emotion("happy", 4.0, who="agent", party="agent"),
     )
     assert made.view()["mood"]["label"] == "angry"
 
 
 def test_a_page_that_comes_late_knows_mood_and_alerts_from_the_calls_figures_alone() -> None:
-    view = card(Scene("desk", call=True).so_far(60.0, label="angry", alerts=(("a1", "anger", "customer", 50.0),))).view()
+    view = card(
+        Scene("desk", call=True).so_far(60.0, label="angry", alerts=(("a1", "anger", "customer", 50.0),))
+    ).view()
     assert view["mood"]["label"] == "angry"
     assert [alert["words"] for alert in view["alerts"]] == ["sustained anger"]
 
@@ -75,7 +80,10 @@ def test_an_alert_comes_and_goes_and_is_noted_twice() -> None:
     assert made.view()["why"] == "dead air"
     made.apply(scene.alert("a1", "dead_air", 24.0, phase="end", who=None).model_dump(mode="json", by_alias=True))
     assert made.view()["why"] == ""
-    assert [(note["kind"], note["phase"]) for note in made.detail()["notes"]] == [("dead_air", "start"), ("dead_air", "end")]
+    assert [(note["kind"], note["phase"]) for note in made.detail()["notes"]] == [
+        ("dead_air", "start"),
+        ("dead_air", "end"),
+    ]
 
 
 def test_a_call_ends_with_its_summary_and_keeps_it() -> None:
@@ -108,11 +116,7 @@ def test_a_correction_renames_turns_and_talk() -> None:
     scene = Scene("room")
     made = card(*scene.turn(1, "S1", 0.0, 4.0, label="happy"))
     known = made.detail()["serial"]
-    resolved = {
-        "type": "speaker_resolved", "id": "s/room/9", "session": "s", "source": "room", "time": "2026-01-02T03:04:09.000Z",
-        "end_s": 5.0, "latency_ms": 1.0, "was": "S1", "speaker": "Alice", "since_s": 0.0,
-    }  # fmt: skip
-    made.apply(resolved)
+    made.apply(scene.resolved("S1", "Alice", 5.0))
     assert [(turn["who"], turn["corrected"]) for turn in made.detail(known)["turns"]] == [("Alice", "S1")]
     assert made.view()["shares"] == [{"who": "Alice", "s": 4.0}]
 
@@ -137,7 +141,13 @@ def test_what_this_version_does_not_know_is_passed_over() -> None:
 
 def test_history_is_bounded() -> None:
     scene = Scene("room")
-    made = card(*(event for number in range(TURNS + 20) for event in scene.turn(number, "S1", number, number + 0.5, label="sad")))
+    made = card(
+        *(
+            event
+            for number in range(TURNS + 20)
+            for event in scene.turn(number, "S1", number, number + 0.5, label="sad")
+        )
+    )
     assert len(made.detail()["turns"]) == TURNS
 
 
@@ -163,8 +173,14 @@ def test_alerts_come_before_stalls_before_moods_and_ended_last() -> None:
 
     angry = {"label": "angry", "confidence": 0.9}
     order = [
-        points(alerts=[{"kind": "anger"}]), points(alerts=[{"kind": "dead_air"}]), points(state="stalled"), points(mood=angry),
-        points(mood={"label": "sad", "confidence": 0.9}), points(lost_lately=True), points(), points(state="ended"),
-    ]  # fmt: skip
+        points(alerts=[{"kind": "anger"}]),
+        points(alerts=[{"kind": "dead_air"}]),
+        points(state="stalled"),
+        points(mood=angry),
+        points(mood={"label": "sad", "confidence": 0.9}),
+        points(lost_lately=True),
+        points(),
+        points(state="ended"),
+    ]
     assert order == sorted(order, reverse=True)
     assert len(set(order)) == len(order)

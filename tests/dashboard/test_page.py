@@ -38,7 +38,17 @@ def test_a_card_says_who_speaks_how_and_for_how_long(stage: Stage, visit: Visit)
     page = visit(stage)
     expect(page.locator(".card")).to_have_count(1)
     shown = card(page, "lobby")
-    for words in ("Alice", "speaking, enrolled", "angry", "81 %", "01:1", "Alice 58 %", "S2 42 %", "sounds angry", "42 ms behind"):
+    for words in (
+        "Alice",
+        "speaking, enrolled",
+        "angry",
+        "81 %",
+        "01:1",
+        "Alice 58 %",
+        "S2 42 %",
+        "sounds angry",
+        "42 ms behind",
+    ):
         assert words in shown
     stage.tell([scene.speaker(None, 75.0)])
     expect(page.locator(".card")).to_contain_text("silent for")
@@ -115,11 +125,7 @@ def test_a_correction_comes_into_view(stage: Stage, visit: Visit) -> None:
     expect(page.locator(".lane-name")).to_have_text("S1")
 
     async def resolve() -> None:
-        stage.page.feed.apply(
-            {"type": "speaker_resolved", "id": "s/room/99", "session": "s", "source": "room", "end_s": 10.0, "latency_ms": 1,
-             "time": (scene.began + timedelta(seconds=10)).isoformat(), "was": "S1", "speaker": "Alice", "since_s": 0.0},
-            node="floor",
-        )  # fmt: skip
+        stage.page.feed.apply(scene.resolved("S1", "Alice", 10.0), node="floor")
 
     stage.do(resolve)
     expect(page.locator(".lane-name")).to_have_text("Alice")
@@ -130,7 +136,16 @@ def test_a_call_shows_where_its_time_went_and_why_the_agent_has_no_emotion(stage
     stage.tell(telephone("desk-1", 3, length_s=100))
     page = visit(stage, "#/stream/floor%2Fdesk-1")
     call = page.locator("section", has=page.get_by_role("heading", name="The call so far")).last
-    for words in ("Customer", "Agent", "Both at once", "Silence", "Interruptions", "2 · 1.4 s", "EU AI Act, Article 5(1)(f)", "not inferred"):
+    for words in (
+        "Customer",
+        "Agent",
+        "Both at once",
+        "Silence",
+        "Interruptions",
+        "2 · 1.4 s",
+        "EU AI Act, Article 5(1)(f)",
+        "not inferred",
+    ):
         expect(call).to_contain_text(words)
     shares = [int(text.split()[0]) for text in page.locator(".quad b").all_inner_texts()]
     assert 98 <= sum(shares) <= 102
@@ -140,7 +155,9 @@ def test_a_call_shows_where_its_time_went_and_why_the_agent_has_no_emotion(stage
 def test_the_privacy_button_pauses_the_stream_and_lets_it_go_on(stage: Stage, visit: Visit) -> None:
     scene = Scene("kitchen", began=began(10))
     told = {"pause": lambda: scene.stream("paused", 10.0), "resume": lambda: scene.stream("resumed", 10.0)}
-    stage.run.told = lambda command, _: stage.page.feed.apply(told[command]().model_dump(mode="json", by_alias=True), node="floor")
+    stage.run.told = lambda command, _: stage.page.feed.apply(
+        told[command]().model_dump(mode="json", by_alias=True), node="floor"
+    )
     stage.tell([scene.stream(), scene.speaker("S1", 9.0)])
     page = visit(stage, "#/stream/floor%2Fkitchen")
     page.get_by_role("button", name="Pause listening").click()
@@ -295,7 +312,9 @@ def test_two_hundred_cards_do_not_stutter(stage: Stage, visit: Visit) -> None:
     for step in range(20):
         for scene in scenes:
             label = ("neutral", "happy", "angry", "sad")[step % 4]
-            stage.tell([scene.speaker(f"S{step % 3}", step / 2), scene.emotion(label, step / 2, sure=0.4 + step % 5 / 10)])
+            stage.tell(
+                [scene.speaker(f"S{step % 3}", step / 2), scene.emotion(label, step / 2, sure=0.4 + step % 5 / 10)]
+            )
     page.wait_for_function("window.frames_.length > 60")
     frames = sorted(json.loads(page.evaluate("JSON.stringify(window.frames_)"))[5:])
     median, slow = frames[len(frames) // 2], frames[int(len(frames) * 0.95)]
