@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -287,16 +286,16 @@ def test_the_page_is_light_and_quick(stage: Stage, visit: Visit) -> None:
     assert all(name.startswith((stage.url, "data:")) for name, _ in weights)  # nothing from elsewhere
     page = visit(stage)
     page.wait_for_selector(".card")
-    paint_ms = min(_first_paint_ms(page, stage) for _ in range(3))
+    paint_ms = min(_first_paint_ms(page, stage) for _ in range(2))
     assert paint_ms < FIRST_PAINT_MS
 
 
 def _first_paint_ms(page: Page, stage: Stage) -> float:
     page.goto(stage.url)
     page.wait_for_selector(".card")
-    paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
-    page.wait_for_function(f"({paint}) !== null")
-    return float(page.evaluate(paint))
+    observe = "new PerformanceObserver((seen) => seen.getEntries().forEach((one) => tell(one.startTime)))"
+    told = page.evaluate(f"() => new Promise((tell) => {observe}.observe({{type: 'paint', buffered: true}}))")
+    return float(told)
 
 
 def test_two_hundred_cards_do_not_stutter(stage: Stage, visit: Visit) -> None:
@@ -306,8 +305,9 @@ def test_two_hundred_cards_do_not_stutter(stage: Stage, visit: Visit) -> None:
     page = visit(stage, width=1600, height=1000)
     expect(page.locator(".card")).to_have_count(200)
     page.evaluate(
-        "() => { window.frames_ = []; let last = performance.now(); const next = (now) => {"
-        " window.frames_.push(now - last); last = now; requestAnimationFrame(next); }; requestAnimationFrame(next); }"
+        "() => { const frames = []; let last = performance.now(); window.drawn = new Promise((tell) => {"
+        " const next = (now) => { frames.push(now - last); last = now;"
+        " if (frames.length < 90) requestAnimationFrame(next); else tell(frames); }; requestAnimationFrame(next); }); }"
     )
     for step in range(20):
         for scene in scenes:
@@ -315,8 +315,7 @@ def test_two_hundred_cards_do_not_stutter(stage: Stage, visit: Visit) -> None:
             stage.tell(
                 [scene.speaker(f"S{step % 3}", step / 2), scene.emotion(label, step / 2, sure=0.4 + step % 5 / 10)]
             )
-    page.wait_for_function("window.frames_.length > 60")
-    frames = sorted(json.loads(page.evaluate("JSON.stringify(window.frames_)"))[5:])
+    frames = sorted(page.evaluate("window.drawn"))
     median, slow = frames[len(frames) // 2], frames[int(len(frames) * 0.95)]
     assert median < 50, (median, slow)  # a busy machine draws at 20 Hz at least
     expect(page.locator(".card").first).to_contain_text("S1")
