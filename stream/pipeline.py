@@ -24,20 +24,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from stream.clock import ArrivalLog, seconds
+from stream.clock import seconds
 from stream.commands import NodeStatus, StreamStatus
 from stream.errors import SourceError, SourceNotFound, TonewatchError
 from stream.events import NODE, Health, LaneHealth, Party
 from stream.listener import Listener, ModelLane, SpeechLane
+from stream.opening import Opening, pass_on
 from stream.pool import Lane
 from stream.publisher import Publisher
-from stream.resampling import PARTIES, labels, select
-from stream.rolling.conversation import Conversation
+from stream.resampling import PARTIES, labels
 from stream.rolling.profiles import Voice
-from stream.rolling.track import LEAD, TrackConversation
 from stream.settings import Settings
 from stream.switchboard import Switchboard
-from stream.types import Block, Interruption, Model, Sink, Source, SpeechDetector, Task
+from stream.types import Model, Sink, Source, SpeechDetector, Task
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +88,6 @@ class Pipeline:
         self._streams: asyncio.TaskGroup | None = None
         self._past = _Past()
         self._models = sorted(models, key=lambda model: ORDER.index(model.info.task))
-        self._enrolled = tuple(enrolled)
         pool = settings.pool
         threads = pool.threads or max(1, (os.cpu_count() or 1) // (max(1, len(self._models)) * pool.workers))
         self._lanes: dict[str, ModelLane] = {
@@ -119,6 +117,15 @@ class Pipeline:
             policy="drop_oldest" if stays or any(source.live for source in sources) else "wait",
         )
         self._board = Switchboard(settings=settings, publisher=self._publisher)
+        self._opening = Opening(
+            settings=settings,
+            models=self._models,
+            lanes=self._lanes,
+            speech=self._speech,
+            enrolled=enrolled,
+            publisher=self._publisher,
+            board=self._board,
+        )
         self._listeners: list[Listener] = []
         self._heard_from: dict[str, str] = {}  # a stream's source
         self._failures: list[SourceError] = []
@@ -286,7 +293,7 @@ class Pipeline:
                     await listener.start(sound)
                 try:
                     async for block in blocks:
-                        await _pass_on(block, source, listeners)
+                        await pass_on(block, source, listeners)
                 except SourceError as error:
                     detail = str(error)
                     self._failures.append(error)
@@ -320,37 +327,12 @@ class Pipeline:
             if source_id in self._heard_from or source_id in self._board.calls:
                 raise SourceError(f"two streams are called {source_id!r}; give each source an id of its own")
             parties = PARTIES.get(source.channels, ())
-            listener = self._listener(source, source_id, next((party for party in parties if party == label), None))
+            listener = self._opening.listener(source, source_id, next((one for one in parties if one == label), None))
             tellers.create_task(listener.tell(self._publisher), name=f"tell {listener.source_id}")
             opened.append(listener)
         self._listeners += opened
         self._heard_from |= dict.fromkeys((listener.source_id for listener in opened), source.id)
         return opened
-
-    def _listener(self, source: Source, source_id: str, party: Party | None) -> Listener:
-        """A listener and its feed; a party's track of a call has no need of models that tell who speaks."""
-        heard = (Task.EMOTION,) if party == "customer" or self._settings.calls.agent_emotion else ()
-        tasks: tuple[Task, ...] = tuple(Task) if party is None else heard
-        models = [model for model in self._models if model.info.task in tasks]
-        infos = [model.info for model in models]
-        arrivals = ArrivalLog(paced=source.paced)
-        line = None if party is None else self._board.line(source.id, party, arrivals)
-        self._publisher.open(source_id, arrivals, tasks=tasks, call=None if party is None else source.id, party=party)
-        return Listener(
-            source_id=source_id,
-            rate_hz=source.format.rate_hz,
-            policy="drop_oldest" if source.live else "wait",
-            arrivals=arrivals,
-            settings=self._settings,
-            models=models,
-            lanes={info.name: self._lanes[info.name] for info in infos},
-            speech=self._speech,
-            conversation=Conversation(settings=self._settings, models=infos, enrolled=self._enrolled)
-            if party is None
-            else TrackConversation(settings=self._settings, models=infos, party=party),
-            line=line,
-            lead=None if party is None else LEAD,
-        )
 
     def _named(self, source_id: str) -> list[Listener]:
         """The streams of a source, or the one stream of that name."""
@@ -374,18 +356,6 @@ class Pipeline:
         if self._main is not None and not self._main.done():
             self._cut_off = True
             self._main.cancel()
-
-
-async def _pass_on(block: Block | Interruption, source: Source, listeners: Sequence[Listener]) -> None:
-    if isinstance(block, Interruption):
-        for listener in listeners:
-            await listener.interrupt(block.state, block.reason)
-        return
-    now_s = time.monotonic() if block.captured_s is None else block.captured_s
-    sounds = select(block.samples, source.channels)
-    async with asyncio.TaskGroup() as group:  # side by side, so that the channels' speech is judged in one pass
-        for listener, sound in zip(listeners, sounds, strict=True):
-            group.create_task(listener.push(sound, start_frame=block.start_frame, now_s=now_s))
 
 
 def _memory_mb() -> float | None:

@@ -108,7 +108,8 @@ class Card:
 
     def apply(self, event: Mapping[str, Any]) -> None:
         """Take one event in."""
-        if event.get("session", "") != self._session:
+        again = self.ended and event.get("type") == "stream" and event.get("state") == "started"
+        if again or event.get("session", "") != self._session:
             self._begin_anew(event)
         self._serial += 1
         source = str(event["source"])
@@ -127,8 +128,8 @@ class Card:
         if take is None:
             return
         track = self._tracks.setdefault(source, _Track())
-        if kind != "stream" and track.state == "ended":
-            track.state = "live"
+        if kind in ("speaker", "emotion") and track.state == "ended":
+            return  # a broker gives rolling state its own way: this is older than the end
         self._hear_of(event)
         for model in event.get("models", ()):
             self._models[str(model["name"])] = str(model["revision"])
@@ -187,7 +188,7 @@ class Card:
         return next(state for state in ("stalled", "paused", "live", "ended") if state in states)
 
     def _begin_anew(self, event: Mapping[str, Any]) -> None:
-        """Another run of the node: its media time starts at 0 again, so that nothing of before may stay."""
+        """Another run, or a source that came again: media time starts at 0, so that nothing of before may stay."""
         if self._session:
             serial, version = self._serial, self.version
             Card.__init__(self, key=self.key, name=self.name, node=self.node)

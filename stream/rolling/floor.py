@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from stream.clock import samples
 from stream.events import Floor as State
 from stream.events import Party
-from stream.settings import CallsSettings
+from stream.settings_calls import CallsSettings
 
 PARTIES: tuple[Party, Party] = ("customer", "agent")
 

@@ -23,7 +23,7 @@ from stream.errors import SourceError
 from stream.events import Party
 from stream.pipeline import Pipeline
 from stream.rolling.floor import PARTIES
-from stream.settings import ServeSettings
+from stream.settings_calls import ServeSettings
 from stream.sinks.clients import ClientsSink, Subscription
 from stream.sources.track import TrackSource
 from stream.sources.wire import Action, Audio, Close, End, Fault, Open, Protocol, Reply, Tune
@@ -36,6 +36,8 @@ FLUSH_S = 30.0
 
 LONGEST_NAME = 54
 """With the party's name behind it a track's name fits where names may have 64 letters."""
+
+_FAULTS = {1001: "stopping", 1003: "malformed", 1008: "policy", 1009: "too_big", 1013: "busy"}
 
 log = logging.getLogger(__name__)
 
@@ -227,8 +229,8 @@ class _Session:
             case End():
                 await self._end()
             case Close():
-                if action.code != 1000:  # noqa: PLR2004 - a normal closure
-                    self._gateway.refused["refused" if action.code == 1008 else str(action.code)] += 1  # noqa: PLR2004
+                if action.code in _FAULTS:
+                    self._gateway.refused[_FAULTS[action.code]] += 1
                 self._done = True
                 self._hang_up()
                 with contextlib.suppress(TimeoutError):
@@ -294,6 +296,8 @@ class _Session:
             track.tune(rate_hz)
 
     def _hear(self, audio: Audio) -> None:
+        if self._done:  # the run was stopped while we waited
+            return
         _, track = self._tracks[audio.track]
         track.put(audio.start_frame + self._offset, audio.samples)
         brought_s = track.reached_s - self._offset_s

@@ -69,6 +69,7 @@ class NetworkListener:
                 lifespan="off",
                 ws="websockets-sansio",
                 ws_max_size=settings.max_message_bytes,
+                ws_ping_interval=None,  # who is idle is closed anyway, and who is held back could not answer
                 ws_per_message_deflate=False,  # sound does not shrink, and a bomb must not grow
                 timeout_graceful_shutdown=2,
                 server_header=False,

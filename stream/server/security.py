@@ -68,13 +68,13 @@ def is_own_origin(headers: Mapping[str, str], allowed: Iterable[str]) -> bool:
     return origin is None or origin in allowed or urlsplit(origin).netloc == headers.get("host", "")
 
 
-def is_signed_by_twilio(signature: str, *, url: str, auth_token: str) -> bool:
+def is_signed_by_twilio(signature: str, *, url: str, key: str) -> bool:
     """X-Twilio-Signature: HMAC-SHA1 over the address, in either scheme and with or without a slash at its end."""
     plain = re.sub(r"^(wss?|https?)://", "", url).rstrip("/")
     found = False
     for scheme in ("wss", "https", "ws", "http"):
         for tail in ("", "/"):
-            digest = hmac.new(auth_token.encode(), f"{scheme}://{plain}{tail}".encode(), hashlib.sha1).digest()
+            digest = hmac.new(key.encode(), f"{scheme}://{plain}{tail}".encode(), hashlib.sha1).digest()
             found |= hmac.compare_digest(base64.b64encode(digest).decode(), signature)
     return found
 

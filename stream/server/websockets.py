@@ -74,7 +74,7 @@ class _Endpoints:
             admitted = security.is_signed_by_twilio(
                 websocket.headers.get("x-twilio-signature", ""),
                 url=f"{base}{websocket.url.path}{query}",
-                auth_token=self._twilio,
+                key=self._twilio,
             )
         else:
             admitted = True

@@ -20,7 +20,21 @@ import numpy as np
 from stream import events
 from stream.events import AlertEvent, CallEvent, Event, Party, TurnEvent
 from stream.sources import g711
-from stream.sources.wire import Action, Audio, Close, End, Fault, Malformed, Open, Protocol, Reply, get, number, parse
+from stream.sources.wire import (
+    Action,
+    Audio,
+    Close,
+    End,
+    Fault,
+    Malformed,
+    Open,
+    Protocol,
+    Reply,
+    Unauthorized,
+    get,
+    number,
+    parse,
+)
 
 NULL_UUID = "00000000-0000-0000-0000-000000000000"
 RATE_HZ = 8_000
@@ -98,7 +112,7 @@ class AudioHookProtocol(Protocol):
             raise Malformed("a second open came")
         organization = get(parameters, "organizationId")
         if self._organization and organization != self._organization:
-            return self.refuse(Fault.UNAUTHORIZED, "organizationId is not the header's")
+            raise Unauthorized("organizationId is not the header's")
         conversation = get(parameters, "conversationId")
         participant = get(parameters, "participant", kind=dict)
         media = _choose(get(parameters, "media", kind=list))

@@ -37,6 +37,8 @@ class AudioSocketProtocol(Protocol):
     def _receive(self, message: str | bytes) -> list[Action]:
         if isinstance(message, str):
             raise Malformed("AudioSocket is made of bytes")
+        if self._ended:
+            return []
         self._buffer += message
         actions: list[Action] = []
         place = 0

@@ -105,6 +105,8 @@ class GenericProtocol(Protocol):
             raise Malformed("sound came before the start")
         if len(data) % self._frame_bytes:
             raise Malformed(f"the sound is not of whole frames of {self._frame_bytes} bytes")
+        if not data:
+            return []
         channels = len(self._open.tracks)
         samples = decode(data, pcm_format=self._format, channels=channels)
         if self._format == "f32le" and not (np.abs(samples) <= 4.0).all():  # noqa: PLR2004 - NaN fails, too

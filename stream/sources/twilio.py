@@ -22,7 +22,7 @@ import numpy as np
 from stream.events import Party
 from stream.sources import g711
 from stream.sources.pcm import decode
-from stream.sources.wire import Action, Audio, End, Fault, Malformed, Open, Protocol, get, number, parse
+from stream.sources.wire import Action, Audio, End, Malformed, Open, Protocol, Unauthorized, get, number, parse
 from stream.types import Samples
 
 HELD = 32
@@ -53,7 +53,7 @@ class TwilioProtocol(Protocol):
 
     def hung_up(self) -> list[Action]:
         """What still waited for a missing message."""
-        self._last = True
+        self._last = True  # nothing more comes: what is missing by now is lost
         return [] if self.closed else self._seal(self._in_order())
 
     def _receive(self, message: str | bytes) -> list[Action]:
@@ -72,7 +72,6 @@ class TwilioProtocol(Protocol):
         if place < self._next:  # a duplicate, or one that was given up
             return []
         self._held[place] = {**fields, "event": event}
-        self._last = self._last or event == "stop"  # nothing more comes: what is missing by now is lost
         return self._in_order()
 
     def _in_order(self) -> list[Action]:
@@ -111,7 +110,7 @@ class TwilioProtocol(Protocol):
         if not isinstance(parameters, dict):
             raise Malformed("customParameters is not an object")
         if self._admits is not None and not self._admits(parameters):
-            return self.refuse(Fault.UNAUTHORIZED, "the stream brought no valid token; set the parameter `token`")
+            raise Unauthorized("the stream brought no valid token; set the parameter `token`")
         self._started = True
         shape = start.get("mediaFormat", start.get("media_format")) or {}
         if not isinstance(shape, dict):

@@ -99,6 +99,14 @@ Action = Open | Tune | Audio | Reply | End | Close
 class Malformed(Exception):
     """What came is not of the protocol; the message says what is wrong."""
 
+    fault = Fault.MALFORMED
+
+
+class Unauthorized(Malformed):
+    """Whoever it is has not shown that he may."""
+
+    fault = Fault.UNAUTHORIZED
+
 
 class Protocol:
     """One connection's protocol. Subclasses say what a message means."""
@@ -113,7 +121,7 @@ class Protocol:
         try:
             return self._seal(self._receive(message))
         except Malformed as wrong:
-            return self.refuse(Fault.MALFORMED, str(wrong))
+            return self.refuse(wrong.fault, str(wrong))
 
     def tell(self, event: Event) -> list[Action]:  # noqa: ARG002 - most protocols have no way to say it
         """An event of the connection's own call or stream."""

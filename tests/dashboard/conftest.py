@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from tests.dashboard.stage import Stage
 from tests.requirements import require
 
 Visit = Callable[..., Page]
+PATIENCE_MS = 60_000
+"""For a machine that does other things, too."""
 
 
 def chromium() -> str:
@@ -24,6 +26,7 @@ def chromium() -> str:
 def player() -> Iterator[Playwright]:
     """Its loop is this thread's for as long as it lives, so that no other test of the module may run one."""
     chromium()
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playing:
         yield playing
 
@@ -54,7 +57,7 @@ def visit(browser: Browser) -> Iterator[Visit]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
         page.goto(stage.url + route)

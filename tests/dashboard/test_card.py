@@ -132,6 +132,19 @@ def test_another_run_of_the_node_begins_anew() -> None:
     assert made.detail()["turns"] == []
 
 
+def test_what_comes_late_does_not_bring_a_stream_back() -> None:
+    """A broker tells rolling state after the end it is older than."""
+    scene = Scene("room")
+    made = card(scene.stream(), scene.speaker("S1", 2.0), scene.stream("ended", 3.0), scene.speaker(None, 3.0))
+    assert made.view()["state"] == "ended"
+
+
+def test_a_source_that_comes_again_begins_anew() -> None:
+    scene = Scene("room")
+    made = card(*scene.turn(1, "S1", 0.0, 9.0, label="sad"), scene.stream("ended", 9.0), scene.stream(at_s=0.0))
+    assert (made.view()["state"], made.view()["end_s"], made.view()["shares"]) == ("live", 0.0, [])
+
+
 def test_what_this_version_does_not_know_is_passed_over() -> None:
     made = card(Scene("room").speaker("S1", 2.0))
     before = made.view()

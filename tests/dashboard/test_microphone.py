@@ -43,7 +43,6 @@ def test_a_browsers_microphone_is_heard_like_any_other(tmp_path: Path, player: P
         browser = player.chromium.launch(executable_path=chromium(), args=["--no-sandbox", *fake])
         page = browser.new_context(permissions=["microphone"]).new_page()
         page.set_default_timeout(60_000)
-        expect.set_options(timeout=60_000)
         page.goto(address[0])
         page.get_by_role("button", name="Microphone").click()  # it is there once the models are
         dialog = page.get_by_role("dialog")
@@ -56,7 +55,6 @@ def test_a_browsers_microphone_is_heard_like_any_other(tmp_path: Path, player: P
         expect(page.locator(".head")).to_contain_text("ended after")
         browser.close()
     finally:
-        expect.set_options(timeout=5_000)
         node.send_signal(signal.SIGTERM)
         node.communicate(timeout=30)
     told = [json.loads(line) for line in (tmp_path / "events.ndjson").read_text().splitlines()]

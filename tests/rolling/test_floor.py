@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.events import Party
 from stream.rolling.floor import PARTIES, Floor
-from stream.settings import CallsSettings
+from stream.settings_calls import CallsSettings
 
 SECOND = 16_000
 SETTINGS = CallsSettings()
@@ -51,6 +51,7 @@ def test_every_sample_is_somebodys_silence_or_crosstalk(script: list[tuple[int, 
     assert tested.longest_silence >= tested.current_silence
 
 
+@settings(deadline=None)  # many pieces
 @given(script=spans, sizes=st.lists(st.integers(SECOND // 20, SECOND), min_size=1, max_size=8))
 def test_it_does_not_matter_how_the_time_is_cut(script: list[tuple[int, set[Party]]], sizes: list[int]) -> None:
     whole, pieces, turn = Floor(settings=SETTINGS), Floor(settings=SETTINGS), 0

@@ -10,7 +10,7 @@ import base64
 import contextlib
 import json
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,9 +87,9 @@ async def generic(listener: NetworkListener, call: StereoCall, *, name: str = "d
     async with connect(listener, "/v1/stream") as link:
         start = {"type": "start", "rate_hz": RATE_HZ, "channels": 2, "call": name, "parties": ["customer", "agent"]}
         await link.send(json.dumps(start))
-        back = asyncio.create_task(listen_to(link))
+        back, pcm = asyncio.create_task(listen_to(link)), call.pcm.astype("<i2")
         for place in call.chunks(800):
-            await link.send(call.pcm[place : place + 800].astype("<i2").tobytes())
+            await link.send(pcm[place : place + 800].tobytes())
         await link.send('{"type": "stop"}')
         return await back
 
@@ -246,7 +246,7 @@ async def audiohook(listener: NetworkListener, call: StereoCall, *, name: str = 
         return [json.dumps(message) for message in client.came]
 
 
-SYSTEMS: dict[str, Callable[..., Awaitable[list[str]]]] = {
+SYSTEMS: dict[str, Callable[..., Coroutine[Any, Any, list[str]]]] = {
     "generic": generic,
     "twilio": twilio,
     "audiosocket": audiosocket,

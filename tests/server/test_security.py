@@ -1,0 +1,131 @@
+"""Who may connect."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+
+import pytest
+
+from stream.server import security
+
+SECRET = base64.b64encode(b"a client secret of some length").decode()
+HEADERS = {
+    "host": "calls.example.org",
+    "x-api-key": "key-1",
+    "audiohook-organization-id": "org",
+    "audiohook-session-id": "session",
+    "audiohook-correlation-id": "correlation",
+}
+NOW_S = 1_700_000_000
+
+
+def signed(
+    headers: dict[str, str], *, target: str = "/v1/audiohook", created: int = NOW_S, **more: str
+) -> dict[str, str]:
+    """Headers as a client signs them, after RFC 9421's way of the draft that AudioHook uses."""
+    names = " ".join(f'"{name}"' for name in more.get("names", " ".join(security.SIGNED)).split())
+    nonce = more.get("nonce", "VGhpcyBpcyBhIG5vbmNlLi4u")
+    parameters = (
+        f'({names});keyid="{more.get("keyid", "key-1")}";nonce="{nonce}";alg="hmac-sha256";'
+        f"created={created};expires={created + 30}"
+    )
+    values = {"@request-target": target, "@authority": headers["host"]}
+    lines = [f"{name}: {values.get(name[1:-1], headers.get(name[1:-1], ''))}" for name in names.split()]
+    lines.append(f'"@signature-params": {parameters}')
+    digest = hmac.new(base64.b64decode(SECRET), "\n".join(lines).encode(), hashlib.sha256).digest()
+    return {
+        **headers,
+        "signature-input": f"sig1={parameters}",
+        "signature": f"sig1=:{base64.b64encode(digest).decode()}:",
+    }
+
+
+def is_genuine(headers: dict[str, str], *, target: str = "/v1/audiohook", now_s: float = NOW_S + 1) -> bool:
+    return security.is_signed_by_genesys(headers, target=target, secret=SECRET, now_s=now_s)
+
+
+def test_a_genesys_signature_is_taken() -> None:
+    assert is_genuine(signed(HEADERS))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        HEADERS,
+        signed(HEADERS, target="/elsewhere"),
+        signed(HEADERS, created=NOW_S - 3_600),
+        signed(HEADERS, nonce="short"),
+        signed(HEADERS, keyid="key-2"),
+        signed(HEADERS, names="@request-target @authority x-api-key"),
+        {**signed(HEADERS), "audiohook-session-id": "another"},
+        {**signed(HEADERS), "signature": "sig1=:AAAA:"},
+        {**signed(HEADERS), "signature": "sig2=:AAAA:"},
+        {**signed(HEADERS), "signature-input": "sig1=()"},
+        {**signed(HEADERS), "signature": "sig1=:?:"},
+    ],
+)
+def test_any_other_is_not(headers: dict[str, str]) -> None:
+    assert not is_genuine(headers)
+
+
+def test_a_twilio_signature_is_over_the_address() -> None:
+    """HMAC-SHA1 of the address, base64, as Twilio's security page has it."""
+    url = "wss://calls.example.org/v1/twilio"
+    signature = base64.b64encode(hmac.new(b"token", url.encode(), hashlib.sha1).digest()).decode()
+    assert security.is_signed_by_twilio(signature, url=url, key="token")
+    assert security.is_signed_by_twilio(signature, url=f"{url}/", key="token")
+    assert not security.is_signed_by_twilio(signature, url=f"{url}2", key="token")
+    assert not security.is_signed_by_twilio(signature, url=url, key="another")
+    assert not security.is_signed_by_twilio("", url=url, key="token")
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "token"),
+    [
+        ({"authorization": "Bearer abc"}, {}, "abc"),
+        ({"authorization": "bearer  abc"}, {"token": "x"}, "abc"),
+        ({}, {"token": "abc"}, "abc"),
+        ({"authorization": "Basic abc"}, {}, ""),
+    ],
+)
+def test_tokens(headers: dict[str, str], query: dict[str, str], token: str) -> None:
+    assert security.token_of(headers, query) == token
+
+
+def test_an_empty_secret_opens_nothing() -> None:
+    assert security.is_same("a", "a")
+    assert not security.is_same("", "")
+    assert not security.is_same("ä", "a")
+
+
+@pytest.mark.parametrize(
+    ("origin", "taken"),
+    [
+        (None, True),
+        ("http://node:8765", True),
+        ("https://pages.example", True),
+        ("https://evil.example", False),
+        ("null", False),
+    ],
+)
+def test_origins(origin: str | None, taken: bool) -> None:  # noqa: FBT001
+    headers = {"host": "node:8765", **({"origin": origin} if origin else {})}
+    assert security.is_own_origin(headers, ("https://pages.example",)) == taken
+
+
+def test_networks() -> None:
+    assert security.is_within("10.1.2.3", ["10.0.0.0/8"])
+    assert security.is_within("::ffff:10.1.2.3", ["10.0.0.0/8"])
+    assert not security.is_within("11.1.2.3", ["10.0.0.0/8", "::1/128"])
+    assert not security.is_within("somewhere", ["10.0.0.0/8"])
+    with pytest.raises(ValueError, match="does not appear to be"):
+        security.is_within("::1", ["everywhere"])
+    assert [security.is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "node")] == [  # noqa: S104
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
