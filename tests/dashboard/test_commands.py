@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 from typer.testing import CliRunner
@@ -138,3 +139,27 @@ def test_a_report_is_written_beside_its_file(tmp_path: Path, talk: Path) -> None
     outcome = CliRunner().invoke(app, ["report", str(file)])
     assert outcome.stdout == f"wrote {tmp_path / 'talk.html'}\n"
     assert "All 2 turns" in (tmp_path / "talk.html").read_text(encoding="utf-8")
+
+
+def test_a_call_that_comes_over_the_network_is_shown_where_it_arrives(start: Start, talk: Path) -> None:
+    node = start("serve", "--dashboard", "--quiet", TONEWATCH__SERVE__PORT="0", TONEWATCH__SERVE__AHEAD_S="60")
+    hello = node.look(lambda message: message["t"] == "hello" and message["microphone"] is not None)
+    assert hello["microphone"] == "/v1/stream"
+    sound, rate_hz = soundfile.read(talk, dtype="int16")
+    turn = int(4.0 * rate_hz)  # the first turn is the customer's, the second the agent's
+    tracks = np.zeros((len(sound), 2), np.int16)
+    tracks[:turn, 0], tracks[turn:, 1] = sound[:turn], sound[turn:]
+    hail = {"type": "start", "rate_hz": rate_hz, "channels": 2, "format": "s16le", "source": "desk", "call": "desk"}
+    with connect(f"ws://{node.address}/v1/stream", proxy=None) as caller:
+        caller.send(json.dumps(hail | {"parties": ["customer", "agent"]}))
+        for place in range(0, len(tracks), 8_000):
+            caller.send(tracks[place : place + 8_000].tobytes())
+        caller.send('{"type": "stop"}')
+        card = node.look(ended)["cards"][-1]
+    assert (card["kind"], card["name"]) == ("call", "desk")
+    seconds = {part["who"]: part["s"] for part in card["shares"]}
+    assert seconds["customer"] > 2
+    assert seconds["agent"] > 2
+    assert sum(seconds.values()) == pytest.approx(8.0, abs=0.1)
+    code, _, err = node.stop()
+    assert (code, "Traceback" in err) == (0, False)
