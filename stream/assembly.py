@@ -27,7 +27,7 @@ async def assemble(settings: Settings, *, sinks: Mapping[str, Sink] | None = Non
     if not sources and not stays:
         raise SettingsError("there is nothing to listen to; name a file, `microphone` or `-`")
     outlets = {target: registry.sink(target, settings) for target in settings.sinks} | dict(sinks or {})
-    models, detector, prepare = await asyncio.to_thread(_load, settings)
+    models, detector, prepare = await asyncio.to_thread(load_models, settings)
     speaker = next((model for model in models if model.info.task is Task.SPEAKER), None)
     if settings.speakers.enrolled and speaker is None:
         raise SettingsError("speakers.enrolled needs a speaker model; set models.speaker.name")
@@ -66,7 +66,7 @@ def _name(source: SourceSettings) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in base)[:64] or source.kind
 
 
-def _load(settings: Settings) -> tuple[list[Model], SpeechDetector, Callable[[int], None]]:
+def load_models(settings: Settings) -> tuple[list[Model], SpeechDetector, Callable[[int], None]]:
     """Models and speech detector; the slow part of starting, run beside the event loop."""
     from stream.models.devices import limit_threads  # noqa: PLC0415 - torch is imported when a model is needed
     from stream.models.vad import SileroVad  # noqa: PLC0415

@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from stream import __version__
 from stream.dashboard.commands import report
 from stream.errors import SettingsError, TonewatchError
+from stream.evaluation.commands import app as evaluate_app
 
 
 class _Group(TyperGroup):
@@ -46,6 +47,7 @@ config_app = typer.Typer(help="The settings.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
 app.command("report")(report)
+app.add_typer(evaluate_app, name="evaluate")
 
 Preset = Annotated[str, typer.Option(help="compact, pretrained or wav2vec2: which models, with which windows.")]
 Config = Annotated[Path | None, typer.Option(help="A TOML file on top of the preset.")]
@@ -153,10 +155,12 @@ def show(
     verbose: Verbose = False,
 ) -> None:
     """Show streams and calls on a page, until Ctrl-C."""
+    from stream.settings import plant  # noqa: PLC0415
+
     flags = _flags(settings=settings, sinks=sink)
     for key, given in (("dashboard.host", host), ("dashboard.port", port)):
         if given is not None:
-            _plant(flags, key, str(given))
+            plant(flags, key, str(given))
     shared: dict[str, Any] = {"realtime": realtime} | ({"channels": channels} if channels else {})
     if mqtt is not None:
         from stream.session import show_remote  # noqa: PLC0415
@@ -196,11 +200,12 @@ def serve(
 ) -> None:
     """Listen on the network: browsers, Twilio, Asterisk, Genesys, and any client of the small protocol in the docs."""
     from stream.session import serve_until_stopped  # noqa: PLC0415
+    from stream.settings import plant  # noqa: PLC0415
 
     flags = _flags(emotion=emotion, speaker=speaker, sinks=sink, settings=settings)
     for key, given in (("host", host), ("port", port), ("audiosocket_port", audiosocket_port)):
         if given is not None:
-            _plant(flags, f"serve.{key}", str(given))
+            plant(flags, f"serve.{key}", str(given))
     _log(verbose=verbose)
     raise typer.Exit(serve_until_stopped(_load(flags, preset=preset, config=config), quiet=quiet, page=dashboard))
 
@@ -335,27 +340,15 @@ def _flags(
     sinks: list[str] | None = None,
 ) -> dict[str, Any]:
     """The command line as a layer of settings."""
-    flags: dict[str, Any] = {}
-    for text in settings or []:
-        key, value = _pair(text, "--set", "KEY=VALUE")
-        _plant(flags, key, value)
+    from stream.settings import layered, plant  # noqa: PLC0415
+
+    flags = layered(settings or [])
     for key, given in (("models.emotion.name", emotion), ("models.speaker.name", speaker)):
         if given is not None:
-            _plant(flags, key, str(given))
+            plant(flags, key, given)
     if sinks:
         flags["sinks"] = sinks
     return flags
-
-
-def _plant(tree: dict[str, Any], key: str, value: Any) -> None:
-    from stream.settings import typed  # noqa: PLC0415
-
-    *branches, leaf = path = key.split(".")
-    for branch in branches:
-        if not isinstance(tree.get(branch), dict):
-            tree[branch] = {}  # what comes later wins
-        tree = tree[branch]
-    tree[leaf] = typed(path, value)
 
 
 def _pair(text: str, option: str, form: str) -> tuple[str, str]:

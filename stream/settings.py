@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from stream.errors import SettingsError
-from stream.settings_calls import AlertsSettings, CallsSettings, ServeSettings
+from stream.settings_calls import AlertsSettings, CallsSettings, DashboardSettings, ServeSettings
 
 ENVIRONMENT_PREFIX = "TONEWATCH__"
 DEFAULT_PRESET = "compact"
@@ -128,18 +128,23 @@ class SpeakersSettings(_Branch):
     """How x-vectors become people."""
 
     threshold: Cosine | None = Field(
-        None, description="Cosine above which two voices are one; unset: the model's own, made stricter."
+        None, description="Cosine at which two voices are as likely one as two; unset: by the model's calibration."
     )
-    strictness: Fraction = Field(
-        0.12, description="How much of the room between the model's threshold and 1 is asked for on top of it."
+    strictness: float = Field(
+        0.2, ge=-10, le=10, description="Log-odds taken off every likeness: people in one room sound more alike."
     )
-    novelty: Fraction = Field(
-        0.08, description="How far below the threshold all voices are for a new one (of that room)."
+    caution: float = Field(
+        0.7, ge=-10, le=10, description="Further log-odds taken off enrolled voices: a wrong name is worse than none."
     )
-    margin: Fraction = Field(0.08, description="Lead over the runner-up that a match needs (of that room).")
-    hold: Fraction = Field(0.08, description="Bonus of whoever speaks now, against flicker (of that room).")
-    match_s: float = Field(0.7, ge=0, le=30, description="Speech needed to be told as someone known.")
-    create_s: float = Field(1.5, ge=0, le=30, description="Speech needed to become a new voice.")
+    match: Fraction = Field(0.7, description="Probability at which somebody is told (or that it is nobody known) …")
+    create: Fraction = Field(0.8, description="… at which nobody known becomes a new voice …")
+    update: Fraction = Field(0.95, description="… and at which a voice learns.")
+    merge: Fraction = Field(0.9, description="Probability at which two voices met are taken for one.")
+    novelty: Fraction = Field(0.2, description="How likely somebody new is, before anything is heard.")
+    hold: Fraction = Field(0.6, description="How likely whoever spoke last goes on after a short pause …")
+    hold_s: Positive = Field(3.0, description="… which fades with this time constant.")
+    change_s: Positive = Field(5.0, description="Seconds of speech after which, on average, the voice changes.")
+    create_s: float = Field(1.2, ge=0, le=30, description="Speech needed to become a new voice.")
     max_speakers: int = Field(16, ge=1, le=1_024, description="Voices a stream remembers without enrolment.")
     enrolled: dict[str, str] = Field(
         default_factory=dict, description="Known people: a name and a file with 5 s or more of their voice."
@@ -167,21 +172,6 @@ class MqttSettings(_Branch):
         1_000, ge=1, le=1_000_000, description="Turn and stream events kept while the broker is away."
     )
     reconnect_max_s: Positive = Field(30.0, description="Longest pause between two attempts to connect.")
-
-
-class DashboardSettings(_Branch):
-    """The page (`tonewatch dashboard`, or `--dashboard` on `run`)."""
-
-    host: str = Field(
-        "127.0.0.1", min_length=1, description="Address it listens on; beyond loopback a token is needed."
-    )
-    port: int = Field(8765, ge=0, le=65_535, description="Port it listens on; 0: any free one.")
-    token: SecretStr = Field(
-        SecretStr(""), description="What a visitor must know, 16 characters or more; better in the environment."
-    )
-    origins: tuple[str, ...] = Field(
-        (), description="Further sites whose pages may connect, like `https://wall.example`."
-    )
 
 
 class Settings(_Branch):
@@ -283,6 +273,28 @@ def typed(path: Sequence[str], text: str) -> Any:
         known = isinstance(branch, type) and issubclass(branch, BaseModel) and part in branch.model_fields
         branch = branch.model_fields[part].annotation if known else None
     return text if branch in (str, SecretStr) and not isinstance(value, str) else value
+
+
+def layered(assignments: Sequence[str]) -> dict[str, Any]:
+    """`KEY=VALUE` texts, as typed after `--set`, as one layer; what comes later wins. Raises `SettingsError`."""
+    tree: dict[str, Any] = {}
+    for text in assignments:
+        key, separator, value = text.partition("=")
+        if not (separator and key):
+            msg = f"--set takes KEY=VALUE, not {text!r}"
+            raise SettingsError(msg)
+        plant(tree, key, value)
+    return tree
+
+
+def plant(tree: dict[str, Any], key: str, value: str) -> None:
+    """Put what was typed for `a.b.c` into a nested layer."""
+    *branches, leaf = path = key.split(".")
+    for branch in branches:
+        if not isinstance(tree.get(branch), dict):
+            tree[branch] = {}  # what comes later wins
+        tree = tree[branch]
+    tree[leaf] = typed(path, value)
 
 
 def build(layers: Sequence[Layer]) -> Settings:

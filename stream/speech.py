@@ -36,6 +36,11 @@ class SpeechMap:
         """The sample up to which speech is known."""
         return self._origin + len(self._flags) * FRAME_SAMPLES
 
+    @property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """What is remembered of speech, in order; clicks shorter than the least speech left out."""
+        return tuple(part for part in self._stretches if part.end_sample - part.start_sample >= self._min_speech)
+
     def restart(self, sample: int) -> None:
         """After a gap: frames are aligned anew to `sample`, and what came before is another story."""
         self._origin = sample

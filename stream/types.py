@@ -157,7 +157,9 @@ class ModelInfo:
     """What a model says of itself.
 
     `labels` are the classes in the order of its scores (empty for x-vectors). `threshold` is the cosine above which
-    two x-vectors count as one person (None for classifiers).
+    two x-vectors count as one person (None for classifiers). `calibration` turns a cosine into a probability (slope,
+    offset, weight of the logarithm of the seconds), and `cohort` are x-vectors of strangers at length one, shape
+    (n, dimensions), for AS-norm; a model may come without either.
     """
 
     name: str
@@ -165,6 +167,8 @@ class ModelInfo:
     task: Task
     labels: tuple[str, ...] = ()
     threshold: float | None = None
+    calibration: tuple[float, float, float] | None = None
+    cohort: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
 
 class Model(Protocol):

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stream.models.compact.features import FRAME_SAMPLES, HOP_SAMPLES, MELS, centred, level
+from stream.models.compact.features import FRAME_SAMPLES, HOP_SAMPLES, MELS, PITCH_HOP_SAMPLES, centred, level
 from stream.models.compact.nets import Front
 from stream.types import SAMPLE_RATE_HZ
 
@@ -90,7 +90,7 @@ def heard(samples: Samples, front: Front, *, trim: bool = True) -> Tensor:
     """Log-mel power and correlogram of a file without silence at both ends; (frames, INPUTS), float16 to save room."""
     with torch.inference_mode():
         sound = torch.from_numpy(np.ascontiguousarray(samples))
-        pitch = front.pitch(sound)
+        pitch = front.pitch(sound).repeat_interleave(PITCH_HOP_SAMPLES // HOP_SAMPLES, dim=0)
         power = front.power(sound)[: len(pitch)]
     both = torch.cat((torch.log(power + _QUIETEST), pitch), dim=1).half()
     return both[_lasting(power)] if trim else both

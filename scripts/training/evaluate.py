@@ -70,8 +70,18 @@ def crops(power: Tensor, frames: int | None) -> list[Tensor]:
 
 def speaker_rates(net: SpeakerNet, files: list[File], *, seconds: float | None) -> dict[str, Rate]:
     """Equal error of each set over all pairs of crops of that length (None: whole files)."""
+    return {
+        kind: Rate(*measure.equal_error(same, different), len(same))
+        for kind, (same, different) in scores(net, files, seconds=seconds).items()
+    }
+
+
+def scores(
+    net: SpeakerNet, files: list[File], *, seconds: float | None
+) -> dict[str, tuple[measure.Floats, measure.Floats]]:
+    """Cosines of one person's pairs and of two people's, of each set."""
     frames = None if seconds is None else round(seconds * _FRAMES_PER_S)
-    rates: dict[str, Rate] = {}
+    found: dict[str, tuple[measure.Floats, measure.Floats]] = {}
     for kind in dict.fromkeys(file.set for file in files):
         vectors, speakers, names = [], [], []
         for file in files:
@@ -82,9 +92,10 @@ def speaker_rates(net: SpeakerNet, files: list[File], *, seconds: float | None) 
                     vectors.append(net(corpus.features(crop)[None])[0])
                 speakers.append(file.speaker)
                 names.append(f"{file.speaker}/{file.name}")
+        if not vectors:
+            continue
         same, different = measure.pairs(np.stack([v.double().numpy() for v in vectors]), speakers, names)
         if len(same) == 0 or len(different) == 0:
             continue
-        error, threshold = measure.equal_error(same, different)
-        rates[kind] = Rate(error, threshold, len(same))
-    return rates
+        found[kind] = same, different
+    return found

@@ -20,7 +20,8 @@ from stream.clock import milliseconds, seconds
 from stream.events import Body, Emotion, Identity, Speaker
 from stream.rolling.emotion import SILENCE, EmotionState, RollingEmotion
 from stream.rolling.profiles import Voice
-from stream.rolling.speakers import Decision, SpeakerTracker
+from stream.rolling.scoring import Calibration, Cohort, Scorer
+from stream.rolling.speakers import ROOM_NATS, Decision, SpeakerTracker
 from stream.rolling.turns import TurnKeeper
 from stream.settings import Settings
 from stream.types import Cut, ModelInfo, Task
@@ -37,8 +38,10 @@ class Conversation:
         self._models = {model.task: model for model in models}
         self._leader = next(task for task in (Task.SPEAKER, Task.EMOTION, Task.IDENTITY) if task in self._models)
         speaker = self._models.get(Task.SPEAKER)
-        threshold = speaker.threshold if speaker is not None and speaker.threshold is not None else 0.7
-        self._tracker = SpeakerTracker(settings=settings.speakers, threshold=threshold, enrolled=enrolled)
+        self._tracker = SpeakerTracker(
+            settings=settings.speakers, scorer=scorer(speaker, settings.speakers.threshold), enrolled=enrolled
+        )
+        self._threshold = settings.speakers.threshold or (speaker.threshold if speaker is not None else None)
         self._turns = TurnKeeper(settings=settings.turns)
         self._emotions: OrderedDict[str | None, RollingEmotion] = OrderedDict()
         self._identity: NDArray[np.float32] | None = None
@@ -79,7 +82,8 @@ class Conversation:
             told += self._turns.hear(
                 cut.stretch,
                 speaker=decision.voice.name if decision.voice is not None else None,
-                known=decision.state in ("confirmed", "unknown"),
+                known=decision.settled,
+                nobody=decision.state == "unknown",
                 speech_samples=cut.fresh_samples,
                 changed_at=decision.changed_at,
             )
@@ -150,7 +154,7 @@ class Conversation:
             score=None if decision.score is None else _places(decision.score),
             runner_up=decision.runner_up,
             margin=None if decision.margin is None else _places(decision.margin),
-            threshold=_places(self._tracker.threshold),
+            threshold=self._threshold,
             evidence_s=decision.evidence_s,
             reason=decision.reason,
             identity=self._identity_body(),
@@ -163,6 +167,16 @@ class Conversation:
         return Identity(
             label=self._models[Task.IDENTITY].labels[best], probability=_places(float(self._identity[best]))
         )
+
+
+def scorer(model: ModelInfo | None, threshold: float | None) -> Scorer:
+    """The model's own; plain cosines around a threshold where that is set, or where the model brings nothing along."""
+    if model is not None and model.calibration is not None and threshold is None:
+        cohort = Cohort(model.cohort) if model.cohort is not None else None
+        return Scorer(calibration=Calibration(*model.calibration), cohort=cohort)
+    if threshold is None:
+        threshold = model.threshold if model is not None and model.threshold is not None else 0.7
+    return Scorer(calibration=Calibration(ROOM_NATS / (1.0 - threshold), threshold))
 
 
 def _places(value: float) -> float:

@@ -1,20 +1,20 @@
 """Who is speaking: x-vectors against enrolled voices and voices met in this stream.
 
-Rules, each window of speech in turn:
+A filter over hypotheses: each voice, and *nobody known*. Each window of speech in turn:
 
-* Evidence is seconds of speech heard in this stretch, counted once, however much windows overlap.
-* The nearest voice *matches* when its cosine reaches the threshold and, while evidence is short, leads the runner-up by
-  `margin`. Whoever speaks already has a small bonus (`hold`), so that a label does not flicker.
-* Within `novelty` below the threshold, twice the evidence of a new voice is waited for; then the window goes to the
-  nearest one: the same person in another mood is likelier than a new one.
-* The threshold is the model's, made stricter: that one was set on single pairs, here many windows of one room are
-  compared, and a wrong name is worse than a late one. Cosines of one model lie close together and of another far apart,
-  so all distances are shares of the room between the model's threshold and 1.
-* A voice near nobody becomes a *new* one once there is evidence of `create_s`, and either the window lies wholly in one
-  stretch of speech or a later window that shares at most half of its sound says the same: a window across a change of
-  speaker sounds like neither, and must not found a person.
-* A voice learns only from windows that share no sound with the last one it learned from. Enrolled voices never learn.
-* Too little speech is `tentative`; nobody, or too many, is `unknown`.
+* The score of every voice becomes a log-likelihood ratio, by the model's calibration (one person against two, given the
+  seconds of speech). *Nobody known* has the ratio of a stranger, by definition 0.
+* Ratios add up over the windows of a stretch of speech, up to a limit: windows overlap, and belief must not grow so
+  deep that another voice could not be heard. Whoever spoke last is likelier than others to go on (`hold`), a pause
+  makes that weaker, and within a stretch the voice may change at any moment (`change_s`).
+* A voice at `match` is told. Nobody known at `match` is told as unknown, and becomes a *new* voice once there is
+  evidence of `create_s`, and either the window lies wholly in one stretch of one voice or a later window that
+  shares at most half of its sound says the same: a window across a change of speaker sounds like neither, and must not
+  found a person. match < create < update: a voice learns only at `update`, from windows that share no sound with
+  the last one it learned from and none with another voice's. Enrolled voices never learn.
+* Two voices met that turn out to be one are merged, and one that turns out to be enrolled takes that name: `resolved`
+  says so, with the time since when. Names are never given to anybody else.
+* Too little speech is `tentative`.
 """
 
 from __future__ import annotations
@@ -22,15 +22,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
+from math import exp, log
+
+import numpy as np
+from numpy.typing import NDArray
 
 from stream.clock import seconds
 from stream.events import Reason, SpeakerState
 from stream.rolling.profiles import Vector, Voice
+from stream.rolling.scoring import Scorer
 from stream.settings import SpeakersSettings
 from stream.types import SAMPLE_RATE_HZ, Cut
 
 PURE_SAMPLES = SAMPLE_RATE_HZ // 4
 """A window that begins this close to its stretch's start lies wholly in it."""
+
+ROOM_NATS = 8.0
+"""Log-odds that a model without calibration is taken to gain from its threshold to a cosine of 1."""
+
+MERGE_S = 4.0
+"""Evidence that two voices need before they are taken for one."""
+
+_LIMIT_NATS = 5.0
+"""How sure one window, or all that came before it, can make."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,152 +55,263 @@ class Decision:
     reason: Reason
     voice: Voice | None = None
     score: float | None = None
+    probability: float | None = None
     runner_up: str | None = None
     margin: float | None = None
     evidence_s: float = 0.0
     changed_at: int | None = None
+    settled: bool = True  # False: whose it is may still turn out
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A voice turned out to be another one, since a sample."""
+
+    was: str
+    voice: Voice
+    since_sample: int
+    probability: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     """A voice heard once that nobody has yet."""
 
-    vector: Vector
-    end_sample: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Rank:
-    """A voice's cosine to a window, and its nearness: the same with a bonus for whoever speaks already."""
-
-    nearness: float
-    cosine: float
     voice: Voice
+    end_sample: int
 
 
 class SpeakerTracker:
     """The voices of one stream, and which of them speaks."""
 
-    def __init__(self, *, settings: SpeakersSettings, threshold: float, enrolled: Sequence[Voice] = ()) -> None:
+    def __init__(self, *, settings: SpeakersSettings, scorer: Scorer, enrolled: Sequence[Voice] = ()) -> None:
         self._settings = settings
-        given = settings.threshold
-        room = 1.0 - (threshold if given is None else given)
-        self.threshold = threshold + settings.strictness * room if given is None else given
-        self._novelty, self._margin, self._hold = (
-            part * room for part in (settings.novelty, settings.margin, settings.hold)
-        )
+        self._scorer = scorer
         self._voices = list(enrolled)
+        self._since: dict[str, int] = {}
         self._met = 0
+        self._belief = self._prior()  # log-probabilities: one a voice, the last for nobody known
         self._current: Voice | None = None
         self._stretch: int | None = None
+        self._heard_until = 0
         self._evidence = 0
+        self._pure_from = 0  # since here one voice was heard
+        self._before: Voice | None = None  # who was told last in this stretch
+        self._leader: Voice | None = None  # whom the windows speak for, one by one …
+        self._leads_from = 0  # … and since when
         self._learned_until = 0
         self._candidate: _Candidate | None = None
+        self._resolved: list[Resolved] = []
 
     @property
     def voices(self) -> tuple[Voice, ...]:
         """Enrolled voices first, then those met, in order."""
         return tuple(self._voices)
 
+    def resolved(self) -> list[Resolved]:
+        """What turned out since this was asked last."""
+        found, self._resolved = self._resolved, []
+        return found
+
     def restart(self) -> None:
         """After a gap: whoever spoke before may not be who speaks now."""
         self._current, self._stretch, self._candidate = None, None, None
+        self._belief = self._prior()
 
     def observe(self, cut: Cut, vector: Vector | None) -> Decision:
         """Decide about one window; `vector` (length one) is None when it was gated, dropped or failed."""
         if cut.stretch is None or cut.fresh_samples == 0:
             return Decision("silence", "silence")
         if cut.stretch.start_sample != self._stretch:
-            self._stretch, self._evidence, self._candidate = cut.stretch.start_sample, 0, None
-            self._current = None
+            self._begin(cut.stretch.start_sample)
         self._evidence += cut.fresh_samples
-        if vector is None or seconds(self._evidence) < self._settings.match_s:
+        self._heard_until = cut.end_sample
+        if vector is None:
             return self._undecided("too_short")
-        return self._decide(cut, vector)
+        cosines = np.array([voice.similarity(vector) for voice in self._voices], dtype=np.float64)
+        self._weigh(cut, vector)
+        return self._decide(cut, vector, cosines)
 
-    def _decide(self, cut: Cut, vector: Vector) -> Decision:
-        ranked = sorted((self._rank(voice, vector) for voice in self._voices), key=lambda rank: -rank.nearness)
-        evidence_s, create_s = seconds(self._evidence), self._settings.create_s
-        above = (ranked[0].nearness if ranked else -1.0) - self.threshold
-        if above >= 0.0:
-            lead = ranked[0].nearness - ranked[1].nearness if len(ranked) > 1 else 1.0
-            if ranked[0].voice is self._current or lead >= self._margin or evidence_s >= create_s:
-                return self._match(cut, vector, ranked)
-            return self._undecided("ambiguous", ranked)
-        if above < -self._novelty and evidence_s >= create_s:
-            return self._meet(cut, vector, ranked)
-        if above >= -self._novelty and evidence_s >= 2 * create_s:
-            return self._match(cut, vector, ranked)
-        return self._undecided("below_threshold", ranked)
+    def _begin(self, start_sample: int) -> None:
+        """Another stretch of speech: whoever spoke last may go on, the less likely the longer the pause."""
+        pause_s = seconds(max(0, start_sample - self._heard_until))
+        stay = self._settings.hold * exp(-pause_s / self._settings.hold_s)
+        before, self._belief = self._belief, self._prior()
+        if self._current is not None:
+            mixed = (1 - stay) * np.exp(self._belief) + stay * np.exp(before)
+            self._belief = np.log(mixed / mixed.sum())
+        self._stretch, self._evidence, self._candidate = start_sample, 0, None
+        self._pure_from = self._leads_from = start_sample
+        self._current = self._before = self._leader = None
 
-    def _rank(self, voice: Voice, vector: Vector) -> _Rank:
-        cosine = voice.similarity(vector)
-        return _Rank(cosine + (self._hold if voice is self._current else 0.0), cosine, voice)
+    def _prior(self) -> NDArray[np.float64]:
+        """Before anything is heard: somebody new with `novelty`, else any voice alike."""
+        known = len(self._voices)
+        new = self._settings.novelty
+        return np.log(np.array([(1 - new) / known] * known + [new])) if known else np.zeros(1)
 
-    def _match(self, cut: Cut, vector: Vector, ranked: Sequence[_Rank]) -> Decision:
-        voice = ranked[0].voice
+    def _weigh(self, cut: Cut, vector: Vector) -> None:
+        """Let time pass, then add what the window says."""
+        change = 1.0 - exp(-seconds(cut.fresh_samples) / self._settings.change_s)
+        mixed = (1 - change) * np.exp(self._belief) + change * np.exp(self._prior())
+        speech_s = seconds(max(cut.speech_samples, 1))
+        ratios = self._ratios(vector, speech_s)
+        self._follow(cut, int(ratios.argmax()))
+        belief = np.log(mixed) + ratios
+        belief -= belief.max()
+        belief -= log(np.exp(belief).sum())
+        self._belief = np.maximum(belief, -_LIMIT_NATS)
+
+    def _follow(self, cut: Cut, best: int) -> None:
+        """Since when windows speak for one voice: it began where more than half of the first such window was its."""
+        leader = self._voices[best] if best < len(self._voices) else None
+        if leader is not self._leader:
+            whole = cut.start_sample <= self._pure_from + PURE_SAMPLES
+            self._leader, self._leads_from = (
+                leader,
+                max(self._pure_from if whole and self._before is None else 0, cut.end_sample - cut.length_samples // 2),
+            )
+
+    def _ratios(self, vector: Vector, speech_s: float) -> NDArray[np.float64]:
+        """Log-likelihood ratios of each voice against a stranger; the last is nobody known's, 0."""
+        scores = self._scorer.scores(vector, self._voices)
+        ratios = self._scorer.log_odds(scores, self._voices, speech_s=speech_s) - self._settings.strictness
+        ratios -= self._settings.caution * np.array([voice.enrolled for voice in self._voices], dtype=np.float64)
+        return np.append(np.clip(ratios, -_LIMIT_NATS, _LIMIT_NATS), 0.0)
+
+    def _decide(self, cut: Cut, vector: Vector, cosines: NDArray[np.float64]) -> Decision:
+        settings = self._settings
+        belief = np.exp(self._belief)
+        best = int(belief.argmax())
+        told = _Told(self, cosines, belief)
+        if belief[best] < settings.match:
+            return self._undecided("ambiguous", told)
+        if best < len(self._voices):
+            return self._match(cut, vector, self._voices[best], told)
+        if seconds(self._evidence) >= settings.create_s and belief[best] >= settings.create:
+            return self._meet(cut, vector, told)
+        self._current = None
+        return told.decision("unknown", "below_threshold", None, settled=False)
+
+    def _match(self, cut: Cut, vector: Vector, voice: Voice, told: _Told) -> Decision:
         changed_at = self._switch(cut, voice)
-        if ranked[0].cosine >= self.threshold and cut.start_sample >= self._learned_until:
+        sure = told.belief[self._voices.index(voice)] >= self._settings.update
+        if sure and cut.start_sample >= max(self._learned_until, self._pure_from):
             voice.update(vector, seconds(cut.speech_samples))
             self._learned_until = cut.end_sample
-        return self._decision("confirmed", "matched", voice, ranked, changed_at)
+            self._reconsider(cut.end_sample)
+        voice = self._current or voice
+        return told.decision("confirmed", "matched", voice, changed_at)
 
-    def _meet(self, cut: Cut, vector: Vector, ranked: Sequence[_Rank]) -> Decision:
+    def _meet(self, cut: Cut, vector: Vector, told: _Told) -> Decision:
         """Found a new voice, if the window can be trusted to hold one voice only."""
-        if self._met >= self._settings.max_speakers:
+        if sum(not voice.enrolled for voice in self._voices) >= self._settings.max_speakers:
             self._current = None
-            return self._decision("unknown", "below_threshold", None, ranked)
+            return told.decision("unknown", "below_threshold", None)
         if not self._is_one_voice(cut, vector):
-            return self._undecided("below_threshold", ranked)
-        voice = Voice(name=self._new_name(), exemplars=[vector], enrolled=False, evidence_s=seconds(cut.speech_samples))
+            self._current = None
+            return told.decision("unknown", "below_threshold", None, settled=False)
+        voice = _founded(self._new_name(), cut, vector)
         self._voices.append(voice)
+        self._since[voice.name] = self._stretch if self._stretch is not None else cut.start_sample
+        self._belief = np.append(self._belief[:-1], (self._belief[-1], -_LIMIT_NATS))
         self._candidate = None
         self._learned_until = cut.end_sample
-        changed_at = self._switch(cut, voice)
-        return self._decision("confirmed", "new_voice", voice, ranked, changed_at)
+        return told.decision("confirmed", "new_voice", voice, self._switch(cut, voice))
 
     def _new_name(self) -> str:
         """S1, S2 …, passing over names somebody was enrolled under."""
         taken = {voice.name for voice in self._voices}
-        self._met += 1
-        return next(name for number in count(self._met) if (name := f"S{number}") not in taken)
+        for number in count(self._met + 1):
+            self._met = number
+            if (name := f"S{number}") not in taken:
+                return name
+        raise AssertionError
 
     def _is_one_voice(self, cut: Cut, vector: Vector) -> bool:
-        if self._current is None and self._stretch is not None and cut.start_sample + PURE_SAMPLES >= self._stretch:
+        if self._before is None:  # nobody else was heard in this stretch
             return True
         candidate = self._candidate
-        if candidate is None or float(candidate.vector @ vector) < self.threshold:
-            self._candidate = _Candidate(vector, cut.end_sample)
+        if candidate is None or self._scorer.probability(candidate.voice, _founded("", cut, vector)) < 0.5:  # noqa: PLR2004
+            self._candidate = _Candidate(_founded("", cut, vector), cut.end_sample)
             return False
         return candidate.end_sample <= cut.start_sample + cut.length_samples // 2
 
     def _switch(self, cut: Cut, voice: Voice) -> int | None:
-        before, self._current = self._current, voice
+        before, self._current, self._before = self._before, voice, voice
         if before is None or before is voice:
             return None
         self._candidate = None
-        return cut.end_sample - cut.length_samples // 2  # by now more than half of the window is the new voice
+        led = self._leader is voice or voice is self._voices[-1]
+        self._pure_from = self._leads_from if led else cut.end_sample - cut.length_samples // 2
+        return self._pure_from
 
-    def _undecided(self, reason: Reason, ranked: Sequence[_Rank] = ()) -> Decision:
+    def _reconsider(self, end_sample: int) -> None:
+        """Whether the voice that just learned is, after all, another one that is known longer."""
+        voice = self._current
+        if voice is None or voice.enrolled or voice.evidence_s < MERGE_S:
+            return
+        for other in self._voices:
+            if other is voice or other.evidence_s < MERGE_S or (not other.enrolled and self._younger(voice, other)):
+                continue
+            probability = self._scorer.probability(voice, other)
+            if probability >= self._settings.merge:
+                self._merge(voice, other, probability, end_sample)
+                return
+
+    def _younger(self, voice: Voice, other: Voice) -> bool:
+        return self._voices.index(other) > self._voices.index(voice)
+
+    def _merge(self, voice: Voice, into: Voice, probability: float, end_sample: int) -> None:
+        place, target = self._voices.index(voice), self._voices.index(into)
+        belief = np.exp(self._belief)
+        belief[target] += belief[place]
+        self._belief = np.log(np.delete(belief, place))
+        into.update(voice.centroid, voice.evidence_s)
+        self._voices.remove(voice)
+        self._current = into
+        self._resolved.append(Resolved(voice.name, into, self._since.pop(voice.name, end_sample), probability))
+
+    def _undecided(self, reason: Reason, told: _Told | None = None) -> Decision:
+        told = told or _Told(self, np.empty(0), np.empty(0))
         if self._current is not None:
-            return self._decision("confirmed", "held", self._current, ranked)
-        return self._decision("tentative", reason, None, ranked)
+            return told.decision("confirmed", "held", self._current)
+        return told.decision("tentative", reason, None, settled=False)
 
-    def _decision(
+
+def _founded(name: str, cut: Cut, vector: Vector) -> Voice:
+    """A voice of one window."""
+    return Voice(name=name, exemplars=[vector], enrolled=False, evidence_s=seconds(cut.speech_samples))
+
+
+class _Told:
+    """What a decision says beside the name."""
+
+    def __init__(self, tracker: SpeakerTracker, cosines: NDArray[np.float64], belief: NDArray[np.float64]) -> None:
+        self.belief = belief
+        self._voices = tracker.voices
+        self._cosines = cosines
+        self._evidence_s = seconds(tracker._evidence)  # noqa: SLF001 - one module, one thing
+
+    def decision(
         self,
         state: SpeakerState,
         reason: Reason,
         voice: Voice | None,
-        ranked: Sequence[_Rank],
         changed_at: int | None = None,
+        *,
+        settled: bool = True,
     ) -> Decision:
+        order = np.argsort(-self._cosines)
         return Decision(
             state=state,
             reason=reason,
             voice=voice,
-            score=ranked[0].cosine if ranked else None,
-            runner_up=ranked[1].voice.name if len(ranked) > 1 else None,
-            margin=ranked[0].cosine - ranked[1].cosine if len(ranked) > 1 else None,
-            evidence_s=seconds(self._evidence),
+            score=float(self._cosines[order[0]]) if len(order) else None,
+            probability=float(self.belief.max()) if len(self.belief) else None,
+            runner_up=self._voices[order[1]].name if len(order) > 1 else None,
+            margin=float(self._cosines[order[0]] - self._cosines[order[1]]) if len(order) > 1 else None,
+            evidence_s=self._evidence_s,
             changed_at=changed_at,
+            settled=settled,
         )

@@ -25,6 +25,7 @@ class _Speech:
     start_sample: int
     end_sample: int
     speech_samples: int = 0
+    nobody: bool = False  # it is likely nobody's that is known
     emotions: Counter[str] = field(default_factory=Counter)
 
     def take(self, other: _Speech) -> None:
@@ -57,18 +58,28 @@ class TurnKeeper:
         self._ended = self._free_from = 0  # where the last turn ended, and where nobody held the floor any more
 
     def hear(
-        self, stretch: Stretch, *, speaker: str | None, known: bool, speech_samples: int, changed_at: int | None
+        self,
+        stretch: Stretch,
+        *,
+        speaker: str | None,
+        known: bool,
+        speech_samples: int,
+        changed_at: int | None,
+        nobody: bool = False,
     ) -> list[Turn]:
-        """Speech in a stretch. `known` says that it was decided whose it is (None: nobody's that we know)."""
+        """Speech in a stretch. `known` says that it was decided whose it is (None: nobody's that we know).
+
+        `nobody` says that, if nothing else turns out, it is nobody's, and not the one's who spoke before.
+        """
         told: list[Turn] = []
         if stretch.start_sample != self._stretch:
-            self._settle()
+            told += self._settle()
             self._stretch = stretch.start_sample
             told += self._end_before(stretch.start_sample)
         start_sample = stretch.start_sample
         if start_sample < self._ended:  # a pause within this very stretch ended the turn before
             start_sample = min(self._free_from, stretch.end_sample)
-        heard = _Speech(start_sample, stretch.end_sample, speech_samples)
+        heard = _Speech(start_sample, stretch.end_sample, speech_samples, nobody)
         if self._aside is not None:
             heard.speech_samples += self._aside.speech_samples
             heard.emotions = self._aside.emotions
@@ -83,8 +94,7 @@ class TurnKeeper:
 
     def pause(self, end_sample: int) -> list[Turn]:
         """No speech up to `end_sample`: an open turn may have ended."""
-        self._settle()
-        return self._end_before(end_sample)
+        return self._settle() + self._end_before(end_sample)
 
     def feel(self, label: str, speech_samples: int) -> None:
         """The speech just heard held an emotion."""
@@ -94,7 +104,9 @@ class TurnKeeper:
 
     def finish(self) -> list[Turn]:
         """End the open turn, if there is one."""
-        self._settle()
+        return self._settle() + self._end()
+
+    def _end(self) -> list[Turn]:
         turn, self._open = self._open, None
         return [_told("end", turn)] if turn is not None and turn.told else []
 
@@ -105,7 +117,7 @@ class TurnKeeper:
             cut = before.speech.end_sample if changed_at is None else changed_at
             heard.start_sample = min(max(cut, before.speech.start_sample), heard.end_sample)
             before.speech.end_sample = min(before.speech.end_sample, heard.start_sample)
-        told = self.finish()
+        told = self._end()
         self._count += 1
         self._open = _Turn(f"t{self._count}", speaker, heard)
         return told
@@ -117,18 +129,26 @@ class TurnKeeper:
         turn.told = True
         return [_told("start", turn)]
 
-    def _settle(self) -> None:
-        """Speech that stayed nobody's joins the turn before it, if that is near."""
+    def _settle(self) -> list[Turn]:
+        """Speech that stayed nobody's is a turn of nobody, or joins the one before if nothing at all was made out."""
         aside, self._aside = self._aside, None
-        if aside is None or self._open is None:
-            return
+        if aside is None:
+            return []
+        if aside.nobody:
+            told = self._take_over(aside, None, None) if self._open is None or self._open.speaker is not None else []
+            if not told and self._open is not None:
+                self._open.speech.take(aside)
+            return told + self._tell_start()
+        if self._open is None:
+            return []
         if aside.start_sample - self._open.speech.end_sample < self._pause:
             self._open.speech.take(aside)
+        return []
 
     def _end_before(self, sample: int) -> list[Turn]:
         if self._open is not None and sample - self._open.speech.end_sample >= self._pause:
             self._ended, self._free_from = self._open.speech.end_sample, sample
-            return self.finish()
+            return self._end()
         return []
 
 

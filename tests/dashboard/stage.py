@@ -11,7 +11,8 @@ from typing import Any, Self, TypeVar
 from stream.commands import NodeStatus
 from stream.dashboard.dashboard import Dashboard
 from stream.events import Event
-from stream.settings import DashboardSettings, Settings
+from stream.settings import Settings
+from stream.settings_calls import DashboardSettings
 
 Result = TypeVar("Result")
 

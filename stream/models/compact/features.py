@@ -91,10 +91,12 @@ def centred(logs: Tensor) -> Tensor:
 
 
 PITCH_LAGS: Final = 40
+PITCH_HOP_SAMPLES: Final = 2 * HOP_SAMPLES
 _PITCH_LOW_HZ: Final = 70.0
 _PITCH_HIGH_HZ: Final = 450.0
 _PITCH_FRAME_SAMPLES: Final = 640  # 40 ms: two periods of the deepest voice
 _PITCH_FFT_SAMPLES: Final = 1_024
+_PITCH_BINS: Final = 257  # up to 4 kHz: what a telephone passes, too
 
 
 def pitch_lags() -> Tensor:
@@ -106,28 +108,31 @@ def pitch_lags() -> Tensor:
 class Correlogram(nn.Module):
     """Samples (…, n) in, autocorrelation at pitch lags (…, frames, PITCH_LAGS) out: where it peaks is the pitch.
 
-    Frames are those of `MelPower`, but longer; the window's own autocorrelation is divided out (Boersma 1993).
+    A frame lasts 40 ms and one begins every 20 ms; what lies above 4 kHz is left out, and the window's own
+    autocorrelation is divided out (Boersma 1993). Only 40 lags are wanted, so the way back from the power spectrum is
+    a product with their cosines (Wiener-Khinchin) instead of a Fourier transform.
     """
 
     window: Tensor
-    lags: Tensor
-    taper: Tensor
+    cosines: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         window = torch.hann_window(_PITCH_FRAME_SAMPLES)
         lags = pitch_lags()
-        taper = torch.fft.irfft(torch.fft.rfft(window, n=_PITCH_FFT_SAMPLES * 2).abs().square())
+        bins = torch.arange(_PITCH_BINS, dtype=torch.float64)
+        wave = torch.cos(2.0 * math.pi * bins[:, None] * lags / _PITCH_FFT_SAMPLES)  # (257, 40)
+        taper = torch.fft.irfft(torch.fft.rfft(window.double(), n=2 * _PITCH_FFT_SAMPLES).abs().square())
         self.register_buffer("window", window, persistent=False)
-        self.register_buffer("lags", lags, persistent=False)
-        self.register_buffer("taper", taper[0] / taper[lags], persistent=False)
+        self.register_buffer("cosines", (wave * taper[0] / taper[lags]).float(), persistent=False)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Between about -1 and 1, whatever the gain."""
-        frames = samples.unfold(-1, _PITCH_FRAME_SAMPLES, HOP_SAMPLES) * self.window  # (…, frames, 640)
-        power = torch.fft.rfft(frames, n=_PITCH_FFT_SAMPLES).abs().square()
-        loud = power.mean(dim=(-2, -1), keepdim=True).clamp(min=_TINY)
-        r = torch.fft.irfft(power / loud)  # (…, frames, 1024)
+        """Between -1 and 1, whatever the gain."""
+        frames = samples.unfold(-1, _PITCH_FRAME_SAMPLES, PITCH_HOP_SAMPLES) * self.window  # (…, frames, 640)
+        spectrum = torch.fft.rfft(frames, n=_PITCH_FFT_SAMPLES)[..., :_PITCH_BINS]
+        power = spectrum.real.square() + spectrum.imag.square()  # (…, frames, 257)
+        loud = power.sum(dim=-1, keepdim=True)
         # Frames 40 dB below the mean fade to nothing instead of showing the pitch of what hums in a pause.
-        found: Tensor = r[..., self.lags] * self.taper / (r[..., :1] + FLOOR)
+        quiet = FLOOR * loud.mean(dim=-2, keepdim=True) + _TINY
+        found: Tensor = torch.matmul(power, self.cosines) / (loud + quiet)  # (…, frames, 40)
         return found.clamp(-1.0, 1.0)

@@ -44,6 +44,7 @@ def fold(trunk: Trunk) -> None:
     """Rebuild a trained trunk in place; it can no longer be trained."""
     trunk.eval()
     _fold_pair(trunk, "stem")
+    _fold_pair(trunk, "halve")
     for block in trunk.blocks:
         _fold_pair(block, "context")
         _fold_pair(block, "mix")

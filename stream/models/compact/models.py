@@ -81,7 +81,7 @@ class CompactModel:
 
 def load_speaker(settings: ModelSettings, *, weights: Path = _FOLDER / "speaker.safetensors") -> CompactModel:
     """The speaker net with its weights."""
-    net, said = _filled(SpeakerNet(), weights, settings)
+    net, said, beside = _filled(SpeakerNet(), weights, settings, beside=("cohort",))
     device, dtype = _place(settings)
     front = Front().to(device)
 
@@ -91,15 +91,26 @@ def load_speaker(settings: ModelSettings, *, weights: Path = _FOLDER / "speaker.
 
     try:
         threshold = float(said["threshold"])
+        slope, offset, duration = (float(part) for part in said["calibration"].split(","))
+        cohort = beside["cohort"].numpy()
     except (KeyError, ValueError) as error:
-        raise ModelFormatError(f"{weights} names no threshold; fetch the package again") from error
-    info = ModelInfo(name=said["name"], revision=said["revision"], task=Task.SPEAKER, threshold=threshold)
+        raise ModelFormatError(
+            f"{weights} lacks its threshold, calibration or cohort; install tonewatch again"
+        ) from error
+    info = ModelInfo(
+        name=said["name"],
+        revision=said["revision"],
+        task=Task.SPEAKER,
+        threshold=threshold,
+        calibration=(slope, offset, duration),
+        cohort=cohort,
+    )
     return CompactModel(info=info, spec=_spec(settings), score=score, device=device)
 
 
 def load_emotion(settings: ModelSettings, *, weights: Path = _FOLDER / "emotion.safetensors") -> CompactModel:
     """The emotion net with its weights and temperature."""
-    net, said = _filled(EmotionNet(), weights, settings)
+    net, said, _ = _filled(EmotionNet(), weights, settings)
     device, dtype = _place(settings)
     front = Front().to(device)
 
@@ -111,8 +122,10 @@ def load_emotion(settings: ModelSettings, *, weights: Path = _FOLDER / "emotion.
     return CompactModel(info=info, spec=_spec(settings), score=score, device=device)
 
 
-def _filled(net: AnyNet, weights: Path, settings: ModelSettings) -> tuple[AnyNet, dict[str, str]]:
-    """The net with the file's weights, ready to score, and what the file's header says."""
+def _filled(
+    net: AnyNet, weights: Path, settings: ModelSettings, *, beside: tuple[str, ...] = ()
+) -> tuple[AnyNet, dict[str, str], dict[str, Tensor]]:
+    """The net with the file's weights, ready to score, what the file's header says, and the tensors beside the net."""
     try:
         with safe_open(weights, framework="pt") as file:
             said: dict[str, str] = file.metadata() or {}
@@ -125,6 +138,7 @@ def _filled(net: AnyNet, weights: Path, settings: ModelSettings) -> tuple[AnyNet
         raise ModelFormatError(f"{weights} does not say that it is a compact model for {SAMPLE_RATE_HZ} Hz")
     if settings.revision not in ("", said["revision"]):
         raise ModelNotFound(f"{said['name']} ships in revision {said['revision']} only; leave its revision empty")
+    others = {name: state.pop(name) for name in beside if name in state}
     try:
         # Batch norms count their batches while training; nothing here needs the count.
         missing, unknown = net.load_state_dict(state, strict=False)
@@ -134,7 +148,7 @@ def _filled(net: AnyNet, weights: Path, settings: ModelSettings) -> tuple[AnyNet
         raise ModelFormatError(f"{weights} holds another net; install tonewatch again")
     fold(net.trunk)
     device, dtype = _place(settings)
-    return net.eval().requires_grad_(requires_grad=False).to(device=device, dtype=dtype), said
+    return net.eval().requires_grad_(requires_grad=False).to(device=device, dtype=dtype), said, others
 
 
 def _place(settings: ModelSettings) -> tuple[torch.device, torch.dtype]:

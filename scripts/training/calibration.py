@@ -1,0 +1,121 @@
+"""How a score becomes a probability: fitted on conversations mixed from speakers that were kept apart.
+
+Rooms, noise and windows are those of live sound: pairs of clean files would promise more than a room keeps. Profiles
+of one to eight windows stand for voices heard for a short and for a long time.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+
+from scripts.training import corpus
+from stream.clock import seconds
+from stream.evaluation import mixing
+from stream.evaluation.corpora import Utterance
+from stream.evaluation.listening import samples_of
+from stream.evaluation.timeline import Segment
+from stream.intake import Intake
+from stream.models.compact.models import load_speaker
+from stream.models.vad import SileroVad
+from stream.rolling.profiles import Vector, Voice
+from stream.rolling.scoring import Calibration, Cohort, Scorer
+from stream.settings import load
+from stream.types import SAMPLE_RATE_HZ, Cut, SpeechRequest
+
+_CONVERSATIONS = 10
+_SEED = 77
+_PROFILES = (1, 2, 4, 8)
+_GRID_S = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)
+
+_APART = 5  # windows further apart share no sound
+
+Heard = list[tuple[Cut, Vector, str]]
+Row = tuple[float, float, float, bool]
+
+
+def held_out() -> list[Utterance]:
+    """AN4's and LibriSpeech's speakers that were kept apart."""
+    rows = corpus.manifest(corpus.data_folder())
+    apart = corpus.held_out_speakers(rows)
+    return [
+        Utterance((row.path,), row.speaker, "", row.set)
+        for row in rows
+        if row.set in ("an4", "librispeech") and row.speaker in apart
+    ]
+
+
+def heard(weights: Path) -> tuple[Cohort, list[Heard]]:
+    """Windows of mixed conversations that hold one person, with who it is."""
+    noises = [samples_of(path) for path in sorted((corpus.data_folder() / "esc10").glob("*.flac"))]
+    voices = mixing.Voices(held_out())
+    settings = load()
+    model, detector = load_speaker(settings.models.speaker, weights=weights), SileroVad()
+    if model.info.cohort is None:
+        raise SystemExit(f"{weights} holds no cohort")
+    found = []
+    for number in range(_CONVERSATIONS):
+        mixture = mixing.mix(voices, noises, mixing.Plan(seconds=120.0, enrolled=0), number=number, seed=_SEED)
+        intake = Intake(
+            source_id="", specs=[model.spec], gate=settings.gate, capacity=len(mixture.samples) + SAMPLE_RATE_HZ
+        )
+        intake.push(mixture.samples)
+        result = detector.infer([SpeechRequest("", intake.frames(last=True), None)])[0]
+        cuts = intake.hear(result.probabilities.tolist(), last=True)
+        rows = [(cut, _owner(cut, mixture.segments)) for cut in cuts if cut.open]
+        found.append([(cut, model.infer([intake.window(cut)])[0].values, who) for cut, who in rows if who])
+    return Cohort(model.info.cohort), found
+
+
+def _owner(cut: Cut, segments: tuple[Segment, ...]) -> str:
+    start_s, end_s = seconds(cut.start_sample), seconds(cut.end_sample)
+    people = {one.speaker for one in segments if one.start_s < end_s and one.end_s > start_s}
+    return people.pop() if len(people) == 1 else ""
+
+
+def scored(cohort: Cohort, windows: Heard, draw: np.random.Generator) -> list[Row]:
+    """Every third window against profiles of each person of one conversation that share no sound with it."""
+    scorer = Scorer(calibration=Calibration(1.0, 0.0), cohort=cohort)
+    by_person: dict[str, list[int]] = defaultdict(list)
+    for at, (cut, _, who) in enumerate(windows):
+        if cut.length_samples >= SAMPLE_RATE_HZ:
+            by_person[who].append(at)
+    rows: list[Row] = []
+    for size, (who, places) in product(_PROFILES, by_person.items()):
+        if len(places) < size + _APART + 1:
+            continue
+        taken = draw.choice(places, size, replace=False)
+        profile_s = sum(seconds(windows[at][0].speech_samples) for at in taken)
+        voice = Voice(name=f"{who}{size}", exemplars=[windows[at][1] for at in taken], enrolled=False)
+        for at in range(0, len(windows), 3):
+            cut, vector, other = windows[at]
+            if np.abs(taken - at).min() >= _APART:
+                score = float(scorer.scores(vector, [voice])[0])
+                rows.append((score, seconds(cut.speech_samples), profile_s, other == who))
+    return rows
+
+
+def fit(cohort: Cohort, conversations: list[Heard]) -> Calibration:
+    """Slope, threshold and reliability under which the truth is least surprising, both classes alike in weight."""
+    draw = np.random.default_rng(_SEED)
+    rows = [row for windows in conversations for row in scored(cohort, windows, draw)]
+    score, speech_s, profile_s = (np.array([row[at] for row in rows], dtype=np.float64) for at in range(3))
+    same = np.array([row[3] for row in rows], dtype=bool)
+    weight = np.where(same, 0.5 / same.mean(), 0.5 / (1 - same.mean()))
+    losses: dict[float, Calibration] = {}
+    for reliability_s in _GRID_S:
+        known = profile_s / (profile_s + 2 * reliability_s)
+        part = speech_s / (speech_s + reliability_s)
+        inputs = np.stack((part * score / np.sqrt(part * known), part), axis=1)
+        model = LogisticRegression(C=1e6, fit_intercept=False).fit(inputs, same, sample_weight=weight)
+        slope, offset = (float(value) for value in model.coef_[0])
+        loss = float(log_loss(same, model.predict_proba(inputs)[:, 1], sample_weight=weight))
+        losses[loss] = Calibration(slope, -offset / slope, reliability_s)
+    best = min(losses)
+    print(f"calibration on {len(rows)} pairs: {losses[best]}, loss {best:.3f}")
+    return losses[best]

@@ -1,0 +1,382 @@
+"""`tonewatch evaluate`: emotion, speaker, identify, stream."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from stream.errors import SettingsError, TonewatchError
+from stream.evaluation.output import bar, brief, felt, flat, give
+
+if TYPE_CHECKING:
+    from stream.evaluation.listening import Ears
+    from stream.evaluation.report import Section
+
+app = typer.Typer(
+    help="Measure models on labelled recordings, the way live sound goes.", no_args_is_help=True, add_completion=False
+)
+Found = TypeVar("Found")
+
+Preset = Annotated[str, typer.Option(help="compact, pretrained or wav2vec2: which models, with which windows.")]
+Config = Annotated[Path | None, typer.Option(help="A TOML file on top of the preset.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")]
+Model = Annotated[str | None, typer.Option(help="The model: a zoo name, ORG/MODEL or a folder.")]
+Compare = Annotated[
+    tuple[str, str] | None, typer.Option(metavar="A B", help="Two models on the same recordings, in one run.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Figures as JSON on standard output.")]
+Html = Annotated[Path | None, typer.Option(metavar="FILE", help="Also a page with tables and pictures.")]
+Only = Annotated[list[str] | None, typer.Option(metavar="SET", help="Only this corpus of the manifest (may repeat).")]
+
+
+@app.command()
+def emotion(
+    manifest: Annotated[Path, typer.Argument(help="A manifest.csv, or a folder in a known corpus's layout.")],
+    *,
+    only: Only = None,
+    model: Model = None,
+    compare: Compare = None,
+    as_json: AsJson = False,
+    html: Html = None,
+    preset: Preset = "compact",
+    config: Config = None,
+    settings: Set = None,
+) -> None:
+    """How well emotions are told: recall, F1, calibration, confusion, the rolling label's flicker."""
+    with _science():
+        from stream.evaluation import emotion as ruler  # noqa: PLC0415
+        from stream.evaluation import plots  # noqa: PLC0415
+        from stream.evaluation.report import Section  # noqa: PLC0415
+    groups = _groups(manifest, only)
+    found: dict[str, dict[str, Any]] = {}
+    sections: list[Section] = []
+    for name, ears in _each("emotion", _asked(model, compare), preset=preset, config=config, settings=settings):
+        figures = found[name] = {}
+        for corpus, utterances in groups.items():
+            if not any(utterance.emotion for utterance in utterances):
+                continue
+            with bar(f"{name}: {corpus}", len(utterances)) as step:
+                result = ruler.evaluate(ears, utterances, progress=step)
+            figures[corpus] = ruler.figures(result)
+            if html is not None and figures[corpus]["scored"]:
+                pictures = (plots.confusion_matrix(result, corpus), plots.reliability_diagram(result, corpus))
+                row = flat(figures[corpus], ("by_speaker", "recall", "left_out"))
+                people = [{"speaker": who, **one} for who, one in figures[corpus]["by_speaker"].items()]
+                sections.append(Section(f"{name} on {corpus}", ([row], [figures[corpus]["recall"]], people), pictures))
+        if not figures:
+            raise SettingsError(f"{manifest} labels no emotion")
+    rows = [
+        {"model": name, "corpus": corpus, "utterances": one["utterances"], **felt(one)}
+        for name, figures in found.items()
+        for corpus, one in figures.items()
+    ]
+    give(found, rows, sections, as_json=as_json, html=html, title="Emotion", note=str(manifest))
+
+
+@app.command()
+def speaker(
+    recordings: Annotated[
+        Path, typer.Argument(help="A manifest.csv, a folder, or a list of trials (VoxCeleb's form).")
+    ],
+    *,
+    only: Only = None,
+    root: Annotated[Path | None, typer.Option(help="Where a list's recordings lie.")] = None,
+    join: Annotated[int, typer.Option(min=1, help="Join that many recordings of one person (single words).")] = 1,
+    cohort: Annotated[
+        Path | None,
+        typer.Option(help="Recordings of strangers for AS-norm; else the model's own cohort, if it has one."),
+    ] = None,
+    model: Model = None,
+    compare: Compare = None,
+    as_json: AsJson = False,
+    html: Html = None,
+    preset: Preset = "compact",
+    config: Config = None,
+    settings: Set = None,
+) -> None:
+    """How well two voices are told apart: EER, minDCF, thresholds, by seconds of speech, with and without AS-norm."""
+    with _science():
+        from stream.evaluation import corpora, plots, verification  # noqa: PLC0415
+        from stream.evaluation.report import Section  # noqa: PLC0415
+    is_list = corpora.is_trial_list(recordings)
+    trials = corpora.trials(recordings, root=root) if is_list else []
+    groups = {} if is_list else _groups(recordings, only)
+    utterances = [one for group in groups.values() for one in corpora.joined([u for u in group if u.speaker], join)]
+    if not is_list and not utterances:
+        lacks = "names no speaker" if join == 1 else f"names no speaker with {join} recordings; join fewer"
+        raise SettingsError(f"{recordings} {lacks}")
+    found: dict[str, dict[str, Any]] = {}
+    sections: list[Section] = []
+    for name, ears in _each("speaker", _asked(model, compare), preset=preset, config=config, settings=settings):
+        strangers = _cohort(ears, cohort)
+        if is_list:
+            with bar(f"{name}: recordings", len({one for t in trials for one in (t.enrolment, t.test)})) as step:
+                result = verification.trial_pairs(ears, trials, cohort=strangers, progress=step)
+        else:
+            with bar(f"{name}: speech", len(utterances)) as step:
+                voiced = verification.listen(ears, utterances, progress=step)
+            steps = len({one.corpus for one in voiced}) * len(verification.DURATIONS_S)
+            with bar(f"{name}: x-vectors", steps) as step:
+                result = verification.all_pairs(ears, voiced, cohort=strangers, progress=step)
+        found[name] = verification.figures(result)
+        if html is not None:
+            for corpus, curves in result.pairs.items():
+                rows = [{"speech, s": d, **flat(row, ())} for d, row in found[name]["corpora"][corpus].items()]
+                whole = curves["all"] if "all" in curves else next(iter(curves.values()))
+                threshold = ears.model_info("speaker").threshold
+                pictures = (
+                    plots.det(curves, corpus),
+                    plots.distributions(whole.same.tolist(), whole.different.tolist(), threshold, corpus),
+                )
+                sections.append(Section(f"{name} on {corpus}", (rows,), pictures))
+    rows = [
+        {"model": name, "corpus": corpus, "speech, s": duration, **brief(row)}
+        for name, one in found.items()
+        for corpus, durations in one["corpora"].items()
+        for duration, row in durations.items()
+    ]
+    give(found, rows, sections, as_json=as_json, html=html, title="Speaker verification", note=str(recordings))
+
+
+@app.command()
+def identify(
+    manifest: Annotated[Path, typer.Argument(help="Recordings of people the model knows, by its own labels.")],
+    *,
+    only: Only = None,
+    model: Model = None,
+    compare: Compare = None,
+    as_json: AsJson = False,
+    html: Html = None,
+    preset: Preset = "wav2vec2",
+    config: Config = None,
+    settings: Set = None,
+) -> None:
+    """Closed-set accuracy of an identification model."""
+    with _science():
+        from stream.evaluation import identification  # noqa: PLC0415
+        from stream.evaluation.report import Section  # noqa: PLC0415
+    utterances = [one for group in _groups(manifest, only).values() for one in group]
+    found: dict[str, dict[str, Any]] = {}
+    for name, ears in _each("identity", _asked(model, compare), preset=preset, config=config, settings=settings):
+        with bar(name, len(utterances)) as step:
+            found[name] = identification.figures(identification.evaluate(ears, utterances, progress=step))
+    rows = [{"model": name, **one} for name, one in found.items()]
+    sections = [Section("Accuracy", (rows,))]
+    give(found, rows, sections, as_json=as_json, html=html, title="Speaker identification", note=str(manifest))
+
+
+@app.command()
+def stream(
+    audio: Annotated[list[Path], typer.Argument(help="Recordings, or a folder of them; names as in the reference.")],
+    *,
+    rttm: Annotated[Path, typer.Option(help="Who spoke when.")],
+    uem: Annotated[Path | None, typer.Option(help="The scored part of each recording.")] = None,
+    enroll: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=FILE", help="Someone known by name, as in the reference.")
+    ] = None,
+    known: Annotated[
+        bool, typer.Option("--known", help="Everybody in a recording's folder (PERSON.flac) is known.")
+    ] = False,
+    collar: Annotated[float, typer.Option(min=0, help="Seconds left out on each side of a boundary.")] = 0.25,
+    overlap: Annotated[bool, typer.Option(help="Score stretches where several speak.")] = True,
+    model: Model = None,
+    compare: Compare = None,
+    as_json: AsJson = False,
+    html: Html = None,
+    preset: Preset = "compact",
+    config: Config = None,
+    settings: Set = None,
+) -> None:
+    """Who spoke when: DER, JER, speaker count, time to the right name, false names, flicker, latency."""
+    with _science():
+        from stream.evaluation import conversation, plots, timeline  # noqa: PLC0415
+        from stream.evaluation.report import Section  # noqa: PLC0415
+    reference = timeline.read_rttm(rttm)
+    scored = timeline.read_uem(uem) if uem is not None else {}
+    files = _recordings(audio, reference)
+    people = dict(_enrolment(text) for text in enroll or [])
+    found: dict[str, dict[str, Any]] = {}
+    sections: list[Section] = []
+    for name, ears in _each("speaker", _asked(model, compare), preset=preset, config=config, settings=settings):
+        with bar(name, len(files)) as step:
+            if known:
+                cast = [people | {file.stem: str(file) for file in _people(path)} for path in files]
+                events = [ears.hear([f], enrolled=ears.enrolled(c), progress=step)[0][0]
+                          for f, c in zip(files, cast, strict=True)]  # fmt: skip
+            else:
+                cast = [people] * len(files)
+                events, _ = ears.hear(files, enrolled=ears.enrolled(people), progress=step)
+        told = []
+        for path, heard, theirs in zip(files, events, cast, strict=True):
+            segments = tuple(reference[path.stem])
+            until_s = max([segment.end_s for segment in segments] + [event.end_s for event in heard])
+            start_s, end_s = scored.get(path.stem, (0.0, until_s))
+            case = conversation.Case(path.stem, segments, tuple(heard), start_s, end_s, frozenset(theirs))
+            told.append(conversation.judge(case, collar_s=collar, overlap=overlap))
+        found[name] = {"all": conversation.summary(told), "recordings": conversation.rows(told)}
+        if html is not None:
+            rows = [{"recording": key, **row} for key, row in conversation.rows(told).items()]
+            pictures = tuple(plots.timeline(one) for one in told)
+            sections.append(Section(name, ([found[name]["all"]], rows), pictures))
+    rows = [{"figure": key, **{name: one["all"][key] for name, one in found.items()}}
+            for key in next(iter(found.values()))["all"]]  # fmt: skip
+    give(found, rows, sections, as_json=as_json, html=html, title="Who spoke when", note=str(rttm))
+
+
+@app.command()
+def mix(
+    manifest: Annotated[Path, typer.Argument(help="Recordings of single people: a manifest.csv or a folder.")],
+    folder: Annotated[Path, typer.Argument(help="Where the conversations go.")],
+    *,
+    only: Only = None,
+    speakers: Annotated[Path | None, typer.Option(help="A file that names the people to take, one a line.")] = None,
+    noise: Annotated[Path | None, typer.Option(help="A folder of noises.")] = None,
+    conversations: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
+    people: Annotated[str, typer.Option(help="How many people in each: 5, or 2-5.")] = "5",
+    enrolled: Annotated[int, typer.Option(min=0, help="How many of them are known.")] = 3,
+    seconds: Annotated[float, typer.Option(min=10, help="How long each is.")] = 180.0,
+    seed: Annotated[int, typer.Option(help="The same seed mixes the same.")] = 1,
+) -> None:
+    """Mix conversations with known truth from recordings of single people, for `evaluate stream --known`."""
+    with _science():
+        from stream.evaluation import mixing  # noqa: PLC0415
+        from stream.evaluation.corpora import AUDIO_SUFFIXES  # noqa: PLC0415
+        from stream.evaluation.listening import samples_of  # noqa: PLC0415
+    low, _, high = people.partition("-")
+    if not (low.isdigit() and (high or low).isdigit() and 1 <= int(low) <= int(high or low)):
+        raise SettingsError(f"--people takes a number or a range such as 2-5, not {people!r}")
+    utterances = [one for group in _groups(manifest, only).values() for one in group]
+    if speakers is not None:
+        wanted = set(_lines(speakers))
+        utterances = [one for one in utterances if one.speaker in wanted]
+    voices = mixing.Voices(utterances)
+    files = sorted(p for p in noise.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES) if noise is not None else []
+    noises = [samples_of(path) for path in files]
+    counts = range(int(low), int(high or low) + 1)
+    mixtures = []
+    with bar("conversations", conversations) as step:
+        for number in range(conversations):
+            count = counts[number % len(counts)]
+            plan = mixing.Plan(seconds=seconds, people=count, enrolled=min(enrolled, count))
+            mixtures.append(mixing.mix(voices, noises, plan, number=number, seed=seed))
+            step()
+    mixing.write(mixtures, folder)
+    typer.echo(f"{conversations} conversations of {seconds:g} s lie in {folder}, with reference.rttm")
+
+
+@contextmanager
+def _science() -> Iterator[None]:
+    """Name the extra where its libraries are missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise TonewatchError(f"evaluation needs {error.name}: pip install 'tonewatch[evaluate]'") from error
+
+
+def _asked(model: str | None, compare: tuple[str, str] | None) -> tuple[str | None, ...]:
+    if model is not None and compare is not None:
+        raise SettingsError("--model and --compare do not go together; --compare names both models")
+    return compare or (model,)
+
+
+def _each(
+    task: str,
+    names: Sequence[str | None],
+    *,
+    preset: str,
+    config: Path | None,
+    settings: list[str] | None,
+) -> Iterator[tuple[str, Ears]]:
+    """Ears with each model that was asked for, one after the other; other tasks' models stay out where they may."""
+    from stream.evaluation.listening import Ears  # noqa: PLC0415
+    from stream.settings import layered, load  # noqa: PLC0415
+
+    told: set[str] = set()
+    for name in names:
+        given = list(settings or [])
+        if task == "identity":  # most presets have none
+            given = ["models.identity.window_s=3", "models.identity.hop_s=1", *given]
+            given += [f"models.identity.name={name}"] if name is not None else []
+        tree = load(preset=preset, config=config, environment=os.environ, flags=layered(given))
+        names_of = {other: "" for other in ("emotion", "speaker", "identity") if other != task}
+        names_of |= {task: name} if name is not None else {}
+        chosen = {key: getattr(tree.models, key).model_copy(update={"name": one}) for key, one in names_of.items()}
+        made = Ears(tree.model_copy(update={"models": tree.models.model_copy(update=chosen)}))
+        shown = made.model_info(task).name
+        while shown in told:  # two folders of one name
+            shown = f"{shown} ({name})"
+        told.add(shown)
+        yield shown, made
+
+
+def _groups(manifest: Path, only: list[str] | None) -> dict[str, list[Any]]:
+    from stream.evaluation.corpora import by_corpus, utterances  # noqa: PLC0415
+
+    groups = dict(by_corpus(utterances(manifest)))
+    unknown = next((name for name in only or [] if name not in groups), None)
+    if unknown is not None:
+        raise SettingsError(f"{manifest} has no corpus {unknown!r}; it has {', '.join(groups)}")
+    return {name: group for name, group in groups.items() if not only or name in only}
+
+
+def _recordings(audio: Sequence[Path], reference: Mapping[str, Any]) -> list[Path]:
+    from stream.evaluation.corpora import AUDIO_SUFFIXES  # noqa: PLC0415
+
+    files: list[Path] = []
+    for path in audio:
+        if path.is_dir():
+            files += sorted(f for f in path.iterdir() if f.suffix.lower() in AUDIO_SUFFIXES and f.stem in reference)
+        else:
+            files.append(path)
+    unknown = next((path for path in files if path.stem not in reference), None)
+    if unknown is not None:
+        raise SettingsError(
+            f"the reference says nothing of {unknown.stem}; it knows {', '.join(list(reference)[:5])} …"
+        )
+    if not files:
+        raise SettingsError("no recording of the reference lies there")
+    return files
+
+
+def _people(path: Path) -> list[Path]:
+    """Known people of a recording: the files in the folder of its name."""
+    from stream.evaluation.corpora import AUDIO_SUFFIXES  # noqa: PLC0415
+
+    return sorted(file for file in path.with_suffix("").glob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from error
+
+
+def _enrolment(text: str) -> tuple[str, str]:
+    name, separator, path = text.partition("=")
+    if not (name and separator and path):
+        raise SettingsError(f"--enroll takes NAME=FILE, not {text!r}")
+    return name, path
+
+
+def _cohort(ears: Ears, path: Path | None) -> Any:
+    """Strangers for AS-norm: of recordings, or those the model brings along."""
+    from stream.evaluation import corpora, verification  # noqa: PLC0415
+    from stream.rolling.scoring import Cohort  # noqa: PLC0415
+    from stream.types import Task  # noqa: PLC0415
+
+    model = ears.model(Task.SPEAKER)
+    if path is None:
+        return Cohort(model.info.cohort) if model.info.cohort is not None else None
+    people: dict[str, list[Any]] = {}
+    for one in verification.listen(ears, corpora.utterances(path)):
+        if len(one.samples) >= model.spec.minimum_samples:
+            people.setdefault(one.speaker or one.name, []).append(verification.x_vector(model, one.samples))
+    if not people:
+        raise SettingsError(f"{path} holds no recording with speech enough to be a cohort")
+    return Cohort(verification.centred(people.values()))
