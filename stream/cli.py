@@ -1,4 +1,4 @@
-"""The command line: `tonewatch demo`, `run`, `serve`, `devices`, `models`, `config`, `schema`, `bench`.
+"""The command line: `tonewatch demo`, `run`, `serve`, `dashboard`, `report` and those that look after the rest.
 
 Owns what a person types and sees: options become the top layer of the settings, errors of our tree become one sentence
 on standard error and an exit code, standard output carries events (or the live panel on a terminal) and nothing else.
@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from stream import __version__
+from stream.dashboard.commands import report
 from stream.errors import SettingsError, TonewatchError
 from stream.evaluation.commands import app as evaluate_app
 from stream.worker import leave_if_stuck
@@ -46,6 +47,7 @@ models_app = typer.Typer(help="The models there are: name, size, licence, what e
 config_app = typer.Typer(help="The settings.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
+app.command("report")(report)
 app.add_typer(evaluate_app, name="evaluate")
 
 Preset = Annotated[str, typer.Option(help="compact, pretrained or wav2vec2: which models, with which windows.")]
@@ -112,6 +114,7 @@ def run(
     preset: Preset = "compact",
     config: Config = None,
     settings: Set = None,
+    dashboard: Annotated[bool, typer.Option("--dashboard", help="Show it on a page, too (dashboard.port).")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -128,7 +131,55 @@ def run(
     if enroll:
         pairs = [_pair(text, "--enroll", "NAME=FILE") for text in enroll]
         flags.setdefault("speakers", {})["enrolled"] = dict(pairs)
-    _run(flags, preset=preset, config=config, quiet=quiet, verbose=verbose)
+    _run(flags, preset=preset, config=config, quiet=quiet, verbose=verbose, page=dashboard)
+
+
+@app.command("dashboard")
+def show(
+    *,
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="What to listen to, as for `run`; `demo` is the bundled conversation.")
+    ] = None,
+    mqtt: Annotated[
+        str | None,
+        typer.Option(metavar="mqtt://HOST/PREFIX", help="Show what nodes publish to a broker instead of listening."),
+    ] = None,
+    realtime: Annotated[bool, typer.Option("--realtime", help="Pace files as if they were heard now.")] = False,
+    channels: Annotated[str | None, typer.Option(help="mix, split, or the number of one channel.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; beyond loopback a token is needed.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0: any free one.")] = None,
+    sink: Sinks = None,
+    preset: Preset = "compact",
+    config: Config = None,
+    settings: Set = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show streams and calls on a page, until Ctrl-C."""
+    from stream.settings import plant  # noqa: PLC0415
+
+    flags = _flags(settings=settings, sinks=sink)
+    for key, given in (("dashboard.host", host), ("dashboard.port", port)):
+        if given is not None:
+            plant(flags, key, str(given))
+    shared: dict[str, Any] = {"realtime": realtime} | ({"channels": channels} if channels else {})
+    if mqtt is not None:
+        from stream.session import show_remote  # noqa: PLC0415
+
+        if sources or sink:
+            raise SettingsError("with --mqtt the page only watches; leave sources and sinks to the nodes that publish")
+        read = _load(flags, preset=preset, config=config)
+        _log(read, verbose=verbose)
+        raise typer.Exit(show_remote(read, mqtt))
+    if sources:
+        flags["sources"] = [{**_source(text), **shared} for text in sources]
+    elif not _load(flags, preset=preset, config=config).sources:
+        from stream.session import at_the_page, serve_until_stopped  # noqa: PLC0415
+
+        read = _load(flags, preset=preset, config=config)
+        _log(read, verbose=verbose)
+        raise typer.Exit(serve_until_stopped(at_the_page(read), quiet=quiet, page=True, tell=False))
+    _run(flags, preset=preset, config=config, quiet=quiet, verbose=verbose, page=True, stay=True)
 
 
 @app.command()
@@ -139,6 +190,7 @@ def serve(
     ] = None,
     port: Annotated[int | None, typer.Option(help="Port for WebSockets.")] = None,
     audiosocket_port: Annotated[int | None, typer.Option(help="TCP port for Asterisk's AudioSocket.")] = None,
+    dashboard: Annotated[bool, typer.Option("--dashboard", help="Serve a page there, too.")] = False,
     sink: Sinks = None,
     emotion: Emotion = None,
     speaker: Speaker = None,
@@ -156,10 +208,9 @@ def serve(
     for key, given in (("host", host), ("port", port), ("audiosocket_port", audiosocket_port)):
         if given is not None:
             plant(flags, f"serve.{key}", str(given))
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="tonewatch: %(message)s", stream=sys.stderr
-    )
-    raise typer.Exit(serve_until_stopped(_load(flags, preset=preset, config=config), quiet=quiet))
+    read = _load(flags, preset=preset, config=config)
+    _log(read, verbose=verbose)
+    raise typer.Exit(serve_until_stopped(read, quiet=quiet, page=dashboard))
 
 
 @app.command()
@@ -253,19 +304,31 @@ def bench(
         print_table([{"figure": name, "value": value} for name, value in figures.items()])
 
 
-def _run(flags: Mapping[str, Any], *, preset: str, config: Path | None, quiet: bool, verbose: bool) -> None:
+def _run(
+    flags: Mapping[str, Any],
+    *,
+    preset: str,
+    config: Path | None,
+    quiet: bool,
+    verbose: bool,
+    page: bool = False,
+    stay: bool = False,
+) -> None:
     from stream.session import run_until_stopped  # noqa: PLC0415
 
+    settings = _load(flags, preset=preset, config=config)
+    _log(settings, verbose=verbose)
+    raise typer.Exit(run_until_stopped(settings, quiet=quiet, page=page, stay=stay))
+
+
+def _log(settings: Any, *, verbose: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("tonewatch: %(message)s"))
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
-    settings = _load(flags, preset=preset, config=config)
     if settings.service.logs == "json":
         from stream.service.logs import JsonFormatter  # noqa: PLC0415
 
         handler.setFormatter(JsonFormatter())
-    code = run_until_stopped(settings, quiet=quiet)
-    raise typer.Exit(code)
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
 
 
 def _load(flags: Mapping[str, Any], *, preset: str, config: Path | None) -> Any:
@@ -308,6 +371,10 @@ def _source(text: str) -> dict[str, Any]:
 
     if text == "-":
         return {"kind": "pipe"}
+    if text == "demo" and not Path(text).exists():
+        from stream.demo import AUDIO  # noqa: PLC0415
+
+        return {"kind": "file", "target": str(AUDIO), "id": "demo"}
     kind, _, target = text.partition(":")
     if kind in names(SOURCES) and not Path(text).exists():
         return {"kind": kind, "target": target}

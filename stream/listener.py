@@ -23,6 +23,7 @@ from typing import Any, Literal
 from stream.clock import ArrivalLog, samples, seconds
 from stream.events import Body, Emotion, Stream
 from stream.intake import Intake
+from stream.loudness import SILENCE_DBFS, level_dbfs
 from stream.pool import Lane
 from stream.publisher import Publisher
 from stream.queues import Policy
@@ -122,6 +123,7 @@ class Listener:
         self._unseen = 0  # closed windows that no model would have seen anyway
         self._speech = speech
         self._all: list[Lane[Any, Any]] = [speech, *lanes.values()]
+        self._level_dbfs = SILENCE_DBFS
         self._flushed = False  # the unbroken sound has been heard to its end
         self._memory: object | None = None  # the speech detector's, of this stream
         self._conversation = conversation
@@ -143,6 +145,11 @@ class Listener:
     def windows_gated(self) -> int:
         """Windows that no model saw, for want of speech."""
         return self._intake.windows_gated - self._unseen
+
+    @property
+    def level_dbfs(self) -> float:
+        """How loud the newest block was; -100 is silence, and what a paused or ended stream has."""
+        return self._level_dbfs if self.state == "listening" else SILENCE_DBFS
 
     @property
     def state(self) -> Literal["listening", "paused", "stalled", "ended"]:
@@ -167,6 +174,7 @@ class Listener:
                 await self._bridge(start)
                 self.arrivals.mark(self._sample(end), now_s)
                 self._frames = end
+                self._level_dbfs = level_dbfs(piece)
                 self._intake.push(self._resampler.push(piece))
                 await self._hear(last=False)
 

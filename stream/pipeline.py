@@ -187,6 +187,10 @@ class Pipeline:
             ),
         )
 
+    def levels_dbfs(self) -> dict[str, float]:
+        """How loud every stream is at this moment, by its name in events."""
+        return {listener.source_id: listener.level_dbfs for listener in self._listeners}
+
     async def run(self) -> Report:
         """Run until the sources end or `stop()` is called. Raises the first error that could not be mended."""
         self._main = asyncio.current_task()

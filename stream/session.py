@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from rich.console import Console
 
@@ -27,17 +27,21 @@ from stream.sinks.summary import SummarySink
 from stream.types import Sink
 
 if TYPE_CHECKING:
-    from stream.server.websockets import Mounts
+    from stream.dashboard.dashboard import Dashboard
 
 log = logging.getLogger(__name__)
 
 
-def run_until_stopped(settings: Settings, *, quiet: bool) -> int:
-    """Run a pipeline to its end and return the exit code. Raises `TonewatchError`."""
-    if not settings.sinks and not sys.stdout.isatty():
+def run_until_stopped(settings: Settings, *, quiet: bool, page: bool = False, stay: bool = False) -> int:
+    """Run a pipeline to its end and return the exit code; `page` shows it in browsers, `stay` also when it has ended.
+
+    Raises `TonewatchError`.
+    """
+    if not (settings.sinks or stay or sys.stdout.isatty()):
         settings = settings.model_copy(update={"sinks": ("stdout",)})
     signals = _Signals()
-    report = asyncio.run(_run(settings, _own_sinks(settings, quiet=quiet), signals))
+    sinks = _own_sinks(settings, quiet=quiet)
+    report = asyncio.run(_run_shown(settings, sinks, signals, stay=stay) if page else _run(settings, sinks, signals))
     for failure in report.failures:
         sys.stderr.write(f"tonewatch: {failure}\n")
     code = signals.exit_code or (report.failures[0].exit_code if report.failures else 0)
@@ -77,12 +81,52 @@ def _port(settings: Settings, node: Node) -> AbstractAsyncContextManager[object]
     return Port(settings=settings.service, node=node)
 
 
-def serve_until_stopped(settings: Settings, *, quiet: bool, mounts: Mounts = ()) -> int:
-    """Listen on the network until a signal; `mounts` are pages to serve there, too. Raises `TonewatchError`."""
-    if not settings.sinks and not sys.stdout.isatty():
+async def _run_shown(settings: Settings, sinks: dict[str, Sink], signals: _Signals, *, stay: bool) -> Report:
+    """The same with a page, which is there before the models are and, if it is to stay, until a signal."""
+    from stream.dashboard.dashboard import Dashboard  # noqa: PLC0415 - not everybody needs a web server
+
+    signals.listen(asyncio.get_running_loop())
+    async with Dashboard(settings=settings) as page:
+        sys.stderr.write(f"tonewatch: the page is at {page.url}\n")
+        pipeline = await assemble(settings, sinks={**sinks, "dashboard": page.sink()})
+        page.control(pipeline, levels=pipeline.levels_dbfs)
+        signals.pipeline = pipeline
+        node = Node(pipeline=pipeline, stuck_s=settings.service.stuck_s)
+        async with _port(settings, node), node:
+            report = await pipeline.run()
+        if stay and not signals.exit_code:
+            sys.stderr.write("tonewatch: the sound has ended; the page stays until Ctrl-C\n")
+            await signals.received.wait()
+            signals.exit_code = 0  # nothing was broken off
+    return report
+
+
+def show_remote(settings: Settings, target: str) -> int:
+    """A page fed by a broker's topics, until a signal. Raises `TonewatchError`."""
+    return asyncio.run(_show_remote(settings, target))
+
+
+async def _show_remote(settings: Settings, target: str) -> int:
+    from stream.dashboard.dashboard import Dashboard  # noqa: PLC0415
+    from stream.dashboard.remote import Remote  # noqa: PLC0415
+
+    signals = _Signals()
+    page = Dashboard(settings=settings)
+    remote = Remote(target=target, settings=settings, feed=page.feed)
+    signals.pipeline = remote
+    signals.listen(asyncio.get_running_loop())
+    async with page:
+        sys.stderr.write(f"tonewatch: the page is at {page.url}\n")
+        await remote.run()
+    return 0
+
+
+def serve_until_stopped(settings: Settings, *, quiet: bool, page: bool = False, tell: bool = True) -> int:
+    """Listen on the network until a signal; `page` serves a page there, too. Raises `TonewatchError`."""
+    if tell and not settings.sinks and not sys.stdout.isatty():
         settings = settings.model_copy(update={"sinks": ("stdout",)})
     signals = _Signals()
-    report = asyncio.run(_serve(settings, _own_sinks(settings, quiet=quiet), signals, mounts))
+    report = asyncio.run(_serve(settings, _own_sinks(settings, quiet=quiet), signals, page=page))
     for failure in report.failures:
         sys.stderr.write(f"tonewatch: {failure}\n")
     if report.cut_off:
@@ -90,15 +134,30 @@ def serve_until_stopped(settings: Settings, *, quiet: bool, mounts: Mounts = ())
     return 0 if signals.exit_code == 128 + signal.SIGTERM else signals.exit_code  # how a service is asked to end
 
 
-async def _serve(settings: Settings, sinks: dict[str, Sink], signals: _Signals, mounts: Mounts) -> Report:
+def at_the_page(settings: Settings) -> Settings:
+    """Listen on the network where the page is: what `tonewatch dashboard` does when there is nothing else to hear."""
+    page = settings.dashboard
+    given = {"host": page.host, "port": page.port} | ({"token": page.token} if page.token.get_secret_value() else {})
+    return settings.model_copy(update={"serve": settings.serve.model_copy(update=given)})
+
+
+async def _serve(settings: Settings, sinks: dict[str, Sink], signals: _Signals, *, page: bool) -> Report:
     from stream.server.gateway import Gateway  # noqa: PLC0415 - only who serves needs a web server
     from stream.server.listener import NetworkListener  # noqa: PLC0415
 
     signals.listen(asyncio.get_running_loop())
     gateway = Gateway(settings=settings.serve)
+    shown = _page_of_server(settings) if page else None
+    mounts = (("/", shown.app),) if shown is not None else ()
     async with NetworkListener(gateway=gateway, mounts=mounts) as listener:
-        pipeline = await assemble(settings, sinks={**sinks, "clients": gateway.clients}, stays=True)
+        sinks = {**sinks, "clients": gateway.clients}
+        if shown is not None:
+            sinks["dashboard"] = shown.sink()
+            sys.stderr.write(f"tonewatch: the page is at http://{settings.serve.host}:{listener.port}/\n")
+        pipeline = await assemble(settings, sinks=sinks, stays=True)
         gateway.attach(pipeline)
+        if shown is not None:
+            shown.control(pipeline, levels=pipeline.levels_dbfs, microphone="/v1/stream")
         signals.pipeline = pipeline
         sys.stderr.write(f"tonewatch: listening on ws://{settings.serve.host}:{listener.port}/v1/\n")
         if listener.audiosocket_port:
@@ -108,12 +167,29 @@ async def _serve(settings: Settings, sinks: dict[str, Sink], signals: _Signals, 
             return await pipeline.run()
 
 
+def _page_of_server(settings: Settings) -> Dashboard:
+    """A page behind the server's door: its address, and its token where the page has none of its own."""
+    from stream.dashboard.dashboard import Dashboard  # noqa: PLC0415
+
+    given: dict[str, object] = {"host": settings.serve.host}
+    if not settings.dashboard.token.get_secret_value():
+        given["token"] = settings.serve.token
+    return Dashboard(settings=settings.model_copy(update={"dashboard": settings.dashboard.model_copy(update=given)}))
+
+
+class _Stoppable(Protocol):
+    def stop(self) -> None:
+        """End it in good order."""
+        ...
+
+
 class _Signals:
     """What Ctrl-C and a service manager's stop do."""
 
     def __init__(self) -> None:
-        self.pipeline: Pipeline | None = None
+        self.pipeline: _Stoppable | None = None
         self.exit_code = 0
+        self.received = asyncio.Event()
 
     def listen(self, loop: asyncio.AbstractEventLoop) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -122,6 +198,7 @@ class _Signals:
     def _receive(self, number: signal.Signals) -> None:
         again = bool(self.exit_code)
         self.exit_code = 128 + number
+        self.received.set()
         if again or self.pipeline is None:
             _leave(self.exit_code)
         log.info("stopping; a second %s stops at once", number.name)

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from stream.errors import SettingsError
-from stream.settings_calls import AlertsSettings, CallsSettings, ServeSettings
+from stream.settings_calls import AlertsSettings, CallsSettings, DashboardSettings, ServeSettings
 from stream.settings_mqtt import MqttSettings
 from stream.settings_service import ServiceSettings
 from stream.settings_speakers import SpeakersSettings
@@ -156,6 +156,7 @@ class Settings(_Branch):
     sinks: tuple[str, ...] = Field((), description="Sinks, when none are given on the command line.")
     mqtt: MqttSettings = Field(MqttSettings(), description="MQTT.")
     service: ServiceSettings = Field(ServiceSettings(), description="Running unattended.")
+    dashboard: DashboardSettings = Field(DashboardSettings(), description="The page.")
     health_s: float = Field(10.0, ge=0.1, le=3_600, description="Seconds between two `health` events.")
     ring_s: float = Field(60.0, ge=35, le=600, description="Seconds of sound a stream's ring keeps.")
     grace_s: float = Field(

@@ -1,4 +1,4 @@
-"""What can be set about calls, and about the listener they come through: branches of the tree in `settings`."""
+"""What can be set about calls, the listener they come through and the page: branches of the tree in `settings`."""
 
 from __future__ import annotations
 
@@ -83,3 +83,18 @@ class ServeSettings(_Branch):
     idle_s: Positive = Field(30.0, description="Silence on the connection after which it is closed.")
     ahead_s: Positive = Field(30.0, description="How far sound may run ahead of the clock.")
     stall_s: Positive = Field(10.0, description="How long a client may let what we send lie; then it is cut off.")
+
+
+class DashboardSettings(_Branch):
+    """The page (`tonewatch dashboard`, or `--dashboard` on `run`)."""
+
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="Address it listens on; beyond loopback a token is needed."
+    )
+    port: int = Field(8765, ge=0, le=65_535, description="Port it listens on; 0: any free one.")
+    token: SecretStr = Field(
+        SecretStr(""), description="What a visitor must know, 16 characters or more; better in the environment."
+    )
+    origins: tuple[str, ...] = Field(
+        (), description="Further sites whose pages may connect, like `https://wall.example`."
+    )
