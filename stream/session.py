@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from rich.console import Console
 
 from stream.assembly import assemble
-from stream.pipeline import Pipeline, Report
+from stream.pipeline import Report
 from stream.service.node import Node
 from stream.settings import Settings
 from stream.sinks.panel import PanelSink

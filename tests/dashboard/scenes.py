@@ -199,7 +199,7 @@ class Scene:
 
 def meeting(name: str, seed: int, *, length_s: float = 80.0) -> Iterator[Event]:
     """A few people in a room, up to now."""
-    dice = random.Random(seed)  # noqa: S311
+    dice = random.Random(seed)
     scene = Scene(name, began=datetime.now(UTC) - timedelta(seconds=length_s))
     yield scene.stream(detail="48000 Hz, 1 channel(s)")
     at_s, number, people = 0.6, 0, ["S1", "S2", "Alice", "S3"][: dice.randint(2, 4)]
@@ -229,7 +229,7 @@ KINDS: dict[str, tuple[int, str]] = {
 
 def telephone(name: str, seed: int, *, length_s: float = 0.0) -> Iterator[Event]:
     """A call, up to now."""
-    dice = random.Random(seed)  # noqa: S311
+    dice = random.Random(seed)
     length_s = length_s or dice.uniform(20, 600)
     scene = Scene(name, began=datetime.now(UTC) - timedelta(seconds=length_s), call=True)
     kind = dice.choices(list(KINDS), [often for often, _ in KINDS.values()])[0]

@@ -18,7 +18,8 @@ from stream import events
 from stream.dashboard.feed import Feed
 from stream.dashboard.remote import Remote
 from stream.errors import SettingsError
-from stream.settings import MqttSettings, Settings
+from stream.settings import Settings
+from stream.settings_mqtt import MqttSettings
 from tests.dashboard.scenes import Scene
 from tests.hurry import run_hastily
 from tests.mosquitto import Broker

@@ -27,7 +27,7 @@ def test_elsewhere_a_token_is_needed_and_a_long_one() -> None:
     with pytest.raises(SettingsError, match="TONEWATCH__DASHBOARD__TOKEN"):
         Doorman(host=EVERYWHERE)
     with pytest.raises(SettingsError, match="too short"):
-        Doorman(host=EVERYWHERE, token="short")  # noqa: S106
+        Doorman(host=EVERYWHERE, token="short")
     assert "long enough" not in repr(Doorman(host=EVERYWHERE, token=TOKEN))
 
 
