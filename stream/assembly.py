@@ -15,7 +15,7 @@ from stream.errors import SettingsError
 from stream.events import NODE
 from stream.pipeline import Pipeline
 from stream.settings import ModelSettings, Settings, SourceSettings
-from stream.types import Model, Sink, SpeechDetector, Task
+from stream.types import Ensemble, Model, Sink, SpeechDetector, Task
 
 
 async def assemble(settings: Settings, *, sinks: Mapping[str, Sink] | None = None) -> Pipeline:
@@ -24,7 +24,7 @@ async def assemble(settings: Settings, *, sinks: Mapping[str, Sink] | None = Non
     if not sources:
         raise SettingsError("there is nothing to listen to; name a file, `microphone` or `-`")
     outlets = {target: registry.sink(target, settings) for target in settings.sinks} | dict(sinks or {})
-    models, detector, prepare = await asyncio.to_thread(_load, settings)
+    models, ensembles, detector, prepare = await asyncio.to_thread(_load, settings)
     speaker = next((model for model in models if model.info.task is Task.SPEAKER), None)
     if settings.speakers.enrolled and speaker is None:
         raise SettingsError("speakers.enrolled needs a speaker model; set models.speaker.name")
@@ -35,6 +35,7 @@ async def assemble(settings: Settings, *, sinks: Mapping[str, Sink] | None = Non
         models=models,
         detector=detector,
         sinks=outlets,
+        ensembles=ensembles,
         enrolled=enrolled,
         prepare=prepare,
     )
@@ -62,8 +63,8 @@ def _name(source: SourceSettings) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in base)[:64] or source.kind
 
 
-def _load(settings: Settings) -> tuple[list[Model], SpeechDetector, Callable[[int], None]]:
-    """Models and speech detector; the slow part of starting, run beside the event loop."""
+def _load(settings: Settings) -> tuple[list[Model], list[Ensemble], SpeechDetector, Callable[[int], None]]:
+    """Models, those that answer together, and speech detector; the slow part of starting, run beside the event loop."""
     from stream.models.devices import limit_threads  # noqa: PLC0415 - torch is imported when a model is needed
     from stream.models.vad import SileroVad  # noqa: PLC0415
 
@@ -84,4 +85,11 @@ def _load(settings: Settings) -> tuple[list[Model], SpeechDetector, Callable[[in
         if model.info.task is not task:
             raise SettingsError(f"models.{task}: {chosen.name} is a model for {model.info.task}, not for {task}")
         models.append(model)
-    return models, SileroVad(), limit_threads
+    return models, _ensembles(models), SileroVad(), limit_threads
+
+
+def _ensembles(models: Sequence[Model]) -> list[Ensemble]:
+    """Models that can answer from one pass of one backbone."""
+    from stream.models.sharing import share  # noqa: PLC0415 - torch
+
+    return list(share(models))

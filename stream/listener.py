@@ -41,16 +41,20 @@ from stream.types import (
 TICKETS = 64
 """Cuts of one stream that may wait for their answers."""
 
-ModelLane = Lane[Window, Scores]
+ModelLane = Lane[Window, Sequence[Scores]]
+"""To one model, or to several that answer together: one `Scores` from each."""
+
+Seat = tuple[ModelLane, int]
+"""A model's lane, and its place among those who answer there."""
 SpeechLane = Lane[SpeechRequest, SpeechResult]
 
 
 @dataclass(frozen=True, slots=True)
 class _Ticket:
-    """A cut and, for each model that wants it, the answer to come (None: the gate was closed)."""
+    """A cut and, for each model that wants it, the answers to come (None: the gate was closed) and its place there."""
 
     cut: Cut
-    answers: tuple[tuple[Task, asyncio.Future[Scores | None] | None], ...]
+    answers: tuple[tuple[Task, asyncio.Future[Sequence[Scores] | None] | None, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class Listener:
         paced: bool,
         settings: Settings,
         models: Sequence[Model],
-        lanes: Mapping[str, ModelLane],
+        lanes: Mapping[str, Seat],
         speech: SpeechLane,
         conversation: Conversation,
     ) -> None:
@@ -85,11 +89,11 @@ class Listener:
         specs = list(dict.fromkeys(model.spec for model in models))  # models with the same spec share windows
         self._intake = Intake(source_id=source_id, specs=specs, gate=settings.gate, capacity=samples(settings.ring_s))
         self._wanting = {
-            spec: [(model.info.task, lanes[model.info.name]) for model in models if model.spec == spec]
+            spec: [(model.info.task, *lanes[model.info.name]) for model in models if model.spec == spec]
             for spec in specs
         }
         self._speech = speech
-        self._all: list[Lane[Any, Any]] = [speech, *lanes.values()]
+        self._all: list[Lane[Any, Any]] = [speech, *dict.fromkeys(lane for lane, _ in lanes.values())]
         self._flushed = False  # the unbroken sound has been heard to its end
         self._memory: object | None = None  # the speech detector's, of this stream
         self._conversation = conversation
@@ -148,9 +152,9 @@ class Listener:
         """Publish what is found until the stream has ended."""
         while (ticket := await self._tickets.get()) is not None:
             if isinstance(ticket, _Ticket):
-                for task, answer in ticket.answers:
+                for task, answer, place in ticket.answers:
                     scores = await answer if answer is not None else None
-                    values = scores.values if scores is not None else None
+                    values = scores[place].values if scores is not None else None
                     for body in self._conversation.observe(task, ticket.cut, values):
                         await publisher.publish(self.source_id, body, heard_sample=ticket.cut.end_sample)
                 continue
@@ -197,11 +201,14 @@ class Listener:
     async def _submit(self, cut: Cut) -> None:
         wanting = self._wanting[cut.spec]
         if not cut.open:
-            await self._tickets.put(_Ticket(cut, tuple((task, None) for task, _ in wanting)))
+            await self._tickets.put(_Ticket(cut, tuple((task, None, place) for task, _, place in wanting)))
             return
         window = self._intake.window(cut)
-        answers = [(task, await lane.submit(self.source_id, window, policy=self._policy)) for task, lane in wanting]
-        await self._tickets.put(_Ticket(cut, tuple(answers)))
+        answers = {
+            lane: await lane.submit(self.source_id, window, policy=self._policy)
+            for lane in dict.fromkeys(lane for _, lane, _ in wanting)
+        }
+        await self._tickets.put(_Ticket(cut, tuple((task, answers[lane], place) for task, lane, place in wanting)))
 
     def _sample(self, frame: int) -> int:
         return round(frame * SAMPLE_RATE_HZ / self._rate_hz)

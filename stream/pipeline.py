@@ -24,14 +24,25 @@ from typing import Any
 from stream.clock import seconds
 from stream.errors import SourceError, TonewatchError
 from stream.events import NODE, Health, LaneHealth
-from stream.listener import Listener, ModelLane, SpeechLane
-from stream.pool import Lane
+from stream.listener import Listener, ModelLane, Seat, SpeechLane
+from stream.pool import Lane, LaneStatistics
 from stream.publisher import Publisher
 from stream.resampling import labels, select
 from stream.rolling.conversation import Conversation
 from stream.rolling.profiles import Voice
 from stream.settings import Settings
-from stream.types import Block, Interruption, Model, Sink, Source, SpeechDetector, Task
+from stream.types import (
+    Block,
+    Ensemble,
+    Interruption,
+    Model,
+    Scores,
+    Sink,
+    Source,
+    SpeechDetector,
+    Task,
+    Window,
+)
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +73,7 @@ class Pipeline:
         models: Sequence[Model],
         detector: SpeechDetector,
         sinks: Mapping[str, Sink],
+        ensembles: Sequence[Ensemble] = (),
         enrolled: Sequence[Voice] = (),
         prepare: Callable[[int], None] = lambda threads: None,  # noqa: ARG005
     ) -> None:
@@ -70,20 +82,28 @@ class Pipeline:
         self._models = sorted(models, key=lambda model: ORDER.index(model.info.task))
         self._enrolled = tuple(enrolled)
         pool = settings.pool
-        threads = pool.threads or max(1, (os.cpu_count() or 1) // (max(1, len(self._models)) * pool.workers))
-        self._lanes: dict[str, ModelLane] = {
-            model.info.name: Lane(
-                name=model.info.name,
-                infer=model.infer,
+        together = {model.info.name for ensemble in ensembles for model in ensemble.models}
+        alone = [_Alone(model) for model in self._models if model.info.name not in together]
+        parties: list[Ensemble] = [*ensembles, *alone]
+        threads = pool.threads or max(1, (os.cpu_count() or 1) // (max(1, len(parties)) * pool.workers))
+        self._seats: dict[str, Seat] = {}
+        for party in parties:
+            lane: ModelLane = Lane(
+                name="+".join(model.info.name for model in party.models),
+                infer=party.infer,
                 key=lambda window: len(window.samples),
                 workers=pool.workers,
                 max_batch=pool.max_batch,
                 max_wait_s=pool.max_wait_ms / 1000,
+                deadline_s=pool.deadline_ms / 1000,
                 capacity=pool.queue_windows,
                 prepare=partial(prepare, threads),
             )
-            for model in self._models
-        }
+            self._seats |= {model.info.name: (lane, place) for place, model in enumerate(party.models)}
+        in_order = (self._seats[model.info.name][0] for model in self._models)
+        self._lanes: tuple[ModelLane, ...] = tuple(dict.fromkeys(in_order))
+        self._hops_s = {self._seats[m.info.name][0].name: seconds(m.spec.hop_samples) for m in self._models}
+        self._before: dict[str, LaneStatistics] = {}  # each lane at the last pulse
         self._speech: SpeechLane = Lane(
             name="speech",
             infer=detector.infer,
@@ -127,7 +147,7 @@ class Pipeline:
         """Statistics of this moment."""
         elapsed_s = time.monotonic() - self._began_s
         audio_s = sum(seconds(listener.end_sample) for listener in self._listeners)
-        lanes = [lane.statistics() for lane in self._lanes.values()]
+        lanes = [lane.statistics() for lane in self._lanes]
         busy_s = elapsed_s
         if any(source.paced for source in self._sources):  # most of the time is spent waiting for sound
             busy_s = sum(lane.busy_s for lane in (self._speech.statistics(), *lanes))
@@ -141,6 +161,7 @@ class Pipeline:
             lanes=tuple(
                 LaneHealth(
                     model=lane.name,
+                    hop_ms=self._hop_ms(lane),
                     cut=lane.cut,
                     inferred=lane.inferred,
                     dropped=lane.dropped,
@@ -159,6 +180,13 @@ class Pipeline:
             memory_mb=_memory_mb(),
         )
 
+    def _hop_ms(self, lane: LaneStatistics) -> float | None:
+        """How far apart windows were scored since the last pulse: drops stretch the hop that was set."""
+        before = self._before.get(lane.name)
+        inferred = lane.inferred - (before.inferred if before else 0)
+        lost = lane.dropped + lane.failed - (before.dropped + before.failed if before else 0)
+        return round(self._hops_s[lane.name] * 1000 * (inferred + lost) / inferred, 1) if inferred else None
+
     async def _with_sinks(self) -> None:
         async with asyncio.TaskGroup() as group:
             self._publisher.drain(group)
@@ -167,7 +195,7 @@ class Pipeline:
             self._publisher.close()
 
     async def _with_pool(self) -> None:
-        lanes: list[Lane[Any, Any]] = [self._speech, *self._lanes.values()]
+        lanes: list[Lane[Any, Any]] = [self._speech, *self._lanes]
         async with asyncio.TaskGroup() as group:
             for lane in lanes:
                 for number in range(lane.workers):
@@ -219,7 +247,7 @@ class Pipeline:
                 paced=source.paced,
                 settings=self._settings,
                 models=self._models,
-                lanes=self._lanes,
+                lanes=self._seats,
                 speech=self._speech,
                 conversation=Conversation(
                     settings=self._settings, models=[model.info for model in self._models], enrolled=self._enrolled
@@ -236,11 +264,22 @@ class Pipeline:
         while True:
             await asyncio.sleep(self._settings.health_s)
             await self._publisher.publish(NODE, self.health())
+            self._before = {lane.name: lane.statistics() for lane in self._lanes}
 
     def _cut(self) -> None:
         if self._main is not None and not self._main.done():
             self._cut_off = True
             self._main.cancel()
+
+
+class _Alone:
+    """One model as an ensemble of its own."""
+
+    def __init__(self, model: Model) -> None:
+        self.models = (model,)
+
+    def infer(self, batch: Sequence[Window]) -> list[tuple[Scores]]:
+        return [(scores,) for scores in self.models[0].infer(batch)]
 
 
 async def _pass_on(block: Block | Interruption, source: Source, listeners: Sequence[Listener]) -> None:

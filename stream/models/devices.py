@@ -24,6 +24,8 @@ def resolve_device(wanted: str) -> torch.device:
 def resolve_dtype(wanted: str, device: torch.device) -> torch.dtype:
     """`auto`, `float32` or `bfloat16` as a type the device computes in. Raises `ModelError` where it does not."""
     able = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False))
+    if wanted == "int8":
+        raise ModelError("only pretrained models compute in int8; set dtype to auto, float32 or bfloat16")
     if wanted == "auto":
         # a processor without bfloat16 units would be several times slower: there it is a choice, not a default
         return torch.bfloat16 if able and device.type == "cuda" else torch.float32

@@ -32,8 +32,10 @@ class Backbone(nn.Module):
         whole = hashlib.sha256()
         for name, tensor in sorted(self.state_dict().items()):
             whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            whole.update(memoryview(tensor.detach().cpu().contiguous().view(torch.uint8).numpy()))
-        traits = (self.frontend.shapes, self.encoder.traits, type(self.projection).__name__)
+            raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+            whole.update(memoryview(raw.numpy()))
+        device = str(next(self.projection.parameters()).device)
+        traits = (device, self.frontend.shapes, self.encoder.traits, type(self.projection).__name__)
         whole.update(repr(traits).encode())
         return whole.hexdigest()
 
