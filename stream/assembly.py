@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from stream import registry
 from stream.enrolment import enrol
@@ -24,20 +25,20 @@ async def assemble(settings: Settings, *, sinks: Mapping[str, Sink] | None = Non
     if not sources:
         raise SettingsError("there is nothing to listen to; name a file, `microphone` or `-`")
     outlets = {target: registry.sink(target, settings) for target in settings.sinks} | dict(sinks or {})
-    models, ensembles, detector, prepare = await asyncio.to_thread(_load, settings)
-    speaker = next((model for model in models if model.info.task is Task.SPEAKER), None)
+    loaded = await asyncio.to_thread(load_models, settings)
+    speaker = next((model for model in loaded.models if model.info.task is Task.SPEAKER), None)
     if settings.speakers.enrolled and speaker is None:
         raise SettingsError("speakers.enrolled needs a speaker model; set models.speaker.name")
-    enrolled = await enrol(settings=settings, model=speaker, detector=detector) if speaker is not None else []
+    enrolled = await enrol(settings=settings, model=speaker, detector=loaded.detector) if speaker is not None else []
     return Pipeline(
         settings=settings,
         sources=sources,
-        models=models,
-        detector=detector,
+        models=loaded.models,
+        detector=loaded.detector,
         sinks=outlets,
-        ensembles=ensembles,
+        ensembles=loaded.ensembles,
         enrolled=enrolled,
-        prepare=prepare,
+        prepare=loaded.prepare,
     )
 
 
@@ -63,8 +64,18 @@ def _name(source: SourceSettings) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in base)[:64] or source.kind
 
 
-def _load(settings: Settings) -> tuple[list[Model], list[Ensemble], SpeechDetector, Callable[[int], None]]:
-    """Models, those that answer together, and speech detector; the slow part of starting, run beside the event loop."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """Models, those of them that answer together, the speech detector, and what a worker thread does first."""
+
+    models: Sequence[Model]
+    ensembles: Sequence[Ensemble]
+    detector: SpeechDetector
+    prepare: Callable[[int], None]
+
+
+def load_models(settings: Settings) -> Loaded:
+    """What the settings name; the slow part of starting, run beside the event loop."""
     from stream.models.devices import limit_threads  # noqa: PLC0415 - torch is imported when a model is needed
     from stream.models.vad import SileroVad  # noqa: PLC0415
 
@@ -85,7 +96,7 @@ def _load(settings: Settings) -> tuple[list[Model], list[Ensemble], SpeechDetect
         if model.info.task is not task:
             raise SettingsError(f"models.{task}: {chosen.name} is a model for {model.info.task}, not for {task}")
         models.append(model)
-    return models, _ensembles(models), SileroVad(), limit_threads
+    return Loaded(models=models, ensembles=_ensembles(models), detector=SileroVad(), prepare=limit_threads)
 
 
 def _ensembles(models: Sequence[Model]) -> list[Ensemble]:

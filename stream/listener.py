@@ -19,7 +19,7 @@ from typing import Any
 
 from stream.clock import ArrivalLog, samples, seconds
 from stream.events import Body, Stream
-from stream.intake import Intake
+from stream.intake import Intake, enough
 from stream.pool import Lane
 from stream.publisher import Publisher
 from stream.queues import Policy
@@ -87,7 +87,11 @@ class Listener:
         self._policy: Policy = policy
         self._resampler = Resampler(rate_hz=rate_hz)
         specs = list(dict.fromkeys(model.spec for model in models))  # models with the same spec share windows
-        self._intake = Intake(source_id=source_id, specs=specs, gate=settings.gate, capacity=samples(settings.ring_s))
+        memory = samples(settings.ring_s)
+        capacity = min(memory, enough(specs, piece=2 * SAMPLE_RATE_HZ))  # `push` gives at most a second at a time
+        self._intake = Intake(
+            source_id=source_id, specs=specs, gate=settings.gate, capacity=capacity, memory=memory
+        )
         self._wanting = {
             spec: [(model.info.task, *lanes[model.info.name]) for model in models if model.spec == spec]
             for spec in specs
@@ -127,7 +131,8 @@ class Listener:
         self._frames = start_frame + len(sound)
         for place in range(0, len(sound), self._rate_hz):  # a second at a time: the ring must never be outrun
             self._intake.push(self._resampler.push(sound[place : place + self._rate_hz]))
-            await self._hear(last=False)
+            if self._intake.is_due():
+                await self._hear(last=False)
 
     async def interrupt(self, state: str, detail: str) -> None:
         """The source gives no sound (`stalled`: what was heard is told now) or does again (`resumed`)."""

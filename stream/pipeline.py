@@ -289,6 +289,9 @@ async def _pass_on(block: Block | Interruption, source: Source, listeners: Seque
         return
     now_s = time.monotonic()
     sounds = select(block.samples, source.channels)
+    if len(listeners) == 1:  # a group of tasks would cost more than the push itself
+        await listeners[0].push(sounds[0], start_frame=block.start_frame, now_s=now_s)
+        return
     async with asyncio.TaskGroup() as group:  # side by side, so that the channels' speech is judged in one pass
         for listener, sound in zip(listeners, sounds, strict=True):
             group.create_task(listener.push(sound, start_frame=block.start_frame, now_s=now_s))
