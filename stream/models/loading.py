@@ -86,6 +86,11 @@ def load(settings: ModelSettings, *, task: Task | None = None) -> Pretrained:
     return Pretrained(net=net, info=info, spec=_spec(settings, checkpoint.head), normalise=checkpoint.normalise)
 
 
+def library_model(name: str) -> nn.Module:
+    """The model of transformers behind a name, in float32 on the processor, with the library's own forward."""
+    return _build(read(locate(name))).eval().requires_grad_(requires_grad=False)
+
+
 def locate(name: str, *, revision: str = "") -> Path:
     """The folder behind a name, fetched if need be."""
     folder = Path(name).expanduser()
