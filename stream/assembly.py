@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -101,6 +102,8 @@ def load_models(settings: Settings) -> Loaded:
 
 def _ensembles(models: Sequence[Model]) -> list[Ensemble]:
     """Models that can answer from one pass of one backbone."""
+    if "stream.models.pretrained" not in sys.modules:  # nothing was loaded that could
+        return []
     from stream.models.sharing import share  # noqa: PLC0415 - torch
 
     return list(share(models))

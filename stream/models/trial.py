@@ -109,10 +109,9 @@ def compare(
     samples = round(16_000 * window_s)
     found = []
     for name, net in nets.items():
-        fast = accelerated(net, name=name)
+        fast = accelerated(copy.deepcopy(net), name=name)  # weights are taken over, and will change their type
         if fast is None:
             raise ModelError(f"{name} has no fast forward to measure")
-        fast = copy.deepcopy(fast)  # its weights are the model's own, and will change their type
         fast.place(device=place, dtype=dtype, int8=wanted == "int8")
         net = net.to(place)  # noqa: PLW2901
         half = copy.deepcopy(net).bfloat16() if (bfloat16 if bfloat16 is not None else chosen == "bfloat16") else None

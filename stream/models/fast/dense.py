@@ -7,11 +7,14 @@ docs/performance.md.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from stream.errors import ModelError
 
 
 class Dense(nn.Module):
@@ -27,12 +30,18 @@ class Dense(nn.Module):
         self._packed: Any = None
 
     def quantise(self) -> None:
-        """Go over to int8; the float weights are let go. Processor only."""
+        """Go over to int8; the float weights are let go. Processor only; `ModelError` where torch cannot."""
         weight = self.weight.float()
         scale = weight.abs().amax(dim=1).clamp(min=1e-8) / 127
         zero = torch.zeros(len(weight), dtype=torch.long)
-        levels = torch.quantize_per_channel(weight, scale.double(), zero, 0, torch.qint8)
-        self._packed = torch.ops.quantized.linear_prepack(levels, None if self.bias is None else self.bias.float())
+        bias = None if self.bias is None else self.bias.float()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch means to move this elsewhere one day
+                levels = torch.quantize_per_channel(weight, scale.double(), zero, 0, torch.qint8)
+            self._packed = torch.ops.quantized.linear_prepack(levels, bias)
+        except (AttributeError, RuntimeError) as error:
+            raise ModelError("this release of torch has no int8 products; set dtype to auto") from error
         self.weight = torch.empty(0)
 
     def forward(self, x: Tensor) -> Tensor:
