@@ -1,5 +1,4 @@
-"""The command line: `tonewatch demo`, `run`, `devices`, `models`, `config`, `schema`, `bench`,
-`doctor`.
+"""The command line: `tonewatch demo`, `run`, `devices`, `models`, `config`, `schema`, `bench`, `doctor`.
 
 Owns what a person types and sees: options become the top layer of the settings, errors of our tree become one sentence
 on standard error and an exit code, standard output carries events (or the live panel on a terminal) and nothing else.
@@ -212,7 +211,8 @@ def bench(
         list[str] | None, typer.Option(help="A pretrained model to time, ours against transformers. Again for more.")
     ] = None,
     random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="Pretrained models at full size without a download; all, or --model.")
+        bool,
+        typer.Option("--random-weights", help="Pretrained models at full size without a download; all, or --model."),
     ] = False,
     batch: Annotated[list[int] | None, typer.Option(min=1, help="--model: windows a batch. Again for more.")] = None,
     window: Annotated[float, typer.Option(min=0.5, max=30, help="--model: seconds a window.")] = 3.0,

@@ -1,4 +1,4 @@
-"""What this machine has, and what tonewatch will make of it: the first thing to look at when something is slow or absent."""
+"""What this machine has and what tonewatch makes of it: where to look first when something is slow or absent."""
 
 from __future__ import annotations
 

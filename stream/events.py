@@ -107,7 +107,10 @@ class Stream(_Frozen):
 
 
 class LaneHealth(_Frozen):
-    """The lane of one model, or of several that answer together, through the pool. `cut` = `inferred` + `dropped` + `failed` + `waiting`."""
+    """The lane of one model, or of several that answer together, through the pool.
+
+    `cut` = `inferred` + `dropped` + `failed` + `waiting`.
+    """
 
     model: str = Field(description="The model's name; names joined by `+` where models answer together.")
     cut: int = Field(description="Windows put into the lane.")

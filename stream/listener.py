@@ -89,9 +89,7 @@ class Listener:
         specs = list(dict.fromkeys(model.spec for model in models))  # models with the same spec share windows
         memory = samples(settings.ring_s)
         capacity = min(memory, enough(specs, piece=2 * SAMPLE_RATE_HZ))  # `push` gives at most a second at a time
-        self._intake = Intake(
-            source_id=source_id, specs=specs, gate=settings.gate, capacity=capacity, memory=memory
-        )
+        self._intake = Intake(source_id=source_id, specs=specs, gate=settings.gate, capacity=capacity, memory=memory)
         self._wanting = {
             spec: [(model.info.task, *lanes[model.info.name]) for model in models if model.spec == spec]
             for spec in specs

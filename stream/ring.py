@@ -12,11 +12,15 @@ them. Refuses: reads of frames not written yet (`ValueError`: a bug), reads of f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from stream.errors import RingOverrun
 from stream.types import Samples
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Ring:
     def __init__(self, *, capacity: int, channels: int = 1) -> None:
         # Bytes, because a copy between memoryviews keeps the interpreter's lock. NumPy lets go of it for more than 500
         # values, and getting it back from busy worker threads takes a hundred times as long as the copy.
-        self._bytes = memoryview(np.zeros((capacity, channels), np.float32)).cast("B")
+        self._bytes = _bytes(np.zeros((capacity, channels), np.float32))
         self._width = 4 * channels
         self._capacity = capacity
         self._reserved = 0
@@ -55,7 +59,7 @@ class Ring:
         self._reserved += count
         kept = min(count, self._capacity)
         if kept:
-            sound = memoryview(np.ascontiguousarray(samples[-kept:], np.float32)).cast("B")
+            sound = _bytes(np.ascontiguousarray(samples[-kept:], np.float32))
             place = (self._reserved - kept) % self._capacity * self._width
             head = min(len(sound), len(self._bytes) - place)
             self._bytes[place : place + head] = sound[:head]
@@ -76,7 +80,7 @@ class Ring:
             raise ValueError(f"frames {start} to {start + length} of {self._committed} cannot be read")
         copy = np.empty((length, self._width // 4), np.float32)
         if length:
-            sound = memoryview(copy).cast("B")
+            sound = _bytes(copy)
             place = start % self._capacity * self._width
             head = min(len(sound), len(self._bytes) - place)
             sound[:head] = self._bytes[place : place + head]
@@ -88,3 +92,8 @@ class Ring:
     def statistics(self) -> RingStatistics:
         """Counts so far."""
         return RingStatistics(written=self._committed, capacity=self._capacity)
+
+
+def _bytes(frames: Samples) -> memoryview:
+    """The memory of an array that holds something."""
+    return memoryview(cast("Buffer", frames)).cast("B")

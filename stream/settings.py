@@ -192,7 +192,9 @@ class Settings(_Branch):
     sinks: tuple[str, ...] = Field((), description="Sinks, when none are given on the command line.")
     mqtt: MqttSettings = Field(MqttSettings(), description="MQTT.")
     health_s: float = Field(10.0, ge=0.1, le=3_600, description="Seconds between two `health` events.")
-    ring_s: float = Field(60.0, ge=35, le=600, description="Seconds a stream remembers where speech was, and of sound at most.")
+    ring_s: float = Field(
+        60.0, ge=35, le=600, description="Seconds a stream remembers where speech was, and of sound at most."
+    )
     grace_s: float = Field(
         10.0, ge=0, le=600, description="Seconds that a stop may take before what is left is cut off."
     )

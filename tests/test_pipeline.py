@@ -127,14 +127,107 @@ def test_a_model_that_hangs_is_cut_off_after_the_grace() -> None:
 
 @pytest.mark.parametrize("live", [True, False])
 def test_more_sound_than_time_drops_only_live_windows_and_counts_them(live: bool) -> None:  # noqa: FBT001
-    class Failing(FakeModel):
+    class Slow(FakeModel):
+        """Answers once the whole sound has been cut, as a model far too slow would."""
+
+        def infer(self, batch: Sequence[Window]) -> list[Scores]:
+            if live:
+                ended.wait(PATIENCE_S)
+            return super().infer(batch)
+
+    class Ending(FakeSource):
+        async def _give(self) -> AsyncIterator[Any]:
+            async for block in super()._give():
+                yield block
+                await asyncio.sleep(0)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            ended.set()
+
+    ended = threading.Event()
+    sink = ListSink()
+    source = Ending(blocks("a"), source_id="a", live=live)
+    report = asyncio.run(pipeline(source, sink=sink, models=[Slow()], pool={"queue_windows": 1, "max_batch": 1}).run())
+    (lane,) = report.health.lanes
+    assert lane.cut == lane.inferred + lane.dropped
+    assert bool(lane.dropped) == live
+    assert lane.waiting == lane.failed == 0
+    assert states(sink.events, "a") == ["started", "ended"]
+
+
+def test_stop_is_the_end_of_the_sound() -> None:
+    async def check() -> tuple[Report, list[Event]]:
+        sink = ListSink()
+        source = FakeSource(blocks("a"), source_id="a", audio_format=AudioFormat(16_000, 1))
+        run = pipeline(source, sink=sink)
+        running = asyncio.create_task(run.run())
+        await sink.first.wait()
+        run.stop()
+        return await running, sink.events
+
+    report, events = asyncio.run(check())
+    assert not report.cut_off
+    assert states(events, "a") == ["started", "ended"]
+
+
+def test_streams_need_names_of_their_own() -> None:
+    named = with_ids([SourceSettings(target=name) for name in ("a.wav", "x/a.wav", "node.wav")])
+    assert [source.id for source in named] == ["a", "a-2", "node-2"]
+    with pytest.raises(SettingsError, match="'b' is taken"):
+        with_ids([SourceSettings(id="b"), SourceSettings(id="b")])
+    stereo = np.repeat(LOUD, 2, axis=1)
+    split = FakeSource(blocks("a", sound=stereo), source_id="a", channels="split", audio_format=AudioFormat(16_000, 2))
+    report = asyncio.run(pipeline(split, FakeSource(blocks("a-2"), source_id="a-2")).run())
+    assert "two streams are called 'a-2'" in str(report.failures[0])
+
+
+class Both:
+    """Two models that answer together."""
+
+    def __init__(self) -> None:
+        self.models = (FakeModel(task=Task.SPEAKER), FakeModel(task=Task.EMOTION))
+
+    def infer(self, batch: Sequence[Window]) -> list[tuple[Scores, ...]]:
+        return list(zip(*(model.infer(batch) for model in self.models), strict=True))
+
+
+def told(events: list[Event]) -> list[Any]:
+    moving = {"id", "session", "time", "latency_ms", "models"}
+    return [event.model_dump(exclude=moving) for event in events if event.source != "node"]
+
+
+def test_models_that_answer_together_tell_the_same() -> None:
+    both, apart, together = Both(), ListSink(), ListSink()
+    reports = []
+    for sink, ensembles in ((apart, ()), (together, (both,))):
+        run = Pipeline(
+            settings=Settings(),
+            sources=[FakeSource(blocks("fake"))],
+            models=both.models,
+            detector=FakeDetector(),
+            ensembles=ensembles,
+            sinks={"sink": sink},
+        )
+        reports.append(asyncio.run(run.run()).health)
+    assert told(apart.events) == told(together.events)
+    assert len(told(apart.events)) > 10
+    assert [lane.model for lane in reports[0].lanes] == ["fake-speaker", "fake-emotion"]
+    assert [lane.model for lane in reports[1].lanes] == ["fake-speaker+fake-emotion"]
+    assert reports[1].lanes[0].cut == reports[0].lanes[0].cut
+
+
+def test_health_tells_the_achieved_hop() -> None:
+    health = asyncio.run(pipeline(FakeSource(blocks("fake"))).run()).health
+    assert [lane.hop_ms for lane in health.lanes] == [500.0, 500.0]  # nothing was dropped: as it was set
+
+    class Stumbling(FakeModel):
         def infer(self, batch: Sequence[Window]) -> list[Scores]:
             scores = super().infer(batch)
             if len(self.batches) == 1:
                 raise InferenceError("once")
             return scores
 
-    (lane,) = asyncio.run(pipeline(FakeSource(blocks("fake")), models=[Failing()]).run()).health.lanes
+    (lane,) = asyncio.run(pipeline(FakeSource(blocks("fake")), models=[Stumbling()]).run()).health.lanes
     assert lane.failed
     assert lane.hop_ms == pytest.approx(500.0 * lane.cut / lane.inferred, abs=0.1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -20,10 +19,7 @@ def measure(
     bfloat16: bool | None,
 ) -> dict[str, Any]:
     """`machine`, `models` (a row a model and batch) and `shared_backbone`, the gain where two heads share one."""
-    import torch  # noqa: PLC0415 - seconds; a demo benchmark of the compact pair needs none of this
-
-    from stream.models import loading, trial  # noqa: PLC0415
-    from stream.models.capability import capability  # noqa: PLC0415
+    from stream.models import loading, trial  # noqa: PLC0415 - torch
 
     wanted = list(dict.fromkeys(names or trial.SHAPES))
     rows = []
@@ -43,12 +39,7 @@ def measure(
     if random_weights and set(pair) <= set(wanted):
         gain = trial.shared(*(trial.random_model(name) for name in pair), window_s=window_s, runs=runs)
     return {
-        "machine": {
-            **asdict(capability()),
-            "choice": capability().choice,
-            "threads": torch.get_num_threads(),
-            "python": platform.python_version(),
-        },
+        "machine": trial.machine(),
         "models": [asdict(row) for row in rows],
         "shared_backbone": gain,
     }

@@ -1,7 +1,7 @@
 """Which type this machine computes in best: measured once, remembered, shown by `tonewatch doctor`.
 
-A processor may have units for bfloat16 (AMX, AVX512-BF16) or only pretend to, and then be several times slower. Names of
-features do not tell how fast they are, so one product of the size these models make is timed in both types, and
+A processor may have units for bfloat16 (AMX, AVX512-BF16) or only pretend to, and then be several times slower. Names
+of features do not tell how fast they are, so one product of the size these models make is timed in both types, and
 bfloat16 is taken if it gains at least `GAIN`. The answer is kept in the user's cache folder under the processor's name
 and torch's version; where that cannot be written it is measured at every start (a tenth of a second).
 """

@@ -29,8 +29,8 @@ from safetensors import SafetensorError
 from torch import nn
 
 from stream.errors import ModelError, ModelFormatError, ModelNotFound
-from stream.models.checkpoint import Checkpoint, Head, read
 from stream.models.capability import choose_dtype
+from stream.models.checkpoint import Checkpoint, Head, read
 from stream.models.devices import resolve_device, resolve_dtype
 from stream.models.fast.swap import accelerated
 from stream.models.pretrained import Pretrained

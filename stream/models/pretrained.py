@@ -65,8 +65,8 @@ class Pretrained:
             said: Tensor = self.fast(_onto(sound, self._device))
             return said
         output = self._net(sound.to(device=self._device, dtype=self._dtype))
-        said = output.embeddings if self._info.task is Task.SPEAKER else output.logits
-        return said
+        answer: Tensor = output.embeddings if self._info.task is Task.SPEAKER else output.logits
+        return answer
 
 
 class Ensemble:

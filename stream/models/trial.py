@@ -7,9 +7,10 @@ timed by turns, so that what else the machine does hits all alike; medians are g
 from __future__ import annotations
 
 import copy
+import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from stream.errors import ModelError
-from stream.models.capability import choose_dtype
+from stream.models.capability import capability, choose_dtype
 from stream.models.checkpoint import FAMILIES, Head
 from stream.models.devices import resolve_device, resolve_dtype
 from stream.models.fast.net import FastNet, together
@@ -70,6 +71,17 @@ class Measured:
     least_cosine: float
     same_argmax: float
     weights_mb: float
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were taken on."""
+    known = capability()
+    return {
+        **asdict(known),
+        "choice": known.choice,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+    }
 
 
 def random_model(name: str) -> nn.Module:
@@ -224,7 +236,7 @@ def work(net: nn.Module, *, samples: int) -> float:
             frames -= (kernel - 1) * dilation
             total += frames * inputs * outputs * kernel
             inputs = outputs
-    return 2 * total
+    return float(2 * total)
 
 
 def _said(output: Any) -> Tensor:

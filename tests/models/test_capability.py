@@ -33,7 +33,8 @@ def speeds(monkeypatch: pytest.MonkeyPatch, float32: float, bfloat16: float) -> 
 
 
 @pytest.mark.parametrize(
-    ("float32", "bfloat16", "choice"), [(340.0, 1_950.0, "bfloat16"), (140.0, 20.0, "float32"), (100.0, 140.0, "float32")]
+    ("float32", "bfloat16", "choice"),
+    [(340.0, 1_950.0, "bfloat16"), (140.0, 20.0, "float32"), (100.0, 140.0, "float32")],
 )
 def test_bfloat16_has_to_pay(monkeypatch: pytest.MonkeyPatch, float32: float, bfloat16: float, choice: str) -> None:
     speeds(monkeypatch, float32, bfloat16)

@@ -69,7 +69,8 @@ class Gate(nn.Module):
     def forward(self, gates: Tensor) -> Tensor:
         """(B, T, 2, heads) in, (B, heads, T, 1) out."""
         a, b = torch.sigmoid(gates).permute(2, 0, 3, 1)[..., None]  # (B, heads, T, 1) each
-        return a * (b * self.constant - 1.0) + 2.0
+        opened: Tensor = a * (b * self.constant - 1.0) + 2.0
+        return opened
 
 
 class Attention(nn.Module):

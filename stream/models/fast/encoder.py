@@ -80,7 +80,7 @@ class Encoder(nn.Module):
         return (self.norm_first, self.last_normed, tuple(heads), self.norm.eps)
 
     def forward(self, x: Tensor, weights: Sequence[Sequence[float] | None]) -> list[Tensor]:
-        """`weights` holds for each head a weight a layer, the encoder's input first, or None for the last layer alone."""
+        """`weights`: for each head a weight a layer, the encoder's input first, or None for the last layer alone."""
         bias = self.position_bias.for_frames(x) if self.position_bias is not None else None
         x = x + self.positions(x)
         if not self.norm_first:

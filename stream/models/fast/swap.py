@@ -68,7 +68,7 @@ def build(net: nn.Module, *, last_normed: bool) -> FastNet:
     _require(getattr(backbone, "adapter", None) is None, "an adapter")
     weights = None
     if config.use_weighted_layer_sum:
-        layer_weights: Tensor = net.layer_weights
+        layer_weights: Any = net.layer_weights
         weights = tuple(torch.softmax(layer_weights.detach().float(), dim=0).tolist())
     return FastNet(
         backbone=Backbone(
