@@ -9,7 +9,6 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from stream import registry
 from stream.enrolment import enrol
@@ -26,20 +25,20 @@ async def assemble(settings: Settings, *, sinks: Mapping[str, Sink] | None = Non
     if not sources:
         raise SettingsError("there is nothing to listen to; name a file, `microphone` or `-`")
     outlets = {target: registry.sink(target, settings) for target in settings.sinks} | dict(sinks or {})
-    loaded = await asyncio.to_thread(load_models, settings)
-    speaker = next((model for model in loaded.models if model.info.task is Task.SPEAKER), None)
+    models, detector, prepare = await asyncio.to_thread(load_models, settings)
+    speaker = next((model for model in models if model.info.task is Task.SPEAKER), None)
     if settings.speakers.enrolled and speaker is None:
         raise SettingsError("speakers.enrolled needs a speaker model; set models.speaker.name")
-    enrolled = await enrol(settings=settings, model=speaker, detector=loaded.detector) if speaker is not None else []
+    enrolled = await enrol(settings=settings, model=speaker, detector=detector) if speaker is not None else []
     return Pipeline(
         settings=settings,
         sources=sources,
-        models=loaded.models,
-        detector=loaded.detector,
+        models=models,
+        detector=detector,
         sinks=outlets,
-        ensembles=loaded.ensembles,
+        ensembles=await asyncio.to_thread(answering_together, models),
         enrolled=enrolled,
-        prepare=loaded.prepare,
+        prepare=prepare,
     )
 
 
@@ -65,18 +64,8 @@ def _name(source: SourceSettings) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in base)[:64] or source.kind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
-    """Models, those of them that answer together, the speech detector, and what a worker thread does first."""
-
-    models: Sequence[Model]
-    ensembles: Sequence[Ensemble]
-    detector: SpeechDetector
-    prepare: Callable[[int], None]
-
-
-def load_models(settings: Settings) -> Loaded:
-    """What the settings name; the slow part of starting, run beside the event loop."""
+def load_models(settings: Settings) -> tuple[list[Model], SpeechDetector, Callable[[int], None]]:
+    """Models and speech detector; the slow part of starting, run beside the event loop."""
     from stream.models.devices import limit_threads  # noqa: PLC0415 - torch is imported when a model is needed
     from stream.models.vad import SileroVad  # noqa: PLC0415
 
@@ -97,11 +86,11 @@ def load_models(settings: Settings) -> Loaded:
         if model.info.task is not task:
             raise SettingsError(f"models.{task}: {chosen.name} is a model for {model.info.task}, not for {task}")
         models.append(model)
-    return Loaded(models=models, ensembles=_ensembles(models), detector=SileroVad(), prepare=limit_threads)
+    return models, SileroVad(), limit_threads
 
 
-def _ensembles(models: Sequence[Model]) -> list[Ensemble]:
-    """Models that can answer from one pass of one backbone."""
+def answering_together(models: Sequence[Model]) -> list[Ensemble]:
+    """Those of the models that can answer from one pass of one backbone; hashing it takes a second."""
     if "stream.models.pretrained" not in sys.modules:  # nothing was loaded that could
         return []
     from stream.models.sharing import share  # noqa: PLC0415 - torch

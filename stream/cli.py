@@ -256,7 +256,7 @@ def doctor(
     *, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False, preset: Preset = "compact"
 ) -> None:
     """Say what this machine has and what tonewatch makes of it: devices, types, threads, packages, microphones."""
-    from stream.doctor import examine  # noqa: PLC0415
+    from stream.bench.doctor import examine  # noqa: PLC0415
     from stream.tables import print_table  # noqa: PLC0415
 
     found = examine(_load({}, preset=preset, config=None))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from types import TracebackType
@@ -19,12 +19,12 @@ from typing import Self
 import numpy as np
 import soundfile
 
-from stream.assembly import Loaded, load_models
+from stream.assembly import answering_together, load_models
 from stream.demo import AUDIO
 from stream.events import Event
 from stream.pipeline import Pipeline
 from stream.settings import Settings
-from stream.types import SAMPLE_RATE_HZ, AudioFormat, Block, Samples
+from stream.types import SAMPLE_RATE_HZ, AudioFormat, Block, Ensemble, Model, Samples, SpeechDetector
 
 BLOCK_SAMPLES = 512
 WARM_S = 3.0
@@ -35,6 +35,22 @@ STEP = 1.06
 
 GOLDEN = 0.618_034
 """Multiples of it fill an interval evenly, however many there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What all trials use: models, those that answer together, the speech detector, what a worker thread does first."""
+
+    models: Sequence[Model]
+    ensembles: Sequence[Ensemble]
+    detector: SpeechDetector
+    prepare: Callable[[int], None]
+
+
+def load(settings: Settings) -> Loaded:
+    """Load what the settings name, once."""
+    models, detector, prepare = load_models(settings)
+    return Loaded(models=models, ensembles=answering_together(models), detector=detector, prepare=prepare)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +132,7 @@ def sustained(
     tell: Callable[[Trial], None] = lambda trial: None,  # noqa: ARG005
 ) -> list[Trial]:
     """Search for the largest number of sources; every trial in the order it was made."""
-    loaded = load_models(settings)
+    loaded = load(settings)
     trials: list[Trial] = []
 
     def holds(count: int) -> bool:

@@ -38,6 +38,11 @@ def resolve_dtype(wanted: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if wanted == "bfloat16" else torch.float32
 
 
+def graphics() -> str:
+    """The CUDA device's name in brackets, or nothing."""
+    return f" ({torch.cuda.get_device_name()})" if torch.cuda.is_available() else ""
+
+
 def limit_threads(n: int) -> None:
     """Let the calling thread, and threads that first compute after it, use n threads inside one operation.
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from stream.assembly import Loaded
 from stream.bench import channels
-from stream.bench.channels import Trial, _attempt, rows, sustained
+from stream.bench.channels import Loaded, Trial, _attempt, rows, sustained
 from stream.settings import Settings
 from stream.types import Task
 from tests.fakes import FakeDetector, FakeModel
@@ -30,7 +29,7 @@ def test_the_search_comes_close(monkeypatch: pytest.MonkeyPatch, limit: int, mos
         return Trial(count, count <= limit, 1.0, 2.0, 0.1, 10, 0, 10, None)
 
     monkeypatch.setattr(channels, "attempt", attempt)
-    monkeypatch.setattr(channels, "load_models", lambda settings: loaded())  # noqa: ARG005
+    monkeypatch.setattr(channels, "load", lambda settings: loaded())  # noqa: ARG005
     told: list[Trial] = []
     trials = sustained(Settings(), bound_ms=300, seconds_s=1, most=most, tell=told.append)
     assert told == trials

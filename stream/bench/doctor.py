@@ -24,10 +24,9 @@ def examine(settings: Settings) -> dict[str, str]:
 
 
 def _computing(settings: Settings) -> dict[str, str]:
-    import torch  # noqa: PLC0415 - it takes a second, and other commands do without
-
+    # torch takes a second, and other commands do without
     from stream.models.capability import capability, choose_dtype  # noqa: PLC0415
-    from stream.models.devices import keep_memory, resolve_device, resolve_dtype  # noqa: PLC0415
+    from stream.models.devices import graphics, keep_memory, resolve_device, resolve_dtype  # noqa: PLC0415
 
     machine = capability()
     devices = [name for name in ("cuda", "mps", "cpu") if _has(name)]
@@ -37,9 +36,8 @@ def _computing(settings: Settings) -> dict[str, str]:
     models = max(1, sum(bool(model.name) for model in wanted))
     cores = os.cpu_count() or 1
     each = settings.pool.threads or max(1, cores // (models * settings.pool.workers))
-    graphics = f" ({torch.cuda.get_device_name()})" if "cuda" in devices else ""
     return {
-        "devices": ", ".join(devices) + graphics + f"; auto takes {best.type}",
+        "devices": ", ".join(devices) + graphics() + f"; auto takes {best.type}",
         "processor": f"{machine.processor}: float32 {machine.float32_gflops:g} GFLOP/s, "
         f"bfloat16 {machine.bfloat16_gflops:g} GFLOP/s",
         "type": f"pretrained models in {dtype} on {best.type}; the compact pair in float32 on the processor",
