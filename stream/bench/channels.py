@@ -30,6 +30,9 @@ BLOCK_SAMPLES = 512
 WARM_S = 3.0
 """What happens before this is not judged: first windows, first batches."""
 
+WARM_SOURCES = 20
+"""So many sources are heard for so many seconds before the first trial."""
+
 STEP = 1.06
 """The search ends where more would be known than the measurement can tell."""
 
@@ -133,6 +136,8 @@ def sustained(
 ) -> list[Trial]:
     """Search for the largest number of sources; every trial in the order it was made."""
     loaded = load(settings)
+    # what a long run does once (nets are traced, memory is fetched) is done before anything is judged
+    attempt(settings, loaded, count=min(WARM_SOURCES, most), bound_ms=bound_ms, seconds_s=WARM_SOURCES)
     trials: list[Trial] = []
 
     def holds(count: int) -> bool:
