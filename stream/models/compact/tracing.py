@@ -41,9 +41,7 @@ class Traced:
         length = len(samples)
         known = self._by_length.get(length)
         if known is not None:
-            with torch.jit.optimized_execution(
-                should_optimize=False
-            ):  # or operations are put together: other last bits
+            with _as_it_is():
                 return known(samples)
         said = self._score(samples)
         self._seen[length] += 1
