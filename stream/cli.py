@@ -1,4 +1,4 @@
-"""The command line: `tonewatch demo`, `run`, `serve`, `devices`, `models`, `config`, `schema`, `bench`.
+"""The command line: `tonewatch demo`, `run`, `serve`, `devices`, `models`, `config`, `schema`, `bench`, `doctor`.
 
 Owns what a person types and sees: options become the top layer of the settings, errors of our tree become one sentence
 on standard error and an exit code, standard output carries events (or the live panel on a terminal) and nothing else.
@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from stream import __version__
+from stream.bench.commands import bench, doctor
 from stream.errors import SettingsError, TonewatchError
 from stream.evaluation.commands import app as evaluate_app
 from stream.worker import leave_if_stuck
@@ -150,11 +151,12 @@ def serve(
 ) -> None:
     """Listen on the network: browsers, Twilio, Asterisk, Genesys, and any client of the small protocol in the docs."""
     from stream.session import serve_until_stopped  # noqa: PLC0415
+    from stream.settings import plant  # noqa: PLC0415
 
     flags = _flags(emotion=emotion, speaker=speaker, sinks=sink, settings=settings)
     for key, given in (("host", host), ("port", port), ("audiosocket_port", audiosocket_port)):
         if given is not None:
-            _plant(flags, f"serve.{key}", str(given))
+            plant(flags, f"serve.{key}", str(given))
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="tonewatch: %(message)s", stream=sys.stderr
     )
@@ -231,25 +233,8 @@ def schema() -> None:
     typer.echo(json.dumps(json_schema(), indent=2))
 
 
-@app.command()
-def bench(
-    *,
-    runs: Annotated[int, typer.Option(min=1, help="Runs; medians are printed.")] = 3,
-    realtime: Annotated[bool, typer.Option("--realtime", help="Paced runs: true latencies, but slow.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    preset: Preset = "compact",
-    config: Config = None,
-    settings: Set = None,
-) -> None:
-    """Measure the demo: capture-to-event latency, real-time factor, first event, memory."""
-    from stream.bench import measure  # noqa: PLC0415
-    from stream.tables import print_table  # noqa: PLC0415
-
-    figures = measure(_load(_flags(settings=settings), preset=preset, config=config), runs=runs, realtime=realtime)
-    if as_json:
-        typer.echo(json.dumps(figures, indent=2))
-    else:
-        print_table([{"figure": name, "value": value} for name, value in figures.items()])
+app.command()(bench)
+app.command()(doctor)
 
 
 def _run(flags: Mapping[str, Any], *, preset: str, config: Path | None, quiet: bool, verbose: bool) -> None:
