@@ -6,12 +6,18 @@ a clock that is set back or forth in mid-stream therefore never makes events jum
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from stream.types import SAMPLE_RATE_HZ
+
+
+def steady_s() -> float:
+    """A clock that nobody sets, and that goes on while the machine sleeps, where there is one."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def seconds(samples: int) -> float:

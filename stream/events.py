@@ -1,9 +1,9 @@
 """The wire contract: what leaves tonewatch, one pydantic model a type of event, under one version number.
 
-An event is what was found (its *body*: `Emotion`, `Speaker`, `Turn`, `Stream`, `Call`, `Alert`, `Health`) in an
-`Envelope` that says which one it is, of which stream, when, and by which models. `rolling/` finds bodies and knows no
-time of day; `stamp` puts the envelope around. Field names are stable within `SCHEMA_VERSION`; adding an optional field
-does not raise it.
+An event is what was found (its *body*: `Emotion`, `Speaker`, `SpeakerResolved`, `Turn`, `Stream`, `Call`, `Alert`,
+`Health`) in an `Envelope` that says which one it is, of which stream, when, and by which models. `rolling/` finds
+bodies and knows no time of day; `stamp` puts the envelope around. Field names are stable within `SCHEMA_VERSION`;
+adding an optional field does not raise it.
 """
 
 from __future__ import annotations
@@ -79,12 +79,25 @@ class Speaker(_Frozen):
     speaker: str | None = Field(description="An enrolled name, S1, S2 … for voices met in this stream, or null.")
     enrolled: bool = Field(description="Whether the name was enrolled.")
     score: float | None = Field(description="Cosine to the best voice.")
+    probability: Probability | None = Field(default=None, description="How likely what was decided is, all in all.")
     runner_up: str | None = Field(description="The second-best voice.")
     margin: float | None = Field(description="Lead of the best over the runner-up.")
     threshold: float | None = Field(description="Cosine that a match needs.")
     evidence_s: Seconds = Field(description="Speech of this stretch that the decision rests on.")
     reason: Reason = Field(description="Why it was decided so.")
     identity: Identity | None = Field(default=None, description="Of a closed set of people, if such a model listens.")
+
+
+class SpeakerResolved(_Frozen):
+    """A voice met in the stream turned out to be somebody else: what was told under its old name since is theirs."""
+
+    type: Literal["speaker_resolved"] = "speaker_resolved"
+    start_s: Seconds = Field(description="Media time since which it holds.")
+    end_s: Seconds = Field(description="Media time at which it turned out.")
+    was: str = Field(description="The name it was told under, S1, S2 …; it is never given again.")
+    speaker: str = Field(description="Whose voice it is.")
+    enrolled: bool = Field(description="Whether that name was enrolled.")
+    probability: Probability = Field(description="How likely the two voices are one person's.")
 
 
 class Turn(_Frozen):
@@ -242,7 +255,7 @@ class Health(_Frozen):
     memory_mb: float | None = Field(description="Resident memory, where /proc tells it.")
 
 
-Body = Emotion | Speaker | Turn | Stream | Call | Alert | Health
+Body = Emotion | Speaker | SpeakerResolved | Turn | Stream | Call | Alert | Health
 """What was found, before it is put into an envelope."""
 
 
@@ -277,6 +290,10 @@ class SpeakerEvent(Speaker, Envelope):
     """Who is speaking (rolling state: the newest replaces the one before)."""
 
 
+class SpeakerResolvedEvent(SpeakerResolved, Envelope):
+    """A correction of who spoke (kept in order, never conflated)."""
+
+
 class TurnEvent(Turn, Envelope):
     """A turn began or ended (kept in order, never conflated)."""
 
@@ -297,7 +314,9 @@ class HealthEvent(Health, Envelope):
     """Statistics of the node (rolling state)."""
 
 
-Event = EmotionEvent | SpeakerEvent | TurnEvent | StreamEvent | CallEvent | AlertEvent | HealthEvent
+Event = (
+    EmotionEvent | SpeakerEvent | SpeakerResolvedEvent | TurnEvent | StreamEvent | CallEvent | AlertEvent | HealthEvent
+)
 EVENT_TYPES: tuple[type[Event], ...] = get_args(Event)
 _EVENT_OF: dict[str, type[Event]] = {kind.model_fields["type"].default: kind for kind in EVENT_TYPES}
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])

@@ -27,6 +27,7 @@ BODIES: dict[str, Body] = {
     "emotion": examples.emotion(),
     "speaker": examples.speaker(),
     "turn": examples.turn(1),
+    "speaker_resolved": examples.resolved(),
     "stream": examples.stream("gap"),
     "call": examples.call(),
     "alert": examples.alert(),
@@ -83,7 +84,10 @@ def test_rolling_state_and_events_are_told_apart() -> None:
     for body in BODIES.values():
         event: Event = examples.event(body)
         kinds[is_rolling(event)].add(event.type)
-    assert kinds == {True: {"emotion", "speaker", "call", "health"}, False: {"turn", "stream", "alert"}}
+    assert kinds == {
+        True: {"emotion", "speaker", "call", "health"},
+        False: {"turn", "speaker_resolved", "stream", "alert"},
+    }
     assert not is_rolling(examples.event(examples.call("final"))), "a summary is told once and must not be lost"
 
 

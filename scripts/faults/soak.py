@@ -105,7 +105,7 @@ async def _soak(*, hours: float, minutes: float) -> None:
     watching, rows = Watching(), list[tuple[float, float, int]]()
     with tempfile.TemporaryDirectory() as folder, Broker(Path(folder)) as broker:
         settings = load(environment=os.environ, flags={"node": "soak", "mqtt": {"outbox": f"{folder}/box"}})
-        models, detector, prepare = assembly._load(settings)  # noqa: SLF001 - as `assemble` does, for sources of our own
+        models, detector, prepare = assembly.load_models(settings)  # as `assemble` does, for sources of our own
         sources = [Looped(name=name, sound=sound, total_s=hours * 1800, until_s=until_s) for name in ("a", "b")]
         target = f"mqtt://127.0.0.1:{broker.port}/soak"
         pipeline = Pipeline(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import SettingsError
-from stream.events import Event, SpeakerEvent, TurnEvent
+from stream.events import Event, SpeakerEvent, SpeakerResolvedEvent, TurnEvent
 
 STEP_S = 0.01
 NOBODY = ""
@@ -87,13 +87,20 @@ def _seconds(text: str) -> float:
     return value
 
 
-def told_in_the_end(events: Iterable[Event]) -> list[Segment]:
-    """Ended turns; whoever stayed unknown is `?`."""
+def told_in_the_end(events: Sequence[Event]) -> list[Segment]:
+    """Ended turns under the names that turned out later to be right; whoever stayed unknown is `?`."""
+    names = {event.was: event.speaker for event in events if isinstance(event, SpeakerResolvedEvent)}
     return [
-        Segment(event.start_s, event.end_s, event.speaker or UNKNOWN)
+        Segment(event.start_s, event.end_s, _final(event.speaker or UNKNOWN, names))
         for event in events
         if isinstance(event, TurnEvent) and event.phase == "end" and event.end_s > event.start_s
     ]
+
+
+def _final(name: str, names: Mapping[str, str]) -> str:
+    while name in names:
+        name = names[name]
+    return name
 
 
 def told_live(events: Iterable[Event], end_s: float) -> list[Segment]:

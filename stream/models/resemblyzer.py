@@ -145,7 +145,7 @@ def load(settings: ModelSettings) -> Resemblyzer:
         encoder.load_state_dict({name: state[name] for name in encoder.state_dict()})
     except FileNotFoundError as error:
         raise ModelNotFound(f"{path} is missing; install resemblyzer again") from error
-    except (KeyError, RuntimeError, pickle.UnpicklingError) as error:
+    except (EOFError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
         raise ModelFormatError(f"{path} holds another net; tonewatch knows resemblyzer 0.1.4") from error
     device = resolve_device("cpu" if settings.device == "auto" else settings.device)
     spec = WindowSpec(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.clock import milliseconds, seconds
-from stream.events import Body, Emotion, Identity, Speaker
+from stream.events import Body, Emotion, Identity, Speaker, SpeakerResolved
 from stream.rolling.emotion import SILENCE, EmotionState, RollingEmotion
 from stream.rolling.profiles import Voice
 from stream.rolling.scoring import Calibration, Cohort, Scorer
@@ -75,7 +75,7 @@ class Conversation:
             decision = self._tracker.observe(cut, values)
         else:
             decision = Decision("unknown", "below_threshold") if cut.open else Decision("silence", "silence")
-        told: list[Body] = []
+        told = self._resolve(cut.end_sample)
         if decision.state == "silence" or cut.stretch is None:
             told += self._turns.pause(cut.end_sample)
         else:
@@ -92,6 +92,26 @@ class Conversation:
         if decision.state == "silence":
             self._identity = None
         self._speaker = decision.voice.name if decision.voice is not None else None
+        return told
+
+    def _resolve(self, end_sample: int) -> list[Body]:
+        """Voices that turned out to be somebody else: the open turn and the emotions go under the right name."""
+        told: list[Body] = []
+        for found in self._tracker.resolved():
+            self._turns.rename(found.was, found.voice.name)
+            felt = self._emotions.pop(found.was, None)
+            if felt is not None:
+                self._emotions.setdefault(found.voice.name, felt)
+            told.append(
+                SpeakerResolved(
+                    start_s=seconds(found.since_sample),
+                    end_s=seconds(end_sample),
+                    was=found.was,
+                    speaker=found.voice.name,
+                    enrolled=found.voice.enrolled,
+                    probability=_places(found.probability),
+                )
+            )
         return told
 
     def _feel(self, cut: Cut, values: NDArray[np.float32] | None) -> list[Body]:
@@ -152,6 +172,7 @@ class Conversation:
             speaker=decision.voice.name if decision.voice is not None else None,
             enrolled=decision.voice is not None and decision.voice.enrolled,
             score=None if decision.score is None else _places(decision.score),
+            probability=None if decision.probability is None else _places(decision.probability),
             runner_up=decision.runner_up,
             margin=None if decision.margin is None else _places(decision.margin),
             threshold=self._threshold,

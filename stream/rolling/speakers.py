@@ -31,7 +31,7 @@ from stream.clock import seconds
 from stream.events import Reason, SpeakerState
 from stream.rolling.profiles import Vector, Voice
 from stream.rolling.scoring import Scorer
-from stream.settings import SpeakersSettings
+from stream.settings_speakers import SpeakersSettings
 from stream.types import SAMPLE_RATE_HZ, Cut
 
 PURE_SAMPLES = SAMPLE_RATE_HZ // 4

@@ -96,6 +96,11 @@ class TurnKeeper:
         """No speech up to `end_sample`: an open turn may have ended."""
         return self._settle() + self._end_before(end_sample)
 
+    def rename(self, was: str, speaker: str) -> None:
+        """Whoever holds the floor turned out to be somebody else."""
+        if self._open is not None and self._open.speaker == was:
+            self._open.speaker = speaker
+
     def feel(self, label: str, speech_samples: int) -> None:
         """The speech just heard held an emotion."""
         speech = self._aside or (self._open.speech if self._open is not None else None)

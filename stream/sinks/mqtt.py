@@ -15,12 +15,12 @@ import logging
 import secrets
 import socket
 import ssl
-import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from stream import events
+from stream.clock import steady_s
 from stream.errors import BrokerUnreachable
 from stream.events import Event, StreamEvent
 from stream.settings import Settings
@@ -52,7 +52,7 @@ class MqttSink:
             age_s=settings.mqtt.outbox_age_s,
         )
         self._journal = Journal(
-            folder=state_folder(settings.mqtt.outbox), name=name_of(self._node, self._address), clock=_steady_s
+            folder=state_folder(settings.mqtt.outbox), name=name_of(self._node, self._address), clock=steady_s
         )
         host = socket.gethostname()[:20]
         self._identifier = settings.mqtt.client_id or f"{self._node[:20]}-{host}-{secrets.token_hex(4)}"
@@ -84,7 +84,7 @@ class MqttSink:
             refused=self._refused,
             keep_house=self._keep_house,
             content_type=self._content_type,
-            clock=_steady_s,
+            clock=steady_s,
         )
         self._tls: ssl.SSLContext | None = None
         self._password = ""
@@ -103,7 +103,7 @@ class MqttSink:
         self._password = broker.password(self._settings)
         self._drop(self._outbox.restore(await self._journal.open()))
         if self._announcer is not None:
-            self._outbox.put_state(*self._announcer.node(), now_s=_steady_s())
+            self._outbox.put_state(*self._announcer.node(), now_s=steady_s())
         self._delivery.start()
         return self
 
@@ -131,7 +131,7 @@ class MqttSink:
 
     async def send_all(self, told: Sequence[Event]) -> None:
         """Owe events to the broker; when this returns those that count are on disk, or it was said that none can be."""
-        now_s = _steady_s()
+        now_s = steady_s()
         fresh: list[Message] = []
         gone: list[Message] = []
         for event in told:
@@ -212,7 +212,7 @@ class MqttSink:
         self._losses_told = (counts.dropped, counts.refused)
         oldest, newest = self._lost or (None, None)
         lost = presence.OutboxState(dropped=counts.dropped, refused=counts.refused, oldest=oldest, newest=newest)
-        self._outbox.put_state(self._own("outbox"), lost.model_dump_json(), now_s=_steady_s())
+        self._outbox.put_state(self._own("outbox"), lost.model_dump_json(), now_s=steady_s())
         self._delivery.wake()
 
     def _remind(self) -> None:
@@ -222,7 +222,7 @@ class MqttSink:
 
     def _keep_house(self) -> None:
         """Once a second: what is too old goes, and so do streams that have ended, in a node that goes on."""
-        now_s = _steady_s()
+        now_s = steady_s()
         gone = self._outbox.expire(now_s=now_s)
         for message in gone:
             self._journal.retire(message)
@@ -249,8 +249,3 @@ class MqttSink:
             tls=self._tls,
             password=self._password,
         )
-
-
-def _steady_s() -> float:
-    """A clock that nobody sets, and that goes on while the machine sleeps, where there is one."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

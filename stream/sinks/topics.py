@@ -12,6 +12,7 @@ PREFIX/NODE/SOURCE/emotion        emotion event          retained: rolling state
 PREFIX/NODE/SOURCE/speaker        speaker event          retained: rolling state
 PREFIX/NODE/SOURCE/call           call events            retained: rolling state; not the final one
 PREFIX/NODE/SOURCE/alert          alert events           not retained
+PREFIX/NODE/SOURCE/speaker_resolved  corrections          not retained
 PREFIX/NODE/SOURCE/turn           turn events            not retained: each counts, once
 PREFIX/NODE/SOURCE/stream         stream events          not retained
 """

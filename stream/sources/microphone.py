@@ -12,6 +12,9 @@ first, since it is frozen when the library starts. `Interruption`s tell both end
 clock, so that the gap has its true length: by the block that came least late (`Pace`), before the loss and in the first
 `SETTLE_S` after it, for a device that opens gives its first blocks late and in a bunch.
 
+A machine that wakes from sleep gives sound at once, as if nothing had been: the clock, which goes on in sleep, tells
+that less sound came than time went by, and the device counts as lost and found.
+
 Sound that the system lost (`input_overflow`), or that the ring did, is a gap as well: blocks jump ahead by its length.
 
 The first opening is not retried: who names a wrong device wants to know now.
@@ -21,13 +24,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 import numpy as np
 
+from stream.clock import steady_s
 from stream.errors import DeviceLost, SourceError
 from stream.ring import Ring
 from stream.settings import SourceSettings
@@ -103,9 +106,7 @@ class MicrophoneSource:
     live = True
     paced = True
 
-    def __init__(
-        self, *, settings: SourceSettings, backend: Any = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, *, settings: SourceSettings, backend: Any = None, clock: Callable[[], float] = steady_s) -> None:
         self.id = settings.id or "microphone"
         self.channels = settings.channels
         self._target = settings.target
@@ -198,6 +199,7 @@ class MicrophoneSource:
             await self._wait(lambda: ring.committed > taken)  # noqa: B023 - called before `taken` changes
             now_s = self._clock()
             if ring.committed > taken:
+                _slept(now_s - heard_s - (ring.committed - taken) / rate_hz if taken else 0.0)
                 # later than taken only if the loop stood still for `RING_S`; a second on, to keep off the callback
                 start = max(taken, ring.oldest + rate_hz) if ring.oldest else taken
                 samples = ring.read(start, ring.committed - start)
@@ -217,11 +219,7 @@ class MicrophoneSource:
                 return
             if capture.finished:
                 raise DeviceLost("the device was taken away")
-            patience_s = SILENT_S if taken else STARTING_S
-            if now_s - heard_s > patience_s:
-                raise DeviceLost(f"the device has given nothing for {patience_s:g} s")
-            if now_s - sounded_s > ZEROS_S:
-                raise DeviceLost(f"the device has given nothing but zeros for {ZEROS_S:g} s")
+            _silent(now_s - heard_s, patience_s=SILENT_S if taken else STARTING_S, zeros_s=now_s - sounded_s)
 
     async def _settled(self, capture: Capture, origin_s: float) -> int:
         """The stream's frame at which a device that was opened anew begins; 0 if it gives nothing."""
@@ -273,3 +271,17 @@ class MicrophoneSource:
         stream, self._stream = self._stream, None
         if stream is not None:
             devices.close_stream(stream)
+
+
+def _slept(missing_s: float) -> None:
+    """Raises `DeviceLost` when there is less sound than time went by since the last."""
+    if missing_s > SILENT_S:
+        raise DeviceLost("less sound came than time went by; this machine may have been asleep")
+
+
+def _silent(nothing_s: float, *, patience_s: float, zeros_s: float) -> None:
+    """Raises `DeviceLost` when a device has been silent for longer than any that works."""
+    if nothing_s > patience_s:
+        raise DeviceLost(f"the device has given nothing for {patience_s:g} s")
+    if zeros_s > ZEROS_S:
+        raise DeviceLost(f"the device has given nothing but zeros for {ZEROS_S:g} s")

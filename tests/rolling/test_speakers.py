@@ -7,7 +7,7 @@ import numpy as np
 from stream.rolling.profiles import CAP_S, Vector, Voice, unit
 from stream.rolling.scoring import Calibration, Cohort, Scorer
 from stream.rolling.speakers import ROOM_NATS, Decision, SpeakerTracker
-from stream.settings import SpeakersSettings
+from stream.settings_speakers import SpeakersSettings
 from tests.rolling.speech import talk, voice
 
 

@@ -19,6 +19,7 @@ from stream.events import (
     LaneHealth,
     ModelRef,
     Speaker,
+    SpeakerResolved,
     Stream,
     Turn,
 )
@@ -66,12 +67,18 @@ def speaker(name: str | None = "S1", *, end_s: float = 3.0, state: Any = "confir
         speaker=name,
         enrolled=False,
         score=0.8,
+        probability=0.9,
         runner_up="S2",
         margin=0.4,
         threshold=0.5,
         evidence_s=2.0,
         reason="matched",
     )
+
+
+def resolved() -> SpeakerResolved:
+    """A voice turned out to be Alice's."""
+    return SpeakerResolved(start_s=2.0, end_s=9.0, was="S2", speaker="Alice", enrolled=True, probability=0.97)
 
 
 def turn(number: int, phase: Any = "end", *, name: str | None = "S1", start_s: float = 0.0, end_s: float = 2.0) -> Turn:

@@ -57,7 +57,7 @@ def test_what_an_access_list_refuses_is_counted_and_said_once(tmp_path: Path, ca
 
 def test_rolling_state_grows_old_while_the_broker_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = [1_000.0]
-    monkeypatch.setattr("stream.sinks.mqtt._steady_s", lambda: now_s[0])
+    monkeypatch.setattr("stream.sinks.mqtt.steady_s", lambda: now_s[0])
 
     async def talk() -> None:
         async with sink(broker.port, expiry_s=60, reconnect_max_s=0.2) as out:

@@ -1,0 +1,40 @@
+"""What can be set about who is speaking: a branch of the tree in `settings`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Cosine = Annotated[float, Field(ge=-1, le=1)]
+
+
+class SpeakersSettings(BaseModel):
+    """How x-vectors become people; `rolling/speakers.py` says what the probabilities are of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    threshold: Cosine | None = Field(
+        None, description="Cosine at which two voices are as likely one as two; unset: by the model's calibration."
+    )
+    strictness: float = Field(
+        0.2, ge=-10, le=10, description="Log-odds taken off every likeness: people in one room sound more alike."
+    )
+    caution: float = Field(
+        0.7, ge=-10, le=10, description="Further log-odds taken off enrolled voices: a wrong name is worse than none."
+    )
+    match: Fraction = Field(0.7, description="Probability at which somebody is told (or that it is nobody known) …")
+    create: Fraction = Field(0.8, description="… at which nobody known becomes a new voice …")
+    update: Fraction = Field(0.95, description="… and at which a voice learns.")
+    merge: Fraction = Field(0.9, description="Probability at which two voices met are taken for one.")
+    novelty: Fraction = Field(0.2, description="How likely somebody new is, before anything is heard.")
+    hold: Fraction = Field(0.6, description="How likely whoever spoke last goes on after a short pause …")
+    hold_s: Positive = Field(3.0, description="… which fades with this time constant.")
+    change_s: Positive = Field(5.0, description="Seconds of speech after which, on average, the voice changes.")
+    create_s: float = Field(1.2, ge=0, le=30, description="Speech needed to become a new voice.")
+    max_speakers: int = Field(16, ge=1, le=1_024, description="Voices a stream remembers without enrolment.")
+    enrolled: dict[str, str] = Field(
+        default_factory=dict, description="Known people: a name and a file with 5 s or more of their voice."
+    )
