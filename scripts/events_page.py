@@ -19,8 +19,7 @@ Schema is printed by `tonewatch schema`. Written by `scripts/events_page.py` fro
 
 Rolling state (`emotion`, `speaker`, a live `call`, `health`) is worth nothing once a newer one of the same source is
 there; `turn`, `speaker_resolved`, `stream` and `alert` events and the `final` `call` are kept in order, every one of
-them. Times that end
-in `_s` are seconds of media from the stream's start.
+them. Times that end in `_s` are seconds of media from the stream's start.
 
 A call is a source of its own. Its tracks are sources beside it, named after it: for the call `desk-7` the events of
 the customer's track come from `desk-7-customer`, the agent's from `desk-7-agent`; all three carry `"call": "desk-7"`,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from stream import registry
@@ -16,7 +17,7 @@ from stream.errors import SettingsError
 from stream.events import NODE
 from stream.pipeline import Pipeline
 from stream.settings import ModelSettings, Settings, SourceSettings
-from stream.types import Model, Sink, SpeechDetector, Task
+from stream.types import Ensemble, Model, Sink, SpeechDetector, Task
 
 
 async def assemble(
@@ -45,6 +46,7 @@ async def assemble(
         models=models,
         detector=detector,
         sinks=outlets,
+        ensembles=await asyncio.to_thread(answering_together, models),
         enrolled=enrolled,
         prepare=prepare,
         stays=stays,
@@ -101,3 +103,12 @@ def load_models(settings: Settings) -> tuple[list[Model], SpeechDetector, Callab
             raise SettingsError(f"models.{task}: {chosen.name} is a model for {model.info.task}, not for {task}")
         models.append(model)
     return models, SileroVad(), limit_threads
+
+
+def answering_together(models: Sequence[Model]) -> list[Ensemble]:
+    """Those of the models that can answer from one pass of one backbone; hashing it takes a second."""
+    if "stream.models.pretrained" not in sys.modules:  # nothing was loaded that could
+        return []
+    from stream.models.sharing import share  # noqa: PLC0415 - torch
+
+    return list(share(models))

@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from stream import __version__
+from stream.bench.commands import bench, doctor
 from stream.dashboard.commands import report
 from stream.errors import SettingsError, TonewatchError
 from stream.evaluation.commands import app as evaluate_app
@@ -283,25 +284,8 @@ def schema() -> None:
     typer.echo(json.dumps(json_schema(), indent=2))
 
 
-@app.command()
-def bench(
-    *,
-    runs: Annotated[int, typer.Option(min=1, help="Runs; medians are printed.")] = 3,
-    realtime: Annotated[bool, typer.Option("--realtime", help="Paced runs: true latencies, but slow.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    preset: Preset = "compact",
-    config: Config = None,
-    settings: Set = None,
-) -> None:
-    """Measure the demo: capture-to-event latency, real-time factor, first event, memory."""
-    from stream.bench import measure  # noqa: PLC0415
-    from stream.tables import print_table  # noqa: PLC0415
-
-    figures = measure(_load(_flags(settings=settings), preset=preset, config=config), runs=runs, realtime=realtime)
-    if as_json:
-        typer.echo(json.dumps(figures, indent=2))
-    else:
-        print_table([{"figure": name, "value": value} for name, value in figures.items()])
+app.command()(bench)
+app.command()(doctor)
 
 
 def _run(

@@ -202,9 +202,12 @@ class Alert(_Frozen):
 
 
 class LaneHealth(_Frozen):
-    """One model's lane through the pool. `cut` = `inferred` + `dropped` + `failed` + `waiting`."""
+    """The lane of one model, or of several that answer together, through the pool.
 
-    model: str = Field(description="The model's name.")
+    `cut` = `inferred` + `dropped` + `failed` + `waiting`.
+    """
+
+    model: str = Field(description="The model's name; names joined by `+` where models answer together.")
     cut: int = Field(description="Windows put into the lane.")
     inferred: int = Field(description="Windows scored.")
     dropped: int = Field(description="Windows a fresher one took the place of.")
@@ -214,6 +217,11 @@ class LaneHealth(_Frozen):
     replaced: int = Field(default=0, description="Workers replaced because a batch took too long.")
     mean_batch: float = Field(description="Windows a batch held on average.")
     inference_ms: float = Field(description="Mean time of a batch in the model.")
+    hop_ms: float | None = Field(
+        default=None,
+        description="The hop achieved since the last `health`: the one set, longer where windows were dropped; null "
+        "where none was scored.",
+    )
 
 
 class SinkHealth(_Frozen):

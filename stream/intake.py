@@ -20,13 +20,25 @@ from stream.types import FRAME_SAMPLES, Cut, Samples, Stretch, Window, WindowSpe
 from stream.windows import Cutter
 
 
-class Intake:
-    """Ring, speech map and cutters of one stream."""
+def enough(specs: Sequence[WindowSpec], *, piece: int) -> int:
+    """A capacity that no read can outrun where pieces of up to `piece` samples are pushed and heard one by one.
 
-    def __init__(self, *, source_id: str, specs: Sequence[WindowSpec], gate: GateSettings, capacity: int) -> None:
+    What is read is never older than a window, or than the hop that frames wait for. A minute for each of hundreds of
+    streams would be memory for nothing.
+    """
+    return max((max(spec.length_samples, spec.hop_samples) for spec in specs), default=0) + 2 * piece
+
+
+class Intake:
+    """Ring, speech map and cutters of one stream: `capacity` samples of sound, `memory` of where speech was."""
+
+    def __init__(
+        self, *, source_id: str, specs: Sequence[WindowSpec], gate: GateSettings, capacity: int, memory: int = 0
+    ) -> None:
+        memory = memory or capacity
         self.source_id = source_id
         self._ring = Ring(capacity=capacity)
-        self._speech = SpeechMap(settings=gate, memory_samples=capacity)
+        self._speech = SpeechMap(settings=gate, memory_samples=memory)
         self._cutters = [Cutter(spec=spec, settings=gate) for spec in specs]
         self._offset = 0  # sample index minus ring index: what gaps have skipped
         self.windows_gated = 0
@@ -51,6 +63,14 @@ class Intake:
     def push(self, samples: Samples) -> None:
         """Append samples of shape (n,)."""
         self._ring.write(samples[:, None])
+
+    def is_due(self) -> bool:
+        """Whether a window ends in what was pushed: only then is there a need to ask where speech was.
+
+        The detector takes several frames of a stream in far less time than one after the other, and a window hears
+        of no frame behind its end, so nothing is told later or otherwise for waiting.
+        """
+        return not self._cutters or any(cutter.is_due(self.end_sample) for cutter in self._cutters)
 
     def frames(self, *, last: bool = False) -> Samples:
         """Whole frames that the detector has not heard, shape (n * 512,); with `last`, zeros fill up the final one."""

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from stream.clock import ArrivalLog, samples, seconds
 from stream.events import Body, Emotion, Stream
-from stream.intake import Intake
+from stream.intake import Intake, enough
 from stream.loudness import SILENCE_DBFS, level_dbfs
 from stream.pool import Lane
 from stream.publisher import Publisher
@@ -48,16 +48,20 @@ from stream.types import (
 TICKETS = 64
 """Cuts of one stream that may wait for their answers."""
 
-ModelLane = Lane[Window, Scores]
+ModelLane = Lane[Window, Sequence[Scores]]
+"""To one model, or to several that answer together: one `Scores` from each."""
+
+Seat = tuple[ModelLane, int]
+"""A model's lane, and its place among those who answer there."""
 SpeechLane = Lane[SpeechRequest, SpeechResult]
 
 
 @dataclass(frozen=True, slots=True)
 class _Ticket:
-    """A cut and, for each model that wants it, the answer to come (None: the gate was closed)."""
+    """A cut and, for each model that wants it, the answers to come and its place among them (None: none was asked)."""
 
     cut: Cut
-    answers: tuple[tuple[Task, asyncio.Future[Scores | None] | None], ...]
+    answers: tuple[tuple[Task, tuple[asyncio.Future[Sequence[Scores] | None], int] | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ class Listener:
         arrivals: ArrivalLog,
         settings: Settings,
         models: Sequence[Model],
-        lanes: Mapping[str, ModelLane],
+        seats: Mapping[str, Seat],
         speech: SpeechLane,
         conversation: Conversation,
         line: Line | None = None,
@@ -111,9 +115,11 @@ class Listener:
         specs = list(dict.fromkeys(model.spec for model in models))  # models with the same spec share windows
         if lead is not None:
             specs = list(dict.fromkeys([lead, *specs]))
-        self._intake = Intake(source_id=source_id, specs=specs, gate=settings.gate, capacity=samples(settings.ring_s))
-        self._wanting: dict[WindowSpec, list[tuple[Task, ModelLane | None]]] = {
-            spec: [(model.info.task, lanes[model.info.name]) for model in models if model.spec == spec]
+        memory = samples(settings.ring_s)
+        capacity = min(memory, enough(specs, piece=2 * SAMPLE_RATE_HZ))  # `push` gives at most a second at a time
+        self._intake = Intake(source_id=source_id, specs=specs, gate=settings.gate, capacity=capacity, memory=memory)
+        self._wanting: dict[WindowSpec, list[tuple[Task, Seat | None]]] = {
+            spec: [(model.info.task, seats[model.info.name]) for model in models if model.spec == spec]
             for spec in specs
         }
         if lead is not None:
@@ -122,7 +128,7 @@ class Listener:
         self._settled = 0  # how much of the talk the call has been told of
         self._unseen = 0  # closed windows that no model would have seen anyway
         self._speech = speech
-        self._all: list[Lane[Any, Any]] = [speech, *lanes.values()]
+        self._all: list[Lane[Any, Any]] = [speech, *dict.fromkeys(lane for lane, _ in seats.values())]
         self._level_dbfs = SILENCE_DBFS
         self._flushed = False  # the unbroken sound has been heard to its end
         self._memory: object | None = None  # the speech detector's, of this stream
@@ -176,7 +182,8 @@ class Listener:
                 self._frames = end
                 self._level_dbfs = level_dbfs(piece)
                 self._intake.push(self._resampler.push(piece))
-                await self._hear(last=False)
+                if self._intake.is_due():
+                    await self._hear(last=False)
 
     async def interrupt(self, state: str, detail: str) -> None:
         """The source gives no sound (`stalled`: what was heard is told now) or does again (`resumed`)."""
@@ -237,8 +244,11 @@ class Listener:
 
     async def _tell_answers(self, ticket: _Ticket, publisher: Publisher) -> None:
         for task, answer in ticket.answers:
-            scores = await answer if answer is not None else None
-            values = scores.values if scores is not None else None
+            values = None
+            if answer is not None:
+                coming, place = answer
+                scores = await coming
+                values = scores[place].values if scores is not None else None
             for body in self._conversation.observe(task, ticket.cut, values):
                 if self._line is not None and isinstance(body, Emotion):
                     self._line.feel(body)
@@ -304,16 +314,14 @@ class Listener:
 
     async def _submit(self, cut: Cut) -> None:
         wanting = self._wanting[cut.spec]
-        seen = [lane for _, lane in wanting if lane is not None]
-        if not cut.open or not seen:
-            self._unseen += not (cut.open or seen)
+        lanes = dict.fromkeys(seat[0] for _, seat in wanting if seat is not None)
+        if not cut.open or not lanes:
+            self._unseen += not (cut.open or lanes)
             await self._tickets.put(_Ticket(cut, tuple((task, None) for task, _ in wanting)))
             return
         window = self._intake.window(cut)
-        answers = [
-            (task, None if lane is None else await lane.submit(self.source_id, window, policy=self._policy))
-            for task, lane in wanting
-        ]
+        asked = {lane: await lane.submit(self.source_id, window, policy=self._policy) for lane in lanes}
+        answers = ((task, None if seat is None else (asked[seat[0]], seat[1])) for task, seat in wanting)
         await self._tickets.put(_Ticket(cut, tuple(answers)))
 
     def _sample(self, frame: int) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from stream.clock import ArrivalLog
 from stream.events import Party
-from stream.listener import Listener, ModelLane, SpeechLane
+from stream.listener import Listener, Seat, SpeechLane
 from stream.publisher import Publisher
 from stream.resampling import select
 from stream.rolling.conversation import Conversation
@@ -32,14 +32,14 @@ class Opening:
         *,
         settings: Settings,
         models: Sequence[Model],
-        lanes: Mapping[str, ModelLane],
+        seats: Mapping[str, Seat],
         speech: SpeechLane,
         enrolled: Sequence[Voice],
         publisher: Publisher,
         board: Switchboard,
     ) -> None:
         self._settings = settings
-        self._models, self._lanes, self._speech = tuple(models), lanes, speech
+        self._models, self._seats, self._speech = tuple(models), seats, speech
         self._enrolled = tuple(enrolled)
         self._publisher, self._board = publisher, board
 
@@ -60,7 +60,7 @@ class Opening:
             arrivals=arrivals,
             settings=self._settings,
             models=models,
-            lanes={info.name: self._lanes[info.name] for info in infos},
+            seats={info.name: self._seats[info.name] for info in infos},
             speech=self._speech,
             conversation=Conversation(settings=self._settings, models=infos, enrolled=self._enrolled)
             if party is None
@@ -78,6 +78,9 @@ async def pass_on(block: Block | Interruption, source: Source, listeners: Sequen
         return
     now_s = time.monotonic() if block.captured_s is None else block.captured_s
     sounds = select(block.samples, source.channels)
+    if len(listeners) == 1:  # a group of tasks would cost more than the push itself
+        await listeners[0].push(sounds[0], start_frame=block.start_frame, now_s=now_s)
+        return
     async with asyncio.TaskGroup() as group:  # side by side, so that the channels' speech is judged in one pass
         for listener, sound in zip(listeners, sounds, strict=True):
             group.create_task(listener.push(sound, start_frame=block.start_frame, now_s=now_s))

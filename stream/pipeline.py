@@ -21,30 +21,25 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 from stream.clock import seconds
 from stream.commands import NodeStatus, StreamStatus
 from stream.errors import SourceError, SourceNotFound, TonewatchError
-from stream.events import NODE, Health, LaneHealth, Party
-from stream.listener import Listener, ModelLane, SpeechLane
+from stream.events import NODE, Health, Party
+from stream.lanes import Lanes
+from stream.listener import Listener
 from stream.opening import Opening, pass_on
-from stream.pool import Lane
 from stream.publisher import Publisher
 from stream.resampling import PARTIES, labels
 from stream.rolling.profiles import Voice
 from stream.settings import Settings
 from stream.switchboard import Switchboard
-from stream.types import Model, Sink, Source, SpeechDetector, Task
+from stream.types import Ensemble, Model, Sink, Source, SpeechDetector, Task
 
 log = logging.getLogger(__name__)
 
 ORDER = (Task.IDENTITY, Task.SPEAKER, Task.EMOTION)
 """Who is asked first about windows that end together: whose emotion it is must be known before it is told."""
-
-SPEECH_BATCH = 256
-"""Streams whose speech is judged in one pass at most."""
 
 
 @dataclass(slots=True)
@@ -77,6 +72,7 @@ class Pipeline:
         models: Sequence[Model],
         detector: SpeechDetector,
         sinks: Mapping[str, Sink],
+        ensembles: Sequence[Ensemble] = (),
         enrolled: Sequence[Voice] = (),
         prepare: Callable[[int], None] = lambda threads: None,  # noqa: ARG005
         stays: bool = False,
@@ -88,30 +84,8 @@ class Pipeline:
         self._streams: asyncio.TaskGroup | None = None
         self._past = _Past()
         self._models = sorted(models, key=lambda model: ORDER.index(model.info.task))
-        pool = settings.pool
-        threads = pool.threads or max(1, (os.cpu_count() or 1) // (max(1, len(self._models)) * pool.workers))
-        self._lanes: dict[str, ModelLane] = {
-            model.info.name: Lane(
-                name=model.info.name,
-                infer=model.infer,
-                key=lambda window: len(window.samples),
-                workers=pool.workers,
-                max_batch=pool.max_batch,
-                max_wait_s=pool.max_wait_ms / 1000,
-                capacity=pool.queue_windows,
-                prepare=partial(prepare, threads),
-                timeout_s=pool.timeout_s,
-            )
-            for model in self._models
-        }
-        self._speech: SpeechLane = Lane(
-            name="speech",
-            infer=detector.infer,
-            key=lambda request: len(request.samples),
-            max_batch=SPEECH_BATCH,
-            capacity=1,
-            prepare=partial(prepare, 1),  # its products are too small to share
-            timeout_s=pool.timeout_s,
+        self._lanes = Lanes(
+            settings=settings.pool, models=self._models, ensembles=ensembles, detector=detector, prepare=prepare
         )
         self._publisher = Publisher(
             sinks=sinks,
@@ -122,8 +96,8 @@ class Pipeline:
         self._opening = Opening(
             settings=settings,
             models=self._models,
-            lanes=self._lanes,
-            speech=self._speech,
+            seats=self._lanes.seats,
+            speech=self._lanes.speech,
             enrolled=enrolled,
             publisher=self._publisher,
             board=self._board,
@@ -211,10 +185,9 @@ class Pipeline:
         past = self._past
         audio_s = seconds(past.audio) + sum(seconds(listener.end_sample) for listener in self._listeners)
         speech_s = seconds(past.speech) + sum(seconds(listener.speech_samples) for listener in self._listeners)
-        lanes = [lane.statistics() for lane in self._lanes.values()]
         busy_s = elapsed_s
         if self._stays or any(source.paced for source in self._sources):  # most of the time is spent waiting for sound
-            busy_s = sum(lane.busy_s for lane in (self._speech.statistics(), *lanes))
+            busy_s = self._lanes.busy_s
         median_ms, slow_ms = self._publisher.percentiles_ms()
         return Health(
             end_s=round(elapsed_s, 3),
@@ -222,21 +195,7 @@ class Pipeline:
             audio_s=round(audio_s, 3),
             speech_s=round(speech_s, 3),
             gated=past.gated + sum(listener.windows_gated for listener in self._listeners),
-            lanes=tuple(
-                LaneHealth(
-                    model=lane.name,
-                    cut=lane.cut,
-                    inferred=lane.inferred,
-                    dropped=lane.dropped,
-                    failed=lane.failed,
-                    waiting=lane.waiting,
-                    batches=lane.batches,
-                    replaced=lane.replaced,
-                    mean_batch=round(lane.inferred / lane.batches, 2) if lane.batches else 0.0,
-                    inference_ms=round(lane.busy_s / lane.batches * 1000, 2) if lane.batches else 0.0,
-                )
-                for lane in lanes
-            ),
+            lanes=self._lanes.health(),
             sinks=self._publisher.statistics(),
             latency_p50_ms=median_ms,
             latency_p95_ms=slow_ms,
@@ -252,7 +211,7 @@ class Pipeline:
             self._publisher.close()
 
     async def _with_pool(self) -> None:
-        lanes: list[Lane[Any, Any]] = [self._speech, *self._lanes.values()]
+        lanes = self._lanes.all
         async with asyncio.TaskGroup() as group:
             for lane in lanes:
                 for number in range(lane.workers):
@@ -355,6 +314,7 @@ class Pipeline:
         while True:
             await asyncio.sleep(self._settings.health_s)
             await self._publisher.publish(NODE, self.health())
+            self._lanes.pulse()
 
     def _cut(self) -> None:
         if self._main is not None and not self._main.done():

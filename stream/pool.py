@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ class Lane(Generic[Item, Answer]):
         workers: int = 1,
         max_batch: int = 8,
         max_wait_s: float = 0.0,
+        deadline_s: float = math.inf,
         capacity: int = 4,
         prepare: Callable[[], None] | None = None,
         timeout_s: float | None = None,
@@ -77,8 +79,9 @@ class Lane(Generic[Item, Answer]):
         self._max_wait_s = max_wait_s
         self._timeout_s = timeout_s
         self._replaced = 0
+        self._deadline_s = deadline_s
         self._queue: FairQueue[tuple[Item, asyncio.Future[Answer | None]]] = FairQueue(
-            capacity=capacity, key=lambda entry: key(entry[0])
+            capacity=capacity, key=lambda entry: key(entry[0]), on_drop=lambda entry: _settle(entry[1], None)
         )
         self._streams: set[str] = set()
         self._in_flight = self._inferred = self._failed = self._batches = 0
@@ -96,10 +99,13 @@ class Lane(Generic[Item, Answer]):
     async def submit(self, stream: str, item: Item, *, policy: Policy) -> asyncio.Future[Answer | None]:
         """Queue one item; the future gives the answer, or None if a fresher item took its place.
 
-        With the policy `wait` this waits while the stream's lane is full. Raises `QueueClosed` after `close()`.
+        With the policy `wait` this waits while the stream's lane is full, and items have no deadline. Raises
+        `QueueClosed` after `close()`.
         """
-        future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
-        for _, dropped in await self._queue.put(stream, (item, future), policy=policy):
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer | None] = loop.create_future()
+        deadline_s = loop.time() + self._deadline_s if policy == "drop_oldest" else math.inf
+        for _, dropped in await self._queue.put(stream, (item, future), policy=policy, deadline_s=deadline_s):
             _settle(dropped, None)
         return future
 

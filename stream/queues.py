@@ -12,6 +12,7 @@ Both are used by one event loop only and take no locks. Both close: what is insi
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -58,25 +59,40 @@ class FairQueueStatistics:
 
 
 class FairQueue(Generic[Item]):
-    """Items of many streams, taken in batches of one key, one stream after the other."""
+    """Items of many streams, taken in batches of one key, one stream after the other.
 
-    def __init__(self, *, capacity: int, key: Callable[[Item], Hashable]) -> None:
+    An item may have a deadline: once it has passed, the item gives way to a fresher one of its stream (it is dropped,
+    counted, and handed to `on_drop`). So a queue that is always full holds every stream's freshest item, and what is
+    taken is never older than it need be, while a short stand-still loses nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        key: Callable[[Item], Hashable],
+        on_drop: Callable[[Item], None] | None = None,
+    ) -> None:
         self._capacity = capacity
         self._key = key
-        self._lanes: OrderedDict[str, deque[Item]] = OrderedDict()  # streams with items, next in turn first
+        self._on_drop = on_drop
+        self._lanes: OrderedDict[str, deque[tuple[Item, float]]] = OrderedDict()  # streams with items, next first
         self._changed = _Condition()
         self._closed = False
         self._put = self._taken = self._dropped = 0
 
-    async def put(self, stream: str, item: Item, *, policy: Policy) -> list[Item]:
-        """Append to the stream's lane; returns what had to be dropped for it (`drop_oldest`), or waits (`wait`)."""
+    async def put(self, stream: str, item: Item, *, policy: Policy, deadline_s: float = math.inf) -> list[Item]:
+        """Append to the stream's lane; returns what had to be dropped for it (`drop_oldest`), or waits (`wait`).
+
+        `deadline_s` is a time of the loop's clock.
+        """
         while policy == "wait" and not self._closed and self._length(stream) >= self._capacity:
             await self._changed.wait()
         if self._closed:
             raise QueueClosed
         lane = self._lanes.setdefault(stream, deque())
-        dropped = [lane.popleft() for _ in range(len(lane) - self._capacity + 1)]
-        lane.append(item)
+        dropped = [lane.popleft()[0] for _ in range(len(lane) - self._capacity + 1)]
+        lane.append((item, deadline_s))
         self._put += 1
         self._dropped += len(dropped)
         self._changed.notify_all()
@@ -96,6 +112,7 @@ class FairQueue(Generic[Item]):
             await self._gather(min(most, enough()), patience_s)
         if not self._lanes:  # another worker was quicker
             return []
+        self._give_way(asyncio.get_running_loop().time())
         return self._batch(most)
 
     def close(self) -> None:
@@ -120,17 +137,25 @@ class FairQueue(Generic[Item]):
         except TimeoutError:
             pass
 
+    def _give_way(self, now_s: float) -> None:
+        for lane in self._lanes.values():
+            while len(lane) > 1 and lane[0][1] < now_s:
+                item, _ = lane.popleft()
+                self._dropped += 1
+                if self._on_drop is not None:
+                    self._on_drop(item)
+
     def _batch(self, most: int) -> list[Item]:
-        key = self._key(next(iter(self._lanes.values()))[0])
+        key = self._key(next(iter(self._lanes.values()))[0][0])
         batch: list[Item] = []
         progressed = True
         while progressed and len(batch) < most:
             progressed = False
             for stream in list(self._lanes):
                 lane = self._lanes[stream]
-                if self._key(lane[0]) != key:
+                if self._key(lane[0][0]) != key:
                     continue
-                batch.append(lane.popleft())
+                batch.append(lane.popleft()[0])
                 progressed = True
                 if lane:
                     self._lanes.move_to_end(stream)  # the others come first next time

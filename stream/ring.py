@@ -12,11 +12,15 @@ them. Refuses: reads of frames not written yet (`ValueError`: a bug), reads of f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from stream.errors import RingOverrun
 from stream.types import Samples
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,10 @@ class Ring:
     """The last `capacity` frames of a stream, by absolute index."""
 
     def __init__(self, *, capacity: int, channels: int = 1) -> None:
-        self._frames = np.zeros((capacity, channels), np.float32)
+        # Bytes, because a copy between memoryviews keeps the interpreter's lock. NumPy lets go of it for more than 500
+        # values, and getting it back from busy worker threads takes a hundred times as long as the copy.
+        self._bytes = _bytes(np.zeros((capacity, channels), np.float32))
+        self._width = 4 * channels
         self._capacity = capacity
         self._reserved = 0
         self._committed = 0
@@ -50,11 +57,13 @@ class Ring:
         """Append frames of shape (n, channels). Never waits; of more than the ring holds, the last are kept."""
         count = len(samples)
         self._reserved += count
-        kept = samples[-self._capacity :] if count > self._capacity else samples
-        place = (self._reserved - len(kept)) % self._capacity
-        head = min(len(kept), self._capacity - place)
-        self._frames[place : place + head] = kept[:head]
-        self._frames[: len(kept) - head] = kept[head:]
+        kept = min(count, self._capacity)
+        if kept:
+            sound = _bytes(np.ascontiguousarray(samples[-kept:], np.float32))
+            place = (self._reserved - kept) % self._capacity * self._width
+            head = min(len(sound), len(self._bytes) - place)
+            self._bytes[place : place + head] = sound[:head]
+            self._bytes[: len(sound) - head] = sound[head:]
         self._committed = self._reserved
 
     def skip(self, count: int) -> None:
@@ -69,9 +78,13 @@ class Ring:
         """
         if start < 0 or length < 0 or start + length > self._committed:
             raise ValueError(f"frames {start} to {start + length} of {self._committed} cannot be read")
-        place = start % self._capacity
-        head = min(length, self._capacity - place)
-        copy = np.concatenate((self._frames[place : place + head], self._frames[: length - head]))
+        copy = np.empty((length, self._width // 4), np.float32)
+        if length:
+            sound = _bytes(copy)
+            place = start % self._capacity * self._width
+            head = min(len(sound), len(self._bytes) - place)
+            sound[:head] = self._bytes[place : place + head]
+            sound[head:] = self._bytes[: len(sound) - head]
         if start < self._reserved - self._capacity:
             raise RingOverrun(f"frames from {start} on were overwritten; the ring begins at {self.oldest}")
         return copy
@@ -79,3 +92,8 @@ class Ring:
     def statistics(self) -> RingStatistics:
         """Counts so far."""
         return RingStatistics(written=self._committed, capacity=self._capacity)
+
+
+def _bytes(frames: Samples) -> memoryview:
+    """The memory of an array that holds something."""
+    return memoryview(cast("Buffer", frames)).cast("B")

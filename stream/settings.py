@@ -67,7 +67,11 @@ class ModelSettings(_Branch):
     window_s: float = Field(ge=0.5, le=30, description="Length of a window in seconds.")
     hop_s: float = Field(ge=0.05, le=30, description="From one window's end to the next one's in seconds.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where it runs.")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="What it computes in.")
+    dtype: Literal["auto", "float32", "bfloat16", "int8"] = Field(
+        "auto",
+        description="What it computes in; auto: what this machine is quickest in without harm (`tonewatch doctor`). "
+        "int8 is quicker and less exact, for pretrained models on the processor only.",
+    )
 
     @model_validator(mode="after")
     def _hop_within_window(self) -> ModelSettings:
@@ -117,6 +121,12 @@ class PoolSettings(_Branch):
     max_batch: int = Field(8, ge=1, le=1_024, description="Windows a batch holds at most.")
     max_wait_ms: int = Field(5, ge=0, le=1_000, description="How long a batch waits to fill, when several streams run.")
     timeout_s: Positive = Field(60.0, description="A batch that takes longer is lost, and its worker is replaced.")
+    deadline_ms: int = Field(
+        1_000,
+        ge=0,
+        le=60_000,
+        description="Age from which a waiting window of live sound gives way to a fresher one of its stream.",
+    )
     queue_windows: int = Field(4, ge=1, le=1_024, description="Windows of one stream that wait for one model at most.")
 
 
@@ -158,7 +168,9 @@ class Settings(_Branch):
     service: ServiceSettings = Field(ServiceSettings(), description="Running unattended.")
     dashboard: DashboardSettings = Field(DashboardSettings(), description="The page.")
     health_s: float = Field(10.0, ge=0.1, le=3_600, description="Seconds between two `health` events.")
-    ring_s: float = Field(60.0, ge=35, le=600, description="Seconds of sound a stream's ring keeps.")
+    ring_s: float = Field(
+        60.0, ge=35, le=600, description="Seconds a stream remembers where speech was, and of sound at most."
+    )
     grace_s: float = Field(
         10.0, ge=0, le=600, description="Seconds that a stop may take before what is left is cut off."
     )

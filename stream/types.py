@@ -192,6 +192,22 @@ class Model(Protocol):
         ...
 
 
+class Ensemble(Protocol):
+    """Models that want the same windows and can answer together, in less time than one after the other."""
+
+    @property
+    def models(self) -> Sequence[Model]:
+        """Two or more; all with one `spec`."""
+        ...
+
+    def infer(self, batch: Sequence[Window]) -> Sequence[Sequence[Scores]]:
+        """For each window, in order, what each model says of it, in the order of `models`.
+
+        Raises `InferenceError` when the batch cannot be scored.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SpeechRequest:
     """Frames of one stream for the speech detector: shape (n * 512,). `state` is what the last result returned."""

@@ -30,6 +30,10 @@ class Cutter:
         """After a gap: sound is unbroken from `sample` on."""
         self._origin = self._last_end = sample
 
+    def is_due(self, end_sample: int) -> bool:
+        """Whether a window ends by `end_sample`."""
+        return (self._last_end // self.spec.hop_samples + 1) * self.spec.hop_samples <= end_sample
+
     def due(self, speech: SpeechMap, end_sample: int, *, last: bool = False) -> list[Cut]:
         """All cuts that end by `end_sample`, where speech is known; with `last`, the tail up to it as well."""
         cuts = []

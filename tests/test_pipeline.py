@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import tracemalloc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -178,3 +179,78 @@ def test_streams_need_names_of_their_own() -> None:
     split = FakeSource(blocks("a", sound=stereo), source_id="a", channels="split", audio_format=AudioFormat(16_000, 2))
     report = asyncio.run(pipeline(split, FakeSource(blocks("a-2"), source_id="a-2")).run())
     assert "two streams are called 'a-2'" in str(report.failures[0])
+
+
+class Both:
+    """Two models that answer together."""
+
+    def __init__(self) -> None:
+        self.models = (FakeModel(task=Task.SPEAKER), FakeModel(task=Task.EMOTION))
+
+    def infer(self, batch: Sequence[Window]) -> list[tuple[Scores, ...]]:
+        return list(zip(*(model.infer(batch) for model in self.models), strict=True))
+
+
+def told(events: list[Event]) -> list[Any]:
+    moving = {"id", "session", "time", "latency_ms", "models"}
+    return [event.model_dump(exclude=moving) for event in events if event.source != "node"]
+
+
+def test_models_that_answer_together_tell_the_same() -> None:
+    both, apart, together = Both(), ListSink(), ListSink()
+    reports = []
+    for sink, ensembles in ((apart, ()), (together, (both,))):
+        run = Pipeline(
+            settings=Settings(),
+            sources=[FakeSource(blocks("fake"))],
+            models=both.models,
+            detector=FakeDetector(),
+            ensembles=ensembles,
+            sinks={"sink": sink},
+        )
+        reports.append(asyncio.run(run.run()).health)
+    assert told(apart.events) == told(together.events)
+    assert len(told(apart.events)) > 10
+    assert [lane.model for lane in reports[0].lanes] == ["fake-speaker", "fake-emotion"]
+    assert [lane.model for lane in reports[1].lanes] == ["fake-speaker+fake-emotion"]
+    assert reports[1].lanes[0].cut == reports[0].lanes[0].cut
+
+
+def test_health_tells_the_achieved_hop() -> None:
+    health = asyncio.run(pipeline(FakeSource(blocks("fake"))).run()).health
+    assert [lane.hop_ms for lane in health.lanes] == [500.0, 500.0]  # nothing was dropped: as it was set
+
+    class Stumbling(FakeModel):
+        def infer(self, batch: Sequence[Window]) -> list[Scores]:
+            scores = super().infer(batch)
+            if len(self.batches) == 1:
+                raise InferenceError("once")
+            return scores
+
+    (lane,) = asyncio.run(pipeline(FakeSource(blocks("fake")), models=[Stumbling()]).run()).health.lanes
+    assert lane.failed
+    assert lane.hop_ms == pytest.approx(500.0 * lane.cut / lane.inferred, abs=0.1)
+
+
+def test_a_long_run_does_not_grow() -> None:
+    """Ten minutes of sound: what is kept after two is what is kept after ten."""
+    sizes: list[int] = []
+
+    class Long(FakeSource):
+        async def _give(self) -> AsyncIterator[Any]:
+            for second in range(600):
+                if second in (120, 599):
+                    sizes.append(tracemalloc.get_traced_memory()[0])
+                yield Block("fake", second * 16_000, LOUD[second % 6 * 16_000 :][:16_000])
+
+    class Forgetful(ListSink):
+        async def send(self, event: Event) -> None:
+            pass
+
+    tracemalloc.start()
+    try:
+        report = asyncio.run(pipeline(Long([]), sink=Forgetful(), health_s=0.5).run())
+    finally:
+        tracemalloc.stop()
+    assert report.health.audio_s == 600
+    assert sizes[1] - sizes[0] < 1_000_000  # queues and logs may still fill up to their bounds; the sound was 31 MB

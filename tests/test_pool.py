@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from stream.errors import InferenceError
 from stream.pool import PATIENCE, Lane
 from stream.queues import Policy, QueueClosed
+from tests.hurry import run_hastily
 
 PATIENCE_S = 20
 
@@ -191,5 +192,71 @@ def test_every_item_is_answered_and_counted(
                 tested.close()
         counts = tested.statistics()
         assert counts.cut == counts.inferred + counts.dropped + counts.failed + counts.waiting
+
+    asyncio.run(check())
+
+
+class Gate:
+    """A model that works on one batch at a time, each when it is let."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+        self._steps = threading.Semaphore(0)
+
+    def infer(self, batch: Sequence[Any]) -> list[Any]:
+        assert self._steps.acquire(timeout=PATIENCE_S)
+        self.seen += batch
+        return list(batch)
+
+    def step(self) -> None:
+        self._steps.release()
+
+
+def test_under_overload_hops_stretch_evenly_and_the_freshest_is_taken() -> None:
+    """Five live streams give a window each tick; the model manages one window a tick."""
+    streams, ticks = 5, 60
+    model = Gate()
+
+    async def check() -> None:
+        tested: Lane[Any, Any] = Lane(
+            name="fake", infer=model.infer, key=lambda _: 0, max_batch=1, capacity=4, deadline_s=2.5
+        )
+        async with asyncio.TaskGroup() as workers:
+            await drain(tested, workers)
+            futures = []
+            for tick in range(ticks):
+                futures += [
+                    await tested.submit(str(stream), (stream, tick), policy="drop_oldest") for stream in range(streams)
+                ]
+                model.step()
+                await asyncio.sleep(1)
+            for _ in range(streams * 4):
+                model.step()
+            tested.close()
+        assert all(future.done() for future in futures)  # dropped ones, too, are answered
+        counts = tested.statistics()
+        assert counts.cut == counts.inferred + counts.dropped == streams * ticks
+
+    run_hastily(check())
+    settled = [entry for entry in model.seen[:ticks] if entry[1] > 10]
+    shares = [sum(stream == number for stream, _ in settled) for number in range(streams)]
+    assert max(shares) - min(shares) <= 2
+    ages = [place - tick for place, (_, tick) in enumerate(model.seen[:ticks]) if tick > 10]
+    assert max(ages) <= 4  # without a deadline each would have waited behind three older ones
+
+
+def test_a_short_stand_still_drops_nothing() -> None:
+    model = Gate()
+
+    async def check() -> None:
+        tested = lane(model.infer, max_batch=1, capacity=4, deadline_s=60.0)
+        async with asyncio.TaskGroup() as workers:
+            await drain(tested, workers)
+            futures = [await tested.submit("s", number, policy="drop_oldest") for number in range(4)]
+            for _ in range(4):
+                model.step()
+            assert await asyncio.gather(*futures) == [0, 1, 2, 3]
+            tested.close()
+        assert tested.statistics().dropped == 0
 
     asyncio.run(check())

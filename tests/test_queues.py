@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Coroutine
 from typing import Any
 
@@ -232,3 +233,19 @@ def test_the_freshest_are_kept(count: int, capacity: int) -> None:
         assert len(kept) == min(count, capacity)
 
     run(check())
+
+
+def test_what_is_past_its_deadline_gives_way_to_a_fresher_one_only() -> None:
+    gone: list[int] = []
+
+    async def check() -> None:
+        queue: FairQueue[int] = FairQueue(capacity=8, key=lambda _: 0, on_drop=gone.append)
+        for item, deadline_s in [(1, 0.0), (2, 0.0), (3, math.inf), (4, 0.0)]:
+            await queue.put("a", item, policy="drop_oldest", deadline_s=deadline_s)
+        await queue.put("b", 5, policy="drop_oldest", deadline_s=0.0)  # the only one of its stream
+        assert await queue.take(most=8, enough=lambda: 1, patience_s=0) == [3, 5, 4]
+        counts = queue.statistics()
+        assert (counts.put, counts.taken, counts.dropped, counts.waiting) == (5, 3, 2, 0)
+
+    run(check())
+    assert gone == [1, 2]

@@ -47,14 +47,19 @@ def test_a_read_torn_by_a_write_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     """The writer overtakes between the copy and the second look."""
     ring = Ring(capacity=10)
     ring.write(counting(0, 10))
-    copy = np.concatenate
+    held = ring._bytes
 
-    def overtaken(parts: tuple[np.ndarray, ...]) -> np.ndarray:
-        copied = copy(parts)
-        ring.write(counting(10, 1))
-        return copied
+    class Overtaken:
+        def __len__(self) -> int:
+            return len(held)
 
-    monkeypatch.setattr("stream.ring.np.concatenate", overtaken)
+        def __getitem__(self, part: slice) -> bytes:
+            copied = bytes(held[part])
+            monkeypatch.setattr(ring, "_bytes", held)
+            ring.write(counting(10, 1))
+            return copied
+
+    monkeypatch.setattr(ring, "_bytes", Overtaken())
     with pytest.raises(RingOverrun):
         ring.read(0, 5)
 

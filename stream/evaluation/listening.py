@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 
 from stream import registry
-from stream.assembly import load_models
+from stream.assembly import answering_together, load_models
 from stream.enrolment import enrol
 from stream.errors import SettingsError, SourceError
 from stream.events import NODE, Event
@@ -58,6 +58,7 @@ class Ears:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._models, self._detector, self._prepare = load_models(settings)
+        self._ensembles = answering_together(self._models)
 
     def model(self, task: Task) -> Model:
         """The loaded model for a task; raises `SettingsError` without one."""
@@ -113,6 +114,7 @@ class Ears:
             models=self._models,
             detector=self._detector,
             sinks={"evaluation": collector},
+            ensembles=self._ensembles,
             enrolled=enrolled,
             prepare=self._prepare,
         )

@@ -29,8 +29,10 @@ from safetensors import SafetensorError
 from torch import nn
 
 from stream.errors import ModelError, ModelFormatError, ModelNotFound
+from stream.models.capability import choose_dtype
 from stream.models.checkpoint import Checkpoint, Head, read
 from stream.models.devices import resolve_device, resolve_dtype
+from stream.models.fast.swap import accelerated
 from stream.models.pretrained import Pretrained
 from stream.models.zoo import ZOO, absent, cached, fetch, find, is_hub_name, on_disk
 from stream.settings import ModelSettings
@@ -57,12 +59,20 @@ def load(settings: ModelSettings, *, task: Task | None = None) -> Pretrained:
     `ModelError` where device or dtype are not to be had.
     """
     device = resolve_device(settings.device)
-    dtype = resolve_dtype(settings.dtype, device)
+    int8 = settings.dtype == "int8"
+    dtype = resolve_dtype(choose_dtype(settings.dtype, device), device)
     entry = find(settings.name)
     checkpoint = read(locate(settings.name, revision=settings.revision), task=entry.task if entry else task)
-    net = _build(checkpoint)
+    net = _build(checkpoint).eval().requires_grad_(requires_grad=False)
+    fast = accelerated(net, name=settings.name)
+    if int8 and fast is None:
+        raise ModelError(f"{settings.name} does not compute in int8; set dtype to auto, float32 or bfloat16")
     try:
-        net = net.to(device=device, dtype=dtype).eval().requires_grad_(requires_grad=False)
+        if fast is not None:
+            fast.place(device=device, dtype=dtype, int8=int8)
+            net = fast
+        else:
+            net = net.to(device=device, dtype=dtype)
     except RuntimeError as error:  # out of memory, too
         raise ModelError(f"{settings.name} does not fit on {device.type} ({error}); set device to cpu") from error
     is_folder = Path(settings.name).expanduser().is_dir()
@@ -74,6 +84,11 @@ def load(settings: ModelSettings, *, task: Task | None = None) -> Pretrained:
         threshold=_threshold(checkpoint, None if is_folder or entry is None else entry.threshold),
     )
     return Pretrained(net=net, info=info, spec=_spec(settings, checkpoint.head), normalise=checkpoint.normalise)
+
+
+def library_model(name: str) -> nn.Module:
+    """The model of transformers behind a name, in float32 on the processor, with the library's own forward."""
+    return _build(read(locate(name))).eval().requires_grad_(requires_grad=False)
 
 
 def locate(name: str, *, revision: str = "") -> Path:

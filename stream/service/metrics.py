@@ -61,6 +61,10 @@ class _Found:
             yield _counter(
                 f"windows_{field}" if field != "replaced" else "workers_replaced", meaning, ["model"], counts
             )
+        hops = [((lane.model,), lane.hop_ms / 1000) for lane in health.lanes if lane.hop_ms is not None]
+        yield _gauge(
+            "hop_seconds", "The hop achieved of late: longer than set where windows were lost.", ["model"], hops
+        )
         for field, meaning in (
             ("sent", "Events handed to a sink."),
             ("dropped", "Events a sink lost."),

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from stream.errors import InferenceError, ModelFormatError, ModelNotFound
+from stream.errors import InferenceError, ModelError, ModelFormatError, ModelNotFound
 from stream.models.loading import load
 from stream.models.pretrained import Pretrained
 from stream.settings import ModelSettings
@@ -133,11 +133,33 @@ def test_what_a_classifier_of_people_says_of_itself(checkpoint: Write, windows: 
     assert float(score.values.sum()) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_attention_is_fused_where_it_can_be(checkpoint: Write) -> None:
+def test_the_forward_is_the_fast_one(checkpoint: Write) -> None:
     folder, _ = checkpoint("speaker-wav2vec2")
-    net: Any = load(settings(folder))._net
-    assert net.config._attn_implementation == "sdpa"
-    assert not net.training
+    fast = load(settings(folder)).fast
+    assert fast is not None
+    assert not fast.training
+
+
+def test_the_librarys_own_forward_says_the_same(
+    checkpoint: Write, windows: Callable[..., list[Window]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a layout is not known, everything else goes on as before."""
+    folder, _ = checkpoint("speaker-wavlm")
+    fast = load(settings(folder))
+    monkeypatch.setattr("stream.models.loading.accelerated", lambda net, *, name: None)  # noqa: ARG005
+    slow = load(settings(folder))
+    assert slow.fast is None
+    for ours, theirs in zip(fast.infer(windows(2)), slow.infer(windows(2)), strict=True):
+        np.testing.assert_allclose(ours.values, theirs.values, atol=1e-5)
+    with pytest.raises(ModelError, match="does not compute in int8"):
+        load(settings(folder, dtype="int8"))
+
+
+def test_int8(checkpoint: Write, windows: Callable[..., list[Window]]) -> None:
+    folder, _ = checkpoint("speaker-wav2vec2")
+    exact, near = load(settings(folder)), load(settings(folder, dtype="int8"))
+    for ours, theirs in zip(near.infer(windows(2)), exact.infer(windows(2)), strict=True):
+        assert 0.95 < float(ours.values @ theirs.values) < 1
 
 
 def test_revision_follows_the_weights_not_the_format(write: Write, tmp_path: Path) -> None:

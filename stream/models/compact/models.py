@@ -19,6 +19,7 @@ from torch import Tensor
 from stream.errors import InferenceError, ModelFormatError, ModelNotFound
 from stream.models.compact.folding import fold
 from stream.models.compact.nets import EMOTIONS, EmotionNet, Front, SpeakerNet
+from stream.models.compact.tracing import Traced
 from stream.models.devices import resolve_device, resolve_dtype
 from stream.types import SAMPLE_RATE_HZ, ModelInfo, Scores, Task, Window, WindowSpec
 
@@ -41,7 +42,7 @@ class CompactModel:
     ) -> None:
         self._info = info
         self._spec = spec
-        self._score = score
+        self._score = Traced(score=score)
         self._device = device
 
     @property

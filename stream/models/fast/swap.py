@@ -1,0 +1,189 @@
+"""From a loaded model of transformers to a `FastNet` with its weights.
+
+Rules:
+
+* Nothing is assumed that is not checked: every module, activation and shape the fast forward relies on is looked at,
+  and what is not known (adapters, batch norms, other activations, another head) is `Unknown`.
+* Then both are asked: the library's forward and the fast one hear the same short noise. Only if they agree within
+  `TOLERANCE` is the fast one used, whatever release of transformers is installed.
+* Else the library's own forward stays, and the log says why. Never wrong numbers.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stream.models.fast.attention import Attention, Gate, PositionBias
+from stream.models.fast.encoder import Encoder
+from stream.models.fast.encoder import Layer as EncoderLayer
+from stream.models.fast.frontend import FirstLayer, Frontend, Norm
+from stream.models.fast.frontend import Layer as FrontendLayer
+from stream.models.fast.heads import Classifier, DilatedLayer, XVector
+from stream.models.fast.net import Backbone, FastNet
+from stream.models.fast.positions import PositionalConv, Positions
+
+TOLERANCE = 1e-3
+"""Of the largest output: rounding is a hundred times smaller, a layout misread a hundred times larger."""
+
+PROBE_SAMPLES = 5_840
+"""The least that leaves an x-vector head four frames."""
+
+log = logging.getLogger(__name__)
+
+
+class Unknown(Exception):
+    """A layout that the fast forward does not know; says what it met."""
+
+
+def accelerated(net: nn.Module, *, name: str) -> FastNet | None:
+    """The fast forward of a model in float32 on the processor, or None where the library's own has to do.
+
+    Shares what weights it can with `net`.
+    """
+    sound = torch.randn(1, PROBE_SAMPLES, generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.no_grad():
+            fast = build(net, last_normed=_last_normed(net, sound)).eval().requires_grad_(requires_grad=False)
+        with torch.inference_mode():
+            difference = _difference(fast(sound), net(sound))
+    except (Unknown, AttributeError, RuntimeError, TypeError, ValueError) as reason:
+        log.warning("%s has no fast forward (%s); the library's own is used", name, reason)
+        return None
+    if not difference <= TOLERANCE:
+        log.warning("%s says otherwise in the fast forward (by %.2g); the library's own is used", name, difference)
+        return None
+    return fast
+
+
+def build(net: nn.Module, *, last_normed: bool) -> FastNet:
+    """Take a model apart and put it together anew. Raises `Unknown`, or `AttributeError` for a part that is missing."""
+    config: Any = net.config
+    backbone: Any = getattr(net, str(net.base_model_prefix))
+    for key in ("feat_extract_activation", "hidden_act"):
+        _require(getattr(config, key) == "gelu", f"the activation {getattr(config, key)}")
+    _require(getattr(backbone, "adapter", None) is None, "an adapter")
+    weights = None
+    if config.use_weighted_layer_sum:
+        layer_weights: Any = net.layer_weights
+        weights = tuple(torch.softmax(layer_weights.detach().float(), dim=0).tolist())
+    return FastNet(
+        backbone=Backbone(
+            frontend=_frontend(backbone.feature_extractor),
+            projection=backbone.feature_projection,
+            encoder=_encoder(backbone.encoder, last_normed=last_normed),
+        ),
+        head=_head(net),
+        weights=weights,
+    )
+
+
+def _frontend(encoder: Any) -> Frontend:
+    convs: list[nn.Conv1d] = []
+    norms: list[Norm | None] = []
+    for layer in encoder.conv_layers:
+        conv = layer.conv
+        plain = (conv.padding, conv.dilation, conv.groups) == ((0,), (1,), 1)
+        _require(isinstance(conv, nn.Conv1d) and plain, f"the frontend's {conv}")
+        norm = getattr(layer, "layer_norm", None)
+        convs.append(conv)
+        norms.append(None if norm is None else Norm(weight=norm.weight, bias=norm.bias, eps=norm.eps))
+        first = len(convs) == 1
+        grouped = isinstance(norm, nn.GroupNorm) and norm.num_groups == norm.num_channels
+        _require((grouped and first) or isinstance(norm, nn.LayerNorm) or (norm is None and not first), f"{norm}")
+    per_frame = isinstance(encoder.conv_layers[0].layer_norm, nn.LayerNorm)
+    _require(convs[0].in_channels == 1 and norms[0] is not None, f"the first layer {convs[0]}")
+    assert norms[0] is not None  # noqa: S101 - for mypy
+    return Frontend(
+        first=FirstLayer(conv=convs[0], norm=norms[0], per_frame=per_frame),
+        layers=[FrontendLayer(conv=conv, norm=norm) for conv, norm in zip(convs[1:], norms[1:], strict=True)],
+    )
+
+
+def _encoder(encoder: Any, *, last_normed: bool) -> Encoder:
+    norm_first = "StableLayerNorm" in type(encoder).__name__
+    layers = list(encoder.layers)
+    gated = hasattr(layers[0].attention, "gru_rel_pos_linear")
+    return Encoder(
+        positions=_positions(encoder.pos_conv_embed),
+        norm=encoder.layer_norm,
+        layers=[_layer(layer, norm_first=norm_first, gated=gated) for layer in layers],
+        position_bias=PositionBias(compute=layers[0].attention.compute_bias) if gated else None,
+        norm_first=norm_first,
+        last_normed=last_normed,
+    )
+
+
+def _positions(embedding: Any) -> Positions:
+    _require(getattr(embedding, "batch_norm", None) is None, "a batch norm before the positions")
+    stages = list(embedding.layers) if hasattr(embedding, "layers") else [embedding]
+    made = []
+    for stage in stages:
+        conv, norm = stage.conv, getattr(stage, "layer_norm", None)
+        size, channels = conv.kernel_size[0], conv.out_channels
+        same = (conv.stride, conv.dilation, conv.padding) == ((1,), (1,), (size // 2,))
+        _require(same and conv.in_channels == channels and conv.bias is not None, f"positions by {conv}")
+        _require(stage.padding.num_pad_remove == 1 - size % 2, f"positions padded by {stage.padding}")
+        _require(norm is None or norm.weight is None, "a norm with weights behind the positions")
+        made.append(PositionalConv(conv=conv, norm_eps=None if norm is None else norm.eps))
+    return Positions(stages=made)
+
+
+def _layer(layer: Any, *, norm_first: bool, gated: bool) -> EncoderLayer:
+    attention, feed = layer.attention, layer.feed_forward
+    _require(getattr(layer, "adapter_layer", None) is None, "an adapter in a layer")
+    _require(("StableLayerNorm" in type(layer).__name__) == norm_first, f"a {type(layer).__name__}")
+    gate = None
+    if gated:
+        linear = attention.gru_rel_pos_linear
+        _require(linear.out_features == 8, f"a gate made by {linear}")  # noqa: PLR2004
+        gate = Gate(linear=linear, constant=attention.gru_rel_pos_const)
+    return EncoderLayer(
+        attention=Attention(
+            query=attention.q_proj,
+            key=attention.k_proj,
+            value=attention.v_proj,
+            out=attention.out_proj,
+            heads=attention.num_heads,
+            gate=gate,
+        ),
+        norm=layer.layer_norm,
+        inner=feed.intermediate_dense,
+        outer=feed.output_dense,
+        final_norm=layer.final_layer_norm,
+        norm_first=norm_first,
+    )
+
+
+def _head(net: Any) -> nn.Module:
+    if hasattr(net, "tdnn"):
+        layers = [
+            DilatedLayer(kernel=layer.kernel, taps=layer.kernel_size, dilation=layer.dilation) for layer in net.tdnn
+        ]
+        return XVector(projector=net.projector, layers=layers, extractor=net.feature_extractor)
+    _require(type(net).__name__.endswith("ForSequenceClassification"), f"a {type(net).__name__}")
+    return Classifier(projector=net.projector, classifier=net.classifier)
+
+
+def _last_normed(net: nn.Module, sound: Tensor) -> bool:
+    """Whether the library's last layer, as heads hear it, has been through the encoder's last norm."""
+    backbone: Any = getattr(net, str(net.base_model_prefix))
+    if "StableLayerNorm" not in type(backbone.encoder).__name__:
+        return False  # nothing comes behind its last layer
+    output = backbone(sound, output_hidden_states=True)
+    return torch.equal(output.hidden_states[-1], output.last_hidden_state)
+
+
+def _difference(ours: Tensor, output: Any) -> float:
+    theirs: Tensor = output.embeddings if "embeddings" in output else output.logits
+    if ours.shape != theirs.shape:
+        raise Unknown(f"outputs of shape {tuple(ours.shape)} instead of {tuple(theirs.shape)}")
+    return float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-6))
+
+
+def _require(known: object, what: str) -> None:
+    if not known:
+        raise Unknown(what)

@@ -1,0 +1,86 @@
+"""What the machine is best in is measured once and remembered for this processor and this torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from stream.errors import ModelError
+from stream.models import capability as room
+from stream.models.capability import Capability, capability, choose_dtype
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def speeds(monkeypatch: pytest.MonkeyPatch, float32: float, bfloat16: float) -> list[torch.dtype]:
+    asked: list[torch.dtype] = []
+
+    def measure(dtype: torch.dtype) -> float:
+        asked.append(dtype)
+        return float32 if dtype == torch.float32 else bfloat16
+
+    monkeypatch.setattr(room, "_gflops", measure)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("float32", "bfloat16", "choice"),
+    [(340.0, 1_950.0, "bfloat16"), (140.0, 20.0, "float32"), (100.0, 140.0, "float32")],
+)
+def test_bfloat16_has_to_pay(monkeypatch: pytest.MonkeyPatch, float32: float, bfloat16: float, choice: str) -> None:
+    speeds(monkeypatch, float32, bfloat16)
+    assert choose_dtype("auto", CPU) == choice
+    assert choose_dtype("float32", CPU) == "float32"
+    assert choose_dtype("bfloat16", CPU) == "bfloat16"
+    assert choose_dtype("auto", torch.device("cuda")) == "auto"
+
+
+def test_int8_is_for_the_processor() -> None:
+    assert choose_dtype("int8", CPU) == "float32"
+    with pytest.raises(ModelError, match="int8 is for the processor only"):
+        choose_dtype("int8", torch.device("cuda"))
+
+
+def test_it_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = speeds(monkeypatch, 100.0, 10.0)
+    first = capability()
+    assert capability() == first
+    assert len(asked) == 2
+    capability(fresh=True)
+    assert len(asked) == 4
+
+
+@pytest.mark.parametrize("spoil", ["{", "[]", '{"torch": 1}', "other"])
+def test_what_was_remembered_of_another_machine_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spoil: str
+) -> None:
+    speeds(monkeypatch, 100.0, 10.0)
+    path = tmp_path / "tonewatch" / "capability.json"
+    path.parent.mkdir()
+    other = json.dumps(asdict(Capability("another", torch.__version__, 1.0, 9.0)))
+    path.write_text(other if spoil == "other" else spoil, encoding="utf-8")
+    assert capability().choice == "float32"
+    assert json.loads(path.read_text(encoding="utf-8"))["float32_gflops"] == 100.0
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    speeds(monkeypatch, 100.0, 10.0)
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert capability().choice == "float32"
+
+
+def test_a_real_measurement() -> None:
+    found = capability()
+    assert found.float32_gflops > 0
+    assert found.bfloat16_gflops > 0
+    assert found.processor
