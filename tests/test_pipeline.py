@@ -216,6 +216,34 @@ def test_models_that_answer_together_tell_the_same() -> None:
     assert reports[1].lanes[0].cut == reports[0].lanes[0].cut
 
 
+def test_tracks_of_a_call_take_their_seats_among_models_that_answer_together() -> None:
+    stereo, both = np.repeat(LOUD, 2, axis=1), Both()
+    found, cut = [], []
+    for ensembles in ((), (both,)):
+        source = FakeSource(
+            blocks("desk", sound=stereo),
+            source_id="desk",
+            channels="customer-agent",
+            audio_format=AudioFormat(16_000, 2),
+        )
+        sink = ListSink()
+        run = Pipeline(
+            settings=Settings(),
+            sources=[source],
+            models=both.models,
+            detector=FakeDetector(),
+            ensembles=ensembles,
+            sinks={"sink": sink},
+        )
+        cut.append([lane.cut for lane in asyncio.run(run.run()).health.lanes])
+        tracks = ("desk-customer", "desk-agent")
+        found.append([[event for event in told(sink.events) if event["source"] == track] for track in tracks])
+        assert {event.source for event in sink.events if event.type == "emotion"} == {"desk-customer"}
+    assert found[0] == found[1]
+    assert cut[0] == [0, *cut[1]], "the customer's windows only, for emotion only"
+    assert cut[1][0] > 0
+
+
 def test_health_tells_the_achieved_hop() -> None:
     health = asyncio.run(pipeline(FakeSource(blocks("fake"))).run()).health
     assert [lane.hop_ms for lane in health.lanes] == [500.0, 500.0]  # nothing was dropped: as it was set

@@ -44,4 +44,4 @@ def test_the_correlogram_peaks_at_the_pitch() -> None:
 def test_frames_of_both_parts_fall_together() -> None:
     for samples in (8_000, 8_001, 32_000, 47_999):
         features = Front()(torch.randn(samples))
-        assert features.shape == ((samples - 640) // 160 + 1, MELS + PITCH_LAGS)
+        assert features.shape == (2 * ((samples - 640) // 320 + 1), MELS + PITCH_LAGS)  # each pitch frame stands twice
