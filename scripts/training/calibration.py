@@ -28,7 +28,7 @@ from stream.rolling.scoring import Calibration, Cohort, Scorer
 from stream.settings import load
 from stream.types import SAMPLE_RATE_HZ, Cut, SpeechRequest
 
-_CONVERSATIONS = 10
+_CONVERSATIONS = 16
 _SEED = 77
 _PROFILES = (1, 2, 4, 8)
 _GRID_S = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)

@@ -25,7 +25,7 @@ def _write(net: nn.Module, path: Path, said: dict[str, str], **beside: Tensor) -
 
 
 def cohort(net: SpeakerNet, people: list[list[Tensor]]) -> Tensor:
-    """One x-vector for each person that was learned from, for AS-norm; (people, 192)."""
+    """One x-vector for each voice that was learned from, synthetic ones too, for AS-norm; (voices, 192)."""
     with torch.inference_mode():
         means = torch.stack([torch.cat([net(corpus.features(h)[None]) for h in heard]).mean(dim=0) for heard in people])
     return functional.normalize(means, dim=1).half()

@@ -249,8 +249,8 @@ def train(plan: loop.Plan, *, weights: Path, resume: bool) -> None:
             losses.clear()
             run.keep((rates["an4"].error + rates["librispeech"].error) / 2)
     trial.load_state_dict(run.best, strict=False)
-    real = [name for name in names if name.endswith("@1.0") and not name.startswith(("flite", "espeak"))]
-    people = [[sound.heard for sound in learned[name]] for name in real]
+    strangers = [name for name in names if name.endswith("@1.0") or name.startswith("flite")]
+    people = [[sound.heard for sound in learned[name]] for name in strangers]
     publish.speaker(trial, weights, people=people, steps=run.state.step, classes=len(names), seed=SEED)
 
 
