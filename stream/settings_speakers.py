@@ -23,13 +23,18 @@ class SpeakersSettings(BaseModel):
         0.2, ge=-10, le=10, description="Log-odds taken off every likeness: people in one room sound more alike."
     )
     caution: float = Field(
-        0.5, ge=-10, le=10, description="Further log-odds taken off enrolled voices: a wrong name is worse than none."
+        0.7, ge=-10, le=10, description="Further log-odds taken off enrolled voices: a wrong name is worse than none."
+    )
+    novel_caution: float = Field(
+        1.3, ge=0, le=10, description="Likewise off voices just met; it fades with what is heard of them."
     )
     match: Fraction = Field(0.7, description="Probability at which somebody is told (or that it is nobody known) …")
     create: Fraction = Field(0.8, description="… at which nobody known becomes a new voice …")
     update: Fraction = Field(0.95, description="… and at which a voice learns.")
     merge: Fraction = Field(0.9, description="Probability at which two voices met are taken for one.")
-    novelty: Fraction = Field(0.3, description="How likely somebody new is, before anything is heard.")
+    novelty: Positive = Field(
+        1.0, description="Somebody new is as likely, before anything is heard, as so many known voices."
+    )
     hold: Fraction = Field(0.6, description="How likely whoever spoke last goes on after a short pause …")
     hold_s: Positive = Field(3.0, description="… which fades with this time constant.")
     change_s: Positive = Field(5.0, description="Seconds of speech after which, on average, the voice changes.")

@@ -145,9 +145,9 @@ class SpeakerTracker:
         self._current = self._before = self._leader = None
 
     def _prior(self) -> NDArray[np.float64]:
-        """Before anything is heard: somebody new with `novelty`, else any voice alike."""
+        """Before anything is heard: any known voice alike, and somebody new as if `novelty` of them were strangers."""
         known = len(self._voices)
-        new = self._settings.novelty
+        new = self._settings.novelty / (known + self._settings.novelty)
         return np.log(np.array([(1 - new) / known] * known + [new])) if known else np.zeros(1)
 
     def _weigh(self, cut: Cut, vector: Vector) -> None:
@@ -176,8 +176,14 @@ class SpeakerTracker:
         """Log-likelihood ratios of each voice against a stranger; the last is nobody known's, 0."""
         scores = self._scorer.scores(vector, self._voices)
         ratios = self._scorer.log_odds(scores, self._voices, speech_s=speech_s) - self._settings.strictness
-        ratios -= self._settings.caution * np.array([voice.enrolled for voice in self._voices], dtype=np.float64)
+        ratios -= np.array([self._reserve(voice) for voice in self._voices], dtype=np.float64)
         return np.append(np.clip(ratios, -_LIMIT_NATS, _LIMIT_NATS), 0.0)
+
+    def _reserve(self, voice: Voice) -> float:
+        """Log-odds held back: a wrong name is worse than none, and a voice just met has been heard to say one thing."""
+        if voice.enrolled:
+            return self._settings.caution
+        return self._settings.novel_caution * exp(-voice.evidence_s / MERGE_S)
 
     def _decide(self, cut: Cut, vector: Vector, cosines: NDArray[np.float64]) -> Decision:
         settings = self._settings
