@@ -19,6 +19,7 @@ A filter over hypotheses: each voice, and *nobody known*. Each window of speech 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -42,6 +43,9 @@ ROOM_NATS = 8.0
 
 MERGE_S = 4.0
 """Evidence that two voices need before they are taken for one."""
+
+RECALLED = 40
+"""Windows of a stretch that are looked back upon when the voice turns out to have changed."""
 
 _LIMIT_NATS = 5.0
 """How sure one window, or all that came before it, can make."""
@@ -97,8 +101,7 @@ class SpeakerTracker:
         self._evidence = 0
         self._pure_from = 0  # since here one voice was heard
         self._before: Voice | None = None  # who was told last in this stretch
-        self._leader: Voice | None = None  # whom the windows speak for, one by one …
-        self._leads_from = 0  # … and since when
+        self._windows: deque[tuple[Cut, Vector]] = deque(maxlen=RECALLED)  # of this stretch
         self._learned_until = 0
         self._candidate: _Candidate | None = None
         self._resolved: list[Resolved] = []
@@ -130,6 +133,7 @@ class SpeakerTracker:
             return self._undecided("too_short")
         cosines = np.array([voice.similarity(vector) for voice in self._voices], dtype=np.float64)
         self._weigh(cut, vector)
+        self._windows.append((cut, vector))
         return self._decide(cut, vector, cosines)
 
     def _begin(self, start_sample: int) -> None:
@@ -141,8 +145,9 @@ class SpeakerTracker:
             mixed = (1 - stay) * np.exp(self._belief) + stay * np.exp(before)
             self._belief = np.log(mixed / mixed.sum())
         self._stretch, self._evidence, self._candidate = start_sample, 0, None
-        self._pure_from = self._leads_from = start_sample
-        self._current = self._before = self._leader = None
+        self._pure_from = start_sample
+        self._current = self._before = None
+        self._windows.clear()
 
     def _prior(self) -> NDArray[np.float64]:
         """Before anything is heard: any known voice alike, and somebody new as if `novelty` of them were strangers."""
@@ -156,21 +161,10 @@ class SpeakerTracker:
         mixed = (1 - change) * np.exp(self._belief) + change * np.exp(self._prior())
         speech_s = seconds(max(cut.speech_samples, 1))
         ratios = self._ratios(vector, speech_s)
-        self._follow(cut, int(ratios.argmax()))
         belief = np.log(mixed) + ratios
         belief -= belief.max()
         belief -= log(np.exp(belief).sum())
         self._belief = np.maximum(belief, -_LIMIT_NATS)
-
-    def _follow(self, cut: Cut, best: int) -> None:
-        """Since when windows speak for one voice: it began where more than half of the first such window was its."""
-        leader = self._voices[best] if best < len(self._voices) else None
-        if leader is not self._leader:
-            whole = cut.start_sample <= self._pure_from + PURE_SAMPLES
-            self._leader, self._leads_from = (
-                leader,
-                max(self._pure_from if whole and self._before is None else 0, cut.end_sample - cut.length_samples // 2),
-            )
 
     def _ratios(self, vector: Vector, speech_s: float) -> NDArray[np.float64]:
         """Log-likelihood ratios of each voice against a stranger; the last is nobody known's, 0."""
@@ -248,9 +242,18 @@ class SpeakerTracker:
         if before is None or before is voice:
             return None
         self._candidate = None
-        led = self._leader is voice or voice is self._voices[-1]
-        self._pure_from = self._leads_from if led else cut.end_sample - cut.length_samples // 2
+        self._pure_from = self._changed_at(cut, before, voice)
         return self._pure_from
+
+    def _changed_at(self, cut: Cut, before: Voice, voice: Voice) -> int:
+        """Where the voice changed: looking back, where windows begin to speak for it rather than for the one before."""
+        first = cut
+        for heard, vector in reversed(self._windows):
+            old, new = self._scorer.scores(vector, (before, voice))
+            if new <= old:
+                return first.end_sample - first.length_samples // 2  # more than half of that window is the new voice
+            first = heard
+        return self._stretch if self._stretch is not None else first.start_sample
 
     def _reconsider(self, end_sample: int) -> None:
         """Whether the voice that just learned is, after all, another one that is known longer."""

@@ -12,7 +12,7 @@ from tests.rolling.speech import talk, voice
 
 
 def tracker(*enrolled: Voice, **options: float) -> SpeakerTracker:
-    settings = SpeakersSettings.model_validate({"strictness": 0.0, "caution": 0.0, **options})
+    settings = SpeakersSettings.model_validate({"strictness": 0.0, "caution": 0.0, "novel_caution": 0.0, **options})
     scorer = Scorer(calibration=Calibration(ROOM_NATS / 0.5, 0.5))
     return SpeakerTracker(settings=settings, scorer=scorer, enrolled=enrolled)
 
@@ -80,7 +80,7 @@ def test_a_change_within_a_stretch_is_dated_back() -> None:
 def test_the_same_person_in_another_mood_is_not_a_new_one() -> None:
     tested = tracker()
     hear(tested, 0, 4, voice(0))
-    moody = blend(voice(0) * 0.47 + voice(6) * 0.88)  # a little below even odds, but whoever spoke last may go on
+    moody = blend(voice(0) * 0.5 + voice(6) * 0.86)  # even odds, but whoever spoke last may go on
     assert names(hear(tested, 4.5, 8, moody)) == ["S1"]
     assert len(tested.voices) == 1
 
