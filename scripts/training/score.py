@@ -3,7 +3,7 @@
 Speakers: equal error over all pairs of crops of people the net never learned from, each set by itself. Crops of one
 file are paired only for people with a single file. `ami` are stretches of meetings in which one person speaks, far
 from the microphone; nothing of that corpus was learned. Emotions: unweighted average recall on whole utterances of
-two actors that were kept apart, and of two corpora in other languages; chance is 25 %. Read speech (speakers kept
+two corpora nothing was learned from; chance is 25 %. Read speech (speakers kept
 apart) is nobody's act: the shares say how often it is given each label.
 """
 
@@ -96,7 +96,7 @@ def speaker_errors(model: Model, heard: list[Heard], seconds: float | None) -> d
 
 
 def emotion_figures(model: Model) -> dict[str, dict[str, float]]:
-    """What is said of unseen actors, of the corpora that are only measured, and of read speech that nobody acted.
+    """What is said of the corpora that are only measured, and of read speech that nobody acted.
 
     Recall, calibration error, count, and for each label the share of its utterances that was found; for read speech,
     which has no labels, the share that was given each label.
@@ -105,7 +105,7 @@ def emotion_figures(model: Model) -> dict[str, dict[str, float]]:
     apart = corpus.held_out_speakers(rows)
     groups: dict[str, list[corpus.Row]] = {}
     for row in rows:
-        if row.emotion and (row.set in ("ravdess", "nemo") or row.speaker in corpus.HELD_OUT_ACTORS):
+        if row.emotion and row.set in ("ravdess", "nemo"):
             groups.setdefault(row.set, []).append(row)
         elif row.set in ("an4", "librispeech") and row.speaker in apart:
             groups.setdefault("read speech", []).append(row)

@@ -88,7 +88,7 @@ def test_listing_imports_no_torch() -> None:
 def test_looking_on_disk_imports_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from stream.models.zoo import ZOO, on_disk\n"
-        "print([name for name, entry in ZOO.items() if on_disk(entry)], 'torch' in sys.modules)"
+        "print([name for name, entry in ZOO.items() if on_disk(entry) and not entry.package], 'torch' in sys.modules)"
     )
     done = run(code, HF_HOME=str(tmp_path))
     assert done.stdout == "['compact-emotion', 'compact-speaker'] False\n", done.stderr
