@@ -32,10 +32,6 @@ def test_unheard_speakers_are_told_apart_in_two_seconds(figures: Figures, kind: 
     assert figures["speaker"]["2 s"][kind] <= bound
 
 
-def test_unseen_actors_are_understood(figures: Figures) -> None:
-    assert figures["emotion"]["emodb"]["recall"] >= 0.75
-
-
 def test_what_is_said_of_other_corpora_beats_chance(figures: Figures) -> None:
-    assert figures["emotion"]["ravdess"]["recall"] > 0.28
-    assert figures["emotion"]["nemo"]["recall"] > 0.35
+    assert figures["emotion"]["ravdess"]["recall"] > 0.33
+    assert figures["emotion"]["nemo"]["recall"] > 0.40
