@@ -1,4 +1,4 @@
-"""Figures: equal error rate, unweighted average recall, expected calibration error."""
+"""Figures: equal error rate and unweighted average recall."""
 
 from __future__ import annotations
 
@@ -38,15 +38,3 @@ def recall(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -> 
     """The mean over classes of the share that was found (unweighted average recall)."""
     labels = [label for label in range(classes) if (truth == label).any()]
     return float(np.mean([np.mean(guess[truth == label] == label) for label in labels]))
-
-
-def calibration_error(probabilities: Floats, truth: NDArray[np.int64], *, bins: int = 10) -> float:
-    """How far confidence lies from accuracy, over ten bins (Guo et al. 2017); shape (n, classes)."""
-    confidence, guess = probabilities.max(axis=1), probabilities.argmax(axis=1)
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [
-        (place == at).mean() * abs((guess[place == at] == truth[place == at]).mean() - confidence[place == at].mean())
-        for at in range(bins)
-        if (place == at).any()
-    ]
-    return float(sum(gaps))

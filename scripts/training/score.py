@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.training import corpus, measure, meetings
+from stream.evaluation.metrics import calibration_error
 from stream.models.compact import emotion, speaker
 from stream.models.compact.nets import EMOTIONS
 from stream.settings import ModelSettings
@@ -117,7 +118,7 @@ def emotion_figures(model: Model) -> dict[str, dict[str, float]]:
         if all(row.emotion for row in group):
             truth = np.array([model.info.labels.index(row.emotion) for row in group])
             found[kind]["recall"] = measure.recall(truth, guess, len(model.info.labels))
-            found[kind]["ece"] = measure.calibration_error(scores, truth)
+            found[kind]["ece"] = calibration_error(scores, truth)
             shares = [float(np.mean(guess[truth == at] == at)) for at in range(len(model.info.labels))]
         else:
             shares = [float(np.mean(guess == at)) for at in range(len(model.info.labels))]

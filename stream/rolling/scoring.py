@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +88,7 @@ class Scorer:
     def __init__(self, *, calibration: Calibration, cohort: Cohort | None = None) -> None:
         self.calibration = calibration
         self._cohort = cohort
-        self._known: dict[str, tuple[Vectors, float, float]] = {}
+        self._known: WeakKeyDictionary[Voice, tuple[Vectors, float, float]] = WeakKeyDictionary()
 
     def scores(self, vector: Vectors, voices: Sequence[Voice]) -> Floats:
         """A score for each voice; (dimensions,) to (voices,)."""
@@ -112,9 +113,9 @@ class Scorer:
     def _statistics(self, voice: Voice) -> tuple[float, float]:
         """A voice's nearness to strangers, until it learns."""
         centroid = voice.centroid
-        kept = self._known.get(voice.name)
+        kept = self._known.get(voice)
         if kept is None or kept[0] is not centroid:
             assert self._cohort is not None  # noqa: S101 - asked only with one
             mean, deviation = self._cohort.statistics(centroid[None])
-            kept = self._known[voice.name] = (centroid, float(mean[0]), float(deviation[0]))
+            kept = self._known[voice] = (centroid, float(mean[0]), float(deviation[0]))
         return kept[1], kept[2]

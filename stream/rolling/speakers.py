@@ -33,10 +33,7 @@ from stream.events import Reason, SpeakerState
 from stream.rolling.profiles import Vector, Voice
 from stream.rolling.scoring import Scorer
 from stream.settings_speakers import SpeakersSettings
-from stream.types import SAMPLE_RATE_HZ, Cut
-
-PURE_SAMPLES = SAMPLE_RATE_HZ // 4
-"""A window that begins this close to its stretch's start lies wholly in it."""
+from stream.types import Cut
 
 ROOM_NATS = 8.0
 """Log-odds that a model without calibration is taken to gain from its threshold to a cosine of 1."""
@@ -278,7 +275,7 @@ class SpeakerTracker:
         self._belief = np.log(np.delete(belief, place))
         into.update(voice.centroid, voice.evidence_s)
         self._voices.remove(voice)
-        self._current = into
+        self._current = self._before = into  # the same person goes on: nobody took over
         self._resolved.append(Resolved(voice.name, into, self._since.pop(voice.name, end_sample), probability))
 
     def _undecided(self, reason: Reason, told: _Told | None = None) -> Decision:

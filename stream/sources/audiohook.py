@@ -104,7 +104,7 @@ class AudioHookProtocol(Protocol):
             raise Malformed("serverseq is of a message that was never sent")
         self._id = self._id or session
         if session != self._id:
-            raise Malformed("the id is not this session's")
+            raise Malformed("the id is of another connection")
         return kind, get(fields, "parameters", kind=dict)
 
     def _open(self, parameters: dict[str, Any]) -> list[Action]:

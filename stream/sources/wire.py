@@ -11,6 +11,7 @@ an exception. After a `Close` a protocol is deaf.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -108,7 +109,7 @@ class Unauthorized(Malformed):
     fault = Fault.UNAUTHORIZED
 
 
-class Protocol:
+class Protocol(ABC):
     """One connection's protocol. Subclasses say what a message means."""
 
     def __init__(self) -> None:
@@ -145,8 +146,9 @@ class Protocol:
             return []
         return self._seal([*self._last_words(fault, message), Close(CLOSE_CODES.get(fault, 1008), message)])
 
+    @abstractmethod
     def _receive(self, message: str | bytes) -> list[Action]:
-        raise NotImplementedError
+        """What a message of the peer leads to."""
 
     def _last_words(self, fault: Fault, message: str) -> Sequence[Action]:  # noqa: ARG002
         return ()

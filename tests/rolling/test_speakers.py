@@ -160,14 +160,16 @@ def test_two_voices_that_grow_alike_are_merged_and_it_is_told() -> None:
     hear(tested, 0, 6, voice(0))
     hear(tested, 20, 26, voice(0, lean=2.5))  # a cosine of 0.37: another voice at first
     assert [known.name for known in tested.voices] == ["S1", "S2"]
-    found = []
+    found, changes = [], []
     for turn in range(14):  # the second one's centroid moves towards the first
-        hear(tested, 40 + 20 * turn, 46 + 20 * turn, voice(0, lean=2.5 - 0.17 * turn))
+        decisions = hear(tested, 40 + 20 * turn, 46 + 20 * turn, voice(0, lean=2.5 - 0.17 * turn))
+        changes += [decision.changed_at for decision in decisions if decision.changed_at is not None]
         found += tested.resolved()
     assert [(one.was, one.voice.name) for one in found] == [("S2", "S1")]
     assert found[0].since_sample == 20 * 16_000
     assert [known.name for known in tested.voices] == ["S1"]
     assert tested.resolved() == []
+    assert changes == [], "one person went on speaking: nobody took over"
 
 
 def test_a_cohort_takes_out_what_all_voices_of_a_room_share() -> None:

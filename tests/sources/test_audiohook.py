@@ -132,7 +132,7 @@ def test_a_stop_of_ours_is_a_disconnect() -> None:
     [
         ("ping", {}, {"seq": 7}, "seq must count up"),
         ("ping", {}, {"serverseq": 9}, "never sent"),
-        ("ping", {}, {"id": "other"}, "not this session"),
+        ("ping", {}, {"id": "other"}, "of another connection"),
         ("ping", {}, {"version": "1"}, "version must be 2"),
         ("ping", 3, {}, "parameters is not an object"),
         ("dance", {}, {}, "no message of a client"),
