@@ -1,4 +1,4 @@
-"""A linear layer as one matrix product: float, or int8 where a model was asked for in int8.
+"""Linear layers and convolutions as one matrix product each: float, or int8 where a model was asked for in int8.
 
 int8 is torch's dynamic quantisation: weights in 8 bits with a scale for each output, rows of the input quantised as
 they come (7 bits, or the products of older processors would overflow). What it costs in accuracy stands in
@@ -12,22 +12,27 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from stream.errors import ModelError
+from stream.models.products import Activation, activate_, linear, packed
 
 
 class Dense(nn.Module):
-    """`x @ weight.T + bias`."""
+    """`x @ weight.T + bias`, and an activation if it has one."""
 
     weight: Tensor
     bias: Tensor | None
 
-    def __init__(self, *, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, *, weight: Tensor, bias: Tensor | None, activation: Activation = "none") -> None:
         super().__init__()
         self.register_buffer("weight", weight.detach())
         self.register_buffer("bias", None if bias is None else bias.detach())
-        self._packed: Any = None
+        self.activation = activation
+        self._quantised: Any = None
+
+    def pack(self) -> None:
+        """Lay the weights out as oneDNN wants them; afterwards the layer stays where it is, in the type it has."""
+        self.weight = packed(self.weight)
 
     def quantise(self) -> None:
         """Go over to int8; the float weights are let go. Processor only; `ModelError` where torch cannot."""
@@ -39,21 +44,60 @@ class Dense(nn.Module):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch means to move this elsewhere one day
                 levels = torch.quantize_per_channel(weight, scale.double(), zero, 0, torch.qint8)
-            self._packed = torch.ops.quantized.linear_prepack(levels, bias)
+            self._quantised = torch.ops.quantized.linear_prepack(levels, bias)
         except (AttributeError, RuntimeError) as error:
             raise ModelError("this release of torch has no int8 products; set dtype to auto") from error
         self.weight = torch.empty(0)
 
+    def plain(self) -> Tensor:
+        """The weights it computes with, (outputs, inputs), whatever layout they are kept in."""
+        if self._quantised is not None:
+            levels: Tensor = torch.ops.quantized.linear_unpack(self._quantised)[0]
+            return levels.dequantize()
+        return self.weight.to_dense() if self.weight.is_mkldnn else self.weight
+
     def forward(self, x: Tensor) -> Tensor:
         """(…, inputs) in, (…, outputs) out."""
-        if self._packed is None:
-            return functional.linear(x, self.weight, self.bias)
-        quantised: Tensor = torch.ops.quantized.linear_dynamic(x.contiguous(), self._packed, reduce_range=True)
-        return quantised
+        if self._quantised is None:
+            return linear(x, self.weight, self.bias, self.activation)
+        quantised: Tensor = torch.ops.quantized.linear_dynamic(x.contiguous(), self._quantised, reduce_range=True)
+        return activate_(quantised, self.activation)
 
-    def onto(self, total: Tensor, x: Tensor) -> None:
-        """Add `x @ weight.T` to `total`; both of shape (rows, …). A layer with a bias has no use for this."""
-        if self._packed is None:
-            total.addmm_(x, self.weight.t())
-        else:
-            total.add_(self(x))
+
+class Convolution(nn.Module):
+    """A convolution over frames: (B, L, C) in, (B, frames, outputs) out, with as many frames as fit in.
+
+    Channels lie side by side, so that what a frame of the output hears is one row of a matrix: a view where the taps
+    fill their stride exactly, and else a copy, which costs less than taking the product apart and adding.
+    """
+
+    def __init__(
+        self,
+        *,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: int = 1,
+        dilation: int = 1,
+        activation: Activation = "none",
+    ) -> None:
+        """`weight` has shape (outputs, taps, C)."""
+        super().__init__()
+        self.taps, self.stride, self.dilation = weight.shape[1], stride, dilation
+        self.dense = Dense(weight=weight.detach().flatten(1).contiguous(), bias=bias, activation=activation)
+
+    def frames(self, length: int) -> int:
+        """Frames that so many frames of the input give, at least 0."""
+        return max(0, (length - self.dilation * (self.taps - 1) - 1) // self.stride + 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Raises `RuntimeError` where not one frame fits in."""
+        x = x.contiguous()
+        batch, length, channels = x.shape
+        if not (count := self.frames(length)):
+            raise RuntimeError(f"{length} frames are too few for {self.taps} taps")
+        heard = x.as_strided(
+            (batch, count, self.taps, channels),
+            (length * channels, self.stride * channels, self.dilation * channels, 1),
+        )
+        y: Tensor = self.dense(heard.reshape(batch * count, self.taps * channels))
+        return y.view(batch, count, -1)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from stream.models.fast.attention import Attention, PositionBias
 from stream.models.fast.dense import Dense
-from stream.models.fast.frontend import gelu_
 from stream.models.fast.positions import Positions
 
 
@@ -32,7 +31,7 @@ class Layer(nn.Module):
     ) -> None:
         super().__init__()
         self.attention, self.norm, self.final_norm, self.norm_first = attention, norm, final_norm, norm_first
-        self.inner = Dense(weight=inner.weight, bias=inner.bias)
+        self.inner = Dense(weight=inner.weight, bias=inner.bias, activation="gelu")
         self.outer = Dense(weight=outer.weight, bias=outer.bias)
 
     def forward(self, x: Tensor, position_bias: Tensor | None) -> Tensor:
@@ -46,12 +45,12 @@ class Layer(nn.Module):
         return normed
 
     def _feed(self, x: Tensor) -> Tensor:
-        fed: Tensor = self.outer(gelu_(self.inner(x)))
+        fed: Tensor = self.outer(self.inner(x))
         return fed
 
 
 class Encoder(nn.Module):
-    """Frames (B, T, C) to one weighted sum of layers for each head, (B, T, C) each.
+    """Frames (B, T, C) to one weighted sum of layers for each head, (B, T, C) in float32 each, or the last layer.
 
     `last_normed` says whether the norm behind the last layer of a `norm_first` encoder counts for the sum (releases of
     transformers differ in it).
@@ -85,8 +84,7 @@ class Encoder(nn.Module):
         x = x + self.positions(x)
         if not self.norm_first:
             x = self.norm(x)
-        wide = torch.float32 if x.dtype == torch.bfloat16 else x.dtype
-        sums = [None if w is None else x.to(wide) * w[0] for w in weights]
+        sums = [None if w is None else x.float() * w[0] for w in weights]
         for number, layer in enumerate(self.layers, start=1):
             x = layer(x, bias)
             last = number == len(self.layers)
@@ -97,4 +95,4 @@ class Encoder(nn.Module):
                     total.add_(x, alpha=w[number])
         if self.norm_first and not self.last_normed:
             x = self.norm(x)
-        return [x if total is None else total.to(x.dtype) for total in sums]
+        return [x if total is None else total for total in sums]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from stream.models.fast.dense import Dense
 from stream.models.fast.encoder import Encoder
 from stream.models.fast.frontend import Frontend
+from stream.models.fast.heads import Classifier, XVector
 from stream.models.fast.positions import PositionalConv
 
 
@@ -30,7 +31,8 @@ class Backbone(nn.Module):
     def digest(self) -> str:
         """One hash over every tensor by name: two backbones of one digest say the same of every sound."""
         whole = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict().items()):
+        dense = {f"{name}.weight": part.plain() for name, part in self.named_modules() if isinstance(part, Dense)}
+        for name, tensor in sorted((self.state_dict() | dense).items()):
             whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
             whole.update(memoryview(raw.numpy()))
@@ -46,7 +48,7 @@ class FastNet(nn.Module):
     `weights` are those of the layers in the head's sum, the encoder's input first; None: the last layer alone.
     """
 
-    def __init__(self, *, backbone: Backbone, head: nn.Module, weights: tuple[float, ...] | None) -> None:
+    def __init__(self, *, backbone: Backbone, head: Classifier | XVector, weights: tuple[float, ...] | None) -> None:
         super().__init__()
         self.backbone, self.head, self.weights = backbone, head, weights
 
@@ -54,20 +56,28 @@ class FastNet(nn.Module):
         """What the head says."""
         return together([self], sound)[0]
 
-    def place(self, *, device: torch.device, dtype: torch.dtype, int8: bool = False) -> None:
-        """Go where and become what is asked for; the first layer stays in float32."""
+    def place(
+        self, *, device: torch.device, dtype: torch.dtype, int8: bool = False, pack: bool = False
+    ) -> None:
+        """Go where and become what is asked for, once; the first layer and the heads' ends stay in float32.
+
+        `pack` lays weights out for a processor's own products; int8 does without.
+        """
         frontend = self.backbone.frontend
-        for part in (frontend.layers, self.backbone.projection, self.backbone.encoder, self.head):
-            part.to(device=device, dtype=dtype)
-        frontend.first.to(device=device)
+        self.to(device=device)
+        for part in (frontend.layers, self.backbone.projection, self.backbone.encoder):
+            part.to(dtype=dtype)
+        self.head.narrow(dtype)
         frontend.dtype = dtype
         for module in self.modules():
             if isinstance(module, PositionalConv):
                 module.trim()
-        if int8:
-            for module in self.backbone.modules():
-                if isinstance(module, Dense):
-                    module.quantise()
+        for module in self.modules():
+            if isinstance(module, Dense) and pack and not int8:
+                module.pack()
+        for module in self.backbone.modules():
+            if isinstance(module, Dense) and int8:
+                module.quantise()
 
 
 def together(nets: Sequence[FastNet], sound: Tensor) -> list[Tensor]:

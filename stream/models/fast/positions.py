@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stream.models.fast.frontend import gelu_
+from stream.models.products import activate_
 
 STEP = 8
 """Taps taken together, about: measured best for 128 taps and groups of 48 and 64 channels."""
@@ -53,11 +53,11 @@ class PositionalConv(nn.Module):
         y = self._products(x) if len(self.pieces) else self._library(x)
         if self._norm_eps is not None:
             y = functional.layer_norm(y, (y.shape[2],), eps=self._norm_eps)
-        return gelu_(y)
+        return activate_(y, "gelu")
 
     @staticmethod
     def _by_products(x: Tensor) -> bool:
-        return x.device.type == "cpu" and x.dtype == torch.float32
+        return x.device.type == "cpu"
 
     def _library(self, x: Tensor) -> Tensor:
         y = functional.conv1d(x.transpose(1, 2), self.weight, self.bias, padding=self.padding, groups=self.groups)
@@ -74,10 +74,10 @@ class PositionalConv(nn.Module):
             frames = wide[number].view(-1, self.groups, inner).transpose(0, 1)  # (groups, T + k - 1, C / groups)
             taken = frames.unfold(1, self._step, 1).transpose(2, 3)  # (groups, …, step, C / groups)
             rows = taken.reshape(self.groups, -1, self._step * inner)
-            total = bias.expand(self.groups, length, inner)
+            total = bias.float().repeat(1, length, 1)  # (groups, T, C / groups)
             for place, piece in enumerate(self.pieces):
                 start = place * self._step
-                total = torch.baddbmm(total, rows[:, start : start + length], piece)
+                total.add_(torch.bmm(rows[:, start : start + length], piece))
             y[number] = total.transpose(0, 1).reshape(length, channels)
         return y
 

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from stream.models.fast.attention import Attention, Gate, PositionBias
+from stream.models.fast.dense import Convolution
 from stream.models.fast.encoder import Encoder
 from stream.models.fast.encoder import Layer as EncoderLayer
 from stream.models.fast.frontend import FirstLayer, Frontend, Norm
 from stream.models.fast.frontend import Layer as FrontendLayer
-from stream.models.fast.heads import Classifier, DilatedLayer, XVector
+from stream.models.fast.heads import Classifier, XVector
 from stream.models.fast.net import Backbone, FastNet
 from stream.models.fast.positions import PositionalConv, Positions
 
@@ -158,10 +159,16 @@ def _layer(layer: Any, *, norm_first: bool, gated: bool) -> EncoderLayer:
     )
 
 
-def _head(net: Any) -> nn.Module:
+def _head(net: Any) -> Classifier | XVector:
     if hasattr(net, "tdnn"):
         layers = [
-            DilatedLayer(kernel=layer.kernel, taps=layer.kernel_size, dilation=layer.dilation) for layer in net.tdnn
+            Convolution(
+                weight=layer.kernel.weight.detach().view(layer.kernel.out_features, layer.kernel_size, -1),
+                bias=layer.kernel.bias,
+                dilation=layer.dilation,
+                activation="relu",
+            )
+            for layer in net.tdnn
         ]
         return XVector(projector=net.projector, layers=layers, extractor=net.feature_extractor)
     _require(type(net).__name__.endswith("ForSequenceClassification"), f"a {type(net).__name__}")
