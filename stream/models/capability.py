@@ -1,9 +1,11 @@
-"""Which type this machine computes in best: measured once, remembered, shown by `tonewatch doctor`.
+"""Which type this machine computes in best, and by whose products: measured once, remembered, shown by `tonewatch doctor`.
 
-A processor may have units for bfloat16 (AMX, AVX512-BF16) or only pretend to, and then be several times slower. Names
-of features do not tell how fast they are, so one product of the size these models make is timed in both types, and
-bfloat16 is taken if it gains at least `GAIN`. The answer is kept in the user's cache folder under the processor's name
-and torch's version; where that cannot be written it is measured at every start (a tenth of a second).
+A processor may have units for bfloat16 (AMX, AVX512-BF16) or only pretend to, and then be several times slower; and
+torch's own choice of products is not the best on every processor (see `products`). Names of features do not tell how
+fast they are, so one linear layer of the size these models have is timed in both types and both ways. bfloat16 is taken
+if it gains at least `GAIN`, packed weights if they gain `PACKED_GAIN`. The answer is kept in the user's cache folder
+under the processor's name and torch's version; where that cannot be written it is measured at every start (a tenth of
+a second).
 """
 
 from __future__ import annotations
@@ -18,26 +20,40 @@ from pathlib import Path
 import torch
 
 from stream.errors import ModelError
+from stream.models.products import linear, packed
 
 GAIN = 1.5
 """A difference this size pays for the lower precision, and is not noise."""
+
+PACKED_GAIN = 1.05
+"""This much is not noise; packed weights cost nothing."""
 
 ROWS, WIDTH = 256, 1_024
 
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """Billions of multiplications and additions a second, and what follows from them."""
+    """Billions of multiplications and additions a second, and what follows from them; 0 where there is no such way."""
 
     processor: str
     torch: str
     float32_gflops: float
     bfloat16_gflops: float
+    float32_packed_gflops: float
+    bfloat16_packed_gflops: float
 
     @property
     def choice(self) -> str:
         """`bfloat16` or `float32`."""
-        return "bfloat16" if self.bfloat16_gflops > GAIN * self.float32_gflops else "float32"
+        narrow = max(self.bfloat16_gflops, self.bfloat16_packed_gflops)
+        wide = max(self.float32_gflops, self.float32_packed_gflops)
+        return "bfloat16" if narrow > GAIN * wide else "float32"
+
+    def packs(self, dtype: torch.dtype) -> bool:
+        """Whether packed weights pay in this type."""
+        if dtype == torch.bfloat16:
+            return self.bfloat16_packed_gflops > PACKED_GAIN * self.bfloat16_gflops
+        return self.float32_packed_gflops > PACKED_GAIN * self.float32_gflops
 
 
 def choose_dtype(wanted: str, device: torch.device) -> str:
@@ -52,12 +68,19 @@ def choose_dtype(wanted: str, device: torch.device) -> str:
     return capability().choice if wanted == "auto" and device.type == "cpu" else wanted
 
 
+def packs(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a model there, in that type, should pack its weights."""
+    return device.type == "cpu" and capability().packs(dtype)
+
+
 def capability(*, fresh: bool = False) -> Capability:
     """What the processor can do: remembered if it can be, else measured."""
     path = _file()
     if not fresh and (known := _remembered(path)) is not None:
         return known
-    found = Capability(_processor(), torch.__version__, _gflops(torch.float32), _gflops(torch.bfloat16))
+    types = (torch.float32, torch.bfloat16)
+    plain, pack = ([_gflops(dtype, pack=pack) for dtype in types] for pack in (False, True))
+    found = Capability(_processor(), torch.__version__, *plain, *pack)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.{os.getpid()}")
@@ -78,7 +101,7 @@ def _remembered(path: Path) -> Capability | None:
         known = Capability(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    numbers = all(isinstance(value, float) for value in (known.float32_gflops, known.bfloat16_gflops))
+    numbers = all(isinstance(value, float) for name, value in asdict(known).items() if name.endswith("gflops"))
     return known if numbers and (known.processor, known.torch) == (_processor(), torch.__version__) else None
 
 
@@ -94,13 +117,17 @@ def _processor() -> str:
     return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def _gflops(dtype: torch.dtype) -> float:
-    """The best of a few tries, since other programs can only make it slower."""
-    x, weight = torch.ones(ROWS, WIDTH, dtype=dtype), torch.ones(WIDTH, WIDTH, dtype=dtype)
+def _gflops(dtype: torch.dtype, *, pack: bool) -> float:
+    """A layer with its bias and GELU: the best of a few tries, since other programs can only make it slower."""
+    x, weight, bias = (torch.ones(size, dtype=dtype) for size in ((ROWS, WIDTH), (WIDTH, WIDTH), (WIDTH,)))
     best_s = float("inf")
     with torch.inference_mode():
-        for _ in range(4):
-            began_s = time.perf_counter()
-            torch.nn.functional.linear(x, weight)
-            best_s = min(best_s, time.perf_counter() - began_s)
+        try:
+            weight = packed(weight) if pack else weight
+            for _ in range(4):
+                began_s = time.perf_counter()
+                linear(x, weight, bias, "gelu")
+                best_s = min(best_s, time.perf_counter() - began_s)
+        except (AttributeError, RuntimeError):  # this torch or this processor packs nothing
+            return 0.0
     return round(2 * ROWS * WIDTH * WIDTH / best_s / 1e9, 1)

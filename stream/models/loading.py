@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from stream.errors import ModelError, ModelFormatError, ModelNotFound
-from stream.models.capability import choose_dtype
+from stream.models.capability import choose_dtype, packs
 from stream.models.checkpoint import Checkpoint, Head, read
 from stream.models.devices import resolve_device, resolve_dtype
 from stream.models.fast.swap import accelerated
@@ -69,7 +69,7 @@ def load(settings: ModelSettings, *, task: Task | None = None) -> Pretrained:
         raise ModelError(f"{settings.name} does not compute in int8; set dtype to auto, float32 or bfloat16")
     try:
         if fast is not None:
-            fast.place(device=device, dtype=dtype, int8=int8)
+            fast.place(device=device, dtype=dtype, int8=int8, pack=packs(device, dtype))
             net = fast
         else:
             net = net.to(device=device, dtype=dtype)

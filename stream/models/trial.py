@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from stream.errors import ModelError
-from stream.models.capability import capability, choose_dtype
+from stream.models.capability import capability, choose_dtype, packs
 from stream.models.checkpoint import FAMILIES, Head
 from stream.models.devices import resolve_device, resolve_dtype
 from stream.models.fast.net import FastNet, together
@@ -124,7 +124,7 @@ def compare(
         fast = accelerated(copy.deepcopy(net), name=name)  # weights are taken over, and will change their type
         if fast is None:
             raise ModelError(f"{name} has no fast forward to measure")
-        fast.place(device=place, dtype=dtype, int8=wanted == "int8")
+        fast.place(device=place, dtype=dtype, int8=wanted == "int8", pack=packs(place, dtype))
         net = net.to(place)  # noqa: PLW2901
         half = copy.deepcopy(net).bfloat16() if (bfloat16 if bfloat16 is not None else chosen == "bfloat16") else None
         for batch in batches:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stream.models.fast.dense import Convolution
-from stream.models.products import activate_, linear
+from stream.models.products import activate_, linear, packed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,18 +61,19 @@ class FirstLayer(nn.Module):
         self.register_buffer("taps", taps.float())  # (C, k) or (C, k + 1)
         self.register_buffer("scale", norm.weight.detach().float())
         self.register_buffer("shift", norm.bias.detach().float())
+        self.dtype, self.pack = torch.float32, False
 
-    def forward(self, samples: Tensor, dtype: torch.dtype) -> Tensor:
-        """As many frames as fit in, in `dtype`."""
+    def forward(self, samples: Tensor) -> Tensor:
+        """As many frames as fit in, in `dtype`; weights are packed, if they are, as the window's sound makes them."""
         frames = samples.float().unfold(1, self.kernel, self.stride)  # (B, frames, k), a view
         heard, taps = self._by_frame(frames) if self.per_frame else self._by_window(frames)
         rows = functional.pad(heard, (0, 1), value=1.0)  # (B, frames, K)
         weight = torch.cat((taps, self.shift.expand(len(taps), -1)[..., None]), dim=2)  # (B or 1, C, K)
-        if dtype != torch.float32:
-            rows, weight = _halves(rows, dtype), _halves(weight, dtype)
-            rows, weight = torch.cat((*rows, rows[0]), dim=2), torch.cat((weight[0], *weight), dim=2)
+        if self.dtype != torch.float32:
+            (rows, rest), (weight, left) = _halves(rows, self.dtype), _halves(weight, self.dtype)
+            rows, weight = torch.cat((rows, rest, rows), dim=2), torch.cat((weight, weight, left), dim=2)
         if len(weight) == 1:
-            return linear(rows, weight[0], None, "gelu")
+            return linear(rows, packed(weight[0]) if self.pack else weight[0], None, "gelu")
         return activate_(rows @ weight.transpose(1, 2), "gelu")
 
     def _by_frame(self, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,15 +133,19 @@ class Layer(nn.Module):
 
 
 class Frontend(nn.Module):
-    """All layers; `dtype` is what they give, and what those behind the first compute in."""
+    """All layers, the first and those behind it."""
 
     def __init__(self, *, first: FirstLayer, layers: Sequence[Layer]) -> None:
         super().__init__()
         self.first = first
         self.layers = nn.ModuleList(layers)
-        self.dtype = torch.float32
         convolutions = [layer.convolution for layer in layers]
         self.shapes = ((first.kernel, first.stride), *((each.taps, each.stride) for each in convolutions))
+
+    def become(self, dtype: torch.dtype, *, pack: bool) -> None:
+        """Compute in `dtype` from the first layer's output on; `pack` is for the first layer, the others are `Dense`."""
+        self.first.dtype, self.first.pack = dtype, pack
+        self.layers.to(dtype=dtype)
 
     def frames(self, samples: int) -> int:
         """Frames that a window of so many samples gives."""
@@ -156,7 +161,7 @@ class Frontend(nn.Module):
         return torch.cat([self._heard(part) for part in parts])
 
     def _heard(self, samples: Tensor) -> Tensor:
-        x: Tensor = self.first(samples, self.dtype)
+        x: Tensor = self.first(samples)
         for layer in self.layers:
             x = layer(x)
         return x

@@ -63,21 +63,19 @@ class FastNet(nn.Module):
 
         `pack` lays weights out for a processor's own products; int8 does without.
         """
-        frontend = self.backbone.frontend
         self.to(device=device)
-        for part in (frontend.layers, self.backbone.projection, self.backbone.encoder):
-            part.to(dtype=dtype)
+        self.backbone.frontend.become(dtype, pack=pack)
+        self.backbone.projection.to(dtype=dtype)
+        self.backbone.encoder.to(dtype=dtype)
         self.head.narrow(dtype)
-        frontend.dtype = dtype
         for module in self.modules():
             if isinstance(module, PositionalConv):
                 module.trim()
-        for module in self.modules():
-            if isinstance(module, Dense) and pack and not int8:
-                module.pack()
-        for module in self.backbone.modules():
+        for module in (self.backbone if int8 else self).modules():
             if isinstance(module, Dense) and int8:
                 module.quantise()
+            elif isinstance(module, Dense) and pack:
+                module.pack()
 
 
 def together(nets: Sequence[FastNet], sound: Tensor) -> list[Tensor]:
