@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import platform
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from stream import __version__
 from stream.errors import TonewatchError
 from stream.settings import Settings
+
+if TYPE_CHECKING:
+    from stream.models.capability import Capability
 
 PACKAGES = ("torch", "transformers", "numpy", "soundfile", "soxr", "sounddevice", "aiomqtt", "pydantic")
 
@@ -38,12 +42,20 @@ def _computing(settings: Settings) -> dict[str, str]:
     each = settings.pool.threads or max(1, cores // (models * settings.pool.workers))
     return {
         "devices": ", ".join(devices) + graphics() + f"; auto takes {best.type}",
-        "processor": f"{machine.processor}: float32 {machine.float32_gflops:g} GFLOP/s, "
-        f"bfloat16 {machine.bfloat16_gflops:g} GFLOP/s",
-        "type": f"pretrained models in {dtype} on {best.type}; the compact pair in float32 on the processor",
+        "processor": f"{machine.processor}; a layer on one thread, GFLOP/s: "
+        f"float32 {machine.float32_gflops:g}, packed {machine.float32_packed_gflops:g}; "
+        f"bfloat16 {machine.bfloat16_gflops:g}, packed {machine.bfloat16_packed_gflops:g}",
+        "type": f"pretrained models in {dtype} on {best.type}; the compact pair in float32 on the processor; "
+        f"weights packed for oneDNN in {_packed(machine)}",
         "threads": f"{cores} cores; {models} models x {settings.pool.workers} worker(s) x {each} thread(s)",
         "memory": "kept between batches" if keep_memory() else "given back to the system between batches",
     }
+
+
+def _packed(machine: Capability) -> str:
+    """The types in which this machine's processor gains by packed weights."""
+    types = [name for name, pays in machine.packing.items() if pays]
+    return " and ".join(types) or "neither type"
 
 
 def _has(name: str) -> bool:

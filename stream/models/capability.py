@@ -1,9 +1,10 @@
-"""Which type this machine computes in best, and by whose products: measured once, remembered, shown by `tonewatch doctor`.
+"""Which type this machine computes in best, and by whose products: measured once, and shown by `tonewatch doctor`.
 
 A processor may have units for bfloat16 (AMX, AVX512-BF16) or only pretend to, and then be several times slower; and
 torch's own choice of products is not the best on every processor (see `products`). Names of features do not tell how
 fast they are, so one linear layer of the size these models have is timed in both types and both ways. bfloat16 is taken
-if it gains at least `GAIN`, packed weights if they gain `PACKED_GAIN`. The answer is kept in the user's cache folder
+if it gains at least `GAIN`, packed weights if they gain `PACKED_GAIN`. One thread's processor time is taken, which other
+programs hardly change, and ways are tried by turns. The answer is kept in the user's cache folder
 under the processor's name and torch's version; where that cannot be written it is measured at every start (a tenth of
 a second).
 """
@@ -28,7 +29,7 @@ GAIN = 1.5
 PACKED_GAIN = 1.05
 """This much is not noise; packed weights cost nothing."""
 
-ROWS, WIDTH = 256, 1_024
+ROWS, WIDTH, TRIES = 256, 1_024, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,13 @@ class Capability:
         wide = max(self.float32_gflops, self.float32_packed_gflops)
         return "bfloat16" if narrow > GAIN * wide else "float32"
 
-    def packs(self, dtype: torch.dtype) -> bool:
-        """Whether packed weights pay in this type."""
-        if dtype == torch.bfloat16:
-            return self.bfloat16_packed_gflops > PACKED_GAIN * self.bfloat16_gflops
-        return self.float32_packed_gflops > PACKED_GAIN * self.float32_gflops
+    @property
+    def packing(self) -> dict[str, bool]:
+        """Whether packed weights pay, by type."""
+        return {
+            "float32": self.float32_packed_gflops > PACKED_GAIN * self.float32_gflops,
+            "bfloat16": self.bfloat16_packed_gflops > PACKED_GAIN * self.bfloat16_gflops,
+        }
 
 
 def choose_dtype(wanted: str, device: torch.device) -> str:
@@ -70,7 +73,7 @@ def choose_dtype(wanted: str, device: torch.device) -> str:
 
 def packs(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether a model there, in that type, should pack its weights."""
-    return device.type == "cpu" and capability().packs(dtype)
+    return device.type == "cpu" and capability().packing[str(dtype).removeprefix("torch.")]
 
 
 def capability(*, fresh: bool = False) -> Capability:
@@ -78,9 +81,7 @@ def capability(*, fresh: bool = False) -> Capability:
     path = _file()
     if not fresh and (known := _remembered(path)) is not None:
         return known
-    types = (torch.float32, torch.bfloat16)
-    plain, pack = ([_gflops(dtype, pack=pack) for dtype in types] for pack in (False, True))
-    found = Capability(_processor(), torch.__version__, *plain, *pack)
+    found = Capability(_processor(), torch.__version__, **measure())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.{os.getpid()}")
@@ -117,17 +118,34 @@ def _processor() -> str:
     return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def _gflops(dtype: torch.dtype, *, pack: bool) -> float:
-    """A layer with its bias and GELU: the best of a few tries, since other programs can only make it slower."""
+def measure() -> dict[str, float]:
+    """The fields of a `Capability` that are speeds, on one thread: of a layer with its bias and GELU, each the best of
+    a few tries.
+    """
+    ways = {
+        "float32_gflops": (torch.float32, False),
+        "bfloat16_gflops": (torch.bfloat16, False),
+        "float32_packed_gflops": (torch.float32, True),
+        "bfloat16_packed_gflops": (torch.bfloat16, True),
+    }
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        taken = [[_seconds(dtype, pack=pack) for dtype, pack in ways.values()] for _ in range(TRIES)]
+    finally:
+        torch.set_num_threads(threads)
+    best_s = [min(times) for times in zip(*taken, strict=True)]
+    return {name: round(2 * ROWS * WIDTH * WIDTH / t / 1e9, 1) for name, t in zip(ways, best_s, strict=True)}
+
+
+def _seconds(dtype: torch.dtype, *, pack: bool) -> float:
+    """Processor time of one layer; infinite where there is no such way."""
     x, weight, bias = (torch.ones(size, dtype=dtype) for size in ((ROWS, WIDTH), (WIDTH, WIDTH), (WIDTH,)))
-    best_s = float("inf")
     with torch.inference_mode():
         try:
             weight = packed(weight) if pack else weight
-            for _ in range(4):
-                began_s = time.perf_counter()
-                linear(x, weight, bias, "gelu")
-                best_s = min(best_s, time.perf_counter() - began_s)
+            began_s = time.thread_time()
+            linear(x, weight, bias, "gelu")
+            return max(time.thread_time() - began_s, 1e-6)
         except (AttributeError, RuntimeError):  # this torch or this processor packs nothing
-            return 0.0
-    return round(2 * ROWS * WIDTH * WIDTH / best_s / 1e9, 1)
+            return float("inf")

@@ -7,6 +7,9 @@ no public part of torch: `capability.capability` finds out whether it is there a
 
 from __future__ import annotations
 
+import functools
+import warnings
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -14,6 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 Activation = Literal["none", "relu", "gelu"]
+Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Rows, weight (outputs, inputs) and bias to rows."""
 
 
 def packed(weight: Tensor) -> Tensor:
@@ -40,3 +45,21 @@ def activate_(x: Tensor, activation: Activation) -> Tensor:
         done: Tensor = torch.ops.aten.gelu_(x)
         return done
     return functional.relu_(x) if activation == "relu" else x
+
+
+@functools.cache
+def traceable() -> Linear:
+    """oneDNN's product for weights as they are, in a form that can be part of a traced net, as packed weights cannot.
+
+    Raises as `packed` does.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its age
+        product: Linear = torch.jit.script(_product)
+    product(torch.zeros(1, 1), torch.zeros(1, 1), None)
+    return product
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    done: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # noqa: SLF001
+    return done

@@ -15,12 +15,15 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.nn import functional
 
 from stream.errors import InferenceError, ModelFormatError, ModelNotFound
+from stream.models.capability import packs
 from stream.models.compact.folding import fold
 from stream.models.compact.nets import EMOTIONS, EmotionNet, Front, SpeakerNet
 from stream.models.compact.tracing import Traced
 from stream.models.devices import resolve_device, resolve_dtype
+from stream.models.products import traceable
 from stream.types import SAMPLE_RATE_HZ, ModelInfo, Scores, Task, Window, WindowSpec
 
 if TYPE_CHECKING:
@@ -147,8 +150,8 @@ def _filled(
         raise ModelFormatError(f"{weights} holds a net of another shape; install tonewatch again") from error
     if unknown or any(not name.endswith("num_batches_tracked") for name in missing):
         raise ModelFormatError(f"{weights} holds another net; install tonewatch again")
-    fold(net.trunk)
     device, dtype = _place(settings)
+    fold(net.trunk, linear=traceable() if packs(device, dtype) else functional.linear)
     return net.eval().requires_grad_(requires_grad=False).to(device=device, dtype=dtype), said, others
 
 
