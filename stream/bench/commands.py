@@ -38,6 +38,7 @@ def bench(
     bfloat16: Annotated[
         bool | None, typer.Option("--bfloat16/--no-bfloat16", help="--model: time transformers in bfloat16, too.")
     ] = None,
+    windows: Annotated[int, typer.Option(min=1, help="--model: windows of speech to compare answers for.")] = 24,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     preset: Preset = "compact",
     config: Config = None,
@@ -59,6 +60,7 @@ def bench(
             dtype=dtype,
             device=device,
             bfloat16=bfloat16,
+            windows=windows,
             as_json=as_json,
         )
         return

@@ -17,10 +17,13 @@ def measure(
     dtype: str,
     device: str,
     bfloat16: bool | None,
+    windows: int,
 ) -> dict[str, Any]:
     """`machine`, `models` (a row a model and batch) and `shared_backbone`, the gain where two heads share one."""
     from stream.models import loading, trial  # noqa: PLC0415 - torch
+    from stream.models.devices import keep_memory  # noqa: PLC0415 - torch
 
+    keep_memory()  # as the pool's workers do
     wanted = list(dict.fromkeys(names or trial.SHAPES))
     rows = []
     for name in wanted:  # one at a time: each is up to 1.3 GB, and three copies of it are compared
@@ -33,6 +36,7 @@ def measure(
             wanted=dtype,
             device=device,
             bfloat16=bfloat16,
+            windows=windows,
         )
     gain = None
     pair = ("speaker-wav2vec2", "speaker-id-voxceleb1")

@@ -15,15 +15,19 @@ from statistics import median
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+import soundfile
 import torch
 from torch import Tensor, nn
 
+from stream.demo import AUDIO
 from stream.errors import ModelError
 from stream.models.capability import capability, choose_dtype, packs
 from stream.models.checkpoint import FAMILIES, Head
 from stream.models.devices import resolve_device, resolve_dtype
 from stream.models.fast.net import FastNet, together
 from stream.models.fast.swap import accelerated
+from stream.models.products import linear, packed
 
 LARGE: Mapping[str, Any] = MappingProxyType(
     {
@@ -48,7 +52,19 @@ SHAPES: Mapping[str, tuple[str, Head, Mapping[str, Any]]] = MappingProxyType(
 """Family, head and what sets its configuration apart from the family's base size, for each model of the zoo."""
 
 GEMM = (1_024, 1_024, 4_096)
-"""Rows, inputs and outputs of the product whose speed is taken for the machine's limit."""
+"""Rows, inputs and outputs of the product whose speed, plain or packed, is taken for the machine's limit."""
+
+TOGETHER = 4
+"""Windows a batch while answers are compared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How near two forwards' answers are, over many windows."""
+
+    largest_difference: float
+    least_cosine: float
+    same_argmax: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +126,9 @@ def compare(
     wanted: str,
     device: str,
     bfloat16: bool | None,
+    windows: int,
 ) -> list[Measured]:
-    """Each model in each batch size, ours against the library's own forward.
+    """Each model in each batch size, ours against the library's own forward; answers are compared for `windows`.
 
     `bfloat16` says whether the library is timed in it, too; None: where this machine is at its best in it.
     """
@@ -126,12 +143,35 @@ def compare(
             raise ModelError(f"{name} has no fast forward to measure")
         fast.place(device=place, dtype=dtype, int8=wanted == "int8", pack=packs(place, dtype))
         net = net.to(place)  # noqa: PLW2901
+        agreement = _agreement(net, fast, conversation(windows, samples=samples).to(place))
         half = copy.deepcopy(net).bfloat16() if (bfloat16 if bfloat16 is not None else chosen == "bfloat16") else None
         for batch in batches:
             found.append(  # noqa: PERF401
-                _measured(name, net, half, fast, batch=batch, samples=samples, runs=runs, dtype=dtype, wanted=wanted)
+                _measured(
+                    name, net, half, fast, agreement,
+                    batch=batch, samples=samples, runs=runs, dtype=dtype, wanted=wanted,
+                )
             )
     return found
+
+
+def conversation(windows: int, *, samples: int) -> Tensor:
+    """Windows of the bundled conversation, evenly spread over it, (windows, samples): speech, unlike noise, differs."""
+    sound, _ = soundfile.read(AUDIO, dtype="float32", always_2d=True)
+    heard = np.resize(sound[:, 0], max(len(sound), samples))
+    starts = np.linspace(0, len(heard) - samples, windows).astype(int)
+    return torch.from_numpy(np.stack([heard[start : start + samples] for start in starts]))
+
+
+def _agreement(net: nn.Module, fast: FastNet, sound: Tensor) -> Agreement:
+    with torch.inference_mode():
+        theirs = torch.cat([_said(net(part)) for part in sound.split(TOGETHER)])
+        ours = torch.cat([fast(part).float() for part in sound.split(TOGETHER)])
+    return Agreement(
+        largest_difference=float(f"{(ours - theirs).abs().max():.2e}"),
+        least_cosine=round(float(nn.functional.cosine_similarity(ours, theirs).min()), 6),
+        same_argmax=round(float((ours.argmax(dim=1) == theirs.argmax(dim=1)).float().mean()), 4),
+    )
 
 
 def _measured(
@@ -139,6 +179,7 @@ def _measured(
     net: nn.Module,
     half: nn.Module | None,
     fast: FastNet,
+    agreement: Agreement,
     *,
     batch: int,
     samples: int,
@@ -150,19 +191,20 @@ def _measured(
     sound = torch.randn(batch, samples, generator=torch.Generator().manual_seed(batch)).to(device)
     rows, inputs, outputs = GEMM
     x, weight = torch.randn(rows, inputs).to(device, dtype), torch.randn(outputs, inputs).to(device, dtype)
+    best = packed(weight) if packs(device, dtype) else weight
     with torch.inference_mode():
-        theirs, ours = _said(net(sound)), fast(sound).float()
         jobs: list[Callable[[], object]] = [
             lambda: net(sound[:1]),
             lambda: net(sound),
             lambda: fast(sound),
-            lambda: torch.nn.functional.linear(x, weight),
+            lambda: linear(x, weight, None),
+            lambda: linear(x, best, None),
         ]
         if half is not None:
             jobs.append(lambda: half(sound.bfloat16()))
-        one_s, whole_s, ours_s, product_s, *half_s = by_turns(jobs, runs=runs, device=device)
+        one_s, whole_s, ours_s, plain_s, packed_s, *half_s = by_turns(jobs, runs=runs, device=device)
     gflop = work(net, samples=samples) / 1e9
-    limit = 2 * rows * inputs * outputs / product_s / 1e9
+    limit = 2 * rows * inputs * outputs / min(plain_s, packed_s) / 1e9
     return Measured(
         model=name,
         batch=batch,
@@ -176,9 +218,7 @@ def _measured(
         gflop_s=round(gflop * batch / ours_s, 1),
         limit_gflop_s=round(limit, 1),
         ratio=round(gflop * batch / ours_s / limit, 3),
-        largest_difference=float(f"{(ours - theirs).abs().max():.2e}"),
-        least_cosine=round(float(nn.functional.cosine_similarity(ours, theirs).min()), 6),
-        same_argmax=float((ours.argmax(dim=1) == theirs.argmax(dim=1)).float().mean()),
+        **asdict(agreement),
         weights_mb=round(sum(tensor.nbytes for tensor in fast.state_dict().values()) / 1e6, 1),
     )
 

@@ -11,7 +11,7 @@ import torch
 
 from stream.errors import ModelError
 from stream.models import capability as room
-from stream.models.capability import Capability, capability, choose_dtype
+from stream.models.capability import Capability, capability, choose_dtype, packs
 
 CPU = torch.device("cpu")
 
@@ -21,14 +21,17 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
-def speeds(monkeypatch: pytest.MonkeyPatch, float32: float, bfloat16: float) -> list[torch.dtype]:
-    asked: list[torch.dtype] = []
+def speeds(
+    monkeypatch: pytest.MonkeyPatch, float32: float, bfloat16: float, *, packed: tuple[float, float] = (0.0, 0.0)
+) -> list[str]:
+    asked: list[str] = []
 
-    def measure(dtype: torch.dtype) -> float:
-        asked.append(dtype)
-        return float32 if dtype == torch.float32 else bfloat16
+    def measure() -> dict[str, float]:
+        asked.append("measured")
+        plain = {"float32_gflops": float32, "bfloat16_gflops": bfloat16}
+        return plain | {"float32_packed_gflops": packed[0], "bfloat16_packed_gflops": packed[1]}
 
-    monkeypatch.setattr(room, "_gflops", measure)
+    monkeypatch.setattr(room, "measure", measure)
     return asked
 
 
@@ -54,9 +57,32 @@ def test_it_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = speeds(monkeypatch, 100.0, 10.0)
     first = capability()
     assert capability() == first
-    assert len(asked) == 2
+    assert len(asked) == 1
     capability(fresh=True)
-    assert len(asked) == 4
+    assert len(asked) == 2
+
+
+def test_what_is_best_decides_over_the_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor whose float32 products are slow in one library only is not one for bfloat16."""
+    speeds(monkeypatch, 90.0, 200.0, packed=(220.0, 210.0))
+    assert choose_dtype("auto", CPU) == "float32"
+
+
+def test_packing_has_to_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    speeds(monkeypatch, 100.0, 300.0, packed=(101.0, 330.0))
+    assert not packs(CPU, torch.float32)
+    assert packs(CPU, torch.bfloat16)
+    assert not packs(torch.device("cuda"), torch.bfloat16)
+
+
+def test_a_torch_that_packs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(_: torch.Tensor) -> torch.Tensor:
+        raise AttributeError("no such operator")
+
+    monkeypatch.setattr(room, "packed", absent)
+    found = capability()
+    assert (found.float32_packed_gflops, found.bfloat16_packed_gflops) == (0, 0)
+    assert not any(found.packing.values())
 
 
 @pytest.mark.parametrize("spoil", ["{", "[]", '{"torch": 1}', "other"])
@@ -66,7 +92,7 @@ def test_what_was_remembered_of_another_machine_is_forgotten(
     speeds(monkeypatch, 100.0, 10.0)
     path = tmp_path / "tonewatch" / "capability.json"
     path.parent.mkdir()
-    other = json.dumps(asdict(Capability("another", torch.__version__, 1.0, 9.0)))
+    other = json.dumps(asdict(Capability("another", torch.__version__, 1.0, 9.0, 1.0, 9.0)))
     path.write_text(other if spoil == "other" else spoil, encoding="utf-8")
     assert capability().choice == "float32"
     assert json.loads(path.read_text(encoding="utf-8"))["float32_gflops"] == 100.0

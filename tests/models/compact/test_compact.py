@@ -13,12 +13,14 @@ import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch.nn import functional
 
 from stream.errors import InferenceError, ModelError, ModelFormatError, ModelNotFound
 from stream.models import compact
 from stream.models.compact.folding import fold
 from stream.models.compact.models import CompactModel, load_speaker
 from stream.models.compact.nets import EmotionNet, SpeakerNet
+from stream.models.products import Linear, traceable
 from stream.settings import ModelSettings
 from stream.types import Model, Task, Window
 
@@ -151,8 +153,11 @@ def test_weights_say_what_they_are(name: str) -> None:
 
 
 @pytest.mark.parametrize("net", [SpeakerNet(), EmotionNet()])
+@pytest.mark.parametrize("linear", [lambda: functional.linear, traceable], ids=["torch's", "oneDNN's"])
 @pytest.mark.parametrize("frames", [47, 200, 301])
-def test_folding_changes_rounding_only(net: SpeakerNet | EmotionNet, frames: int) -> None:
+def test_folding_changes_rounding_only(
+    net: SpeakerNet | EmotionNet, linear: Callable[[], Linear], frames: int
+) -> None:
     draw = torch.Generator().manual_seed(frames)
     for name, value in net.state_dict().items():
         if name.endswith("running_var"):
@@ -163,7 +168,7 @@ def test_folding_changes_rounding_only(net: SpeakerNet | EmotionNet, frames: int
     whole.load_state_dict(net.state_dict())
     folded = type(net)().eval()
     folded.load_state_dict(net.state_dict())
-    fold(folded.trunk)
+    fold(folded.trunk, linear=linear())
     features = torch.randn(1, frames, 104, generator=draw)
     with torch.inference_mode():
         assert torch.allclose(whole(features), folded(features), atol=1e-5)

@@ -136,6 +136,19 @@ def test_a_digest_tells_backbones_apart(make: Make) -> None:
     assert before == fast.backbone.digest() != other.backbone.digest()
 
 
+@pytest.mark.parametrize("how", [{"pack": True}, {"int8": True}])
+def test_a_digest_tells_backbones_apart_in_any_layout(make: Make, how: dict[str, bool]) -> None:
+    """Weights that torch keeps in a layout of its own count, too."""
+    digests = []
+    for change in (0.0, 0.0, 0.5):
+        fast = accelerated(copy.deepcopy(make(CLASSIFIER, "group")), name="a")
+        assert fast is not None
+        next(iter(fast.backbone.encoder.layers[1].outer.buffers()))[0, 0] += change  # type: ignore[union-attr]
+        fast.place(device=torch.device("cpu"), dtype=torch.float32, **how)
+        digests.append(fast.backbone.digest())
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_the_library_is_not_changed(make: Make) -> None:
     net = make("WavLMForXVector", "layer")
     heard = sound(1, 8_000)
