@@ -3,10 +3,9 @@
 A processor may have units for bfloat16 (AMX, AVX512-BF16) or only pretend to, and then be several times slower; and
 torch's own choice of products is not the best on every processor (see `products`). Names of features do not tell how
 fast they are, so one linear layer of the size these models have is timed in both types and both ways. bfloat16 is taken
-if it gains at least `GAIN`, packed weights if they gain `PACKED_GAIN`. One thread's processor time is taken, which other
-programs hardly change, and ways are tried by turns. The answer is kept in the user's cache folder
-under the processor's name and torch's version; where that cannot be written it is measured at every start (a tenth of
-a second).
+if it gains at least `GAIN`, packed weights if they gain `PACKED_GAIN`. The ways are tried by turns on one thread, whose
+processor time is taken: other programs hardly change that. The answer is kept in the user's cache folder under the
+processor's name and torch's version; where that cannot be written every start measures anew (a tenth of a second).
 """
 
 from __future__ import annotations
@@ -119,9 +118,7 @@ def _processor() -> str:
 
 
 def measure() -> dict[str, float]:
-    """The fields of a `Capability` that are speeds, on one thread: of a layer with its bias and GELU, each the best of
-    a few tries.
-    """
+    """The speeds of a `Capability` by field: a layer with its bias and GELU, on one thread, the best of some tries."""
     ways = {
         "float32_gflops": (torch.float32, False),
         "bfloat16_gflops": (torch.bfloat16, False),

@@ -49,7 +49,7 @@ def activate_(x: Tensor, activation: Activation) -> Tensor:
 
 @functools.cache
 def traceable() -> Linear:
-    """oneDNN's product for weights as they are, in a form that can be part of a traced net, as packed weights cannot.
+    """The product of oneDNN for plain weights, in a form that can be part of a traced net, as packed ones cannot.
 
     Raises as `packed` does.
     """

@@ -148,8 +148,16 @@ def compare(
         for batch in batches:
             found.append(  # noqa: PERF401
                 _measured(
-                    name, net, half, fast, agreement,
-                    batch=batch, samples=samples, runs=runs, dtype=dtype, wanted=wanted,
+                    name,
+                    net,
+                    half,
+                    fast,
+                    agreement,
+                    batch=batch,
+                    samples=samples,
+                    runs=runs,
+                    dtype=dtype,
+                    wanted=wanted,
                 )
             )
     return found

@@ -143,7 +143,7 @@ class Frontend(nn.Module):
         self.shapes = ((first.kernel, first.stride), *((each.taps, each.stride) for each in convolutions))
 
     def become(self, dtype: torch.dtype, *, pack: bool) -> None:
-        """Compute in `dtype` from the first layer's output on; `pack` is for the first layer, the others are `Dense`."""
+        """Compute in `dtype` from the first layer's output on; `pack` is for the first, the others are `Dense`."""
         self.first.dtype, self.first.pack = dtype, pack
         self.layers.to(dtype=dtype)
 

@@ -56,9 +56,7 @@ class FastNet(nn.Module):
         """What the head says."""
         return together([self], sound)[0]
 
-    def place(
-        self, *, device: torch.device, dtype: torch.dtype, int8: bool = False, pack: bool = False
-    ) -> None:
+    def place(self, *, device: torch.device, dtype: torch.dtype, int8: bool = False, pack: bool = False) -> None:
         """Go where and become what is asked for, once; the first layer and the heads' ends stay in float32.
 
         `pack` lays weights out for a processor's own products; int8 does without.

@@ -155,9 +155,7 @@ def test_weights_say_what_they_are(name: str) -> None:
 @pytest.mark.parametrize("net", [SpeakerNet(), EmotionNet()])
 @pytest.mark.parametrize("linear", [lambda: functional.linear, traceable], ids=["torch's", "oneDNN's"])
 @pytest.mark.parametrize("frames", [47, 200, 301])
-def test_folding_changes_rounding_only(
-    net: SpeakerNet | EmotionNet, linear: Callable[[], Linear], frames: int
-) -> None:
+def test_folding_changes_rounding_only(net: SpeakerNet | EmotionNet, linear: Callable[[], Linear], frames: int) -> None:
     draw = torch.Generator().manual_seed(frames)
     for name, value in net.state_dict().items():
         if name.endswith("running_var"):
