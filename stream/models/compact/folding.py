@@ -36,7 +36,7 @@ class Product(nn.Module):
         """(1, inputs, frames) in, (1, outputs, frames / stride) out: one window at a time."""
         rows = x[0].t()  # (frames, inputs)
         if self.taps > 1:
-            frames = (len(rows) + 2 * self.padding - self.dilation * (self.taps - 1) - 1) // self.stride + 1
+            frames = (x.shape[2] + 2 * self.padding - self.dilation * (self.taps - 1) - 1) // self.stride + 1
             wide = functional.pad(rows, (0, 0, self.padding, self.padding))
             reach = (frames - 1) * self.stride + 1
             starts = [tap * self.dilation for tap in range(self.taps)]
