@@ -51,12 +51,15 @@ def activate_(x: Tensor, activation: Activation) -> Tensor:
 def traceable() -> Linear:
     """The product of oneDNN for plain weights, in a form that can be part of a traced net, as packed ones cannot.
 
-    Raises as `packed` does.
+    Torch's own where this release of it, or this Python, cannot have such a form.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its age
-        product: Linear = torch.jit.script(_product)
-    product(torch.zeros(1, 1), torch.zeros(1, 1), None)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its age
+            product: Linear = torch.jit.script(_product)
+        product(torch.zeros(1, 1), torch.zeros(1, 1), None)
+    except (AttributeError, RuntimeError):
+        return functional.linear
     return product
 
 

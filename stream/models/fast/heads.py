@@ -52,8 +52,7 @@ class XVector(nn.Module):
         """Raises `RuntimeError` where there are too few frames for a deviation."""
         if (length := frames.shape[1]) < self._reach + 2:
             raise RuntimeError(f"{length} frames are too few for an x-vector; it takes {self._reach + 2}")
-        bias = self.projector.bias
-        x = self.projector(frames if bias is None else frames.to(bias.dtype))
+        x = self.projector(frames.to(self.projector.weight.dtype))
         for layer in self.layers:
             x = layer(x)
         deviation, mean = torch.std_mean(x.float(), dim=1)
