@@ -172,9 +172,10 @@ def conversation(windows: int, *, samples: int) -> Tensor:
 
 
 def _agreement(net: nn.Module, fast: FastNet, sound: Tensor) -> Agreement:
+    parts = [sound[at : at + TOGETHER] for at in range(0, len(sound), TOGETHER)]
     with torch.inference_mode():
-        theirs = torch.cat([_said(net(part)) for part in sound.split(TOGETHER)])
-        ours = torch.cat([fast(part).float() for part in sound.split(TOGETHER)])
+        theirs = torch.cat([_said(net(part)) for part in parts])
+        ours = torch.cat([fast(part).float() for part in parts])
     return Agreement(
         largest_difference=float(f"{(ours - theirs).abs().max():.2e}"),
         least_cosine=round(float(nn.functional.cosine_similarity(ours, theirs).min()), 6),

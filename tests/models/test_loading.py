@@ -38,7 +38,8 @@ OTHERS = ["hubert", "hubert-base", "data2vec-audio", "data2vec-audio-xvector"]
 
 
 def settings(folder: Path, **more: Any) -> ModelSettings:
-    return ModelSettings(**{"name": str(folder), "window_s": 2.0, "hop_s": 0.5, "device": "cpu"} | more)
+    usual = {"name": str(folder), "window_s": 2.0, "hop_s": 0.5, "device": "cpu", "dtype": "float32"}
+    return ModelSettings(**usual | more)
 
 
 def expected(net: nn.Module, folder: Path, batch: list[Window]) -> np.ndarray:

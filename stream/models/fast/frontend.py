@@ -157,7 +157,7 @@ class Frontend(nn.Module):
         """(B, n) float32 in, (B, frames, C) out."""
         if self.frames(samples.shape[1]) < 1:
             raise RuntimeError(f"a window of {samples.shape[1]} samples gives no frame")
-        parts = samples.split(1) if samples.device.type == "cpu" else (samples,)
+        parts = samples[:, None].unbind() if samples.device.type == "cpu" else (samples,)
         return torch.cat([self._heard(part) for part in parts])
 
     def _heard(self, samples: Tensor) -> Tensor:
