@@ -31,12 +31,16 @@ def packed(weight: Tensor) -> Tensor:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation = "none") -> Tensor:
-    """(…, inputs) in, (…, outputs) out; the GELU is the exact one. `weight` may be packed."""
-    if weight.is_mkldnn:
-        kind = "none" if activation == "gelu" else ""  # of GELU: exact, not by tanh
-        done: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], kind)  # noqa: SLF001
+    """(…, inputs) in, (…, outputs) out; the GELU is the exact one. `weight` may be packed.
+
+    What is no number stays none: oneDNN's ReLU would make it 0, so that one is not done in passing.
+    """
+    if not weight.is_mkldnn:
+        return activate_(functional.linear(x, weight, bias), activation)
+    if activation == "gelu":
+        done: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "none")  # noqa: SLF001
         return done
-    return activate_(functional.linear(x, weight, bias), activation)
+    return activate_(_product(x, weight, bias), activation)
 
 
 def activate_(x: Tensor, activation: Activation) -> Tensor:

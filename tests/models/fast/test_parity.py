@@ -121,6 +121,16 @@ def test_packed_weights_say_the_same(make: Make, architecture: str, norm: str) -
         assert differs(net, fast, batch, samples) < CLOSE, (batch, samples)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("norm", NORMS)
+def test_what_is_no_number_stays_none(make: Make, norm: str, dtype: torch.dtype) -> None:
+    fast = placed(make("Wav2Vec2ForXVector", norm), dtype, pack=True)
+    heard = sound(3, 8_000)
+    heard[1, 4_000] = float("nan")
+    with torch.inference_mode():
+        assert torch.isfinite(fast(heard)).all(dim=1).tolist() == [True, False, True]
+
+
 @pytest.mark.parametrize("pack", [False, True])
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
