@@ -9,6 +9,7 @@ and one woman and one man of EmoDB.
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -107,6 +108,14 @@ def features(both: Tensor) -> Tensor:
     """What a net hears of a stretch of `heard`: (frames, INPUTS), as `Front` gives it."""
     both = both.float()
     return torch.cat((centred(level(both[:, :MELS].exp())), 2.0 * both[:, MELS:]), dim=1)
+
+
+def crop(file: Tensor, frames: int, draw: torch.Generator) -> Tensor:
+    """A stretch of that many frames from anywhere; a shorter file is said again. (frames, INPUTS)."""
+    if len(file) < frames:
+        file = file.repeat(math.ceil(frames / len(file)), 1)
+    start = int(torch.randint(len(file) - frames + 1, (1,), generator=draw))
+    return file[start : start + frames].float()
 
 
 def without_ends(samples: Samples) -> Samples:

@@ -84,9 +84,9 @@ class RunningMean:
         self.count = 0
 
     def update(self, net: nn.Module) -> None:
-        """Take in a step; young means forget faster."""
+        """Take in a step; young means forget faster: never more than about the last third of the steps counts."""
         self.count += 1
-        keep = min(self.decay, (1 + self.count) / (10 + self.count))
+        keep = min(self.decay, (1 + self.count) / (4 + self.count))
         for name, value in net.state_dict().items():
             if value.is_floating_point():
                 self.state[name].lerp_(value.detach(), 1 - keep)

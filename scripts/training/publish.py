@@ -56,6 +56,7 @@ def emotion(net: EmotionNet, path: Path, *, steps: int, seed: int) -> None:
         "name": "compact-emotion",
         "temperature": f"{float(net.temperature):.4f}",
         "labels": ",".join(EMOTIONS),
-        "training": f"{steps} steps, 7 actors of EmoDB at five speeds, read speech of AN4 and LibriSpeech, seed {seed}",
+        "training": f"{steps} steps, 7 actors of EmoDB at seven speeds, read speech of AN4 and LibriSpeech, "
+        f"taught by heads on compact-speaker, seed {seed}",
     }
     _write(net, path, said)

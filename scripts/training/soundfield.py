@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from scripts.training import corpus
+from stream.models.compact.nets import Front
 from stream.types import SAMPLE_RATE_HZ
 
 _MU = 255.0
@@ -73,3 +76,27 @@ def alter(sound: Tensor, noise: Tensor, draw: torch.Generator) -> Tensor:
     other = other * 10 ** (-_between(count, 3, 35, draw) / 20)
     mixed = heard + torch.where(_some(count, 0.6, draw), other, torch.zeros(()))
     return torch.where(_some(count, 0.2, draw), _stepped(mixed), mixed)
+
+
+class Places:
+    """Where a recording may be heard: other rooms, lines and company, made as samples, so that pitch suffers, too."""
+
+    def __init__(self, *, count: int, seed: int) -> None:
+        self._count = count
+        self._front = Front()
+        self._noise = noises()
+        self._draw = torch.Generator().manual_seed(seed)
+
+    def heard(self, samples: corpus.Samples) -> tuple[Tensor, ...]:
+        """The recording as it is and in `count` places, as `corpus.heard` gives it; (frames, INPUTS) each."""
+        sound = torch.from_numpy(np.ascontiguousarray(samples))
+        chosen = torch.randint(len(self._noise), (self._count,), generator=self._draw).tolist()
+        around = torch.from_numpy(np.stack([np.resize(self._noise[at], len(sound)) for at in chosen]))
+        away = alter(sound.expand(self._count, -1), around, self._draw)
+        return tuple(corpus.heard(one.numpy(), self._front, trim=False) for one in (sound, *away))
+
+
+def noises() -> list[corpus.Samples]:
+    """Environment sounds; (samples,) each."""
+    rows = corpus.manifest(corpus.data_folder())
+    return [corpus.read(row.path) for row in rows if row.set == "esc10" and row.use == "train"]

@@ -21,7 +21,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional
 
-from scripts.training import augment, corpus, evaluate, loop, publish, voices
+from scripts.training import augment, corpus, evaluate, loop, publish, soundfield, voices
 from scripts.training.teacher import Teacher
 from stream.models.compact.features import MELS, centred, level
 from stream.models.compact.nets import Front, SpeakerNet
@@ -78,22 +78,9 @@ def learned_voices() -> dict[str, Voice]:
 
 
 def noises() -> list[Tensor]:
-    """Environment sounds; log-mel power, (frames, 64) each."""
+    """Environment sounds as they are heard; (frames, INPUTS) each."""
     front = Front()
-    rows = corpus.manifest(corpus.data_folder())
-    return [
-        corpus.heard(corpus.read(row.path), front, trim=False)
-        for row in rows
-        if row.set == "esc10" and row.use == "train"
-    ]
-
-
-def crop(file: Tensor, frames: int, draw: torch.Generator) -> Tensor:
-    """A stretch of that many frames from anywhere; a shorter file is said again. Power, (frames, 64)."""
-    if len(file) < frames:
-        file = file.repeat(math.ceil(frames / len(file)), 1)
-    start = int(torch.randint(len(file) - frames + 1, (1,), generator=draw))
-    return file[start : start + frames].float()
+    return [corpus.heard(samples, front, trim=False) for samples in soundfield.noises()]
 
 
 class Batches:
@@ -121,10 +108,10 @@ class Batches:
             firsts.append(files[pick[0]])
             seconds.append(files[pick[-1]])
         sounds = firsts + seconds
-        both = torch.stack([crop(sound.heard, frames, draw) for sound in sounds])
+        both = torch.stack([corpus.crop(sound.heard, frames, draw) for sound in sounds])
         power, pitch = both[..., :MELS].exp(), augment.raise_pitch(both[..., MELS:], self.strength, draw)
         around = torch.randint(len(self.noise), (len(power),), generator=draw).tolist()
-        noise = torch.stack([crop(self.noise[at], frames, draw)[:, :MELS].exp() for at in around])
+        noise = torch.stack([corpus.crop(self.noise[at], frames, draw)[:, :MELS].exp() for at in around])
         power, share = augment.alter(power, noise, self.strength, draw)
         features = augment.mask(centred(level(power)), self.strength, draw)
         taught = torch.stack([sound.taught for sound in sounds])
