@@ -5,7 +5,9 @@
 Every call is the bundled conversation, from a place of its own: the customer hears it from there, the agent half of it
 later. The node runs in a process of its own and writes its events to a file; all figures are read from those events.
 Sound is lost if a track was heard for less than was sent, or had a gap. Latency runs from the arrival of the last
-sample to the event; the achieved hop is how far apart the scored windows were, over the hop that was asked for.
+sample to the event; the achieved hop is how far apart the scored windows were, over the hop that was asked for. Calls
+that ran at the same time share the cores with the node: what the callers took is told beside what the node took, and
+`waited` is the time in which the node's event loop could have run but did not get a core.
 """
 
 from __future__ import annotations
@@ -21,137 +23,256 @@ import sys
 import tempfile
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import numpy as np
 import soundfile
-import websockets
 from numpy.typing import NDArray
+from websockets.client import ClientProtocol
+from websockets.uri import parse_uri
 
 from stream.demo import AUDIO
 from stream.sources.g711 import MU_LAW
 
 RATE_HZ = 8_000
-PIECE_S = {"generic": 0.1, "twilio": 0.02, "audiosocket": 0.02, "audiohook": 0.1}
 STARTS_S = 2.0
 """Calls begin spread over this time, as they would."""
 
+BOTH, FIRST, SECOND = slice(None), slice(0, 1), slice(1, 2)
+
 
 class Sounds:
-    """The two tracks of every call, without end."""
+    """The two tracks of every call, without end: all pieces are cut from sound that was encoded once."""
 
     def __init__(self) -> None:
         samples, rate_hz = soundfile.read(AUDIO, dtype="int16")
-        self._pcm: NDArray[np.int16] = samples[:: rate_hz // RATE_HZ]
+        pcm: NDArray[np.int16] = samples[:: rate_hz // RATE_HZ]
         order = np.argsort(MU_LAW, kind="stable")
-        self._mu: NDArray[np.uint8] = order[np.clip(np.searchsorted(MU_LAW[order], self._pcm), 0, 255)].astype(np.uint8)
+        mu_law: NDArray[np.uint8] = order[np.clip(np.searchsorted(MU_LAW[order], pcm), 0, 255)].astype(np.uint8)
+        self._frames = len(pcm)
+        self._pcm, self._mu_law = _stereo(pcm.astype("<i2")), _stereo(mu_law)
 
-    def piece(self, call: int, start: int, length: int, *, mu_law: bool) -> NDArray[Any]:
-        """Frames `start` to `start + length` of a call, shape (length, 2)."""
-        sound = self._mu if mu_law else self._pcm
-        places = np.arange(start, start + length) + call * 7_919
-        return np.stack([sound[places % len(sound)], sound[(places + len(sound) // 2) % len(sound)]], axis=1)
+    def pcm(self, call: int, start: int, length: int, track: slice = BOTH) -> bytes:
+        """Frames `start` to `start + length` of a call, 16-bit, both tracks interleaved or one."""
+        return self._cut(self._pcm, call, start, length, track)
 
+    def mu_law(self, call: int, start: int, length: int, track: slice = BOTH) -> bytes:
+        """The same in µ-law."""
+        return self._cut(self._mu_law, call, start, length, track)
 
-def pieces(arguments: argparse.Namespace) -> Iterator[tuple[float, int, int]]:
-    """When each piece is due, where it begins and how long it is."""
-    length = round(PIECE_S[arguments.system] * RATE_HZ)
-    for number in range(round(arguments.seconds * RATE_HZ) // length):
-        yield (number + 1) * length / RATE_HZ, number * length, length
-
-
-async def paced(due_s: float) -> float:
-    """Wait for a moment of the loop's clock; returns how late we are."""
-    now_s = asyncio.get_running_loop().time()
-    await asyncio.sleep(max(0.0, due_s - now_s))
-    return asyncio.get_running_loop().time() - due_s
+    def _cut(self, sound: NDArray[Any], call: int, start: int, length: int, track: slice) -> bytes:
+        place = (start + call * 7_919) % self._frames
+        return sound[place : place + length, track].tobytes()
 
 
-async def generic(call: int, sounds: Sounds, arguments: argparse.Namespace, url: str, began_s: float) -> float:
-    """One call over our own protocol."""
-    late_s = 0.0
-    async with websockets.connect(f"{url}/v1/stream", compression=None) as link:
-        start = {"type": "start", "rate_hz": RATE_HZ, "channels": 2, "call": f"call-{call}", "events": False}
-        await link.send(json.dumps({**start, "parties": ["customer", "agent"]}))
-        for due_s, place, length in pieces(arguments):
-            late_s = max(late_s, await paced(began_s + due_s))
-            await link.send(sounds.piece(call, place, length, mu_law=False).astype("<i2").tobytes())
-        await link.send('{"type": "stop"}')
-        await link.wait_closed()
-    return late_s
+def _stereo(sound: NDArray[Any]) -> NDArray[Any]:
+    """The agent hears half of the conversation later; behind the end stands a second's worth of the beginning."""
+    both = np.stack([sound, np.roll(sound, -(len(sound) // 2))], axis=1)
+    return np.concatenate([both, both[:RATE_HZ]])
 
 
-async def twilio(call: int, sounds: Sounds, arguments: argparse.Namespace, url: str, began_s: float) -> float:
-    """One call as Twilio sends it."""
-    late_s, sent = 0.0, 2
-    async with websockets.connect(f"{url}/v1/twilio", compression=None) as link:
-        await link.send('{"event":"connected","protocol":"Call","version":"1.0.0"}')
-        start = {"callSid": f"call-{call}", "streamSid": "MZ", "tracks": ["inbound", "outbound"]}
-        await link.send(json.dumps({"event": "start", "sequenceNumber": "1", "start": start}))
-        for due_s, place, length in pieces(arguments):
-            late_s = max(late_s, await paced(began_s + due_s))
-            frames = sounds.piece(call, place, length, mu_law=True)
-            for track, name in enumerate(("inbound", "outbound")):
-                payload = base64.b64encode(frames[:, track].tobytes()).decode()
-                media = {"track": name, "chunk": str(sent), "timestamp": str(place // 8), "payload": payload}
-                await link.send(json.dumps({"event": "media", "sequenceNumber": str(sent), "media": media}))
-                sent += 1
-        await link.send(json.dumps({"event": "stop", "sequenceNumber": str(sent)}))
-        await link.wait_closed()
-    return late_s
+class Link(Protocol):
+    """One call's way to the node: what is said at its beginning, for a piece of sound, and at its end."""
+
+    async def begin(self) -> None:
+        """Connect and open the call."""
+
+    def send(self, start: int, length: int) -> None:
+        """A piece of sound."""
+
+    async def end(self) -> None:
+        """Hang up, and wait for the node to do so, too."""
 
 
-async def audiohook(call: int, sounds: Sounds, arguments: argparse.Namespace, url: str, began_s: float) -> float:
-    """One call as Genesys sends it; what comes back is read and thrown away."""
-    late_s, session = 0.0, str(uuid.uuid4())
-    envelope = {"version": "2", "id": session, "serverseq": 0, "position": "PT0S"}
-    media = [{"type": "audio", "format": "PCMU", "channels": ["external", "internal"], "rate": 8000}]
-    parameters = {"organizationId": "o", "conversationId": f"call-{call}", "participant": {"id": "p"}, "media": media}
-    async with websockets.connect(f"{url}/v1/audiohook", compression=None) as link:
-        await link.send(json.dumps({**envelope, "type": "open", "seq": 1, "parameters": parameters}))
-        reading = asyncio.create_task(_swallow(link))
-        for due_s, place, length in pieces(arguments):
-            late_s = max(late_s, await paced(began_s + due_s))
-            await link.send(sounds.piece(call, place, length, mu_law=True).tobytes())
-        await link.send(json.dumps({**envelope, "type": "close", "seq": 2, "parameters": {"reason": "end"}}))
-        await reading
-    return late_s
+class WebSocketLink(ABC):
+    """A WebSocket that costs next to nothing: the library shakes hands, and frames are written as they are."""
+
+    path = ""
+
+    def __init__(self, call: int, sounds: Sounds, url: str) -> None:
+        self.call, self.sounds, self._url = call, sounds, url
+
+    async def begin(self) -> None:
+        """Connect and open the call."""
+        place = urlsplit(self._url)
+        self._reader, self._writer = await asyncio.open_connection(place.hostname, place.port)
+        self._hands = ClientProtocol(parse_uri(f"{self._url}{self.path}"))
+        self._hands.send_request(self._hands.connect())
+        self._writer.writelines(self._hands.data_to_send())
+        self._hands.receive_data(await self._reader.readuntil(b"\r\n\r\n"))
+        if self._hands.handshake_exc is not None:
+            raise SystemExit(f"the node refuses calls ({self._hands.handshake_exc})")
+        self._gone = asyncio.create_task(self._swallow())
+        self.open()
+
+    async def end(self) -> None:
+        """Hang up, and wait for the node to close."""
+        self.close()
+        await self._gone
+        self._writer.close()
+
+    def text(self, message: str) -> None:
+        """Send a text message."""
+        self._frame(0x81, message.encode())
+
+    def binary(self, message: bytes) -> None:
+        """Send a binary message."""
+        self._frame(0x82, message)
+
+    def _frame(self, kind: int, payload: bytes) -> None:
+        """One frame; a mask of zeros leaves the payload as it is (RFC 6455, 5.3)."""
+        length = len(payload)
+        head = bytes((kind, 0x80 | length)) if length < 126 else bytes((kind, 0xFE)) + length.to_bytes(2, "big")  # noqa: PLR2004
+        self._writer.write(head + b"\0\0\0\0" + payload)
+
+    async def _swallow(self) -> None:
+        """What comes back is thrown away; a close is answered."""
+        with contextlib.suppress(ConnectionError):
+            while data := await self._reader.read(65_536):
+                self._hands.receive_data(data)
+                self._hands.events_received()
+                self._writer.writelines(self._hands.data_to_send())
+
+    @abstractmethod
+    def open(self) -> None:
+        """The first messages."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """The last ones."""
 
 
-async def audiosocket(call: int, sounds: Sounds, arguments: argparse.Namespace, url: str, began_s: float) -> float:
-    """One call as Asterisk sends it: a connection a party."""
-    late_s, unique, writers = 0.0, uuid.UUID(int=call).bytes, []
-    port = int(url.rpartition(":")[2])
-    for _ in range(2):
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"\x01\x00\x10" + unique)
-        await writer.drain()
-        writers.append(writer)
-        await asyncio.sleep(0.2)
-    for due_s, place, length in pieces(arguments):
-        late_s = max(late_s, await paced(began_s + due_s))
-        frames = sounds.piece(call, place, length, mu_law=False).astype("<i2")
-        for track, writer in enumerate(writers):
-            payload = frames[:, track].tobytes()
+def _ends_in_close(data: bytes) -> bool:
+    """Whether a close frame of a server stands at the end."""
+    return any(data[-2 - length :][:2] == bytes((0x88, length)) for length in range(min(126, len(data) - 1)))
+
+
+class Generic(WebSocketLink):
+    """Our own protocol."""
+
+    path, piece_s = "/v1/stream", 0.1
+
+    def open(self) -> None:
+        """The header."""
+        start = {"type": "start", "rate_hz": RATE_HZ, "channels": 2, "call": f"call-{self.call}", "events": False}
+        self.text(json.dumps({**start, "parties": ["customer", "agent"]}))
+
+    def send(self, start: int, length: int) -> None:
+        """Both tracks, interleaved."""
+        self.binary(self.sounds.pcm(self.call, start, length))
+
+    def close(self) -> None:
+        """No more sound."""
+        self.text('{"type": "stop"}')
+
+
+class Twilio(WebSocketLink):
+    """Twilio Media Streams."""
+
+    path, piece_s = "/v1/twilio", 0.02
+
+    def open(self) -> None:
+        """Two messages about what comes."""
+        self._sent = 2
+        self.text('{"event":"connected","protocol":"Call","version":"1.0.0"}')
+        start = {"callSid": f"call-{self.call}", "streamSid": "MZ", "tracks": ["inbound", "outbound"]}
+        self.text(json.dumps({"event": "start", "sequenceNumber": "1", "start": start}))
+
+    def send(self, start: int, length: int) -> None:
+        """A message a track."""
+        for track, name in ((FIRST, "inbound"), (SECOND, "outbound")):
+            payload = base64.b64encode(self.sounds.mu_law(self.call, start, length, track)).decode()
+            self.text(
+                f'{{"event":"media","sequenceNumber":"{self._sent}","streamSid":"MZ","media":{{"track":"{name}",'
+                f'"chunk":"{self._sent}","timestamp":"{start // 8}","payload":"{payload}"}}}}'
+            )
+            self._sent += 1
+
+    def close(self) -> None:
+        """No more sound."""
+        self.text(json.dumps({"event": "stop", "sequenceNumber": str(self._sent)}))
+
+
+class AudioHook(WebSocketLink):
+    """Genesys AudioHook."""
+
+    path, piece_s = "/v1/audiohook", 0.1
+
+    def open(self) -> None:
+        """A session with both channels."""
+        self._envelope = {"version": "2", "id": str(uuid.uuid4()), "serverseq": 0, "position": "PT0S"}
+        media = [{"type": "audio", "format": "PCMU", "channels": ["external", "internal"], "rate": RATE_HZ}]
+        about = {"organizationId": "o", "conversationId": f"call-{self.call}", "participant": {"id": "p"}}
+        self.text(
+            json.dumps({**self._envelope, "type": "open", "seq": 1, "parameters": {**about, "media": media}})
+        )
+
+    def send(self, start: int, length: int) -> None:
+        """Both channels, interleaved."""
+        self.binary(self.sounds.mu_law(self.call, start, length))
+
+    def close(self) -> None:
+        """No more sound."""
+        self.text(json.dumps({**self._envelope, "type": "close", "seq": 2, "parameters": {"reason": "end"}}))
+
+
+class AudioSocket:
+    """Asterisk's AudioSocket: a connection a party."""
+
+    piece_s = 0.02
+
+    def __init__(self, call: int, sounds: Sounds, url: str) -> None:
+        self.call, self.sounds, self._place = call, sounds, urlsplit(url)
+        self._links: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def begin(self) -> None:
+        """The customer first, then the agent."""
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection(self._place.hostname, self._place.port)
+            writer.write(b"\x01\x00\x10" + uuid.UUID(int=self.call).bytes)
+            self._links.append((reader, writer))
+            await asyncio.sleep(0.2)
+
+    def send(self, start: int, length: int) -> None:
+        """A packet a track."""
+        for track, (_, writer) in zip((FIRST, SECOND), self._links, strict=True):
+            payload = self.sounds.pcm(self.call, start, length, track)
             writer.write(b"\x10" + len(payload).to_bytes(2, "big") + payload)
-            await writer.drain()
-    for writer in writers:
-        writer.write(b"\x00\x00\x00")
-        await writer.drain()
-        writer.close()
+
+    async def end(self) -> None:
+        """Hang up."""
+        for reader, writer in self._links:
+            writer.write(b"\x00\x00\x00")
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
+            writer.close()
+
+
+SYSTEMS: dict[str, type[Generic | Twilio | AudioHook | AudioSocket]] = {
+    "generic": Generic,
+    "twilio": Twilio,
+    "audiohook": AudioHook,
+    "audiosocket": AudioSocket,
+}
+
+
+async def call(link: Link, piece_s: float, seconds: float, begins_s: float) -> float:
+    """One call in real time; returns how late its latest piece was."""
+    late_s, length, clock = 0.0, round(piece_s * RATE_HZ), asyncio.get_running_loop().time
+    await asyncio.sleep(begins_s - clock())
+    await link.begin()
+    for number in range(round(seconds / piece_s)):
+        due_s = begins_s + (number + 1) * piece_s
+        await asyncio.sleep(due_s - clock())
+        late_s = max(late_s, clock() - due_s)
+        link.send(number * length, length)
+    await link.end()
     return late_s
-
-
-async def _swallow(link: Any) -> None:
-    with contextlib.suppress(websockets.ConnectionClosed):
-        async for _ in link:
-            pass
-
-
-SYSTEMS = {"generic": generic, "twilio": twilio, "audiohook": audiohook, "audiosocket": audiosocket}
 
 
 async def drive(arguments: argparse.Namespace, events: Path) -> dict[str, Any]:
@@ -165,22 +286,45 @@ async def drive(arguments: argparse.Namespace, events: Path) -> dict[str, Any]:
         urls = await _urls(node)
         url = urls["audiosocket" if arguments.system == "audiosocket" else "web"]
         await asyncio.sleep(arguments.settle)  # models are loaded behind the open port
-        sounds, began_s = Sounds(), asyncio.get_running_loop().time() + 1.0
-        apart_s = STARTS_S / arguments.calls
-        started_s = time.monotonic()
-        cpu_s = _cpu_s(node.pid)
+        sounds, system, began_s = Sounds(), SYSTEMS[arguments.system], asyncio.get_running_loop().time() + 0.5
+        apart_s, before, own_s = STARTS_S / arguments.calls, Usage.of(node.pid), time.process_time()
         async with asyncio.TaskGroup() as group:
-            run = SYSTEMS[arguments.system]
             calls = [
-                group.create_task(run(call, sounds, arguments, url, began_s + call * apart_s))
-                for call in range(arguments.calls)
+                group.create_task(
+                    call(system(number, sounds, url), system.piece_s, arguments.seconds, began_s + number * apart_s)
+                )
+                for number in range(arguments.calls)
             ]
-        took_s, busy_s = time.monotonic() - started_s, _cpu_s(node.pid) - cpu_s
+        took_s = asyncio.get_running_loop().time() - began_s
+        used, own_s = Usage.of(node.pid), time.process_time() - own_s
     finally:
         node.terminate()
         log = (await node.communicate())[1].decode()
-    late_s = max(task.result() for task in calls)
-    return {"client late at most (s)": round(late_s, 3), "node's cores": round(busy_s / took_s, 2), "log": log}
+    return {
+        "callers late at most (s)": round(max(task.result() for task in calls), 3),
+        "callers' cores": round(own_s / took_s, 3),
+        "node's cores": round((used.all_s - before.all_s) / took_s, 3),
+        "of these its event loop": round((used.loop_s - before.loop_s) / took_s, 3),
+        "its event loop waited for a core (share)": round((used.waited_s - before.waited_s) / took_s, 3),
+        "log": log,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Processor time of a process so far, of its first thread, and how long that waited for a core (Linux)."""
+
+    all_s: float
+    loop_s: float
+    waited_s: float
+
+    @classmethod
+    def of(cls, pid: int) -> Usage:
+        """Read it from /proc."""
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        ran_ns, waited_ns, _ = Path(f"/proc/{pid}/task/{pid}/schedstat").read_text(encoding="ascii").split()
+        all_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cls(all_s, int(ran_ns) / 1e9, int(waited_ns) / 1e9)
 
 
 async def _urls(node: asyncio.subprocess.Process) -> dict[str, str]:
@@ -196,11 +340,6 @@ async def _urls(node: asyncio.subprocess.Process) -> dict[str, str]:
         elif place := re.search(r"AudioSocket on ([\w.]+:\d+)", line):
             found["audiosocket"] = place[1]
     return found
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def account(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -221,7 +360,8 @@ def account(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             finals += 1
         if event["type"] in ("emotion", "call", "turn"):
             latencies[event["type"]].append(event["latency_ms"])
-    sent_s = len(list(pieces(arguments))) * PIECE_S[arguments.system]
+    piece_s = SYSTEMS[arguments.system].piece_s
+    sent_s = round(arguments.seconds / piece_s) * piece_s
     figures: dict[str, Any] = {
         "calls": arguments.calls,
         "tracks ended": len(ends),
