@@ -338,7 +338,7 @@ async def _urls(node: asyncio.subprocess.Process) -> dict[str, str]:
         if place := re.search(r"ws://[\w.]+:\d+", line):
             found["web"] = place[0]
         elif place := re.search(r"AudioSocket on ([\w.]+:\d+)", line):
-            found["audiosocket"] = place[1]
+            found["audiosocket"] = f"tcp://{place[1]}"
     return found
 
 

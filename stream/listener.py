@@ -16,6 +16,7 @@ the lanes drop (live sound). Nothing is lost here.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -320,7 +321,9 @@ class Listener:
             await self._tickets.put(_Ticket(cut, tuple((task, None) for task, _ in wanting)))
             return
         window = self._intake.window(cut)
-        asked = {lane: await lane.submit(self.source_id, window, policy=self._policy) for lane in lanes}
+        captured_s = self.arrivals.captured_s(cut.end_sample)
+        age_s = 0.0 if captured_s is None else time.monotonic() - captured_s
+        asked = {lane: await lane.submit(self.source_id, window, policy=self._policy, age_s=age_s) for lane in lanes}
         answers = ((task, None if seat is None else (asked[seat[0]], seat[1])) for task, seat in wanting)
         await self._tickets.put(_Ticket(cut, tuple(answers)))
 
