@@ -208,9 +208,7 @@ class AudioHook(WebSocketLink):
         self._envelope = {"version": "2", "id": str(uuid.uuid4()), "serverseq": 0, "position": "PT0S"}
         media = [{"type": "audio", "format": "PCMU", "channels": ["external", "internal"], "rate": RATE_HZ}]
         about = {"organizationId": "o", "conversationId": f"call-{self.call}", "participant": {"id": "p"}}
-        self.text(
-            json.dumps({**self._envelope, "type": "open", "seq": 1, "parameters": {**about, "media": media}})
-        )
+        self.text(json.dumps({**self._envelope, "type": "open", "seq": 1, "parameters": {**about, "media": media}}))
 
     def send(self, start: int, length: int) -> None:
         """Both channels, interleaved."""

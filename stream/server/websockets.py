@@ -122,7 +122,7 @@ class _Endpoints:
     ) -> None:
         own = security.is_own_origin(websocket.headers, self._gateway.settings.origins)
         if not (admitted and own):
-            self._gateway.refused["unauthorized"] += 1
+            self._gateway.turn_away(protocol.name)
             await websocket.close(1008)  # before it is accepted: HTTP 403
             return
         asked = websocket.scope.get("subprotocols", ())

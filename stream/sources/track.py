@@ -137,9 +137,7 @@ class TrackSource:
 
     def _is_ready(self) -> bool:
         """Whether there is a block to give: one that is full, or will not grow any more."""
-        return bool(self._pieces) and (
-            self._waiting_frames >= self._block_frames or self._jumps > 0 or self._ended
-        )
+        return bool(self._pieces) and (self._waiting_frames >= self._block_frames or self._jumps > 0 or self._ended)
 
     def _join(self) -> Block:
         """What waits, as far as it is unbroken and not too long."""
