@@ -139,6 +139,10 @@ def test_metrics_can_be_read_by_prometheus() -> None:
     states = {s.labels["state"]: s.value for s in found["tonewatch_stream_state"].samples}
     assert states == {"listening": 0.0, "paused": 1.0, "stalled": 0.0, "ended": 0.0}
     assert found["tonewatch_latency_p95_seconds"].samples[0].value == 0.04
+    refused = found["tonewatch_connections_refused"].samples[0]
+    assert (refused.labels, refused.value) == ({"protocol": "twilio", "reason": "unauthorized"}, 1.0)
+    assert found["tonewatch_connections_open"].samples[0].value == 2.0
+    assert found["tonewatch_received_lost_seconds"].samples[0].value == 0.5
 
 
 def test_a_port_that_is_taken_or_open_to_all_is_refused() -> None:
