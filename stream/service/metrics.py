@@ -96,9 +96,7 @@ def _listener(protocols: Sequence[ProtocolHealth]) -> Iterator[Metric]:
         counts = [((row.protocol,), float(getattr(row, field))) for row in protocols]
         yield _counter(name, meaning, ["protocol"], counts)
     reasons = [((row.protocol, why), float(often)) for row in protocols for why, often in sorted(row.refused.items())]
-    yield _counter(
-        "connections_refused", "Connections not let in, or ended by us.", ["protocol", "reason"], reasons
-    )
+    yield _counter("connections_refused", "Connections not let in, or ended by us.", ["protocol", "reason"], reasons)
 
 
 _Rows = Iterable[tuple[tuple[str, ...], float]]

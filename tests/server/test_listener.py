@@ -17,6 +17,7 @@ import websockets
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
+from stream.door import COOKIE, Door
 from stream.errors import ListenError, SettingsError
 from stream.events import CallEvent
 from stream.server.gateway import Gateway
@@ -52,6 +53,8 @@ def test_a_token_is_asked_for_at_every_door() -> None:
                 assert not await is_let_in(tested.listener, f"{path}?token=wrong")
                 assert await is_let_in(tested.listener, f"{path}?token=sesame")
                 assert await is_let_in(tested.listener, path, additional_headers={"Authorization": "Bearer sesame"})
+                cookie = f"{COOKIE}={Door(host='127.0.0.1', token='sesame').pass_value}"  # a page's
+                assert await is_let_in(tested.listener, path, additional_headers={"Cookie": cookie})
             messages = twilio_messages(CALL)
             for token, code in (("wrong", 1008), ("sesame", 1000)):
                 async with connect(tested.listener, "/v1/twilio") as link:
@@ -95,7 +98,7 @@ def test_it_listens_elsewhere_only_with_a_token() -> None:
         async with NetworkListener(gateway=Gateway(settings=ServeSettings(**settings))):
             pass
 
-    with pytest.raises(SettingsError, match="a token is needed"):
+    with pytest.raises(SettingsError, match="TONEWATCH__SERVE__TOKEN"):
         asyncio.run(check(host="0.0.0.0", port=0))  # noqa: S104
     with pytest.raises(SettingsError, match="audiosocket_peers"):
         asyncio.run(check(port=0, audiosocket_peers=["everywhere"]))

@@ -21,12 +21,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from stream.commands import NodeStatus, StreamStatus
-from stream.errors import SettingsError
+from stream.errors import ListenError, SettingsError
 from stream.events import Health
 from stream.service.logs import JsonFormatter
 from stream.service.metrics import exposition
 from stream.service.node import Node
-from stream.service.port import Port, application
+from stream.service.port import application, site
 from stream.service.systemd import Notifier
 from stream.service.vitals import Vitals
 from stream.settings import build, environment_layers
@@ -150,8 +150,8 @@ def test_a_port_that_is_taken_or_open_to_all_is_refused() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         node = Node(pipeline=FakePipeline(), stuck_s=10, notifier=Notifier({}))
-        port = Port(settings=ServiceSettings(port=taken.getsockname()[1]), node=node)
-        with pytest.raises(SettingsError, match=r"service\.port: .* cannot be used"):
+        port = site(settings=ServiceSettings(port=taken.getsockname()[1]), node=node)
+        with pytest.raises(ListenError, match=r"choose another service\.port"):
             asyncio.run(port.__aenter__())
     with pytest.raises(SettingsError, match="needs a token"):
         build([("it", {"service": {"port": 80, "host": "0.0.0.0"}})])  # noqa: S104 - that is refused
