@@ -11,6 +11,8 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
 from stream.door import Door
 from stream.errors import SettingsError
 from stream.server import security
@@ -20,6 +22,21 @@ from stream.server.websockets import Mounts, create_app
 from stream.web import BACKLOG, Site, bind
 
 GOODBYE_S = 2
+
+AHEAD = 16
+"""Messages of one connection that may wait."""
+
+
+class _ReadAhead(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, which would stop and start to read for every single message: two system calls for each."""
+
+    def send_receive_event_to_app(self) -> None:
+        paused, self.read_paused = self.read_paused, True
+        super().send_receive_event_to_app()
+        self.read_paused = paused
+        if not paused and self.queue.qsize() >= AHEAD:
+            self.read_paused = True
+            self.transport.pause_reading()
 
 
 class NetworkListener:
@@ -51,7 +68,7 @@ class NetworkListener:
             port=settings.port,
             setting="serve.port",
             goodbye_s=GOODBYE_S,
-            ws="websockets-sansio",
+            ws=_ReadAhead,
             ws_max_size=settings.max_message_bytes,
             ws_ping_interval=None,  # who is idle is closed anyway, and who is held back could not answer
             ws_per_message_deflate=False,  # sound does not shrink, and a bomb must not grow
