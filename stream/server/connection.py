@@ -81,7 +81,10 @@ class Connection:
 
     async def run(self) -> None:
         """Until either side goes."""
+        most = self._settings.streams_per_peer
         try:
+            if self._gateway.connections_of(self._peer) > most:
+                await self.refuse(Fault.TOO_MANY, f"{most} connections of this peer are open already")
             while not self._done:
                 self._listening = True
                 message = await self._link.receive()
@@ -157,9 +160,11 @@ class Connection:
                     self._counts.refused[action.fault.value] += 1
                 self._done = True
                 self._hang_up()
-                with contextlib.suppress(TimeoutError):
+                try:
                     async with asyncio.timeout(self._settings.stall_s):
                         await self._link.close(action.code, action.reason[:120])  # a close frame has no room for more
+                except TimeoutError:  # it does not even read that
+                    self._link.abort()
 
     async def _open(self, action: Open) -> None:
         gateway, settings, count = self._gateway, self._settings, len(action.tracks)

@@ -72,19 +72,18 @@ class Gateway:
         """One connection, from its first message to its last."""
         counts = self.counts[protocol.name]
         connection = Connection(gateway=self, link=link, protocol=protocol, peer=peer)
-        crowded = list(self._connections.values()).count(peer) >= self.settings.streams_per_peer
         counts.accepted += 1
         counts.open += 1
         self._connections[connection] = peer
         try:
-            if crowded:
-                await connection.refuse(
-                    Fault.TOO_MANY, f"{self.settings.streams_per_peer} connections of this peer are open already"
-                )
             await connection.run()
         finally:
             counts.open -= 1
             del self._connections[connection]
+
+    def connections_of(self, peer: str) -> int:
+        """How many are open from an address."""
+        return sum(one == peer for one in self._connections.values())
 
     def turn_away(self, protocol: str) -> None:
         """Count somebody who was not let in."""
@@ -119,12 +118,14 @@ class Gateway:
 
     async def watch(self) -> None:
         """Let idle connections go and fill up tracks that fall silent, for as long as it is not cancelled."""
+        pause_s, then_s = min(LAG_S, self.settings.idle_s) / 2, time.monotonic()
         while True:
-            await asyncio.sleep(min(LAG_S, self.settings.idle_s) / 2)
-            now_s = time.monotonic()
-            for connection in tuple(self._connections):
-                connection.look(now_s)
-            self.fill(now_s)
+            await asyncio.sleep(pause_s)
+            before_s, then_s = then_s, time.monotonic()
+            if then_s - before_s < pause_s + LAG_S:  # a loop that stood still has not read what lies in the sockets
+                for connection in tuple(self._connections):
+                    connection.look(then_s)
+            self.fill(then_s)
 
     def fill(self, now_s: float) -> None:
         """A track behind its call's other one by more than `LAG_S`, in sound and on the clock, was silent.

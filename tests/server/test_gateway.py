@@ -48,6 +48,8 @@ class HandLink:
         self.sent.append(json.loads(data) if isinstance(data, str) else data)
 
     async def close(self, code: int, reason: str) -> None:
+        if not self._reads:
+            await asyncio.Event().wait()
         self.closed = (code, reason)
         self.put(None)
 
@@ -158,6 +160,12 @@ def test_who_breaks_a_limit_is_told_so(limits: dict[str, Any], messages: list[An
     assert words in link.closed[1]
     assert link.sent[-1]["type"] == "error"
     assert words in link.sent[-1]["message"]
+
+
+def test_who_is_idle_and_does_not_even_read_the_good_bye_is_cut_off() -> None:
+    link = HandLink(reads=False)
+    run(link, serve={"idle_s": 0.1, "stall_s": 0.1})
+    assert link.aborted
 
 
 def test_who_talks_but_announces_no_sound_is_idle_too() -> None:
