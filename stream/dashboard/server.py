@@ -65,11 +65,11 @@ def create_app(*, feed: Feed, door: Door) -> Starlette:
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     app = Starlette(routes=routes)
-    app.add_middleware(_Door, door=door)
+    app.add_middleware(_Guard, door=door)
     return app
 
 
-class _Door:
+class _Guard:
     """Refuses strange hosts and, but for the files of the page, those without a pass; adds the headers."""
 
     def __init__(self, app: ASGIApp, door: Door) -> None:
