@@ -69,17 +69,18 @@ async def drive(arguments: argparse.Namespace, events: Path) -> dict[str, Any]:
         urls = await _urls(node)
         url = urls["audiosocket" if arguments.system == "audiosocket" else "web"]
         await asyncio.sleep(arguments.settle)  # models are loaded behind the open port
-        sounds, system, began_s = Sounds(), SYSTEMS[arguments.system], asyncio.get_running_loop().time() + 0.5
-        apart_s, before, own_s = STARTS_S / arguments.calls, Usage.of(node.pid), time.process_time()
-        async with _page(urls["web"], shown=arguments.page) as drawn, asyncio.TaskGroup() as group:
-            calls = [
-                group.create_task(
-                    call(system(number, sounds, url), system.piece_s, arguments.seconds, began_s + number * apart_s)
-                )
-                for number in range(arguments.calls)
-            ]
-        took_s = asyncio.get_running_loop().time() - began_s
-        used, own_s = Usage.of(node.pid), time.process_time() - own_s
+        sounds, system, clock = Sounds(), SYSTEMS[arguments.system], asyncio.get_running_loop().time
+        async with _page(urls["web"], shown=arguments.page) as drawn:
+            before, own_s, began_s = Usage.of(node.pid), time.process_time(), clock() + 0.5
+            apart_s = STARTS_S / arguments.calls
+            async with asyncio.TaskGroup() as group:
+                calls = [
+                    group.create_task(
+                        call(system(number, sounds, url), system.piece_s, arguments.seconds, began_s + number * apart_s)
+                    )
+                    for number in range(arguments.calls)
+                ]
+            used, own_s, took_s = Usage.of(node.pid), time.process_time() - own_s, clock() - began_s
     finally:
         node.terminate()
         log = (await node.communicate())[1].decode()
