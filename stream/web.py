@@ -71,13 +71,6 @@ class Site:
             self._server.should_exit = True
             await self._task
 
-    def abort(self, client: tuple[str, int]) -> None:
-        """Cut the connection from an address and port off; ASGI has no word for it."""
-        connections: Any = self._server.server_state.connections if self._server is not None else ()
-        for connection in tuple(connections):
-            if getattr(connection, "client", None) == client:
-                connection.transport.abort()
-
 
 def bind(host: str, port: int, *, setting: str) -> socket.socket:
     """A listening socket. Raises `ListenError`, naming the setting to change."""

@@ -27,8 +27,12 @@ AHEAD = 16
 """Messages of one connection that may wait."""
 
 
-class _ReadAhead(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, which would stop and start to read for every single message: two system calls for each."""
+class _WebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's, but it can be cut off, and reads on while few messages wait: uvicorn stops and starts at every one."""
+
+    async def run_asgi(self) -> None:
+        self.scope["state"]["abort"] = self.transport.abort
+        await super().run_asgi()
 
     def send_receive_event_to_app(self) -> None:
         paused, self.read_paused = self.read_paused, True
@@ -49,7 +53,6 @@ class NetworkListener:
         self._gateway, self._settings = gateway, gateway.settings
         self._mounts, self._page = mounts, page
         self.port = self.audiosocket_port = 0
-        self._site: Site | None = None
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -62,13 +65,13 @@ class NetworkListener:
             security.is_within("127.0.0.1", settings.audiosocket_peers)
         except ValueError as error:
             raise SettingsError(f"serve.audiosocket_peers: {error}") from None
-        self._site = Site(
-            app=create_app(self._gateway, door=door, page=self._page, mounts=self._mounts, abort=self._abort),
+        site = Site(
+            app=create_app(self._gateway, door=door, page=self._page, mounts=self._mounts),
             host=settings.host,
             port=settings.port,
             setting="serve.port",
             goodbye_s=GOODBYE_S,
-            ws=_ReadAhead,
+            ws=_WebSocket,
             ws_max_size=settings.max_message_bytes,
             ws_ping_interval=None,  # who is idle is closed anyway, and who is held back could not answer
             ws_per_message_deflate=False,  # sound does not shrink, and a bomb must not grow
@@ -76,8 +79,8 @@ class NetworkListener:
         async with AsyncExitStack() as opening:
             if settings.audiosocket_port is not None:
                 opening.callback((await self._open_audiosocket(settings.audiosocket_port)).close)
-            await opening.enter_async_context(self._site)
-            self.port = self._site.port
+            await opening.enter_async_context(site)
+            self.port = site.port
             opening.callback(asyncio.create_task(self._gateway.watch(), name="gateway").cancel)
             self._open = opening.pop_all()
         return self
@@ -94,7 +97,3 @@ class NetworkListener:
         bound = bind(self._settings.host, port, setting="serve.audiosocket_port")
         self.audiosocket_port = bound.getsockname()[1]
         return await asyncio.start_server(SocketShell(self._gateway).take, sock=bound, backlog=BACKLOG)
-
-    def _abort(self, client: tuple[str, int]) -> None:
-        if self._site is not None:
-            self._site.abort(client)

@@ -8,13 +8,14 @@
 `create_app` takes more to mount behind them, a dashboard for instance. What may not connect is refused before the
 WebSocket is accepted: a page of another origin, and whoever shows neither the token nor what its protocol has instead.
 Whoever may see the page may bring sound to it: the browser's cookie is enough, and the token stays out of addresses.
+ASGI has no word for cutting a connection off: the server must leave an `abort` in the connection's state.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -32,18 +33,13 @@ from stream.sources.generic import GenericProtocol
 from stream.sources.twilio import TwilioProtocol
 from stream.sources.wire import Protocol
 
-Abort = Callable[[tuple[str, int]], None]
-"""Cuts off the connection from an address and port."""
-
 Mounts = Sequence[tuple[str, ASGIApp]]
 """Paths and the applications behind them."""
 
 
-def create_app(
-    gateway: Gateway, *, door: Door, page: Door | None = None, mounts: Mounts = (), abort: Abort
-) -> Starlette:
+def create_app(gateway: Gateway, *, door: Door, page: Door | None = None, mounts: Mounts = ()) -> Starlette:
     """The endpoints, and behind them what else is mounted; `page` is the door of the page among that."""
-    endpoints = _Endpoints(gateway, door, page or door, abort)
+    endpoints = _Endpoints(gateway, door, page or door)
     routes: list[BaseRoute] = [
         WebSocketRoute("/v1/stream", endpoints.generic),
         WebSocketRoute("/v1/twilio", endpoints.twilio),
@@ -57,8 +53,8 @@ def create_app(
 class _Endpoints:
     """What is checked, and which protocol is spoken, at each address."""
 
-    def __init__(self, gateway: Gateway, door: Door, page: Door, abort: Abort) -> None:
-        self._gateway, self._door, self._page, self._abort = gateway, door, page, abort
+    def __init__(self, gateway: Gateway, door: Door, page: Door) -> None:
+        self._gateway, self._door, self._page = gateway, door, page
         settings = gateway.settings
         self._twilio = settings.twilio_auth_token.get_secret_value()
         self._api_key = settings.audiohook_api_key.get_secret_value()
@@ -129,14 +125,14 @@ class _Endpoints:
         asked = websocket.scope.get("subprotocols", ())
         await websocket.accept(subprotocol=subprotocol if subprotocol in asked else None)
         peer = websocket.client.host if websocket.client is not None else "unknown"
-        await self._gateway.serve(_WebSocketLink(websocket, self._abort), protocol, peer=peer)
+        await self._gateway.serve(_WebSocketLink(websocket), protocol, peer=peer)
 
 
 class _WebSocketLink:
     """A WebSocket as the gateway sees it."""
 
-    def __init__(self, websocket: WebSocket, abort: Abort) -> None:
-        self._websocket, self._abort = websocket, abort
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
 
     async def receive(self) -> str | bytes | None:
         try:
@@ -163,5 +159,4 @@ class _WebSocketLink:
                 await self._websocket.close(code, reason)
 
     def abort(self) -> None:
-        if self._websocket.client is not None:
-            self._abort((self._websocket.client.host, self._websocket.client.port))
+        self._websocket.state.abort()

@@ -137,12 +137,14 @@ def test_a_page_can_be_mounted_behind_the_endpoints() -> None:
 
 def test_a_connection_can_be_cut_off_and_its_sound_is_flushed() -> None:
     async def check() -> int | None:
-        async with node() as tested, connect(tested.listener, "/v1/stream") as link:
+        proxied = {"X-Forwarded-For": "203.0.113.5"}
+        async with node() as tested, connect(tested.listener, "/v1/stream", additional_headers=proxied) as link:
             await link.send(json.dumps(START))
             await link.recv()
             await link.send(LOUD[:8_000, 0].astype("<i2").tobytes())
             await tested.first()
-            tested.listener._abort(link.local_address)
+            (connection,) = tested.gateway._connections
+            connection._link.abort()
             await link.wait_closed()
             await tested.ended("desk")
             code: int | None = link.close_code
