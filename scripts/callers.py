@@ -105,6 +105,11 @@ class WebSocketLink(ABC):
         """Send a binary message."""
         self._frame(0x82, message)
 
+    def goodbye(self) -> None:
+        """Close the connection."""
+        self._hands.send_close()
+        self._writer.writelines(self._hands.data_to_send())
+
     def _frame(self, kind: int, payload: bytes) -> None:
         """One frame; a mask of zeros leaves the payload as it is (RFC 6455, 5.3)."""
         length = len(payload)
@@ -200,6 +205,51 @@ class AudioHook(WebSocketLink):
         self.text(json.dumps({**self._envelope, "type": "close", "seq": 2, "parameters": {"reason": "end"}}))
 
 
+class _Leg(WebSocketLink):
+    """One party of a call by chan_websocket."""
+
+    def __init__(self, call: int, sounds: Sounds, url: str, *, party: str, track: slice) -> None:
+        super().__init__(call, sounds, url)
+        self.path, self._track = f"/v1/asterisk?call=call-{call}&party={party}", track
+
+    def open(self) -> None:
+        """What comes."""
+        self.text(f"MEDIA_START connection_id:{self.call} format:slin optimal_frame_size:320")
+
+    def send(self, start: int, length: int) -> None:
+        """Bare media."""
+        self.binary(self.sounds.pcm(self.call, start, length, self._track))
+
+    def close(self) -> None:
+        """Asterisk just closes."""
+        self.goodbye()
+
+
+class Asterisk:
+    """Asterisk's chan_websocket: a connection a party."""
+
+    piece_s = 0.02
+
+    def __init__(self, call: int, sounds: Sounds, url: str) -> None:
+        tracks = (("customer", FIRST), ("agent", SECOND))
+        self._legs = [_Leg(call, sounds, url, party=party, track=track) for party, track in tracks]
+
+    async def begin(self) -> None:
+        """The customer first, then the agent."""
+        for leg in self._legs:
+            await leg.begin()
+
+    def send(self, start: int, length: int) -> None:
+        """A message a track."""
+        for leg in self._legs:
+            leg.send(start, length)
+
+    async def end(self) -> None:
+        """Hang up."""
+        for leg in self._legs:
+            await leg.end()
+
+
 class AudioSocket:
     """Asterisk's AudioSocket: a connection a party."""
 
@@ -232,9 +282,10 @@ class AudioSocket:
             writer.close()
 
 
-SYSTEMS: dict[str, type[Generic | Twilio | AudioHook | AudioSocket]] = {
+SYSTEMS: dict[str, type[Generic | Twilio | Asterisk | AudioHook | AudioSocket]] = {
     "generic": Generic,
     "twilio": Twilio,
+    "asterisk": Asterisk,
     "audiohook": AudioHook,
     "audiosocket": AudioSocket,
 }
