@@ -108,6 +108,7 @@ class Listener:
         self.arrivals = arrivals
         self._rate_hz = rate_hz
         self._frames = 0  # heard so far, at the source's rate
+        self._arrived_s = 0.0  # when the newest of it came in, on the monotonic clock
         self._ignored = 0  # where thrown away sound ends, at the source's rate
         self._paused = self._stalled = self._ended = False
         self._in_turn = asyncio.Lock()  # sound and what is said about it must not overtake each other
@@ -180,6 +181,7 @@ class Listener:
                     continue
                 await self._bridge(start)
                 self.arrivals.mark(self._sample(end), now_s)
+                self._arrived_s = now_s
                 self._frames = end
                 self._level_dbfs = level_dbfs(piece)
                 self._intake.push(self._resampler.push(piece))
@@ -321,8 +323,7 @@ class Listener:
             await self._tickets.put(_Ticket(cut, tuple((task, None) for task, _ in wanting)))
             return
         window = self._intake.window(cut)
-        captured_s = self.arrivals.captured_s(cut.end_sample)
-        age_s = 0.0 if captured_s is None else time.monotonic() - captured_s
+        age_s = time.monotonic() - self._arrived_s
         asked = {lane: await lane.submit(self.source_id, window, policy=self._policy, age_s=age_s) for lane in lanes}
         answers = ((task, None if seat is None else (asked[seat[0]], seat[1])) for task, seat in wanting)
         await self._tickets.put(_Ticket(cut, tuple(answers)))

@@ -101,7 +101,7 @@ class Lane(Generic[Item, Answer]):
     ) -> asyncio.Future[Answer | None]:
         """Queue one item; the future gives the answer, or None if a fresher item took its place.
 
-        `age_s` is how long ago its sound was captured: the deadline counts from then, wherever the time was spent. With
+        `age_s` is how long ago its sound came in: the deadline counts from then, wherever the time was spent. With
         the policy `wait` this waits while the stream's lane is full, and items have no deadline. Raises `QueueClosed`
         after `close()`.
         """

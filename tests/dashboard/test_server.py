@@ -16,7 +16,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from stream.dashboard.server import LARGEST_MESSAGE, MOST_PAGES
+from stream.dashboard.server import LARGEST_MESSAGE, MOST_PAGES, STATIC
 from stream.errors import ListenError
 from tests.dashboard.scenes import Scene, telephone
 from tests.dashboard.stage import Stage
@@ -138,6 +138,10 @@ def test_every_answer_carries_the_policy(stage: Stage) -> None:
         assert "unsafe" not in policy
         assert headers["x-content-type-options"] == "nosniff"
     assert get(stage.url + "static/..%2fserver.py")[0] == 404
+
+
+def test_all_that_a_page_can_load_is_light() -> None:
+    assert sum(file.stat().st_size for file in STATIC.rglob("*") if file.is_file()) < 200_000
 
 
 def test_too_many_pages_are_told_so(stage: Stage) -> None:
