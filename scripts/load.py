@@ -1,163 +1,67 @@
 """How many calls a node carries: simulated ones over loopback, in real time, against `tonewatch serve` as it ships.
 
     python -m scripts.load --calls 100 --seconds 60 --system generic
+    python -m scripts.load --calls 100 --page              with the wall open in a browser
 
 Every call is the bundled conversation, from a place of its own: the customer hears it from there, the agent half of it
 later. The node runs in a process of its own and writes its events to a file; all figures are read from those events.
 Sound is lost if a track was heard for less than was sent, or had a gap. Latency runs from the arrival of the last
-sample to the event; the achieved hop is how far apart the scored windows were, over the hop that was asked for.
+sample to the event; the achieved hop is how far apart the scored windows were, over the hop that was asked for. Calls
+that ran at the same time share the cores with the node: what the callers took is told beside what the node took, and
+`waited` is the time in which the node's event loop could have run but did not get a core.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
 import contextlib
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
-import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import soundfile
-import websockets
-from numpy.typing import NDArray
+from scripts.callers import RATE_HZ, SYSTEMS, Link, Sounds
 
-from stream.demo import AUDIO
-from stream.sources.g711 import MU_LAW
-
-RATE_HZ = 8_000
-PIECE_S = {"generic": 0.1, "twilio": 0.02, "audiosocket": 0.02, "audiohook": 0.1}
 STARTS_S = 2.0
 """Calls begin spread over this time, as they would."""
 
-
-class Sounds:
-    """The two tracks of every call, without end."""
-
-    def __init__(self) -> None:
-        samples, rate_hz = soundfile.read(AUDIO, dtype="int16")
-        self._pcm: NDArray[np.int16] = samples[:: rate_hz // RATE_HZ]
-        order = np.argsort(MU_LAW, kind="stable")
-        self._mu: NDArray[np.uint8] = order[np.clip(np.searchsorted(MU_LAW[order], self._pcm), 0, 255)].astype(np.uint8)
-
-    def piece(self, call: int, start: int, length: int, *, mu_law: bool) -> NDArray[Any]:
-        """Frames `start` to `start + length` of a call, shape (length, 2)."""
-        sound = self._mu if mu_law else self._pcm
-        places = np.arange(start, start + length) + call * 7_919
-        return np.stack([sound[places % len(sound)], sound[(places + len(sound) // 2) % len(sound)]], axis=1)
+WATCH = """() => {
+  window.drawn = []; window.tasks = [];
+  const note = (seen) => tasks.push(...seen.getEntries().map((one) => one.duration));
+  new PerformanceObserver(note).observe({ type: "longtask" });
+  let last = performance.now();
+  const next = (now) => { drawn.push(now - last); last = now; requestAnimationFrame(next); };
+  requestAnimationFrame(next);
+}"""
 
 
-def pieces(arguments: argparse.Namespace) -> Iterator[tuple[float, int, int]]:
-    """When each piece is due, where it begins and how long it is."""
-    length = round(PIECE_S[arguments.system] * RATE_HZ)
-    for number in range(round(arguments.seconds * RATE_HZ) // length):
-        yield (number + 1) * length / RATE_HZ, number * length, length
-
-
-async def paced(due_s: float) -> float:
-    """Wait for a moment of the loop's clock; returns how late we are."""
-    now_s = asyncio.get_running_loop().time()
-    await asyncio.sleep(max(0.0, due_s - now_s))
-    return asyncio.get_running_loop().time() - due_s
-
-
-async def generic(call: int, sounds: Sounds, arguments: argparse.Namespace, url: str, began_s: float) -> float:
-    """One call over our own protocol."""
-    late_s = 0.0
-    async with websockets.connect(f"{url}/v1/stream", compression=None) as link:
-        start = {"type": "start", "rate_hz": RATE_HZ, "channels": 2, "call": f"call-{call}", "events": False}
-        await link.send(json.dumps({**start, "parties": ["customer", "agent"]}))
-        for due_s, place, length in pieces(arguments):
-            late_s = max(late_s, await paced(began_s + due_s))
-            await link.send(sounds.piece(call, place, length, mu_law=False).astype("<i2").tobytes())
-        await link.send('{"type": "stop"}')
-        await link.wait_closed()
+async def call(link: Link, piece_s: float, seconds: float, begins_s: float) -> float:
+    """One call in real time; returns how late its latest piece was."""
+    late_s, length, clock = 0.0, round(piece_s * RATE_HZ), asyncio.get_running_loop().time
+    await asyncio.sleep(begins_s - clock())
+    await link.begin()
+    for number in range(round(seconds / piece_s)):
+        due_s = begins_s + (number + 1) * piece_s
+        await asyncio.sleep(due_s - clock())
+        late_s = max(late_s, clock() - due_s)
+        link.send(number * length, length)
+    await link.end()
     return late_s
-
-
-async def twilio(call: int, sounds: Sounds, arguments: argparse.Namespace, url: str, began_s: float) -> float:
-    """One call as Twilio sends it."""
-    late_s, sent = 0.0, 2
-    async with websockets.connect(f"{url}/v1/twilio", compression=None) as link:
-        await link.send('{"event":"connected","protocol":"Call","version":"1.0.0"}')
-        start = {"callSid": f"call-{call}", "streamSid": "MZ", "tracks": ["inbound", "outbound"]}
-        await link.send(json.dumps({"event": "start", "sequenceNumber": "1", "start": start}))
-        for due_s, place, length in pieces(arguments):
-            late_s = max(late_s, await paced(began_s + due_s))
-            frames = sounds.piece(call, place, length, mu_law=True)
-            for track, name in enumerate(("inbound", "outbound")):
-                payload = base64.b64encode(frames[:, track].tobytes()).decode()
-                media = {"track": name, "chunk": str(sent), "timestamp": str(place // 8), "payload": payload}
-                await link.send(json.dumps({"event": "media", "sequenceNumber": str(sent), "media": media}))
-                sent += 1
-        await link.send(json.dumps({"event": "stop", "sequenceNumber": str(sent)}))
-        await link.wait_closed()
-    return late_s
-
-
-async def audiohook(call: int, sounds: Sounds, arguments: argparse.Namespace, url: str, began_s: float) -> float:
-    """One call as Genesys sends it; what comes back is read and thrown away."""
-    late_s, session = 0.0, str(uuid.uuid4())
-    envelope = {"version": "2", "id": session, "serverseq": 0, "position": "PT0S"}
-    media = [{"type": "audio", "format": "PCMU", "channels": ["external", "internal"], "rate": 8000}]
-    parameters = {"organizationId": "o", "conversationId": f"call-{call}", "participant": {"id": "p"}, "media": media}
-    async with websockets.connect(f"{url}/v1/audiohook", compression=None) as link:
-        await link.send(json.dumps({**envelope, "type": "open", "seq": 1, "parameters": parameters}))
-        reading = asyncio.create_task(_swallow(link))
-        for due_s, place, length in pieces(arguments):
-            late_s = max(late_s, await paced(began_s + due_s))
-            await link.send(sounds.piece(call, place, length, mu_law=True).tobytes())
-        await link.send(json.dumps({**envelope, "type": "close", "seq": 2, "parameters": {"reason": "end"}}))
-        await reading
-    return late_s
-
-
-async def audiosocket(call: int, sounds: Sounds, arguments: argparse.Namespace, url: str, began_s: float) -> float:
-    """One call as Asterisk sends it: a connection a party."""
-    late_s, unique, writers = 0.0, uuid.UUID(int=call).bytes, []
-    port = int(url.rpartition(":")[2])
-    for _ in range(2):
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"\x01\x00\x10" + unique)
-        await writer.drain()
-        writers.append(writer)
-        await asyncio.sleep(0.2)
-    for due_s, place, length in pieces(arguments):
-        late_s = max(late_s, await paced(began_s + due_s))
-        frames = sounds.piece(call, place, length, mu_law=False).astype("<i2")
-        for track, writer in enumerate(writers):
-            payload = frames[:, track].tobytes()
-            writer.write(b"\x10" + len(payload).to_bytes(2, "big") + payload)
-            await writer.drain()
-    for writer in writers:
-        writer.write(b"\x00\x00\x00")
-        await writer.drain()
-        writer.close()
-    return late_s
-
-
-async def _swallow(link: Any) -> None:
-    with contextlib.suppress(websockets.ConnectionClosed):
-        async for _ in link:
-            pass
-
-
-SYSTEMS = {"generic": generic, "twilio": twilio, "audiohook": audiohook, "audiosocket": audiosocket}
 
 
 async def drive(arguments: argparse.Namespace, events: Path) -> dict[str, Any]:
     """Start a node, call it, stop it."""
     command = [sys.executable, "-m", "stream", "serve", "--port", "0", "--audiosocket-port", "0", "--quiet"]
-    command += ["--sink", str(events)]
+    command += ["--sink", str(events)] + (["--dashboard"] if arguments.page else [])
     for setting in arguments.set or []:
         command += ["--set", setting]
     node = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
@@ -165,22 +69,73 @@ async def drive(arguments: argparse.Namespace, events: Path) -> dict[str, Any]:
         urls = await _urls(node)
         url = urls["audiosocket" if arguments.system == "audiosocket" else "web"]
         await asyncio.sleep(arguments.settle)  # models are loaded behind the open port
-        sounds, began_s = Sounds(), asyncio.get_running_loop().time() + 1.0
-        apart_s = STARTS_S / arguments.calls
-        started_s = time.monotonic()
-        cpu_s = _cpu_s(node.pid)
-        async with asyncio.TaskGroup() as group:
-            run = SYSTEMS[arguments.system]
-            calls = [
-                group.create_task(run(call, sounds, arguments, url, began_s + call * apart_s))
-                for call in range(arguments.calls)
-            ]
-        took_s, busy_s = time.monotonic() - started_s, _cpu_s(node.pid) - cpu_s
+        sounds, system, clock = Sounds(), SYSTEMS[arguments.system], asyncio.get_running_loop().time
+        async with _page(urls["web"], shown=arguments.page) as drawn:
+            before, own_s, began_s = Usage.of(node.pid), time.process_time(), clock() + 0.5
+            apart_s = STARTS_S / arguments.calls
+            async with asyncio.TaskGroup() as group:
+                calls = [
+                    group.create_task(
+                        call(system(number, sounds, url), system.piece_s, arguments.seconds, began_s + number * apart_s)
+                    )
+                    for number in range(arguments.calls)
+                ]
+            used, own_s, took_s = Usage.of(node.pid), time.process_time() - own_s, clock() - began_s
     finally:
         node.terminate()
         log = (await node.communicate())[1].decode()
-    late_s = max(task.result() for task in calls)
-    return {"client late at most (s)": round(late_s, 3), "node's cores": round(busy_s / took_s, 2), "log": log}
+    return {
+        "callers late at most (s)": round(max(task.result() for task in calls), 3),
+        "callers' cores": round(own_s / took_s, 3),
+        "node's cores": round((used.all_s - before.all_s) / took_s, 3),
+        "of these its event loop": round((used.loop_s - before.loop_s) / took_s, 3),
+        "its event loop waited for a core (share)": round((used.waited_s - before.waited_s) / took_s, 3),
+        **drawn,
+        "log": log,
+    }
+
+
+@contextlib.asynccontextmanager
+async def _page(url: str, *, shown: bool) -> AsyncIterator[dict[str, str]]:
+    """The wall in a headless browser; afterwards, how it was drawn."""
+    drawn: dict[str, str] = {}
+    if not shown:
+        yield drawn
+        return
+    from playwright.async_api import async_playwright  # noqa: PLC0415 - only who wants a page needs it
+
+    async with async_playwright() as player:
+        browser = await player.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = await browser.new_page(viewport={"width": 1600, "height": 1000})
+        await page.goto(url.replace("ws://", "http://"))
+        await page.evaluate(WATCH)
+        yield drawn
+        seen = await page.evaluate("() => ({ frames: drawn, tasks, cards: document.querySelectorAll('.card').length })")
+        frames = sorted(seen["frames"])
+        p50, p95 = (frames[int(len(frames) * share)] for share in (0.5, 0.95))
+        drawn["page: cards"] = str(seen["cards"])
+        drawn["page: frame times p50, p95, longest (ms)"] = f"{p50:.0f}, {p95:.0f}, {frames[-1]:.0f}"
+        drawn["page: long tasks (over 50 ms), the longest (ms)"] = (
+            f"{len(seen['tasks'])}, {max(seen['tasks'], default=0):.0f}"
+        )
+        await browser.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Processor time of a process so far, of its first thread, and how long that waited for a core (Linux)."""
+
+    all_s: float
+    loop_s: float
+    waited_s: float
+
+    @classmethod
+    def of(cls, pid: int) -> Usage:
+        """Read it from /proc."""
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        ran_ns, waited_ns, _ = Path(f"/proc/{pid}/task/{pid}/schedstat").read_text(encoding="ascii").split()
+        all_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cls(all_s, int(ran_ns) / 1e9, int(waited_ns) / 1e9)
 
 
 async def _urls(node: asyncio.subprocess.Process) -> dict[str, str]:
@@ -194,13 +149,8 @@ async def _urls(node: asyncio.subprocess.Process) -> dict[str, str]:
         if place := re.search(r"ws://[\w.]+:\d+", line):
             found["web"] = place[0]
         elif place := re.search(r"AudioSocket on ([\w.]+:\d+)", line):
-            found["audiosocket"] = place[1]
+            found["audiosocket"] = f"tcp://{place[1]}"
     return found
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def account(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -221,7 +171,8 @@ def account(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             finals += 1
         if event["type"] in ("emotion", "call", "turn"):
             latencies[event["type"]].append(event["latency_ms"])
-    sent_s = len(list(pieces(arguments))) * PIECE_S[arguments.system]
+    piece_s = SYSTEMS[arguments.system].piece_s
+    sent_s = round(arguments.seconds / piece_s) * piece_s
     figures: dict[str, Any] = {
         "calls": arguments.calls,
         "tracks ended": len(ends),
@@ -253,6 +204,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--system", choices=sorted(SYSTEMS), default="generic")
+    parser.add_argument("--page", action="store_true", help="Open the wall in Chromium meanwhile.")
     parser.add_argument("--settle", type=float, default=6.0, help="Seconds for the node to load its models.")
     parser.add_argument("--set", action="append", metavar="KEY=VALUE", help="A setting of the node.")
     arguments = parser.parse_args()

@@ -237,6 +237,19 @@ class SinkHealth(_Frozen):
     unsaved: int = Field(default=0, description="Events owed that are not on disk, because it is full or broken.")
 
 
+class ProtocolHealth(_Frozen):
+    """What came over the network by one protocol."""
+
+    protocol: str = Field(description="generic, twilio, asterisk, audiosocket or audiohook.")
+    open: int = Field(description="Connections open now.")
+    accepted: int = Field(description="Connections since the start.")
+    refused: dict[str, int] = Field(description="Connections that were not let in, or were ended by us, by reason.")
+    messages: int = Field(description="Messages received; of a plain socket, reads.")
+    bytes: int = Field(description="Bytes in them.")
+    gaps: int = Field(description="Times at which sound was missing.")
+    lost_s: float = Field(description="How much of it, in seconds.")
+
+
 class Health(_Frozen):
     """How the node is doing, now and at the end."""
 
@@ -249,6 +262,9 @@ class Health(_Frozen):
     gated: int = Field(description="Windows without enough speech, which no model saw.")
     lanes: tuple[LaneHealth, ...] = Field(description="A row a model.")
     sinks: tuple[SinkHealth, ...] = Field(description="A row a sink.")
+    protocols: tuple[ProtocolHealth, ...] = Field(
+        default=(), description="A row for each protocol that was spoken with the listener."
+    )
     latency_p50_ms: float | None = Field(description="Median latency of recent rolling events.")
     latency_p95_ms: float | None = Field(description="Their 95th percentile.")
     real_time_factor: float | None = Field(description="Processing time over sound; under 1 keeps up.")

@@ -16,6 +16,7 @@ the lanes drop (live sound). Nothing is lost here.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -107,6 +108,7 @@ class Listener:
         self.arrivals = arrivals
         self._rate_hz = rate_hz
         self._frames = 0  # heard so far, at the source's rate
+        self._arrived_s = 0.0  # when the newest of it came in, on the monotonic clock
         self._ignored = 0  # where thrown away sound ends, at the source's rate
         self._paused = self._stalled = self._ended = False
         self._in_turn = asyncio.Lock()  # sound and what is said about it must not overtake each other
@@ -179,6 +181,7 @@ class Listener:
                     continue
                 await self._bridge(start)
                 self.arrivals.mark(self._sample(end), now_s)
+                self._arrived_s = now_s
                 self._frames = end
                 self._level_dbfs = level_dbfs(piece)
                 self._intake.push(self._resampler.push(piece))
@@ -320,7 +323,8 @@ class Listener:
             await self._tickets.put(_Ticket(cut, tuple((task, None) for task, _ in wanting)))
             return
         window = self._intake.window(cut)
-        asked = {lane: await lane.submit(self.source_id, window, policy=self._policy) for lane in lanes}
+        age_s = time.monotonic() - self._arrived_s
+        asked = {lane: await lane.submit(self.source_id, window, policy=self._policy, age_s=age_s) for lane in lanes}
         answers = ((task, None if seat is None else (asked[seat[0]], seat[1])) for task, seat in wanting)
         await self._tickets.put(_Ticket(cut, tuple(answers)))
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from stream.clock import seconds
 from stream.commands import NodeStatus, StreamStatus
 from stream.errors import SourceError, SourceNotFound, TonewatchError
-from stream.events import NODE, Health, Party
+from stream.events import NODE, Health, Party, ProtocolHealth
 from stream.lanes import Lanes
 from stream.listener import Listener
 from stream.opening import Opening, pass_on
@@ -108,6 +108,7 @@ class Pipeline:
         self._began_s = 0.0
         self._main: asyncio.Task[Report] | None = None
         self._cut_off = False
+        self._protocols: Callable[[], tuple[ProtocolHealth, ...]] = tuple
 
     def stop(self) -> None:
         """End all sources as if their sound had ended; after `grace_s` cut off what is left."""
@@ -130,6 +131,10 @@ class Pipeline:
         tracks = (f"{name}-customer", f"{name}-agent")
         named = any(one in self._heard_from for one in (name, *tracks))
         return name == NODE or named or name in self._board.calls or any(source.id == name for source in self._sources)
+
+    def listens(self, protocols: Callable[[], tuple[ProtocolHealth, ...]]) -> None:
+        """Sources come over the network; `protocols` says what came, for `health`."""
+        self._protocols = protocols
 
     async def pause(self, source_id: str, *, detail: str = "asked to pause") -> None:
         """Throw the sound of a source (or of one stream of it) away until `resume`; open turns are ended.
@@ -197,6 +202,7 @@ class Pipeline:
             gated=past.gated + sum(listener.windows_gated for listener in self._listeners),
             lanes=self._lanes.health(),
             sinks=self._publisher.statistics(),
+            protocols=self._protocols(),
             latency_p50_ms=median_ms,
             latency_p95_ms=slow_ms,
             real_time_factor=round(busy_s / audio_s, 4) if audio_s else None,

@@ -96,15 +96,18 @@ class Lane(Generic[Item, Answer]):
         """A stream has ended: batches no longer wait for it."""
         self._streams.discard(stream)
 
-    async def submit(self, stream: str, item: Item, *, policy: Policy) -> asyncio.Future[Answer | None]:
+    async def submit(
+        self, stream: str, item: Item, *, policy: Policy, age_s: float = 0.0
+    ) -> asyncio.Future[Answer | None]:
         """Queue one item; the future gives the answer, or None if a fresher item took its place.
 
-        With the policy `wait` this waits while the stream's lane is full, and items have no deadline. Raises
-        `QueueClosed` after `close()`.
+        `age_s` is how long ago its sound came in: the deadline counts from then, wherever the time was spent. With
+        the policy `wait` this waits while the stream's lane is full, and items have no deadline. Raises `QueueClosed`
+        after `close()`.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer | None] = loop.create_future()
-        deadline_s = loop.time() + self._deadline_s if policy == "drop_oldest" else math.inf
+        deadline_s = loop.time() + self._deadline_s - age_s if policy == "drop_oldest" else math.inf
         for _, dropped in await self._queue.put(stream, (item, future), policy=policy, deadline_s=deadline_s):
             _settle(dropped, None)
         return future

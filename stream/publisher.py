@@ -158,10 +158,11 @@ class Publisher:
 
 async def _drain(outlet: _Outlet) -> None:
     async with outlet.sink as sink:
+        batching = sink if isinstance(sink, BatchingSink) else None  # asked once: it takes longer than most sends
         try:
             while True:
-                if isinstance(sink, BatchingSink):
-                    await sink.send_all(await outlet.queue.take_all(most=BATCH_EVENTS))
+                if batching is not None:
+                    await batching.send_all(await outlet.queue.take_all(most=BATCH_EVENTS))
                 else:
                     await sink.send(await outlet.queue.take())
         except QueueClosed:

@@ -76,9 +76,9 @@ def _port(settings: Settings, node: Node) -> AbstractAsyncContextManager[object]
     """The port for probes and metrics, where one is asked for: its libraries are imported only then."""
     if not settings.service.port:
         return contextlib.nullcontext()
-    from stream.service.port import Port  # noqa: PLC0415
+    from stream.service.port import site  # noqa: PLC0415
 
-    return Port(settings=settings.service, node=node)
+    return site(settings=settings.service, node=node)
 
 
 async def _run_shown(settings: Settings, sinks: dict[str, Sink], signals: _Signals, *, stay: bool) -> Report:
@@ -149,7 +149,8 @@ async def _serve(settings: Settings, sinks: dict[str, Sink], signals: _Signals, 
     gateway = Gateway(settings=settings.serve)
     shown = _page_of_server(settings) if page else None
     mounts = (("/", shown.app),) if shown is not None else ()
-    async with NetworkListener(gateway=gateway, mounts=mounts) as listener:
+    page_door = shown.door if shown is not None else None
+    async with NetworkListener(gateway=gateway, mounts=mounts, page=page_door) as listener:
         sinks = {**sinks, "clients": gateway.clients}
         if shown is not None:
             sinks["dashboard"] = shown.sink()

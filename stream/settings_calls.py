@@ -79,8 +79,15 @@ class ServeSettings(_Branch):
     )
     max_message_bytes: int = Field(65_536, ge=1_024, le=16_777_216, description="The longest message that is taken.")
     max_streams: int = Field(256, ge=1, le=10_000, description="Tracks that may be heard at a time.")
-    streams_per_peer: int = Field(256, ge=1, le=10_000, description="Of these, from one address.")
-    idle_s: Positive = Field(30.0, description="Silence on the connection after which it is closed.")
+    streams_per_peer: int = Field(
+        256, ge=1, le=10_000, description="Of these, from one address; no more connections, either."
+    )
+    messages_per_s: int = Field(
+        500, ge=1, le=1_000_000, description="Messages that one connection may send, on average."
+    )
+    idle_s: Positive = Field(
+        30.0, description="Silence on the connection after which it is closed; also without any sound announced."
+    )
     ahead_s: Positive = Field(30.0, description="How far sound may run ahead of the clock.")
     stall_s: Positive = Field(10.0, description="How long a client may let what we send lie; then it is cut off.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -282,3 +283,34 @@ def test_a_long_run_does_not_grow() -> None:
         tracemalloc.stop()
     assert report.health.audio_s == 600
     assert sizes[1] - sizes[0] < 1_000_000  # queues and logs may still fill up to their bounds; the sound was 31 MB
+
+
+class Held(FakeModel):
+    """Answers nothing until it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+
+    def infer(self, batch: Sequence[Window]) -> list[Scores]:
+        assert self.go.wait(PATIENCE_S)
+        return super().infer(batch)
+
+
+@pytest.mark.parametrize(("waited_s", "gives_way"), [(0.0, False), (100.0, True)])
+def test_windows_are_as_old_as_the_sound_has_been_here(waited_s: float, gives_way: bool) -> None:  # noqa: FBT001
+    """Seconds of sound at once are no overload; sound that nobody had time to hear is late, wherever it waited."""
+    model = Held()
+
+    class Late(FakeSource):
+        async def _give(self) -> AsyncIterator[Any]:
+            yield Block("fake", 0, LOUD, captured_s=time.monotonic() - waited_s)
+            model.go.set()
+
+    tested = pipeline(
+        Late([], live=True, paced=True),
+        models=[model],
+        pool={"deadline_ms": 60_000, "queue_windows": 64, "max_batch": 1},
+    )
+    (lane,) = asyncio.run(tested.run()).health.lanes
+    assert (lane.cut, lane.inferred, lane.dropped) == ((11, 2, 9) if gives_way else (11, 11, 0))

@@ -245,6 +245,28 @@ def test_under_overload_hops_stretch_evenly_and_the_freshest_is_taken() -> None:
     assert max(ages) <= 4  # without a deadline each would have waited behind three older ones
 
 
+def test_time_lost_before_the_queue_counts_too() -> None:
+    """Windows cut from sound that lay about for seconds are late already, though they have not waited here."""
+    model = Gate()
+
+    async def check() -> list[Any]:
+        tested = lane(model.infer, max_batch=4, capacity=4, deadline_s=60.0)
+        futures = [
+            await tested.submit("s", number, policy="drop_oldest", age_s=age_s)
+            for number, age_s in enumerate((90.0, 70.0, 50.0, 30.0))
+        ]
+        async with asyncio.TaskGroup() as workers:
+            await drain(tested, workers)
+            for _ in range(2):
+                model.step()
+            answers = await asyncio.gather(*futures)
+            tested.close()
+        assert tested.statistics().dropped == 2
+        return answers
+
+    assert asyncio.run(check()) == [None, None, 2, 3]
+
+
 def test_a_short_stand_still_drops_nothing() -> None:
     model = Gate()
 

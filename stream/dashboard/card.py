@@ -1,8 +1,6 @@
 """One card of the wall and what its page shows: the events of one stream, or of one call's tracks, taken in (pure).
 
-A `Card` keeps the newest of what is rolling and a bounded history of what is not. Every entry of the history carries a
-serial number that rises with each change, so that a page which knows entries up to one serial can be told the rest,
-whatever it missed in between; an entry that changed twice is told once.
+A `Card` keeps the newest of what is rolling, and a bounded `History` of what is not.
 
 Events are the JSON objects of the wire contract. A field or type that this version does not know is passed over: nodes
 that are newer may be watched, too.
@@ -12,25 +10,20 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from stream.dashboard.attention import ALERT_WORDS, attention
+from stream.dashboard.history import History, Json
 
-TURNS = 300
-POINTS = 360
-DECISIONS = 40
-NOTES = 100
 TREND = 32
-"""How much of the past a card keeps: turns, emotions, decisions, notes, and the columns of its trend."""
+"""Columns of its trend."""
 
 RECENT_S = 30.0
 """For how long a loss of sound counts as fresh."""
 
 PARTIES = ("customer", "agent")
-
-Json = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -41,30 +34,6 @@ class _Track:
     who: Json | None = None
     mood: Json | None = None
     latency_ms: float = 0.0
-
-
-@dataclass(slots=True)
-class _Entry:
-    """Something of the history and when it last changed."""
-
-    serial: int
-    value: Json
-
-
-@dataclass(slots=True)
-class _History:
-    """The newest entries by name, oldest first; touching one gives it a new serial."""
-
-    capacity: int
-    entries: OrderedDict[str, _Entry] = field(default_factory=OrderedDict)
-
-    def put(self, name: str, serial: int, value: Json) -> None:
-        self.entries[name] = _Entry(serial, value)
-        while len(self.entries) > self.capacity:
-            self.entries.popitem(last=False)
-
-    def since(self, serial: int) -> list[Json]:
-        return [entry.value for entry in self.entries.values() if entry.serial > serial]
 
 
 class Card:
@@ -88,8 +57,7 @@ class Card:
         self._gaps, self._lost_s, self._lost_at_s = 0, 0.0, -RECENT_S
         self._models: dict[str, str] = {}
         self._session = ""
-        self.turns, self.points = _History(TURNS), _History(POINTS)
-        self.decisions, self.notes = _History(DECISIONS), _History(NOTES)
+        self.history = History()
 
     @property
     def ended(self) -> bool:
@@ -173,10 +141,7 @@ class Card:
             "models": self._models,
             "sources": list(self._tracks),
             "call": self._call,
-            "turns": self.turns.since(after),
-            "points": self.points.since(after),
-            "decisions": self.decisions.since(after),
-            "notes": self.notes.since(after),
+            **self.history.since(after),
         }
 
     @property
@@ -227,7 +192,7 @@ class Card:
                 "probability",
             )
             decision = {name: event[name] for name in asked if name in event}
-            self.decisions.put(f"{event['source']}/{event['end_s']}", self._serial, decision)
+            self.history.decisions.put(f"{event['source']}/{event['end_s']}", self._serial, decision)
 
     def _on_emotion(self, track: _Track, event: Mapping[str, Any]) -> None:
         track.latency_ms = float(event["latency_ms"])
@@ -239,7 +204,7 @@ class Card:
             self._trend.append((event["label"], round(100 * event["confidence"])))
         values = [round(float(value), 3) for value in event["probabilities"].values()] or None
         point = {"t": at_s, "p": values, "label": event["label"], "who": event.get("party") or event["speaker"]}
-        self.points.put(f"{event['source']}/{at_s}", self._serial, point)
+        self.history.points.put(f"{event['source']}/{at_s}", self._serial, point)
 
     def _on_turn(self, track: _Track, event: Mapping[str, Any]) -> None:  # noqa: ARG002 - all takers are called alike
         who = event.get("party") or event["speaker"]
@@ -258,7 +223,7 @@ class Card:
             self._open.pop(turn["id"], None)
             name = str(who or "")
             self._talk[name] = self._talk.get(name, 0.0) + float(event["end_s"]) - float(event["start_s"])
-        self.turns.put(turn["id"], self._serial, turn)
+        self.history.turns.put(turn["id"], self._serial, turn)
 
     def _on_stream(self, track: _Track, event: Mapping[str, Any]) -> None:
         state, lost_s = str(event["state"]), float(event.get("lost_s", 0.0))
@@ -275,7 +240,7 @@ class Card:
         """A voice turned out to be somebody: what was said of it before is put right."""
         was, now = event.get("was") or event.get("previous"), event.get("speaker")
         since = float(event.get("since_s", 0.0))
-        for name, entry in list(self.turns.entries.items()):
+        for name, entry in list(self.history.turns.entries.items()):
             if entry.value["who"] == was and entry.value["end_s"] > since:
                 entry.value = {**entry.value, "who": now, "corrected": was}
                 entry.serial = self._serial
@@ -309,7 +274,7 @@ class Card:
     def _note(self, event: Mapping[str, Any], kind: str, what: Json) -> None:
         name = f"{event.get('id', self._serial)}"
         note = {"note": kind, "t": event["end_s"], "time": event["time"], "source": event["source"], **what}
-        self.notes.put(name, self._serial, note)
+        self.history.notes.put(name, self._serial, note)
 
     def _parties(self) -> list[Json]:
         return list(self._call["parties"]) if self._call is not None else []

@@ -18,11 +18,14 @@ from typing import Any, Self
 from stream import __version__
 from stream.control import Control, Controlled, Handler
 from stream.dashboard.feed import Feed, Levels, Powers
-from stream.dashboard.hosting import Site
-from stream.dashboard.security import Doorman
 from stream.dashboard.server import RATE_HZ, create_app
 from stream.dashboard.sink import DashboardSink
+from stream.door import Door, is_loopback
 from stream.settings import Settings
+from stream.web import Site
+
+GOODBYE_S = 3
+LARGEST_FRAME = 65_536
 
 LAST_LOOK_S = 2 / RATE_HZ
 """For the last state to go out."""
@@ -36,14 +39,23 @@ class Dashboard:
         self._settings = settings
         self.feed = Feed()
         self.feed.powers = Powers(about=_about(settings))
-        doorman = Doorman(host=chosen.host, token=chosen.token.get_secret_value(), origins=chosen.origins)
-        self.app = create_app(feed=self.feed, doorman=doorman)
-        self.site = Site(app=self.app, host=chosen.host, port=chosen.port)
+        self.door = Door(host=chosen.host, token=chosen.token.get_secret_value(), origins=chosen.origins)
+        self.app = create_app(feed=self.feed, door=self.door)
+        self.site = Site(
+            app=self.app,
+            host=chosen.host,
+            port=chosen.port,
+            setting="dashboard.port",
+            goodbye_s=GOODBYE_S,
+            ws="websockets-sansio",
+            ws_max_size=LARGEST_FRAME,
+        )
 
     @property
     def url(self) -> str:
-        """Where a browser finds it."""
-        return self.site.url
+        """Where a browser finds it; the port is known once the page has been entered."""
+        host = "localhost" if is_loopback(self.site.host) else self.site.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.site.port}/"
 
     def sink(self) -> DashboardSink:
         """What a pipeline sends its events to."""
@@ -70,7 +82,7 @@ class Dashboard:
         self.feed.wake()
 
     async def __aenter__(self) -> Self:
-        """Serve. Raises `SettingsError` if the port cannot be had."""
+        """Serve. Raises `ListenError` if the port cannot be had."""
         await self.site.__aenter__()
         return self
 

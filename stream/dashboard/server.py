@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from stream import __version__
 from stream.dashboard.feed import Feed, Powers
-from stream.dashboard.security import COOKIE, HEADERS, Doorman
+from stream.door import COOKIE, Door
 
 STATIC = Path(__file__).parent / "static"
 RATE_HZ = 10.0
@@ -37,14 +37,27 @@ LARGEST_MESSAGE = 4_096
 IDLE_S = 15.0
 """After this long without news a page is told that it is still connected."""
 
+HEADERS: Mapping[str, str] = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "microphone=(self), camera=(), geolocation=()",
+    "cache-control": "no-cache",
+}
+"""Sent with every answer: nothing but our own files is loaded, run, framed or sent to."""
+
 TRY_AGAIN, TOO_MANY, POLICY, TOO_BIG, MALFORMED = 1012, 1013, 1008, 1009, 1003
 
 log = logging.getLogger(__name__)
 
 
-def create_app(*, feed: Feed, doorman: Doorman) -> Starlette:
+def create_app(*, feed: Feed, door: Door) -> Starlette:
     """The page of one feed."""
-    pages = _Pages(feed, doorman)
+    pages = _Pages(feed, door)
     routes = [
         Route("/", pages.index),
         Route("/enter", pages.enter, methods=["POST"]),
@@ -52,15 +65,15 @@ def create_app(*, feed: Feed, doorman: Doorman) -> Starlette:
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     app = Starlette(routes=routes)
-    app.add_middleware(_Door, doorman=doorman)
+    app.add_middleware(_Guard, door=door)
     return app
 
 
-class _Door:
+class _Guard:
     """Refuses strange hosts and, but for the files of the page, those without a pass; adds the headers."""
 
-    def __init__(self, app: ASGIApp, doorman: Doorman) -> None:
-        self._app, self._doorman = app, doorman
+    def __init__(self, app: ASGIApp, door: Door) -> None:
+        self._app, self._door = app, door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -78,7 +91,7 @@ class _Door:
 
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         app: ASGIApp = self._app
-        if not self._doorman.knows_host(headers):
+        if not self._door.knows_host(headers):
             app = PlainTextResponse("this page is only known as 127.0.0.1 or localhost\n", 421)
         await app(scope, receive, guarded)
 
@@ -86,15 +99,12 @@ class _Door:
 class _Pages:
     """What the routes answer."""
 
-    def __init__(self, feed: Feed, doorman: Doorman) -> None:
-        self._feed, self._doorman = feed, doorman
+    def __init__(self, feed: Feed, door: Door) -> None:
+        self._feed, self._door = feed, door
         self._open = 0
 
     async def index(self, request: Request) -> Response:
-        token = request.query_params.get("token")
-        if token is not None:
-            return self._let_in(request, token)
-        if not self._doorman.admits(request.headers):
+        if not self._door.admits(request.headers):
             return self._ask("")
         return FileResponse(STATIC / "index.html", media_type="text/html")
 
@@ -109,8 +119,8 @@ class _Pages:
 
     async def live(self, page: WebSocket) -> None:
         headers = page.headers
-        doorman = self._doorman
-        if not (doorman.knows_host(headers) and doorman.is_ours(headers) and doorman.admits(headers)):
+        door = self._door
+        if not (door.knows_host(headers) and door.is_ours(headers) and door.admits(headers)):
             await page.close(POLICY)  # before it is accepted: the browser sees 403
             return
         await page.accept()
@@ -125,12 +135,12 @@ class _Pages:
 
     def _let_in(self, request: Request, token: str) -> Response:
         """A pass for whoever knows the token, and the way back to an address without it."""
-        if not self._doorman.is_token(token):
+        if not self._door.is_token(token):
             return self._ask("That is not the token.")
         answer = RedirectResponse("./", 303)
         answer.set_cookie(
             COOKIE,
-            self._doorman.pass_value,
+            self._door.pass_value,
             httponly=True,
             samesite="strict",
             max_age=30 * 86_400,

@@ -14,7 +14,8 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping
 from typing import Any
 
-from stream.dashboard.card import Card, Json
+from stream.dashboard.card import Card
+from stream.dashboard.history import Json
 
 MOST_CARDS = 600
 MOST_NODES = 200

@@ -7,79 +7,82 @@ when every session has said good-bye.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
-import socket
-from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from stream.errors import ListenError, SettingsError
+from stream.door import Door
+from stream.errors import SettingsError
 from stream.server import security
 from stream.server.gateway import Gateway
 from stream.server.sockets import SocketShell
 from stream.server.websockets import Mounts, create_app
+from stream.web import BACKLOG, Site, bind
 
-BACKLOG = 512
+GOODBYE_S = 2
+
+AHEAD = 16
+"""Messages of one connection that may wait."""
 
 
-class _Uvicorn(uvicorn.Server):
-    """Leaves signals to whoever runs it."""
+class _WebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's, but it can be cut off, and reads on while few messages wait: uvicorn stops and starts at every one."""
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    async def run_asgi(self) -> None:
+        self.scope["state"]["abort"] = self.transport.abort
+        await super().run_asgi()
+
+    def send_receive_event_to_app(self) -> None:
+        paused, self.read_paused = self.read_paused, True
+        super().send_receive_event_to_app()
+        self.read_paused = paused
+        if not paused and self.queue.qsize() >= AHEAD:
+            self.read_paused = True
+            self.transport.pause_reading()
 
 
 class NetworkListener:
-    """Listens while it is entered. `port` and `audiosocket_port` say where, also when any free one was asked for."""
+    """Listens while it is entered. `port` and `audiosocket_port` say where, also when any free one was asked for.
 
-    def __init__(self, *, gateway: Gateway, mounts: Mounts = ()) -> None:
-        self._gateway, self._mounts = gateway, mounts
-        self._settings = gateway.settings
+    `mounts` are applications behind the listener's own paths; whoever the `page` among them admits may bring sound.
+    """
+
+    def __init__(self, *, gateway: Gateway, mounts: Mounts = (), page: Door | None = None) -> None:
+        self._gateway, self._settings = gateway, gateway.settings
+        self._mounts, self._page = mounts, page
         self.port = self.audiosocket_port = 0
-        self._server: _Uvicorn | None = None
-        self._tasks: list[asyncio.Task[Any]] = []
-        self._sockets: asyncio.Server | None = None
+        self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         """Open the ports. Raises `ListenError`, or `SettingsError` where it would not be safe."""
         settings = self._settings
-        if not security.is_loopback(settings.host) and not settings.token.get_secret_value():
-            raise SettingsError(
-                f"serve.host {settings.host} can be reached from elsewhere, so a token is needed: "
-                "set TONEWATCH__SERVE__TOKEN"
-            )
+        door = Door(
+            host=settings.host, token=settings.token.get_secret_value(), origins=settings.origins, branch="serve"
+        )
         try:
             security.is_within("127.0.0.1", settings.audiosocket_peers)
         except ValueError as error:
             raise SettingsError(f"serve.audiosocket_peers: {error}") from None
-        web = _bind(settings.host, settings.port)
-        self.port = web.getsockname()[1]
-        if settings.audiosocket_port is not None:
-            await self._open_audiosocket(settings.audiosocket_port)
-        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # it would log addresses with their tokens
-        self._server = _Uvicorn(
-            uvicorn.Config(
-                create_app(self._gateway, mounts=self._mounts, abort=self._abort),
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                ws="websockets-sansio",
-                ws_max_size=settings.max_message_bytes,
-                ws_ping_interval=None,  # who is idle is closed anyway, and who is held back could not answer
-                ws_per_message_deflate=False,  # sound does not shrink, and a bomb must not grow
-                timeout_graceful_shutdown=2,
-                server_header=False,
-                backlog=BACKLOG,
-            )
+        site = Site(
+            app=create_app(self._gateway, door=door, page=self._page, mounts=self._mounts),
+            host=settings.host,
+            port=settings.port,
+            setting="serve.port",
+            goodbye_s=GOODBYE_S,
+            ws=_WebSocket,
+            ws_max_size=settings.max_message_bytes,
+            ws_ping_interval=None,  # who is idle is closed anyway, and who is held back could not answer
+            ws_per_message_deflate=False,  # sound does not shrink, and a bomb must not grow
         )
-        self._tasks = [
-            asyncio.create_task(self._server.serve(sockets=[web]), name="listener"),
-            asyncio.create_task(self._gateway.watch(), name="gateway"),
-        ]
+        async with AsyncExitStack() as opening:
+            if settings.audiosocket_port is not None:
+                opening.callback((await self._open_audiosocket(settings.audiosocket_port)).close)
+            await opening.enter_async_context(site)
+            self.port = site.port
+            opening.callback(asyncio.create_task(self._gateway.watch(), name="gateway").cancel)
+            self._open = opening.pop_all()
         return self
 
     async def __aexit__(
@@ -87,33 +90,10 @@ class NetworkListener:
     ) -> None:
         """Close the ports and what is still connected."""
         if self._gateway.farewells:
-            await asyncio.wait(self._gateway.farewells, timeout=2)
-        if self._sockets is not None:
-            self._sockets.close()
-        if self._server is not None:
-            self._server.should_exit = True
-        listener, watch = self._tasks
-        watch.cancel()
-        await asyncio.gather(listener, watch, return_exceptions=True)
+            await asyncio.wait(self._gateway.farewells, timeout=GOODBYE_S)
+        await self._open.aclose()
 
-    async def _open_audiosocket(self, port: int) -> None:
-        bound = _bind(self._settings.host, port)
+    async def _open_audiosocket(self, port: int) -> asyncio.Server:
+        bound = bind(self._settings.host, port, setting="serve.audiosocket_port")
         self.audiosocket_port = bound.getsockname()[1]
-        self._sockets = await asyncio.start_server(SocketShell(self._gateway).take, sock=bound, backlog=BACKLOG)
-
-    def _abort(self, client: tuple[str, int]) -> None:
-        """Cut a connection off; ASGI has no word for it."""
-        connections: Any = self._server.server_state.connections if self._server is not None else ()
-        for connection in tuple(connections):
-            if getattr(connection, "client", None) == client:
-                connection.transport.abort()
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise ListenError(
-            f"cannot listen on {host}:{port} ({error.strerror or error}); choose another with --host and --port"
-        ) from None
+        return await asyncio.start_server(SocketShell(self._gateway).take, sock=bound, backlog=BACKLOG)

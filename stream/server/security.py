@@ -1,4 +1,4 @@
-"""Who may connect (pure): tokens, web origins, Twilio's and Genesys' signatures.
+"""How telephone systems prove who they are (pure): networks, Twilio's and Genesys' signatures.
 
 All comparisons take the same time whatever they compare. Header names are lower-case throughout.
 """
@@ -11,8 +11,8 @@ import hashlib
 import hmac
 import ipaddress
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from urllib.parse import urlsplit
 
 SIGNED = (
     "@request-target",
@@ -27,17 +27,11 @@ SIGNED = (
 OLDEST_S = 30
 """A signature made longer ago, or for longer in the future, is no good."""
 
+MOST_NONCES = 100_000
+
 _INPUT = re.compile(r'\s*([a-z][\w-]*)=(\(((?:"[^"]*"\s*)*)\)((?:;[a-z]+=(?:"[^"]*"|\d+))*))\s*')
 _SIGNATURE = re.compile(r"\s*([a-z][\w-]*)=:([A-Za-z0-9+/=]*):\s*")
 _NONCE_LENGTH = 22
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine only."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def is_within(host: str, networks: Iterable[str]) -> bool:
@@ -51,23 +45,6 @@ def is_within(host: str, networks: Iterable[str]) -> bool:
     return any((mapped or address) in network for network in allowed)
 
 
-def is_same(given: str, wanted: str) -> bool:
-    """Whether two secrets are equal; an empty one is no secret."""
-    return bool(wanted) and hmac.compare_digest(given.encode(), wanted.encode())
-
-
-def token_of(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
-    """The token a request shows: `Authorization: Bearer …`, or `?token=…` where headers cannot be set."""
-    scheme, _, given = headers.get("authorization", "").partition(" ")
-    return given.strip() if scheme.lower() == "bearer" else query.get("token", "")
-
-
-def is_own_origin(headers: Mapping[str, str], allowed: Iterable[str]) -> bool:
-    """Whether a page that opens the connection is ours (or one that is allowed); other programs send no Origin."""
-    origin = headers.get("origin")
-    return origin is None or origin in allowed or urlsplit(origin).netloc == headers.get("host", "")
-
-
 def is_signed_by_twilio(signature: str, *, url: str, key: str) -> bool:
     """X-Twilio-Signature: HMAC-SHA1 over the address, in either scheme and with or without a slash at its end."""
     plain = re.sub(r"^(wss?|https?)://", "", url).rstrip("/")
@@ -79,12 +56,35 @@ def is_signed_by_twilio(signature: str, *, url: str, key: str) -> bool:
     return found
 
 
-def is_signed_by_genesys(headers: Mapping[str, str], *, target: str, secret: str, now_s: float) -> bool:
-    """HTTP message signature (HMAC-SHA256) of an AudioHook request; `target` is its path with the query."""
+class GenesysSignatures:
+    """HTTP message signatures (HMAC-SHA256) of AudioHook requests, each good for once.
+
+    The nonce of a signature that was taken is remembered for as long as the signature could be shown again; at most
+    `MOST_NONCES`, beyond which nobody is let in until the oldest have run out: whoever holds the secret is known, and
+    makes no such number of calls.
+    """
+
+    def __init__(self, *, secret: str) -> None:
+        self._secret = secret
+        self._taken: OrderedDict[str, float] = OrderedDict()  # nonces, and until when they count; the oldest first
+
+    def takes(self, headers: Mapping[str, str], *, target: str, now_s: float) -> bool:
+        """Whether a request is genuine, fresh and was not shown before; `target` is its path with the query."""
+        nonce = _signed_nonce(headers, target=target, secret=self._secret, now_s=now_s)
+        while self._taken and next(iter(self._taken.values())) < now_s:
+            self._taken.popitem(last=False)
+        if nonce is None or nonce in self._taken or len(self._taken) >= MOST_NONCES:
+            return False
+        self._taken[nonce] = now_s + 2 * OLDEST_S  # made at most so far in the future, it is taken for so long again
+        return True
+
+
+def _signed_nonce(headers: Mapping[str, str], *, target: str, secret: str, now_s: float) -> str | None:
+    """The nonce of a genuine and fresh signature."""
     asked = _INPUT.fullmatch(headers.get("signature-input", ""))
     given = _SIGNATURE.fullmatch(headers.get("signature", ""))
     if asked is None or given is None or asked[1] != given[1]:
-        return False
+        return None
     names = re.findall(r'"([^"]*)"', asked[3])
     told = dict(re.findall(r';([a-z]+)=("[^"]*"|\d+)', asked[4]))
     created, expires = (int(told[name]) if told.get(name, "").isdigit() else -1 for name in ("created", "expires"))
@@ -92,12 +92,13 @@ def is_signed_by_genesys(headers: Mapping[str, str], *, target: str, secret: str
     nonce = told.get("nonce", "").strip('"')
     keyid = told.get("keyid", "").strip('"')
     if not set(SIGNED) <= set(names) or not fresh or len(nonce) < _NONCE_LENGTH or keyid != headers.get("x-api-key"):
-        return False
+        return None
     values = {"@request-target": target, "@authority": headers.get("host", "").lower()}
     lines = [f'"{name}": {values.get(name, headers.get(name, ""))}' for name in names]
     lines.append(f'"@signature-params": {asked[2]}')
     try:
         key, signature = base64.b64decode(secret, validate=True), base64.b64decode(given[2], validate=True)
     except (binascii.Error, ValueError):
-        return False
-    return hmac.compare_digest(hmac.new(key, "\n".join(lines).encode(), hashlib.sha256).digest(), signature)
+        return None
+    expected = hmac.new(key, "\n".join(lines).encode(), hashlib.sha256).digest()
+    return nonce if hmac.compare_digest(expected, signature) else None

@@ -26,7 +26,7 @@ class SocketShell:
         peer = str(writer.get_extra_info("peername", ("unknown",))[0])
         try:
             if not security.is_within(peer, self._gateway.settings.audiosocket_peers):
-                self._gateway.refused["unauthorized"] += 1
+                self._gateway.turn_away(AudioSocketProtocol.name)
                 return
             await self._gateway.serve(_SocketLink(reader, writer), AudioSocketProtocol(), peer=peer)
         except asyncio.CancelledError:  # the listener closes; asyncio would call it an error

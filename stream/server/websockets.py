@@ -7,13 +7,15 @@
 
 `create_app` takes more to mount behind them, a dashboard for instance. What may not connect is refused before the
 WebSocket is accepted: a page of another origin, and whoever shows neither the token nor what its protocol has instead.
+Whoever may see the page may bring sound to it: the browser's cookie is enough, and the token stays out of addresses.
+ASGI has no word for cutting a connection off: the server must leave an `abort` in the connection's state.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -21,6 +23,7 @@ from starlette.routing import BaseRoute, Mount, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from stream.door import Door, is_same
 from stream.events import Party
 from stream.server import security
 from stream.server.gateway import Gateway
@@ -30,16 +33,13 @@ from stream.sources.generic import GenericProtocol
 from stream.sources.twilio import TwilioProtocol
 from stream.sources.wire import Protocol
 
-Abort = Callable[[tuple[str, int]], None]
-"""Cuts off the connection from an address and port."""
-
 Mounts = Sequence[tuple[str, ASGIApp]]
 """Paths and the applications behind them."""
 
 
-def create_app(gateway: Gateway, *, mounts: Mounts = (), abort: Abort | None = None) -> Starlette:
-    """The endpoints, and behind them what else is mounted."""
-    endpoints = _Endpoints(gateway, abort or (lambda _: None))
+def create_app(gateway: Gateway, *, door: Door, page: Door | None = None, mounts: Mounts = ()) -> Starlette:
+    """The endpoints, and behind them what else is mounted; `page` is the door of the page among that."""
+    endpoints = _Endpoints(gateway, door, page or door)
     routes: list[BaseRoute] = [
         WebSocketRoute("/v1/stream", endpoints.generic),
         WebSocketRoute("/v1/twilio", endpoints.twilio),
@@ -53,17 +53,18 @@ def create_app(gateway: Gateway, *, mounts: Mounts = (), abort: Abort | None = N
 class _Endpoints:
     """What is checked, and which protocol is spoken, at each address."""
 
-    def __init__(self, gateway: Gateway, abort: Abort) -> None:
-        self._gateway, self._abort = gateway, abort
+    def __init__(self, gateway: Gateway, door: Door, page: Door) -> None:
+        self._gateway, self._door, self._page = gateway, door, page
         settings = gateway.settings
-        self._token = settings.token.get_secret_value()
         self._twilio = settings.twilio_auth_token.get_secret_value()
         self._api_key = settings.audiohook_api_key.get_secret_value()
-        self._secret = settings.audiohook_secret.get_secret_value()
+        secret = settings.audiohook_secret.get_secret_value()
+        self._signatures = security.GenesysSignatures(secret=secret) if secret else None
 
     async def generic(self, websocket: WebSocket) -> None:
         """Our own protocol."""
-        await self._serve(websocket, GenericProtocol(), admitted=self._shows_token(websocket))
+        admitted = self._shows_token(websocket) or self._page.admits(websocket.headers)
+        await self._serve(websocket, GenericProtocol(), admitted=admitted)
 
     async def twilio(self, websocket: WebSocket) -> None:
         """Twilio signs the request, or its stream brings the token as a parameter."""
@@ -98,44 +99,40 @@ class _Endpoints:
         headers = websocket.headers
         admitted = self._shows_token(websocket)
         if self._api_key:
-            admitted = security.is_same(headers.get("x-api-key", ""), self._api_key)
-        if self._secret:
+            admitted = is_same(headers.get("x-api-key", ""), self._api_key)
+        if self._signatures is not None and (admitted or not self._api_key):
             query = f"?{websocket.url.query}" if websocket.url.query else ""
-            signed = security.is_signed_by_genesys(
-                headers, target=f"{websocket.url.path}{query}", secret=self._secret, now_s=time.time()
-            )
-            admitted = signed and (admitted or not self._api_key)
+            admitted = self._signatures.takes(headers, target=f"{websocket.url.path}{query}", now_s=time.time())
         protocol = AudioHookProtocol(
             session=headers.get("audiohook-session-id", ""), organization=headers.get("audiohook-organization-id", "")
         )
         await self._serve(websocket, protocol, admitted=admitted)
 
     def _shows_token(self, websocket: WebSocket) -> bool:
-        given = security.token_of(websocket.headers, websocket.query_params)
-        return not self._token or security.is_same(given, self._token)
+        """In a header; or in the address, for those who cannot set headers."""
+        return self._door.admits(websocket.headers) or self._door.is_token(websocket.query_params.get("token", ""))
 
     def _brings_token(self, parameters: Mapping[str, Any]) -> bool:
-        return security.is_same(str(parameters.get("token", "")), self._token)
+        return self._door.is_token(str(parameters.get("token", "")))
 
     async def _serve(
         self, websocket: WebSocket, protocol: Protocol, *, admitted: bool, subprotocol: str | None = None
     ) -> None:
-        own = security.is_own_origin(websocket.headers, self._gateway.settings.origins)
-        if not (admitted and own):
-            self._gateway.refused["unauthorized"] += 1
+        if not (admitted and self._door.is_ours(websocket.headers)):
+            self._gateway.turn_away(protocol.name)
             await websocket.close(1008)  # before it is accepted: HTTP 403
             return
         asked = websocket.scope.get("subprotocols", ())
         await websocket.accept(subprotocol=subprotocol if subprotocol in asked else None)
         peer = websocket.client.host if websocket.client is not None else "unknown"
-        await self._gateway.serve(_WebSocketLink(websocket, self._abort), protocol, peer=peer)
+        await self._gateway.serve(_WebSocketLink(websocket), protocol, peer=peer)
 
 
 class _WebSocketLink:
     """A WebSocket as the gateway sees it."""
 
-    def __init__(self, websocket: WebSocket, abort: Abort) -> None:
-        self._websocket, self._abort = websocket, abort
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
 
     async def receive(self) -> str | bytes | None:
         try:
@@ -162,5 +159,4 @@ class _WebSocketLink:
                 await self._websocket.close(code, reason)
 
     def abort(self) -> None:
-        if self._websocket.client is not None:
-            self._abort((self._websocket.client.host, self._websocket.client.port))
+        self._websocket.state.abort()

@@ -6,7 +6,7 @@ emotion: streams are called as the settings call them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from stream import __version__
 from stream.commands import NodeStatus
-from stream.events import Health
+from stream.events import Health, ProtocolHealth
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 STATES = ("listening", "paused", "stalled", "ended")
@@ -79,6 +79,24 @@ class _Found:
         ):
             counts = [((sink.sink,), float(getattr(sink, field))) for sink in health.sinks]
             yield _gauge(f"events_{field}", meaning, ["sink"], counts)
+        yield from _listener(health.protocols)
+
+
+def _listener(protocols: Sequence[ProtocolHealth]) -> Iterator[Metric]:
+    """What came over the network."""
+    opened = [((row.protocol,), float(row.open)) for row in protocols]
+    yield _gauge("connections_open", "Connections open now.", ["protocol"], opened)
+    for field, name, meaning in (
+        ("accepted", "connections_accepted", "Connections since the start."),
+        ("messages", "received_messages", "Messages received."),
+        ("bytes", "received_bytes", "Bytes in them."),
+        ("gaps", "received_gaps", "Times at which sound was missing."),
+        ("lost_s", "received_lost_seconds", "Sound that was missing."),
+    ):
+        counts = [((row.protocol,), float(getattr(row, field))) for row in protocols]
+        yield _counter(name, meaning, ["protocol"], counts)
+    reasons = [((row.protocol, why), float(often)) for row in protocols for why, often in sorted(row.refused.items())]
+    yield _counter("connections_refused", "Connections not let in, or ended by us.", ["protocol", "reason"], reasons)
 
 
 _Rows = Iterable[tuple[tuple[str, ...], float]]

@@ -32,6 +32,8 @@ CODECS: dict[str, tuple[str, int]] = {
 class AsteriskProtocol(Protocol):
     """One channel's connection; `call` and `party` come from its address."""
 
+    name = "asterisk"
+
     def __init__(self, *, call: str = "", party: Party | None = None) -> None:
         super().__init__()
         self._call, self._party = call, party

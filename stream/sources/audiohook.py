@@ -47,6 +47,8 @@ _PARTIES: dict[str, Party] = {"external": "customer", "internal": "agent"}
 class AudioHookProtocol(Protocol):
     """One session. `session` and `organization` are what the request's headers said, where they did."""
 
+    name = "audiohook"
+
     def __init__(self, *, session: str = "", organization: str = "") -> None:
         super().__init__()
         self._id, self._organization = session, organization

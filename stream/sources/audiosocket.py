@@ -26,6 +26,8 @@ UUID_BYTES = 16
 class AudioSocketProtocol(Protocol):
     """One channel's connection."""
 
+    name = "audiosocket"
+
     def __init__(self) -> None:
         super().__init__()
         self._buffer = bytearray()

@@ -30,6 +30,8 @@ LONGEST_NAME = 64
 class GenericProtocol(Protocol):
     """One connection of a browser, or of any other client."""
 
+    name = "generic"
+
     def __init__(self) -> None:
         super().__init__()
         self._open: Open | None = None

@@ -1,9 +1,10 @@
 """Sound that others put in: one track, as a connection brings it.
 
 Whoever holds the connection calls `put` for every piece and `end` at its end; pieces are joined into blocks of
-`BLOCK_S`, since 200 tracks of 50 pieces a second each would cost more than the models. A block is dated by its last
-piece's arrival, so that joining shows in the latencies. Nothing is lost here: a connection that brings more than
-`MOST_S` of sound that nobody has heard yet waits in `room`, and so does its peer.
+`BLOCK_S`, since 200 tracks of 50 pieces a second each would cost more than the models. A reader that is late gets up
+to `LONGEST_S` at a time, for which it needs hardly more time: so it catches up. A block is dated by its last piece's
+arrival, so that joining shows in the latencies. Nothing is lost here: a connection that brings more than `MOST_S` of
+sound that nobody has heard yet waits in `room`, and so does its peer.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,8 +23,20 @@ from stream.types import SAMPLE_RATE_HZ, AudioFormat, Block, Samples
 BLOCK_S = 0.256
 """Eight frames of the speech detector."""
 
+LONGEST_S = 1.0
+"""Sound that is given at a time, at most."""
+
 MOST_S = 10.0
 """Sound that may wait to be heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Sound as it was put in, and when."""
+
+    start_frame: int
+    samples: Samples = field(repr=False)
+    heard_s: float
 
 
 class TrackSource:
@@ -42,12 +56,11 @@ class TrackSource:
         self.end_frame = 0  # of what was put in so far
         self.heard_s = 0.0  # when sound came last, on the monotonic clock
         self._on_stop = on_stop
-        self._block_frames = self._most_frames = 0
+        self._block_frames = self._longest_frames = self._most_frames = 0
         self._tuned = asyncio.Event()
-        self._pieces: list[Samples] = []
-        self._pieces_start = self._pieces_frames = 0
-        self._blocks: deque[Block] = deque()
+        self._pieces: deque[_Piece] = deque()
         self._waiting_frames = 0
+        self._jumps = 0  # among what waits
         self._changed = asyncio.Event()  # for the reader
         self._room = asyncio.Event()  # for the writer
         self._room.set()
@@ -68,13 +81,14 @@ class TrackSource:
     def tune(self, rate_hz: int) -> None:
         """Sound comes at this rate."""
         self.rate_hz = rate_hz
-        self._block_frames, self._most_frames = round(BLOCK_S * rate_hz), round(MOST_S * rate_hz)
+        self._block_frames, self._longest_frames = round(BLOCK_S * rate_hz), round(LONGEST_S * rate_hz)
+        self._most_frames = round(MOST_S * rate_hz)
         self._tuned.set()
 
     @property
     def is_behind(self) -> bool:
         """Whether sound waits to be heard: then it is we who are slow, not whoever brings it."""
-        return bool(self._blocks)
+        return self._is_ready()
 
     def put(self, start_frame: int, samples: Samples) -> None:
         """Take mono samples (n,) that begin at `start_frame`; a jump forwards is a gap, what lies behind is dropped."""
@@ -83,21 +97,18 @@ class TrackSource:
             samples, start_frame = samples[late:], self.end_frame
         if self._ended or not len(samples):
             return
-        if start_frame != self.end_frame:
-            self._join()
-        if not self._pieces:
-            self._pieces_start = start_frame
-        self._pieces.append(samples)
-        self._pieces_frames += len(samples)
-        self.end_frame = start_frame + len(samples)
-        self.heard_s = time.monotonic()
-        if self._pieces_frames >= self._block_frames:
-            self._join()
+        self._jumps += bool(self._pieces) and start_frame != self.end_frame
+        self.end_frame, self.heard_s = start_frame + len(samples), time.monotonic()
+        self._pieces.append(_Piece(start_frame, samples, self.heard_s))
+        self._waiting_frames += len(samples)
+        if self._waiting_frames > self._most_frames:
+            self._room.clear()
+        if self._is_ready():
+            self._changed.set()
 
     def end(self) -> None:
         """No more sound."""
         if not self._ended:
-            self._join()
             self._ended = True
             self._tuned.set()
             self._changed.set()
@@ -122,28 +133,33 @@ class TrackSource:
                 yield blocks
         finally:
             self.end()
-            self._blocks.clear()
+            self._pieces.clear()
 
-    def _join(self) -> None:
-        if not self._pieces:
-            return
-        samples = np.concatenate(self._pieces)[:, None]
-        self._blocks.append(Block(self.id, self._pieces_start, samples, captured_s=self.heard_s))
-        self._waiting_frames += len(samples)
-        self._pieces, self._pieces_frames = [], 0
-        if self._waiting_frames > self._most_frames:
-            self._room.clear()
-        self._changed.set()
+    def _is_ready(self) -> bool:
+        """Whether there is a block to give: one that is full, or will not grow any more."""
+        return bool(self._pieces) and (self._waiting_frames >= self._block_frames or self._jumps > 0 or self._ended)
+
+    def _join(self) -> Block:
+        """What waits, as far as it is unbroken and not too long."""
+        newest = self._pieces.popleft()
+        start_frame, end_frame, parts = newest.start_frame, newest.start_frame + len(newest.samples), [newest.samples]
+        while self._pieces and end_frame - start_frame < self._longest_frames:
+            if self._pieces[0].start_frame != end_frame:
+                break
+            newest = self._pieces.popleft()
+            parts.append(newest.samples)
+            end_frame += len(newest.samples)
+        self._jumps -= bool(self._pieces) and self._pieces[0].start_frame != end_frame
+        self._waiting_frames -= end_frame - start_frame
+        return Block(self.id, start_frame, np.concatenate(parts)[:, None], captured_s=newest.heard_s)
 
     async def _give(self) -> AsyncGenerator[Block]:
         while True:
-            while not self._blocks:
+            while not self._is_ready():
                 if self._ended:
                     return
                 self._changed.clear()
                 await self._changed.wait()
-            block = self._blocks.popleft()
-            yield block
-            self._waiting_frames -= len(block.samples)
+            yield self._join()
             if self._waiting_frames <= self._most_frames:
                 self._room.set()

@@ -40,6 +40,8 @@ _ENCODINGS = {"audio/x-mulaw": "mulaw", "PCMU": "mulaw", "audio/x-alaw": "alaw",
 class TwilioProtocol(Protocol):
     """One media stream. `admits` judges the stream's custom parameters, where the connection has not proved itself."""
 
+    name = "twilio"
+
     def __init__(self, *, admits: Callable[[dict[str, Any]], bool] | None = None) -> None:
         super().__init__()
         self._admits = admits

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from stream.events import Event, Party
 from stream.types import Samples
@@ -88,10 +88,11 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close the connection. The code is a WebSocket's; a plain socket is just closed."""
+    """Close the connection, for a fault or not. The code is a WebSocket's; a plain socket is just closed."""
 
     code: int
     reason: str
+    fault: Fault | None = None
 
 
 Action = Open | Tune | Audio | Reply | End | Close
@@ -110,7 +111,9 @@ class Unauthorized(Malformed):
 
 
 class Protocol(ABC):
-    """One connection's protocol. Subclasses say what a message means."""
+    """One connection's protocol. Subclasses say what a message means, and by which name they are counted."""
+
+    name: ClassVar[str]
 
     def __init__(self) -> None:
         self.closed = False
@@ -144,7 +147,7 @@ class Protocol(ABC):
         """End the connection for a reason of ours."""
         if self.closed:
             return []
-        return self._seal([*self._last_words(fault, message), Close(CLOSE_CODES.get(fault, 1008), message)])
+        return self._seal([*self._last_words(fault, message), Close(CLOSE_CODES.get(fault, 1008), message, fault)])
 
     @abstractmethod
     def _receive(self, message: str | bytes) -> list[Action]:

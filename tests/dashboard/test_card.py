@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from stream.dashboard.attention import attention
-from stream.dashboard.card import TURNS, Card
+from stream.dashboard.card import Card
+from stream.dashboard.history import TURNS
 from stream.events import Event
 from tests.dashboard.scenes import Scene, meeting, telephone
 

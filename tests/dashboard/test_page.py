@@ -17,6 +17,7 @@ from tests.sinks import examples
 
 HEAVIEST_BYTES = 200_000
 FIRST_PAINT_MS = 500
+TOKEN = "a long enough token"
 
 
 def names(page: Page) -> list[str]:
@@ -231,6 +232,9 @@ def test_health_and_settings(stage: Stage, visit: Visit) -> None:
     page = visit(stage, "#/health")
     for words in ("Node floor", "40 ms", "20 ms", "windows dropped", "300 MB", "dashboard.host", "speakers.threshold"):
         expect(page.locator("main")).to_contain_text(words)
+    listener = page.get_by_role("row", name=re.compile("^twilio "))
+    for words in ("5", "unauthorized 1", "4,000", "1.2 MB", "0.5 s"):
+        expect(listener).to_contain_text(words)
     page.get_by_label("Filter settings").fill("dashboard.token")
     expect(page.locator(".settings tbody tr")).to_have_count(1)
 
@@ -323,3 +327,30 @@ def test_two_hundred_cards_do_not_stutter(stage: Stage, visit: Visit) -> None:
     median, slow = frames[len(frames) // 2], frames[int(len(frames) * 0.95)]
     assert median < 50, (median, slow)  # a busy machine draws at 20 Hz at least
     expect(page.locator(".card").first).to_contain_text("S1")
+
+
+def test_a_link_with_the_token_leads_in_and_leaves_it_nowhere(visit: Visit) -> None:
+    with Stage(token=TOKEN) as stage:
+        stage.tell([Scene("lobby").stream()])
+        asked = list[str]()
+        page = visit(stage, refused=True)
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{stage.url}#token={TOKEN.replace(' ', '%20')}")
+        page.reload()  # a browser that stands there already only moves within the page
+        expect(page.locator(".card")).to_have_count(1)
+        assert page.url.rstrip("/") == stage.url.rstrip("/")
+        assert not any("token" in url for url in asked)
+        assert page.evaluate("document.cookie") == ""
+        page.goto(f"{stage.url}#token=again")
+        page.reload()
+        expect(page.locator(".card")).to_have_count(1)
+        assert "token" not in page.url
+
+
+def test_a_wrong_token_is_told_so(visit: Visit) -> None:
+    with Stage(token=TOKEN) as stage:
+        page = visit(stage, "#token=wrong", refused=True)
+        expect(page.get_by_role("alert")).to_have_text("That is not the token.")
+        page.get_by_label("This page needs its token.").fill(TOKEN)
+        page.get_by_role("button", name="Enter").click()
+        expect(page.locator("#main")).to_be_visible()

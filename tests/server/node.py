@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -45,6 +46,11 @@ class Node:
             if set(sources) <= done and not self.gateway.statistics().streams:
                 return
             await asyncio.sleep(0.02)
+
+    @property
+    def refused(self) -> Counter[str]:
+        """Connections that were not let in or were ended by the node, by reason."""
+        return sum((Counter(row.refused) for row in self.gateway.statistics().protocols), Counter())
 
     @property
     def own(self) -> list[Event]:

@@ -81,8 +81,8 @@ def test_a_signal_tells_clients_and_flushes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--host", "0.0.0.0"], "a token is needed"),  # noqa: S104
-        (["--host", "203.0.113.9", "--set", "serve.token=x"], "cannot listen on 203.0.113.9:0"),
+        (["--host", "0.0.0.0"], "TONEWATCH__SERVE__TOKEN"),  # noqa: S104
+        (["--host", "203.0.113.9", "--set", "serve.token=sixteen letters and more"], "cannot listen on 203.0.113.9:0"),
         (["--port", "99999"], "serve.port"),
     ],
 )

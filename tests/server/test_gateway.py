@@ -13,8 +13,10 @@ import pytest
 from stream.events import CallEvent, StreamEvent, TurnEvent
 from stream.sources.audiosocket import AudioSocketProtocol
 from stream.sources.generic import GenericProtocol
+from stream.sources.twilio import TwilioProtocol
 from stream.sources.wire import Protocol
 from tests.server.node import Node, node
+from tests.server.telephone import StereoCall, twilio_messages
 from tests.sources.test_audiosocket import BYE, HELLO
 
 RATE_HZ = 16_000
@@ -46,6 +48,8 @@ class HandLink:
         self.sent.append(json.loads(data) if isinstance(data, str) else data)
 
     async def close(self, code: int, reason: str) -> None:
+        if not self._reads:
+            await asyncio.Event().wait()
         self.closed = (code, reason)
         self.put(None)
 
@@ -141,11 +145,13 @@ def test_a_name_that_comes_back_goes_on_counting() -> None:
         ({"ahead_s": 1.0}, [start(), *pieces()], 1008, "ahead of the clock"),
         ({"max_streams": 1}, [start(call="x", parties=["customer", "agent"])], 1013, "1 streams are heard"),
         ({"streams_per_peer": 1}, [start(call="x", parties=["customer", "agent"])], 1008, "of this peer"),
+        ({"idle_s": 0.1}, [], 1008, "nothing came for 0.1 s"),
+        ({"messages_per_s": 1, "ahead_s": 3.0}, [start(), *pieces()], 1008, "more than 1 messages a second"),
         ({}, ["nonsense"], 1003, "not JSON"),
     ],
 )
 def test_who_breaks_a_limit_is_told_so(limits: dict[str, Any], messages: list[Any], code: int, words: str) -> None:
-    if "call" in str(messages[0]):
+    if messages and "call" in str(messages[0]):
         del messages[0]["source"]
     link = HandLink(*messages)
     run(link, serve=limits)
@@ -154,6 +160,85 @@ def test_who_breaks_a_limit_is_told_so(limits: dict[str, Any], messages: list[An
     assert words in link.closed[1]
     assert link.sent[-1]["type"] == "error"
     assert words in link.sent[-1]["message"]
+
+
+def test_who_is_idle_and_does_not_even_read_the_good_bye_is_cut_off() -> None:
+    link = HandLink(reads=False)
+    run(link, serve={"idle_s": 0.1, "stall_s": 0.1})
+    assert link.aborted
+
+
+def test_who_talks_but_announces_no_sound_is_idle_too() -> None:
+    async def check() -> HandLink:
+        async with node(serve={"idle_s": 0.3}) as tested:
+            link = HandLink()
+            serving = asyncio.create_task(session(tested, link, protocol=TwilioProtocol()))
+            while not serving.done():
+                link.put({"event": "connected"})
+                await asyncio.sleep(0.02)
+            await serving
+        return link
+
+    assert asyncio.run(check()).closed == (1008, "no sound was announced for 0.3 s")
+
+
+def test_a_peer_may_have_as_many_connections_as_streams() -> None:
+    async def check() -> tuple[HandLink, dict[str, int]]:
+        async with node(serve={"streams_per_peer": 2}) as tested:
+            links = [HandLink() for _ in range(2)]
+            serving = [asyncio.create_task(session(tested, link)) for link in links]
+            await until(lambda: sum(row.open for row in tested.gateway.statistics().protocols) == 2)
+            late = HandLink()
+            await session(tested, late)
+            stranger = HandLink(start(), *pieces(), {"type": "stop"})
+            await session(tested, stranger, peer="another")
+            assert stranger.closed == (1000, "")
+            for link in links:
+                link.put(None)
+            await asyncio.gather(*serving)
+            return late, dict(tested.refused)
+
+    late, refused = asyncio.run(check())
+    assert late.closed == (1008, "2 connections of this peer are open already")
+    assert refused == {"too_many": 1}
+
+
+def test_what_came_is_counted_by_protocol() -> None:
+    async def check() -> list[Any]:
+        async with node() as tested:
+            await session(tested, HandLink(start(), *pieces(), {"type": "stop"}))
+            await session(tested, HandLink("nonsense"))
+            await session(tested, HandLink(HELLO, BYE), protocol=AudioSocketProtocol())
+            assert tested.pipeline.health().protocols == tested.gateway.statistics().protocols
+            return [row.model_dump() for row in tested.gateway.statistics().protocols]
+
+    audiosocket, generic = asyncio.run(check())
+    assert (audiosocket["protocol"], audiosocket["accepted"], audiosocket["open"]) == ("audiosocket", 1, 0)
+    sent = [json.dumps(start()), *pieces(), json.dumps({"type": "stop"}), "nonsense"]
+    assert generic == {
+        "protocol": "generic",
+        "open": 0,
+        "accepted": 2,
+        "refused": {"malformed": 1},
+        "messages": len(sent),
+        "bytes": sum(map(len, sent)),
+        "gaps": 0,
+        "lost_s": 0.0,
+    }
+
+
+def test_lost_sound_is_counted() -> None:
+    async def check() -> tuple[int, float]:
+        async with node() as tested:
+            quiet = np.full(3 * 8_000, 0xFF, np.uint8)
+            messages = twilio_messages(StereoCall(quiet, quiet))
+            del messages[10:110]  # a second of each track
+            await session(tested, HandLink(*messages), protocol=TwilioProtocol())
+            (row,) = tested.gateway.statistics().protocols
+            return row.gaps, row.lost_s
+
+    gaps, lost_s = asyncio.run(check())
+    assert (gaps, lost_s) == (2, 2.0)
 
 
 def test_a_refused_stream_gives_its_place_back() -> None:
@@ -175,7 +260,7 @@ def test_a_client_that_does_not_read_is_cut_off_and_others_are_not() -> None:
             good.put({"type": "stop"})
             await asyncio.gather(session(tested, deaf), session(tested, good))
             await tested.ended("deaf")
-            assert tested.gateway.statistics().refused["stalled"] >= 1
+            assert tested.refused["stalled"] >= 1
         return deaf, good
 
     deaf, good = asyncio.run(check())

@@ -21,12 +21,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from stream.commands import NodeStatus, StreamStatus
-from stream.errors import SettingsError
+from stream.errors import ListenError, SettingsError
 from stream.events import Health
 from stream.service.logs import JsonFormatter
 from stream.service.metrics import exposition
 from stream.service.node import Node
-from stream.service.port import Port, application
+from stream.service.port import application, site
 from stream.service.systemd import Notifier
 from stream.service.vitals import Vitals
 from stream.settings import build, environment_layers
@@ -139,6 +139,10 @@ def test_metrics_can_be_read_by_prometheus() -> None:
     states = {s.labels["state"]: s.value for s in found["tonewatch_stream_state"].samples}
     assert states == {"listening": 0.0, "paused": 1.0, "stalled": 0.0, "ended": 0.0}
     assert found["tonewatch_latency_p95_seconds"].samples[0].value == 0.04
+    refused = found["tonewatch_connections_refused"].samples[0]
+    assert (refused.labels, refused.value) == ({"protocol": "twilio", "reason": "unauthorized"}, 1.0)
+    assert found["tonewatch_connections_open"].samples[0].value == 2.0
+    assert found["tonewatch_received_lost_seconds"].samples[0].value == 0.5
 
 
 def test_a_port_that_is_taken_or_open_to_all_is_refused() -> None:
@@ -146,8 +150,8 @@ def test_a_port_that_is_taken_or_open_to_all_is_refused() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         node = Node(pipeline=FakePipeline(), stuck_s=10, notifier=Notifier({}))
-        port = Port(settings=ServiceSettings(port=taken.getsockname()[1]), node=node)
-        with pytest.raises(SettingsError, match=r"service\.port: .* cannot be used"):
+        port = site(settings=ServiceSettings(port=taken.getsockname()[1]), node=node)
+        with pytest.raises(ListenError, match=r"choose another service\.port"):
             asyncio.run(port.__aenter__())
     with pytest.raises(SettingsError, match="needs a token"):
         build([("it", {"service": {"port": 80, "host": "0.0.0.0"}})])  # noqa: S104 - that is refused

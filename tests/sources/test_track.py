@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.sources.track import MOST_S, TrackSource
+from stream.sources.track import LONGEST_S, MOST_S, TrackSource
 from stream.types import Block
 
 RATE_HZ = 8_000
@@ -55,6 +55,23 @@ def test_a_jump_is_a_gap_and_the_past_stays_as_it_was() -> None:
     blocks = heard(fill)
     assert [(block.start_frame, block.end_frame) for block in blocks] == [(0, 150), (500, 600)]
     assert np.array_equal(blocks[0].samples[:, 0], RAMP[:150])
+
+
+def test_who_is_late_hears_more_at_a_time() -> None:
+    """A reader that keeps up gets short blocks; what has piled up costs it hardly more than one of them."""
+
+    async def check() -> list[int]:
+        source = TrackSource(source_id="desk", channels="customer", rate_hz=RATE_HZ)
+        heard, place = [], 0
+        async with source.blocks() as blocks:
+            for pieces in (13, 13, 130):  # of 20 ms
+                for _ in range(pieces):
+                    source.put(place, np.zeros(160, np.float32))
+                    place += 160
+                heard.append(len((await anext(blocks)).samples))
+        return heard
+
+    assert asyncio.run(check()) == [2_080, 2_080, round(LONGEST_S * RATE_HZ)]
 
 
 def test_who_brings_more_than_is_heard_waits() -> None:

@@ -50,7 +50,9 @@ export class Health {
         tile(figure(health.real_time_factor, 3), "real-time factor"), tile(count(dropped), "windows dropped"), tile(span(health.audio_s), "sound heard"), tile(span(health.speech_s), "speech in it"),
         tile(health.memory_mb === null ? "–" : `${Math.round(health.memory_mb)} MB`, "memory")),
       table(["Model", "Windows", "Inferred", "Dropped", "Failed", "Waiting", "Per batch", "Batch takes"], health.lanes.map((lane) => [lane.model, ...[lane.cut, lane.inferred, lane.dropped, lane.failed, lane.waiting].map(count), figure(lane.mean_batch, 1), `${figure(lane.inference_ms, 1)} ms`])),
-      health.sinks.length ? table(["Sink", "Sent", "Dropped", "Conflated", "Waiting"], health.sinks.map((sink) => [sink.sink, ...[sink.sent, sink.dropped, sink.conflated, sink.waiting].map(count)])) : null);
+      health.sinks.length ? table(["Sink", "Sent", "Dropped", "Conflated", "Waiting"], health.sinks.map((sink) => [sink.sink, ...[sink.sent, sink.dropped, sink.conflated, sink.waiting].map(count)])) : null,
+      health.protocols?.length ? table(["Listener", "Open", "Accepted", "Refused", "Messages", "Received", "Gaps", "Lost"], health.protocols.map((row) => [row.protocol, count(row.open), count(row.accepted),
+        Object.entries(row.refused).map(([why, often]) => `${why.replaceAll("_", " ")} ${count(often)}`).join(", ") || "0", count(row.messages), `${figure(row.bytes / 1e6, 1)} MB`, count(row.gaps), span(row.lost_s)])) : null);
   }
 
   #settings() {

@@ -4,6 +4,7 @@ import { Link } from "./link.js";
 import { forgetColours } from "./parts.js";
 import { Wall } from "./wall.js";
 
+if (location.hash.startsWith("#token=")) history.replaceState(null, "", location.pathname); // who is here needs none
 const link = new Link(), main = document.getElementById("main"), wall = new Wall(link);
 let view = null, route = 0;
 

@@ -8,17 +8,16 @@ let running = null;
 export function offer(link, button) {
   if (running) return running.stop("Stopped.");
   const field = h("input", { required: true, maxlength: "48", value: "browser", pattern: "[A-Za-z0-9_.\\-]+", title: "Letters, digits, - _ and ." });
-  const token = h("input", { type: "password", autocomplete: "off" }), complaint = h("p", { class: "bad", role: "alert" });
+  const complaint = h("p", { class: "bad", role: "alert" });
   const dialog = h("dialog", { "aria-labelledby": "microphone-title" }, h("form", { method: "dialog" }, h("h2", { id: "microphone-title" }, "Listen through this browser"),
     h("p", { class: "note" }, "The sound goes to the server this page comes from, and nowhere else. Everybody who can be heard should know."),
     h("label", null, "Name of the stream", field),
-    h("details", null, h("summary", null, "The server asks for a token"), h("label", { class: "gap" }, "Token", token)),
     complaint, h("div", { class: "acts" }, h("button", { type: "button", class: "button", onclick: () => dialog.close() }, "Cancel"), h("button", { class: "button primary" }, "Listen"))));
   dialog.addEventListener("close", () => dialog.remove());
   dialog.firstElementChild.addEventListener("submit", async (event) => {
     event.preventDefault();
     try {
-      running = await start(link.hello.microphone, field.value.trim(), token.value, () => { running = null; show(button); });
+      running = await start(link.hello.microphone, field.value.trim(), () => { running = null; show(button); });
       show(button);
       dialog.close();
     } catch (error) {
@@ -34,13 +33,12 @@ function show(button) {
   button.setAttribute("aria-pressed", running ? "true" : "false");
 }
 
-async function start(path, source, token, ended) {
+async function start(path, source, ended) {
   if (!navigator.mediaDevices) throw new Error("Browsers give a microphone only to pages on this machine or behind https.");
   const media = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false, channelCount: 1 } });
   const context = new AudioContext(); // at the device's own rate: the server resamples
   const address = new URL(path, document.baseURI);
   address.protocol = address.protocol.replace("http", "ws");
-  if (token) address.searchParams.set("token", token);
   let over = false, socket = null;
   const end = (words) => {
     if (over) return;
@@ -82,7 +80,7 @@ async function start(path, source, token, ended) {
 function greet(socket, hello) {
   return new Promise((resolve, reject) => {
     socket.onopen = () => socket.send(JSON.stringify(hello));
-    socket.onclose = () => reject(new Error("The server did not take the stream; it may ask for a token."));
+    socket.onclose = () => reject(new Error("The server did not take the stream."));
     socket.onmessage = ({ data }) => {
       const answer = JSON.parse(data);
       if (answer.type === "started") resolve(answer);

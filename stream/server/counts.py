@@ -1,0 +1,34 @@
+"""What came over the network, counted by protocol."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from stream.events import ProtocolHealth
+
+
+@dataclass(slots=True)
+class Counts:
+    """All connections of one protocol since the start."""
+
+    accepted: int = 0
+    open: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    messages: int = 0
+    bytes: int = 0
+    gaps: int = 0
+    lost_s: float = 0.0
+
+    def health(self, protocol: str) -> ProtocolHealth:
+        """The row for `health` events."""
+        return ProtocolHealth(
+            protocol=protocol,
+            open=self.open,
+            accepted=self.accepted,
+            refused=dict(self.refused),
+            messages=self.messages,
+            bytes=self.bytes,
+            gaps=self.gaps,
+            lost_s=round(self.lost_s, 3),
+        )
