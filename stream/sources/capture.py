@@ -151,7 +151,7 @@ class Capture(asyncio.Protocol):
 
 def _start(wish: Wish) -> subprocess.Popen[bytes]:
     """A process in a session of its own, so that Ctrl-C is its owner's to act on."""
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 - ourselves
         [sys.executable, "-P", "-m", "stream.sources.recorder", wish.to_json()],
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # it calculates nothing
         stdin=subprocess.PIPE,

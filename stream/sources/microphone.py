@@ -182,9 +182,9 @@ class MicrophoneSource:
                 raise DeviceLost(await capture.why())
             elif self._stopped and (capture.finished or self._clock() - came_s > SILENT_S):
                 return
-            if not capture.waiting:  # what waits may be old: the loop stood still, not the device
-                patience_s = SILENT_S if taken else STARTING_S
-                _silent(self._clock() - came_s, patience_s=patience_s, zeros_s=heard_s - sounded_s)
+            # what waits may be old: then it was the loop that stood still, not the device
+            nothing_s = 0.0 if capture.waiting else self._clock() - came_s
+            _silent(nothing_s, patience_s=SILENT_S if taken else STARTING_S, zeros_s=heard_s - sounded_s)
 
     async def _settled(self, capture: Capture, origin_s: float) -> int:
         """The stream's frame at which a device that was opened anew begins; 0 if it gives nothing."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,7 @@ def test_what_is_heard_comes_out_in_order() -> None:
             for part in np.split(sound, 10):
                 fake.opened.speak(part, heard_s=steady_s())
             source.stop()
-            async for block in blocks:
-                found.append(block)
+            found += [block async for block in blocks]
         return found
 
     blocks = asyncio.run(listen())
@@ -165,8 +165,7 @@ def test_sound_the_system_lost_is_a_gap_of_its_length() -> None:
             fake.opened.speak(tone, heard_s=0.5 + 512 / 16_000, overflow=True)
             fake.opened.speak(tone, heard_s=0.5 + 1_024 / 16_000)
             source.stop()
-            async for block in blocks:
-                found.append(block)
+            found += [block async for block in blocks]
         return found
 
     first, second, third = asyncio.run(listen())
@@ -190,9 +189,8 @@ def test_a_loop_that_stood_still_takes_no_device_for_lost() -> None:
                 found.append(block)
                 now = 8.0
                 if len(found) == 4:
-                    asyncio.get_running_loop().call_soon(
-                        lambda: fake.opened.speak(np.full((16_000 * 8 - 2_048, 2), 0.1), heard_s=now)
-                    )
+                    rest = np.full((16_000 * 8 - 2_048, 2), 0.1)
+                    asyncio.get_running_loop().call_soon(partial(fake.opened.speak, rest, heard_s=now))
                 if len(found) == 5:
                     source.stop()
         return found
@@ -212,8 +210,7 @@ def test_sound_that_was_read_too_late_is_a_gap() -> None:
             fake.opened.speak(tone, heard_s=1.0)
             fake.opened.speak(tone, heard_s=13.0, skip=11 * 16_000)
             source.stop()
-            async for block in blocks:
-                found.append(block)
+            found += [block async for block in blocks]
         return found
 
     first, second = asyncio.run(listen())

@@ -61,6 +61,7 @@ class FakePortAudio:
                 pass
 
             def close(self, *, ignore_errors: bool) -> None:
+                assert ignore_errors
                 fake.closed += 1
 
         return Stream()
@@ -71,8 +72,11 @@ class FakePortAudio:
         return True
 
 
+ANY = Wish("", "mix")
+
+
 def recorded(
-    backend: FakePortAudio, play: Callable[[], object], wish: Wish = Wish("", "mix")
+    backend: FakePortAudio, play: Callable[[], object], wish: Wish = ANY
 ) -> tuple[dict[str, Any], list[Piece]]:
     """What the program writes while `play` goes on, and until its owner has enough."""
     out, woken, closing, opened = io.BytesIO(), threading.Event(), threading.Event(), threading.Event()
@@ -123,7 +127,9 @@ def test_a_device_that_refuses_16_khz_gives_its_own_rate() -> None:
 
 
 def test_a_device_that_comes_back_has_the_format_it_had() -> None:
-    told, _ = recorded(FakePortAudio(["raw"]), lambda: None, Wish.from_json(Wish("", "mix", AudioFormat(44_100, 1)).to_json()))
+    told, _ = recorded(
+        FakePortAudio(["raw"]), lambda: None, Wish.from_json(Wish("", "mix", AudioFormat(44_100, 1)).to_json())
+    )
     assert told == {"rate_hz": 44_100, "channels": 1}
     with pytest.raises(SourceNotFound, match="raw has 2 channel"):
         recorded(FakePortAudio(["raw"]), lambda: None, Wish("", "mix", AudioFormat(16_000, 4)))
@@ -222,5 +228,3 @@ def test_without_portaudio_the_package_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(PortAudioMissing, match="apt install libportaudio2"):
         devices.portaudio()
-
-
