@@ -33,6 +33,8 @@ def _case(payload: str) -> dict[str, Any]:
         examples.event(examples.emotion("happy"), source="a/b"),
         examples.event(examples.speaker("S1"), source="a/b"),
         examples.event(examples.health(), source=events.NODE),
+        examples.event(examples.call(), source="c7", call="c7"),
+        examples.event(examples.alert(), source="c7", call="c7"),
     ]
     published = {}
     for event in told:
@@ -47,6 +49,7 @@ def _case(payload: str) -> dict[str, Any]:
         "confidence": "70.0",
         "speaker": "S1",
         "speech": "ON",
+        "floor": "customer",
         "listening": "OFF",
         "latency": "40.0",
         "memory": "300.0",

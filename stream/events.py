@@ -350,6 +350,13 @@ def is_rolling(event: Event) -> bool:
     return isinstance(event, EmotionEvent | SpeakerEvent | HealthEvent)
 
 
+def is_last(event: Event) -> bool:
+    """Whether nothing more is told of its source, unless it begins anew."""
+    if isinstance(event, CallEvent):
+        return event.phase == "final"
+    return isinstance(event, StreamEvent) and event.state == "ended"
+
+
 def to_json(event: Event) -> str:
     """One line of JSON, without the newline."""
     return event.model_dump_json(by_alias=True)

@@ -16,6 +16,7 @@ the lanes drop (live sound). Nothing is lost here.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from stream.clock import ArrivalLog, samples, seconds
 from stream.events import Body, Emotion, Stream
 from stream.intake import Intake, enough
 from stream.loudness import SILENCE_DBFS, level_dbfs
-from stream.pool import Lane
+from stream.pool import PATIENCE, Lane
 from stream.publisher import Publisher
 from stream.queues import Policy
 from stream.resampling import Resampler
@@ -33,6 +34,7 @@ from stream.rolling.conversation import Conversation
 from stream.settings import Settings
 from stream.switchboard import Line
 from stream.types import (
+    FRAME_SAMPLES,
     SAMPLE_RATE_HZ,
     Cut,
     Model,
@@ -48,6 +50,8 @@ from stream.types import (
 
 TICKETS = 64
 """Cuts of one stream that may wait for their answers."""
+
+log = logging.getLogger(__name__)
 
 ModelLane = Lane[Window, Sequence[Scores]]
 """To one model, or to several that answer together: one `Scores` from each."""
@@ -294,17 +298,30 @@ class Listener:
         await self._hear(last=True)
 
     async def _hear(self, *, last: bool) -> None:
-        frames = self._intake.frames(last=last)
-        probabilities: Sequence[float] = ()
-        if len(frames):
-            request = SpeechRequest(self.source_id, frames, self._memory)
-            result = await (await self._speech.submit(self.source_id, request, policy="wait"))
-            if result is not None:  # the frames of a failed batch are asked about again
-                self._memory = result.state
-                probabilities = result.probabilities.tolist()
+        probabilities = await self._judge(self._intake.frames(last=last))
         for cut in self._intake.hear(probabilities, last=last):
             await self._submit(cut)
         await self._settle(last=last)
+
+    async def _judge(self, frames: Samples) -> Sequence[float]:
+        """Where there is speech in frames (n * 512,): a probability each.
+
+        A batch that failed is asked again at once: at the next window the ring may have forgotten what it was about,
+        and behind the last one there is no next. Frames on which the detector fails again and again count as silent.
+        """
+        if not len(frames):
+            return ()
+        request = SpeechRequest(self.source_id, frames, self._memory)
+        for _ in range(PATIENCE):
+            result = await (await self._speech.submit(self.source_id, request, policy="wait"))
+            if result is not None:
+                self._memory = result.state
+                return result.probabilities.tolist()
+        log.warning(
+            "%s: speech could not be looked for in %.2f s of sound", self.source_id, len(frames) / SAMPLE_RATE_HZ
+        )
+        self._memory = None
+        return [0.0] * (len(frames) // FRAME_SAMPLES)
 
     async def _settle(self, *, last: bool = False) -> None:
         """Tell the call what is known of the talk; behind all cuts that end by then, so that emotions come first."""

@@ -15,10 +15,10 @@ import pytest
 
 from stream.assembly import with_ids
 from stream.errors import AudioFormatError, InferenceError, SettingsError, SinkError, SourceNotFound
-from stream.events import Event, StreamEvent
+from stream.events import Envelope, Event, StreamEvent
 from stream.pipeline import Pipeline, Report
 from stream.settings import Settings, SourceSettings
-from stream.types import AudioFormat, Block, Scores, Task, Window
+from stream.types import AudioFormat, Block, Scores, SpeechRequest, SpeechResult, Task, Window, WindowSpec
 from tests.fakes import FakeDetector, FakeModel, FakeSource, ListSink
 
 PATIENCE_S = 20
@@ -73,6 +73,44 @@ def test_a_source_that_fails_ends_only_its_own_stream() -> None:
     assert ends["b"].detail == "the tape is torn"
     assert (ends["a"].end_s, ends["b"].end_s) == (6.0, 3.0)
     assert sink.closed
+
+
+class FailingDetector(FakeDetector):
+    """Loses the batches of these numbers, counted from 0."""
+
+    def __init__(self, *lost: int) -> None:
+        super().__init__()
+        self._lost = lost
+        self._count = -1
+
+    def infer(self, batch: Sequence[SpeechRequest]) -> list[SpeechResult]:
+        self._count += 1
+        if self._count in self._lost:
+            raise InferenceError("no memory")
+        return super().infer(batch)
+
+
+def found_by(detector: FakeDetector, sound: np.ndarray) -> list[dict[str, Any]]:
+    """What is told of sound that is scored every five seconds only: more than the ring holds in two hops."""
+    sink = ListSink()
+    run = Pipeline(
+        settings=Settings(),
+        sources=[FakeSource(blocks("a", sound=sound), source_id="a")],
+        models=[FakeModel(spec=WindowSpec(80_000, 80_000, 8_000))],
+        detector=detector,
+        sinks={"sink": sink},
+    )
+    asyncio.run(run.run())
+    envelope = set(Envelope.model_fields)
+    return [event.model_dump(exclude=envelope) for event in sink.events if event.source == "a"]
+
+
+@pytest.mark.parametrize("lost", [(0,), (1,), (0, 1), (2, 3), (3,), (4,)])
+def test_a_lost_batch_of_speech_is_asked_about_again_at_once(lost: tuple[int, ...]) -> None:
+    sound = np.concatenate([LOUD, LOUD, LOUD])  # 18 s: windows end at 5, 10 and 15 s, and the rest at the end
+    told = found_by(FailingDetector(), sound)
+    assert sum(body["type"] == "emotion" for body in told) >= 4
+    assert found_by(FailingDetector(*lost), sound) == told
 
 
 def test_a_run_that_hears_nothing_raises_what_is_wrong() -> None:

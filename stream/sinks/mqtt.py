@@ -34,7 +34,7 @@ from stream.sinks.outbox import Message, Outbox, OutboxStatistics
 from stream.types import SinkAccount
 
 GONE_S = 5.0
-"""After so long a stream that has ended, in a node that goes on, is taken back from Home Assistant."""
+"""After so long what is retained of a stream or call that has ended is taken back, and so is its device."""
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +90,8 @@ class MqttSink:
         self._password = ""
         self._lost: list[str] = []  # ids of the first and the last event dropped
         self._losses_told = (0, 0)
-        self._refused_topics: set[str] = set()
-        self._ended: dict[str, float] = {}  # streams that have, and when
+        self._refused_kinds: set[str] = set()
+        self._ended: dict[str, tuple[float, bool]] = {}  # streams and calls: when, and whether it was of a call
 
     def attach(self, answer: Answer) -> None:
         """Who carries out commands, where some are allowed."""
@@ -111,6 +111,7 @@ class MqttSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Flush, publish `offline`, disconnect. Raises `BrokerUnreachable` if the broker was never there."""
+        self._forget(*(source for source, (_, of_call) in self._ended.items() if of_call))  # it does not come back
         try:
             await self._delivery.finish(patient=kind is None)
         finally:
@@ -134,6 +135,7 @@ class MqttSink:
         now_s = steady_s()
         fresh: list[Message] = []
         gone: list[Message] = []
+        self._forget_gone(now_s)
         for event in told:
             topic = topics.of(event, prefix=self._address.prefix, node=self._node)
             self._announce(event, now_s)
@@ -172,20 +174,27 @@ class MqttSink:
 
     def _announce(self, event: Event, now_s: float) -> None:
         """What has to be known before the event: that its stream is there, what it does, and how it is shown."""
+        self._ended.pop(event.source, None)
+        if events.is_last(event):
+            self._ended[event.source] = (now_s, event.call is not None)
         announced = self._announcer.observe(event) if self._announcer is not None else None
         if announced is not None:
             self._outbox.put_state(*announced, now_s=now_s)
         if not isinstance(event, StreamEvent) or (change := presence.after(event)) is None:
             return
         state, there = change
+        lasts_s = self._settings.expiry_s if events.is_last(event) else None
         for leaf, payload in (("state", state.model_dump_json()), ("availability", there)):
-            self._outbox.put_state(
-                topics.of_source(self._address.prefix, self._node, event.source, leaf), payload, now_s=now_s
-            )
-        if event.state == "ended":
-            self._ended[event.source] = now_s
-        else:
-            self._ended.pop(event.source, None)
+            topic = topics.of_source(self._address.prefix, self._node, event.source, leaf)
+            self._outbox.put_state(topic, payload, now_s=now_s, lasts_s=lasts_s)
+
+    def _forget(self, *sources: str) -> None:
+        """Take back what is retained of streams and calls that have ended."""
+        for source in sources:
+            for leaf in topics.RETAINED:
+                self._outbox.clear(topics.of_source(self._address.prefix, self._node, source, leaf))
+            if self._announcer is not None and (topic := self._announcer.forget(source)) is not None:
+                self._outbox.clear(topic)
 
     def _drop(self, gone: Sequence[Message]) -> None:
         """Note which events had to be given up."""
@@ -198,8 +207,9 @@ class MqttSink:
             self._tell_losses()
 
     def _refused(self, message: Message, reason: str) -> None:
-        if message.topic not in self._refused_topics:
-            self._refused_topics.add(message.topic)
+        kind = message.topic.rpartition("/")[2]  # of each source: sources come and go
+        if kind not in self._refused_kinds:
+            self._refused_kinds.add(kind)
             log.warning(
                 "%s refuses what is published on %s (%s); check its access list", self._where, message.topic, reason
             )
@@ -227,12 +237,17 @@ class MqttSink:
         for message in gone:
             self._journal.retire(message)
         self._drop(gone)
-        for source in [source for source, ended_s in self._ended.items() if now_s - ended_s > GONE_S]:
+        self._forget_gone(now_s)
+
+    def _forget_gone(self, now_s: float) -> None:
+        """Streams and calls that ended a while ago; also while the broker is away, or they would add up."""
+        while self._ended:
+            source, (ended_s, _) = next(iter(self._ended.items()))  # the first to have ended
+            if now_s - ended_s <= GONE_S:
+                return
             del self._ended[source]
-            topic = self._announcer.forget(source) if self._announcer is not None else None
-            if topic is not None:
-                self._outbox.put_state(topic, "", now_s=now_s, lasts_s=self._settings.expiry_s)
-                self._delivery.wake()
+            self._forget(source)
+            self._delivery.wake()
 
     def _content_type(self, message: Message) -> str:
         if not message.payload.startswith("{"):

@@ -1,10 +1,11 @@
 """What still has to reach the broker (pure; one event loop's).
 
 Rolling state is kept once a topic: the newest replaces the one before, and all of it is owed again after a reconnect,
-each as long as it is worth anything, counted from when it was told. Ordered messages (turns, streams) are kept in
-order until they are acknowledged, within bounds of number, size and age; beyond them the oldest is dropped and
-counted. A message that was handed out but not acknowledged is handed out again after `rewind`, so that the broker sees
-it at least once.
+each as long as it is worth anything, counted from when it was told. State that is over is taken back (`clear`) by an
+empty payload and then forgotten, or memory would grow with every stream that comes and goes. Ordered messages (turns,
+streams) are kept in order until they are acknowledged, within bounds of number, size and age; beyond them the oldest is
+dropped and counted. A message that was handed out but not acknowledged is handed out again after `rewind`, so that the
+broker sees it at least once.
 
 Times are seconds of one clock of the caller's, which never goes back.
 """
@@ -54,6 +55,7 @@ class Outbox:
         self._handed_out = 0  # of the ordered ones, from the left
         self._due: OrderedDict[str, Message] = OrderedDict()
         self._retained: dict[str, Message] = {}
+        self._published: set[str] = set()  # topics of which the broker may hold something
         self._numbers = self._sent = self._dropped = self._refused = self._conflated = self._expired = 0
 
     def restore(self, messages: list[Message]) -> list[Message]:
@@ -79,6 +81,14 @@ class Outbox:
         until_s = None if lasts_s is None else now_s + lasts_s
         self._due[topic] = self._retained[topic] = Message(topic, payload, True, told_s=now_s, until_s=until_s)
 
+    def clear(self, topic: str) -> None:
+        """Take rolling state back: from the broker, if it may have some, and from here."""
+        if topic in self._published:
+            self.put_state(topic, "")
+        else:
+            self._due.pop(topic, None)
+            self._retained.pop(topic, None)
+
     def take(self, *, now_s: float = 0.0) -> Message | None:
         """The next message to publish: ordered ones first, then rolling ones; None when nothing is owed."""
         if self._handed_out < len(self._ordered):
@@ -87,6 +97,7 @@ class Outbox:
         while self._due:
             topic, message = self._due.popitem(last=False)
             if message.until_s is None or now_s < message.until_s:
+                self._published.add(topic)
                 return message
             self._retained.pop(topic, None)
             self._expired += 1
@@ -94,6 +105,8 @@ class Outbox:
 
     def acknowledge(self, message: Message) -> None:
         """The broker has it. What was dropped while in flight stays counted as dropped, and only as that."""
+        if message.rolling:
+            self._forget_cleared(message)
         if message.rolling or self._remove(message):
             self._sent += 1
 
@@ -101,6 +114,7 @@ class Outbox:
         """The broker will never take it: it is not tried again, and counted."""
         if message.rolling:
             self._retained.pop(message.topic, None)
+            self._forget_cleared(message)
             self._refused += 1
         elif self._remove(message):
             self._refused += 1
@@ -133,6 +147,12 @@ class Outbox:
             expired=self._expired,
             waiting=len(self._ordered) + len(self._due),
         )
+
+    def _forget_cleared(self, message: Message) -> None:
+        """A topic whose state was taken back is done with, unless it has state again."""
+        if not message.payload and self._retained.get(message.topic, message) is message:
+            self._retained.pop(message.topic, None)
+            self._published.discard(message.topic)
 
     def _remove(self, message: Message) -> bool:
         place = next((place for place, kept in enumerate(self._ordered) if kept.number == message.number), None)

@@ -36,6 +36,9 @@ TRANSPORTS: dict[str, tuple[int, bool, Literal["tcp", "websockets"]]] = {
     "mqtt+wss": (443, True, "websockets"),
 }
 DEFAULT_PREFIX = "tonewatch"
+RETAINED = ("availability", "state", "emotion", "speaker", "call")
+"""What the broker keeps of a source, until it is taken back."""
+
 _UNFIT = re.compile(r"[+#/%\x00-\x1f\x7f]")  # wildcards, the separator, what stands for them, controls
 
 

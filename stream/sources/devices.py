@@ -1,4 +1,4 @@
-"""Input devices as PortAudio lists them: finding one, opening it, refreshing the list.
+"""Input devices as PortAudio lists them: finding one, opening it, closing it.
 
 sounddevice is imported here and only when a microphone is wanted: on Linux its wheel brings no PortAudio, and importing
 it fails where the library is missing.
@@ -6,7 +6,6 @@ it fails where the library is missing.
 
 from __future__ import annotations
 
-import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,13 +14,10 @@ from stream.errors import DeviceLost, PortAudioMissing, SourceNotFound
 from stream.types import SAMPLE_RATE_HZ, AudioFormat
 
 if TYPE_CHECKING:
-    from stream.sources.microphone import Capture
+    from stream.sources.recorder import Recording
 
 LATENCY_S = 0.1
 """Asked of PortAudio: it buffers this much, and calls back every 32 ms rather than hundreds of times a second."""
-
-_open_streams = 0
-_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +87,8 @@ def rate_of(backend: Any, device: InputDevice) -> int:
     return SAMPLE_RATE_HZ
 
 
-def open_stream(backend: Any, device: InputDevice, format_: AudioFormat, capture: Capture, *, frames: int) -> Any:
-    """Open and start recording into `capture`. Raises `SourceNotFound` or `DeviceLost`."""
+def open_stream(backend: Any, device: InputDevice, format_: AudioFormat, recording: Recording, *, frames: int) -> Any:
+    """Open and start recording into `recording`. Raises `SourceNotFound` or `DeviceLost`."""
     if format_.channels > device.channels:
         raise SourceNotFound(f"{device.name} has {device.channels} channel(s), not {format_.channels}")
     try:
@@ -103,13 +99,12 @@ def open_stream(backend: Any, device: InputDevice, format_: AudioFormat, capture
             dtype="float32",
             blocksize=frames,
             latency=LATENCY_S,
-            callback=capture.hear,
-            finished_callback=capture.finish,
+            callback=recording.hear,
+            finished_callback=recording.finish,
         )
         stream.start()
     except backend.PortAudioError as error:
         raise DeviceLost(f"{device.name} cannot be opened ({error}); check that no other program holds it") from None
-    _count(1)
     return stream
 
 
@@ -118,18 +113,3 @@ def close_stream(stream: Any) -> None:
     for end in (stream.abort, stream.close):
         with suppress(Exception):  # PortAudio refuses to close what is broken already, in many ways
             end(ignore_errors=True)
-    _count(-1)
-
-
-def refresh(backend: Any) -> None:
-    """Read the list of devices anew, if no stream is open: restarting PortAudio ends all of them."""
-    with _lock:
-        if _open_streams == 0:
-            backend._terminate()  # noqa: SLF001 - sounddevice has no public way
-            backend._initialize()  # noqa: SLF001
-
-
-def _count(change: int) -> None:
-    global _open_streams  # noqa: PLW0603 - PortAudio itself is one a process
-    with _lock:
-        _open_streams += change

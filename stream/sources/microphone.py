@@ -1,21 +1,19 @@
-"""A microphone, by PortAudio.
+"""A microphone, by PortAudio, recorded by a process of its own (`capture`).
 
-Three parties: PortAudio's thread calls `Capture.hear`, which copies into a ring and wakes the loop, nothing else (no
-lock, no log, an exception there would silently end the stream); the event loop reads the ring and gives blocks; the
-watchdog, also on the loop, decides that a device is gone.
+The source is the watchdog: it gives what the process records, and decides that a device is gone.
 
-A device that goes away is rarely reported (no exception, no status flag). It counts as lost when PortAudio says
-`finished`, when no callback came for `SILENT_S` (the first one may take `STARTING_S`: sound servers wake slowly), or
-when every sample has been exactly zero for `ZEROS_S`. Then it is
-closed and tried again with a pause that doubles up to `LONGEST_PAUSE_S`; PortAudio's list of devices is refreshed
-first, since it is frozen when the library starts. `Interruption`s tell both ends; the frames lost are counted by the
-clock, so that the gap has its true length: by the block that came least late (`Pace`), before the loss and in the first
-`SETTLE_S` after it, for a device that opens gives its first blocks late and in a bunch.
+A device that goes away is rarely reported (no exception, no status flag). It counts as lost when the process has ended,
+when nothing came for `SILENT_S` (the first sound may take `STARTING_S`: sound servers wake slowly), or when every
+sample has been exactly zero for `ZEROS_S`. Then its process is ended, and another one tries with a pause that doubles
+up to `LONGEST_PAUSE_S`. `Interruption`s tell both ends; the frames lost are counted by the clock, so that the gap has
+its true length: by the block that came least late (`Pace`), before the loss and in the first `SETTLE_S` after it, for a
+device that opens gives its first blocks late and in a bunch.
 
 A machine that wakes from sleep gives sound at once, as if nothing had been: the clock, which goes on in sleep, tells
 that less sound came than time went by, and the device counts as lost and found.
 
-Sound that the system lost (`input_overflow`), or that the ring did, is a gap as well: blocks jump ahead by its length.
+Sound that the system lost (`input_overflow`), or that the process did, is a gap as well: blocks jump ahead by its
+length.
 
 The first opening is not retried: who names a wrong device wants to know now.
 """
@@ -24,21 +22,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any
-
-import numpy as np
 
 from stream.clock import steady_s
 from stream.errors import DeviceLost, SourceError
-from stream.ring import Ring
 from stream.settings import SourceSettings
-from stream.sources import devices
+from stream.sources.capture import Capture
+from stream.sources.recorder import Piece, Wish
 from stream.types import AudioFormat, Block, Interruption
 
-BLOCK_S = 0.032
-RING_S = 30.0
 SILENT_S = 1.0
 STARTING_S = 5.0
 ZEROS_S = 10.0
@@ -46,8 +40,8 @@ SETTLE_S = 0.25
 JITTER_S = 0.1
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
-MOST_CHANNELS = {"mix": 2, "split": 8}
-"""Virtual devices offer dozens of channels that say the same; a mix needs no more than a stereo microphone has."""
+
+Opener = Callable[[Wish, Callable[[], None]], Awaitable[Capture]]
 
 log = logging.getLogger(__name__)
 
@@ -77,43 +71,22 @@ class Pace:
         return earliest_s if earliest_s != float("inf") else None
 
 
-class Capture:
-    """One open PortAudio stream, its ring, and what its callback noticed."""
-
-    def __init__(self, *, format: AudioFormat, wake: Callable[[], None]) -> None:  # noqa: A002 - the field's own word
-        self.ring = Ring(capacity=round(RING_S * format.rate_hz), channels=format.channels)
-        self.overflows = 0
-        self.finished = False
-        self._channels = format.channels
-        self._wake = wake
-
-    def hear(self, data: Any, frames: int, times: Any, status: Any) -> None:  # noqa: ARG002 - PortAudio's signature
-        """PortAudio's thread: copy and wake."""
-        if status.input_overflow:
-            self.overflows += 1
-        self.ring.write(np.frombuffer(data, np.float32).reshape(-1, self._channels))
-        self._wake()
-
-    def finish(self) -> None:
-        """PortAudio's thread: the stream has ended, asked for or not."""
-        self.finished = True
-        self._wake()
-
-
 class MicrophoneSource:
     """One input device; `settings.target` is its index, a part of its name, or empty for the default one."""
 
     live = True
     paced = True
 
-    def __init__(self, *, settings: SourceSettings, backend: Any = None, clock: Callable[[], float] = steady_s) -> None:
+    def __init__(
+        self, *, settings: SourceSettings, open_: Opener = Capture.open, clock: Callable[[], float] = steady_s
+    ) -> None:
         self.id = settings.id or "microphone"
         self.channels = settings.channels
         self._target = settings.target
-        self._backend = backend
+        self._open_device = open_
         self._clock = clock
         self._format: AudioFormat | None = None
-        self._stream: Any = None
+        self._capture: Capture | None = None
         self._stopped = False
         self._heard_s = clock()
         self._woken = asyncio.Event()
@@ -128,35 +101,27 @@ class MicrophoneSource:
     def stop(self) -> None:
         """End the stream; what was captured is still given."""
         self._stopped = True
+        if self._capture is not None:
+            self._capture.finish()
         self._woken.set()
 
     @asynccontextmanager
     async def blocks(self) -> AsyncIterator[AsyncIterator[Block | Interruption]]:
         """Open the device and give its blocks. Raises `SourceNotFound` or `PortAudioMissing`."""
-        if self._backend is None:
-            self._backend = await asyncio.to_thread(devices.portaudio)
         try:
-            capture = await asyncio.to_thread(self._open, asyncio.get_running_loop())
+            capture = await self._open()
             async with aclosing(self._follow(capture)) as blocks:
                 yield blocks
         finally:
-            await asyncio.to_thread(self._close)
+            await self._close()
 
-    def _open(self, loop: asyncio.AbstractEventLoop) -> Capture:
-        """Open the device at 16 kHz if it can, else at its own rate."""
-        device = devices.find(self._backend, self._target)
-        format_ = self._format or AudioFormat(
-            rate_hz=devices.rate_of(self._backend, device),
-            channels=min(device.channels, MOST_CHANNELS.get(self.channels, 0)) or int(self.channels),
-        )
-
-        def wake() -> None:
-            with suppress(RuntimeError):  # the loop has closed; an exception here would end the stream unseen
-                loop.call_soon_threadsafe(self._woken.set)
-
-        capture = Capture(format=format_, wake=wake)
-        stream = devices.open_stream(self._backend, device, format_, capture, frames=round(BLOCK_S * format_.rate_hz))
-        self._format, self._stream = format_, stream
+    async def _open(self) -> Capture:
+        """Open the device at 16 kHz if it can, else at its own rate; once more as it was the first time."""
+        wish = Wish(self._target, self.channels, self._format)
+        self._capture = capture = await self._open_device(wish, self._woken.set)
+        self._format = capture.format
+        if self._stopped:
+            capture.finish()
         return capture
 
     async def _follow(self, capture: Capture) -> AsyncGenerator[Block | Interruption]:
@@ -178,7 +143,7 @@ class MicrophoneSource:
                 yield Interruption(self.id, "stalled", str(lost))
             else:
                 return  # stopped
-            await asyncio.to_thread(self._close)
+            await self._close()
             again = await self._reopen()
             if again is None:
                 return
@@ -190,58 +155,59 @@ class MicrophoneSource:
 
         Raises `DeviceLost`.
         """
-        ring, rate_hz = capture.ring, self.format.rate_hz
+        rate_hz = self.format.rate_hz
         if origin_s is not None:
             frame = max(frame, await self._settled(capture, origin_s))
         taken = skipped = overflows = 0
-        heard_s = sounded_s = began_s = self._clock()
+        heard_s = sounded_s = began_s = came_s = self._clock()
         while True:
-            await self._wait(lambda: ring.committed > taken)  # noqa: B023 - called before `taken` changes
-            now_s = self._clock()
-            if ring.committed > taken:
-                _slept(now_s - heard_s - (ring.committed - taken) / rate_hz if taken else 0.0)
-                # later than taken only if the loop stood still for `RING_S`; a second on, to keep off the callback
-                start = max(taken, ring.oldest + rate_hz) if ring.oldest else taken
-                samples = ring.read(start, ring.committed - start)
+            await self._wait(capture, lambda: capture.waiting)
+            if capture.waiting:
+                piece, came_s = capture.take(), self._clock()
+                _slept(piece.heard_s - heard_s - (piece.end_frame - taken) / rate_hz if taken else 0.0)
                 if not taken:
-                    began_s = now_s - len(samples) / rate_hz
-                taken = start + len(samples)
-                if overflows != capture.overflows:  # nobody says how much; the clock does, and one frame makes a gap
-                    overflows = capture.overflows
+                    began_s = piece.heard_s - len(piece.samples) / rate_hz
+                taken = piece.end_frame
+                if overflows != piece.overflows:  # nobody says how much; the clock does, and one frame makes a gap
+                    overflows = piece.overflows
                     log.warning("%s: the system lost sound before we could take it (%d times)", self.id, overflows)
-                    missing = round((now_s - began_s) * rate_hz) - taken - skipped
-                    skipped += max(1, missing)
-                    frame += max(1, missing)
-                self._heard_s = heard_s = now_s
-                sounded_s = now_s if samples.any() else sounded_s
-                yield Block(self.id, frame + start, samples)
-            if self._stopped and ring.committed == taken:
+                    missing = max(1, round((piece.heard_s - began_s) * rate_hz) - taken - skipped)
+                    skipped += missing
+                    frame += missing
+                self._heard_s = heard_s = piece.heard_s
+                sounded_s = heard_s if piece.samples.any() else sounded_s
+                captured_s = time.monotonic() - (came_s - heard_s)
+                yield Block(self.id, frame + piece.start_frame, piece.samples, captured_s)
+            elif capture.finished and not self._stopped:
+                raise DeviceLost(await capture.why())
+            elif self._stopped and (capture.finished or self._clock() - came_s > SILENT_S):
                 return
-            if capture.finished:
-                raise DeviceLost("the device was taken away")
-            _silent(now_s - heard_s, patience_s=SILENT_S if taken else STARTING_S, zeros_s=now_s - sounded_s)
+            # what waits may be old: then it was the loop that stood still, not the device
+            nothing_s = 0.0 if capture.waiting else self._clock() - came_s
+            _silent(nothing_s, patience_s=SILENT_S if taken else STARTING_S, zeros_s=heard_s - sounded_s)
 
     async def _settled(self, capture: Capture, origin_s: float) -> int:
         """The stream's frame at which a device that was opened anew begins; 0 if it gives nothing."""
-        ring, rate_hz, pace = capture.ring, self.format.rate_hz, Pace()
-        seen, opened_s = 0, self._clock()
+        pace = Pace()
+        seen: Piece | None = None
+        opened_s = self._clock()
         first_s = opened_s
         while not (self._stopped or capture.finished):
-            await self._wait(lambda: ring.committed > seen)  # noqa: B023 - called before `seen` changes
-            now_s = self._clock()
-            if ring.committed > seen:
-                first_s = first_s if seen else now_s
-                seen = ring.committed
-                pace.mark(now_s, seen / rate_hz)
-                if now_s - first_s >= SETTLE_S:
+            await self._wait(capture, lambda: capture.newest is not seen)  # noqa: B023 - called before `seen` changes
+            newest = capture.newest
+            if newest is not None and newest is not seen:
+                first_s = first_s if seen else newest.heard_s
+                seen = newest
+                pace.mark(newest.heard_s, newest.end_frame / self.format.rate_hz)
+                if newest.heard_s - first_s >= SETTLE_S:
                     break
-            elif seen or now_s - opened_s > STARTING_S:
+            elif seen or self._clock() - opened_s > STARTING_S:
                 break
-        return 0 if pace.origin_s is None else round((pace.origin_s - origin_s) * rate_hz)
+        return 0 if pace.origin_s is None else round((pace.origin_s - origin_s) * self.format.rate_hz)
 
-    async def _wait(self, ready: Callable[[], bool]) -> None:
-        """For something to be heard, a stop, or the watchdog's next look."""
-        if ready() or self._stopped:
+    async def _wait(self, capture: Capture, ready: Callable[[], bool]) -> None:
+        """For something to be heard, the end, or the watchdog's next look."""
+        if ready() or capture.finished:
             return
         self._woken.clear()
         with suppress(TimeoutError):
@@ -260,17 +226,16 @@ class MicrophoneSource:
             if self._stopped:
                 return None
             try:
-                await asyncio.to_thread(devices.refresh, self._backend)
-                return await asyncio.to_thread(self._open, asyncio.get_running_loop())
+                return await self._open()
             except SourceError as error:
                 log.info("%s is not back yet: %s", self.id, error)
         return None
 
-    def _close(self) -> None:
-        """Close the device that is open, if one is."""
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            devices.close_stream(stream)
+    async def _close(self) -> None:
+        """End the process that records, if one does."""
+        capture, self._capture = self._capture, None
+        if capture is not None:
+            await capture.close()
 
 
 def _slept(missing_s: float) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from scripts.homeassistant_examples import cases
+from stream.events import Event
 from stream.settings import Settings
 from stream.sinks.homeassistant import Streams
 from tests.sinks import examples
@@ -72,3 +73,25 @@ def test_different_streams_are_different_devices() -> None:
     names = ["a/b", "a_b", "a b", "ä"]
     topics = {streams.observe(examples.event(examples.turn(1), source=name)) for name in names}
     assert len({topic for topic, _ in filter(None, topics)}) == len(names)
+
+
+def test_a_call_has_its_alerts_and_its_tracks_have_their_turns() -> None:
+    settings = Settings.model_validate({"node": "k", "mqtt": {"homeassistant": "ha"}})
+    streams = Streams(settings=settings, prefix="home")
+
+    def components(event: Event) -> tuple[set[str], dict[str, Any]]:
+        announced = streams.observe(event)
+        assert announced is not None
+        device = json.loads(announced[1])
+        return set(device["components"]), device
+
+    call, device = components(examples.event(examples.call(), source="c7", call="c7"))
+    assert call == {"floor", "alert"}
+    assert [one["topic"] for one in device["availability"]] == ["home/k/availability"], "a call has none of its own"
+    track, device = components(examples.event(examples.turn(1), source="c7-agent", call="c7", party="agent"))
+    assert track == {"turn", "speech"}
+    assert device["components"]["speech"]["state_topic"] == "home/k/c7-agent/speaker"
+    stream, _ = components(examples.event(examples.turn(1)))
+    assert stream == {"turn", "speech", "speaker"}
+    assert streams.forget("c7") == "ha/device/tonewatch_k_c7/config"
+    assert streams.forget("c7") is None

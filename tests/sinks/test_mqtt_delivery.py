@@ -19,6 +19,7 @@ from paho.mqtt.client import Client as PahoClient
 
 from stream.errors import BrokerUnreachable, SettingsError
 from stream.sinks.broker import Connection
+from stream.sinks.mqtt import MqttSink
 from tests.mosquitto import Broker
 from tests.requirements import require
 from tests.sinks import examples
@@ -308,6 +309,65 @@ def test_streams_tell_what_they_do_and_whether_they_are_there(tmp_path: Path) ->
 
     with Broker(tmp_path) as broker:
         asyncio.run(talk())
+
+
+def test_nothing_is_left_of_streams_and_calls_that_have_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in memory nor at the broker nor in Home Assistant, however many come and go."""
+    now_s = [1_000.0]
+    monkeypatch.setattr("stream.sinks.mqtt.steady_s", lambda: now_s[0])
+    monkeypatch.setattr("stream.sinks.delivery.HOUSEKEEPING_S", 0.05)
+
+    async def converse(out: MqttSink, number: int) -> None:
+        name = f"c{number}"
+        track: dict[str, Any] = {"source": f"{name}-customer", "call": name, "party": "customer"}
+        await out.send(examples.event(examples.stream("started"), **track))
+        await out.send(examples.event(examples.emotion(), **track))
+        await out.send(examples.event(examples.call(), source=name, call=name))
+        await out.send(examples.event(examples.alert(), source=name, call=name))
+        await until(lambda: out.statistics().waiting == 0)
+        await out.send(examples.event(examples.stream("ended"), **track))
+        await out.send(examples.event(examples.call("final"), source=name, call=name))
+
+    async def talk() -> None:
+        async with sink(broker.port, homeassistant="ha") as out:
+            memory = None
+            for number in range(60):
+                await converse(out, number)
+                now_s[0] += 1.0
+                if number == 20:
+                    await until(lambda: out.statistics().waiting == 0)
+                    memory = len(out._outbox._retained), len(out._outbox._published), len(out._ended)
+            await until(lambda: out.statistics().waiting == 0)
+            after = len(out._outbox._retained), len(out._outbox._published), len(out._ended)
+            assert memory is not None
+            assert all(late <= early for early, late in zip(memory, after, strict=True))
+        async with subscriber(broker.port) as late:
+            await late.until(lambda: any(str(message.topic).endswith("/info") for message in late.messages))
+        kept = {str(message.topic) for message in late.messages if message.retain}
+        assert kept <= {f"home/kitchen/{leaf}" for leaf in ("availability", "info")} | {
+            "ha/device/tonewatch_kitchen/config"
+        }
+
+    with Broker(tmp_path) as broker:
+        asyncio.run(talk())
+
+
+def test_what_ended_while_the_broker_was_away_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [1_000.0]
+    monkeypatch.setattr("stream.sinks.mqtt.steady_s", lambda: now_s[0])
+
+    async def talk() -> None:
+        with suppress(BrokerUnreachable):
+            async with sink(1, homeassistant="ha") as out:
+                for number in range(50):
+                    source = f"s{number}"
+                    await out.send(examples.event(examples.stream("started"), source=source))
+                    await out.send(examples.event(examples.emotion(), source=source))
+                    await out.send(examples.event(examples.stream("ended"), source=source))
+                    now_s[0] += 1.0
+                assert len(out._outbox._retained) < 40, "those of the last few seconds, and the node's"
+
+    asyncio.run(talk())
 
 
 def test_a_burst_is_published_without_losing_order(tmp_path: Path) -> None:

@@ -97,3 +97,45 @@ def test_what_was_put_is_sent_dropped_or_waiting(script: list[str], capacity: in
         counts = outbox.statistics()
         assert counts.sent + counts.dropped + counts.waiting == put
         assert counts.waiting <= capacity
+
+
+def test_state_that_is_over_is_taken_back_and_forgotten() -> None:
+    outbox = Outbox(capacity=10)
+    outbox.put_state("a", "1")
+    first = outbox.take()
+    assert first is not None
+    outbox.acknowledge(first)
+    outbox.clear("a")
+    outbox.rewind()
+    cleared = outbox.take()
+    assert cleared is not None
+    assert cleared.payload == ""
+    outbox.rewind()
+    assert outbox.take() == cleared, "until the broker has taken note"
+    outbox.acknowledge(cleared)
+    outbox.rewind()
+    assert outbox.empty
+    outbox.clear("a")
+    assert outbox.empty, "nothing is there to be taken back"
+
+
+def test_state_that_the_broker_never_saw_is_only_forgotten() -> None:
+    outbox = Outbox(capacity=10)
+    outbox.put_state("a", "1")
+    outbox.clear("a")
+    assert outbox.empty
+    outbox.rewind()
+    assert outbox.empty
+
+
+def test_a_topic_that_has_state_again_keeps_it() -> None:
+    outbox = Outbox(capacity=10)
+    outbox.put_state("a", "1")
+    outbox.take()
+    outbox.clear("a")
+    cleared = outbox.take()
+    assert cleared is not None
+    outbox.put_state("a", "2")
+    outbox.acknowledge(cleared)
+    outbox.rewind()
+    assert outbox.take() == Message("a", "2", rolling=True)

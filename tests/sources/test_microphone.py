@@ -1,144 +1,120 @@
-"""Microphones: a fake PortAudio for what is rare, PulseAudio's null sink for what is real."""
+"""Microphones: a fake capture for what is rare, PulseAudio's null sinks for what is real."""
 
 from __future__ import annotations
 
 import asyncio
-import builtins
 import json
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
+from stream.clock import steady_s
 from stream.demo import AUDIO
-from stream.errors import DeviceLost, PortAudioMissing, SourceNotFound
 from stream.settings import SourceSettings
-from stream.sources import devices
 from stream.sources.microphone import MicrophoneSource
+from stream.sources.recorder import Piece, Wish
 from stream.types import AudioFormat, Block, Interruption
 from tests.pulseaudio import SoundServer
 
 PATIENCE_S = 60
 
 
-class FakePortAudio:
-    """As much of sounddevice as the source calls. `opened` is the stream that records now."""
+class FakeMicrophone:
+    """Stands in for `Capture.open` and for the captures it gives; `opened` is the one that records now."""
 
-    class PortAudioError(Exception):
-        pass
-
-    def __init__(self, names: list[str], *, takes_16k: bool = True) -> None:
-        self.names = names
-        self.takes_16k = takes_16k
-        self.refreshed = 0
+    def __init__(self) -> None:
+        self.wishes: list[Wish] = []
         self.opened: Any = None
 
-    def query_devices(self, kind: str | None = None) -> Any:
-        rows = [
-            {"index": index, "name": name, "max_input_channels": 2, "default_samplerate": 48_000.0}
-            for index, name in enumerate(self.names)
-        ]
-        if kind is None:
-            return rows
-        if not rows:
-            raise self.PortAudioError("no default")
-        return rows[-1]
-
-    def check_input_settings(self, **_: Any) -> None:
-        if not self.takes_16k:
-            raise self.PortAudioError("invalid sample rate")
-
-    def RawInputStream(self, **options: Any) -> Any:  # noqa: N802 - sounddevice's name
-        fake = self
-
-        class Stream:
-            def start(self) -> None:
-                if not fake.names:
-                    raise fake.PortAudioError("device unavailable")
-                fake.opened = SimpleNamespace(**options)
-
-            def abort(self, *, ignore_errors: bool) -> None:
-                pass
-
-            def close(self, *, ignore_errors: bool) -> None:
-                pass
-
-        return Stream()
-
-    def _terminate(self) -> None:
-        self.refreshed += 1
-
-    def _initialize(self) -> None:
-        pass
-
-    def speak(self, samples: np.ndarray, *, overflow: bool = False) -> bool:
-        status = SimpleNamespace(input_overflow=overflow)
-        self.opened.callback(samples.astype(np.float32).tobytes(), len(samples), None, status)
-        return True
+    async def open(self, wish: Wish, wake: Callable[[], None]) -> Any:
+        self.wishes.append(wish)
+        self.opened = FakeCapture(wake)
+        return self.opened
 
 
-def microphone(backend: Any, **options: Any) -> MicrophoneSource:
-    clock = options.pop("clock", None)
-    extra = {"clock": clock} if clock else {}
-    return MicrophoneSource(settings=SourceSettings(kind="microphone", **options), backend=backend, **extra)
+class FakeCapture:
+    format = AudioFormat(16_000, 2)
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._pieces: list[Piece] = []
+        self._frames = self.overflows = 0
+        self.newest: Piece | None = None
+        self.finished = self.closed = False
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._pieces)
+
+    def take(self) -> Piece:
+        return self._pieces.pop(0)
+
+    def finish(self) -> None:
+        self.finished = True
+        self._wake()
+
+    async def why(self) -> str:
+        return "the device was taken away"
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def speak(self, samples: np.ndarray, *, heard_s: float, overflow: bool = False, skip: int = 0) -> None:
+        self.overflows += overflow
+        self.newest = Piece(self._frames + skip, samples.astype(np.float32), self.overflows, heard_s)
+        self._frames = self.newest.end_frame
+        self._pieces.append(self.newest)
+        self._wake()
+
+
+def microphone(fake: FakeMicrophone, clock: Callable[[], float] = steady_s) -> MicrophoneSource:
+    return MicrophoneSource(settings=SourceSettings(kind="microphone"), open_=fake.open, clock=clock)
 
 
 def test_what_is_heard_comes_out_in_order() -> None:
-    backend = FakePortAudio(["built-in", "USB"])
+    fake = FakeMicrophone()
     sound = np.random.default_rng(2).uniform(-0.5, 0.5, (5_120, 2)).astype(np.float32)
 
     async def listen() -> list[Any]:
-        source, found = microphone(backend), []
+        source, found = microphone(fake), []
         async with source.blocks() as blocks:
-            thread = threading.Thread(target=lambda: list(map(backend.speak, np.split(sound, 10))))
-            thread.start()
-            async for block in blocks:
-                found.append(block)
-                if isinstance(block, Block) and block.end_frame == len(sound):
-                    source.stop()
-            thread.join()
-        assert source.format.rate_hz == 16_000
+            for part in np.split(sound, 10):
+                fake.opened.speak(part, heard_s=steady_s())
+            source.stop()
+            found += [block async for block in blocks]
         return found
 
     blocks = asyncio.run(listen())
     assert np.array_equal(np.concatenate([block.samples for block in blocks]), sound)
-
-
-def test_a_device_that_refuses_16_khz_gives_its_own_rate() -> None:
-    backend = FakePortAudio(["raw"], takes_16k=False)
-
-    async def opened() -> int:
-        source = microphone(backend)
-        async with source.blocks():
-            return source.format.rate_hz
-
-    assert asyncio.run(opened()) == 48_000
+    assert all(0 <= time.monotonic() - block.captured_s < PATIENCE_S for block in blocks)
+    assert fake.opened.closed
 
 
 def test_a_device_that_goes_and_comes_back_leaves_a_gap_of_its_length() -> None:
-    backend = FakePortAudio(["USB"])
+    fake = FakeMicrophone()
     now = 100.0
     tone = np.full((512, 2), 0.1)
 
     async def listen() -> list[Any]:
         nonlocal now
-        source, found = microphone(backend, clock=lambda: now), []
+        source, found = microphone(fake, lambda: now), []
         async with source.blocks() as blocks:
-            backend.speak(tone)
+            fake.opened.speak(tone, heard_s=now)
             async for block in blocks:
                 found.append(block)
                 if isinstance(block, Interruption) and block.state == "resumed":
                     now += 5.0
-                    backend.speak(tone)
+                    fake.opened.speak(tone, heard_s=now)
                 elif len(found) == 1:
-                    backend.opened.finished_callback()
+                    fake.opened.finish()
                 elif isinstance(block, Block):
                     source.stop()
         return found
@@ -146,28 +122,28 @@ def test_a_device_that_goes_and_comes_back_leaves_a_gap_of_its_length() -> None:
     first, stalled, resumed, second = asyncio.run(listen())
     assert (stalled.state, stalled.reason) == ("stalled", "the device was taken away")
     assert resumed.state == "resumed"
-    assert backend.refreshed == 1
+    assert [wish.format for wish in fake.wishes] == [None, FakeCapture.format]
     assert second.start_frame == first.end_frame + 5 * 16_000 - 512
 
 
 def test_sleep_is_a_gap_of_its_length() -> None:
     """The device gives sound at once on waking: only the clock tells."""
-    backend = FakePortAudio(["USB"])
+    fake = FakeMicrophone()
     now = 100.0
     tone = np.full((512, 2), 0.1)
 
     async def listen() -> list[Any]:
         nonlocal now
-        source, found = microphone(backend, clock=lambda: now), []
+        source, found = microphone(fake, lambda: now), []
         async with source.blocks() as blocks:
-            backend.speak(tone)
+            fake.opened.speak(tone, heard_s=now)
             async for block in blocks:
                 found.append(block)
                 if len(found) == 1:
                     now += 3_600.0
-                    backend.speak(tone)
+                    fake.opened.speak(tone, heard_s=now)
                 elif isinstance(block, Interruption) and block.state == "resumed":
-                    backend.speak(tone)
+                    fake.opened.speak(tone, heard_s=now)
                 elif isinstance(block, Block):
                     source.stop()
         return found
@@ -179,25 +155,17 @@ def test_sleep_is_a_gap_of_its_length() -> None:
 
 
 def test_sound_the_system_lost_is_a_gap_of_its_length() -> None:
-    backend = FakePortAudio(["USB"])
-    now = 0.0
+    fake = FakeMicrophone()
     tone = np.full((512, 2), 0.1)
 
     async def listen() -> list[Any]:
-        nonlocal now
-        source, found = microphone(backend, clock=lambda: now), []
+        source, found = microphone(fake, lambda: 1.0), []
         async with source.blocks() as blocks:
-            backend.speak(tone)
-            async for block in blocks:
-                found.append(block)
-                if len(found) == 1:
-                    now += 0.5 + 512 / 16_000
-                    backend.speak(tone, overflow=True)
-                elif len(found) == 2:
-                    now += 512 / 16_000
-                    backend.speak(tone)
-                else:
-                    source.stop()
+            fake.opened.speak(tone, heard_s=0.0)
+            fake.opened.speak(tone, heard_s=0.5 + 512 / 16_000, overflow=True)
+            fake.opened.speak(tone, heard_s=0.5 + 1_024 / 16_000)
+            source.stop()
+            found += [block async for block in blocks]
         return found
 
     first, second, third = asyncio.run(listen())
@@ -205,88 +173,71 @@ def test_sound_the_system_lost_is_a_gap_of_its_length() -> None:
     assert third.start_frame == second.end_frame, "one loss is one gap"
 
 
-def test_a_loop_that_stood_still_loses_the_oldest_sound_only() -> None:
-    backend = FakePortAudio(["USB"])
-    second = np.full((16_000, 2), 0.1)
+def test_a_loop_that_stood_still_takes_no_device_for_lost() -> None:
+    """What waited in the pipe is old, and more is on its way: the process had no room to write."""
+    fake = FakeMicrophone()
+    now = 0.0
+    tone = np.full((512, 2), 0.1)
 
     async def listen() -> list[Any]:
-        source, found = microphone(backend), []
+        nonlocal now
+        source, found = microphone(fake, lambda: now), []
         async with source.blocks() as blocks:
-            backend.speak(second)
+            for number in range(4):
+                fake.opened.speak(tone, heard_s=number * 0.032)
             async for block in blocks:
                 found.append(block)
-                if len(found) == 1:
-                    for _ in range(40):
-                        backend.speak(second)
-                else:
+                now = 8.0
+                if len(found) == 4:
+                    rest = np.full((16_000 * 8 - 2_048, 2), 0.1)
+                    asyncio.get_running_loop().call_soon(partial(fake.opened.speak, rest, heard_s=now))
+                if len(found) == 5:
                     source.stop()
         return found
 
-    first, rest = asyncio.run(listen())
-    assert rest.start_frame == 12 * 16_000 > first.end_frame
-    assert rest.end_frame == 41 * 16_000
+    blocks = asyncio.run(listen())
+    assert [type(block) for block in blocks] == [Block] * 5
+    assert [block.start_frame for block in blocks[1:]] == [block.end_frame for block in blocks[:-1]]
+
+
+def test_sound_that_was_read_too_late_is_a_gap() -> None:
+    fake = FakeMicrophone()
+    tone = np.full((16_000, 2), 0.1)
+
+    async def listen() -> list[Any]:
+        source, found = microphone(fake, lambda: 1.0), []
+        async with source.blocks() as blocks:
+            fake.opened.speak(tone, heard_s=1.0)
+            fake.opened.speak(tone, heard_s=13.0, skip=11 * 16_000)
+            source.stop()
+            found += [block async for block in blocks]
+        return found
+
+    first, second = asyncio.run(listen())
+    assert second.start_frame == first.end_frame + 11 * 16_000
 
 
 @pytest.mark.parametrize(("silent_s", "speaks", "reason"), [(2.0, False, "nothing for 1 s"), (0.5, True, "zeros")])
 def test_a_device_that_gives_nothing_is_lost(silent_s: float, speaks: bool, reason: str) -> None:  # noqa: FBT001
-    backend = FakePortAudio(["USB"])
+    fake = FakeMicrophone()
     now = 0.0
 
     async def listen() -> Interruption:
         nonlocal now
-        source = microphone(backend, clock=lambda: now)
+        source = microphone(fake, lambda: now)
         async with source.blocks() as blocks:
-            backend.speak(np.full((512, 2), 0.1))
+            fake.opened.speak(np.full((512, 2), 0.1), heard_s=now)
             async for block in blocks:
                 if isinstance(block, Interruption):
                     return block
                 now += silent_s
                 if speaks:
-                    backend.speak(np.zeros((512, 2)))
+                    fake.opened.speak(np.zeros((512, 2)), heard_s=now)
         raise AssertionError
 
     lost = asyncio.run(listen())
     assert lost.state == "stalled"
     assert reason in lost.reason
-
-
-@pytest.mark.parametrize(
-    ("names", "target", "sentence"),
-    [
-        (["built-in", "USB one", "USB two"], "usb", "fits several microphones"),
-        (["built-in"], "Bluetooth", "there is no microphone 'Bluetooth'; there are: 0 built-in"),
-        ([], "", "there is no microphone; plug one in"),
-    ],
-)
-def test_a_wrong_name_lists_what_there_is(names: list[str], target: str, sentence: str) -> None:
-    with pytest.raises(SourceNotFound, match=sentence):
-        devices.find(FakePortAudio(names), target)
-
-
-@pytest.mark.parametrize(("target", "index"), [("", 1), ("0", 0), ("USB", 1), ("built", 0)])
-def test_a_device_is_found_by_index_or_name(target: str, index: int) -> None:
-    assert devices.find(FakePortAudio(["built-in", "USB"]), target).index == index
-
-
-def test_a_device_that_cannot_be_opened_says_so() -> None:
-    backend = FakePortAudio([])
-    device = devices.InputDevice(index=0, name="busy", channels=1, rate_hz=16_000, default=True)
-    capture: Any = SimpleNamespace(hear=None, finish=None)
-    with pytest.raises(DeviceLost, match="busy cannot be opened"):
-        devices.open_stream(backend, device, AudioFormat(16_000, 1), capture, frames=512)
-
-
-def test_without_portaudio_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any, **options: Any) -> Any:
-        if name == "sounddevice":
-            raise OSError("PortAudio library not found")
-        return real(name, *rest, **options)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(PortAudioMissing, match="apt install libportaudio2"):
-        devices.portaudio()
 
 
 @pytest.fixture
