@@ -104,7 +104,7 @@ async def _heard_out(events: Path, calls: int) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(MOST_LATE_S):
             told = ""
-            while told.count('"phase":"final"') < calls:  # noqa: ASYNC110 - a file tells nobody
+            while told.count('"phase":"final"') < calls:
                 await asyncio.sleep(0.2)
                 told = await asyncio.to_thread(events.read_text, "utf-8")
 
