@@ -34,6 +34,9 @@ from scripts.callers import RATE_HZ, SYSTEMS, Link, Sounds
 STARTS_S = 2.0
 """Calls begin spread over this time, as they would."""
 
+MOST_LATE_S = 60.0
+"""How long the node may take to tell the last of what it heard."""
+
 WATCH = """() => {
   window.drawn = []; window.tasks = [];
   const note = (seen) => tasks.push(...seen.getEntries().map((one) => one.duration));
@@ -80,6 +83,7 @@ async def drive(arguments: argparse.Namespace, events: Path) -> dict[str, Any]:
                     )
                     for number in range(arguments.calls)
                 ]
+            await _heard_out(events, arguments.calls)
             used, own_s, took_s = Usage.of(node.pid), time.process_time() - own_s, clock() - began_s
     finally:
         node.terminate()
@@ -93,6 +97,16 @@ async def drive(arguments: argparse.Namespace, events: Path) -> dict[str, Any]:
         **drawn,
         "log": log,
     }
+
+
+async def _heard_out(events: Path, calls: int) -> None:
+    """Wait until a node that is behind has told the end of every call; who says good-bye is not yet heard out."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(MOST_LATE_S):
+            told = ""
+            while told.count('"phase":"final"') < calls:
+                await asyncio.sleep(0.2)
+                told = await asyncio.to_thread(events.read_text, "utf-8")
 
 
 @contextlib.asynccontextmanager

@@ -19,7 +19,7 @@ from tests.fakes import FakeDetector, FakeModel, ListSink
 
 HASTY: dict[str, dict[str, Any]] = {
     "serve": {"port": 0, "audiosocket_port": 0, "ahead_s": 3600.0},
-    "pool": {"queue_windows": 1024},
+    "pool": {"queue_windows": 1024, "deadline_ms": 60_000},
 }
 """Sound may come as fast as it likes, and nothing is dropped for it."""
 
