@@ -39,8 +39,12 @@ def run_until_stopped(settings: Settings, *, quiet: bool, page: bool = False, st
     """
     if not (settings.sinks or stay or sys.stdout.isatty()):
         settings = settings.model_copy(update={"sinks": ("stdout",)})
+    return run_into(settings, _own_sinks(settings, quiet=quiet), page=page, stay=stay)
+
+
+def run_into(settings: Settings, sinks: dict[str, Sink], *, page: bool = False, stay: bool = False) -> int:
+    """The same, told to `sinks` beside those of the settings and to nobody else."""
     signals = _Signals()
-    sinks = _own_sinks(settings, quiet=quiet)
     report = asyncio.run(_run_shown(settings, sinks, signals, stay=stay) if page else _run(settings, sinks, signals))
     for failure in report.failures:
         sys.stderr.write(f"tonewatch: {failure}\n")
