@@ -299,9 +299,6 @@ def _each(
     told: set[str] = set()
     for name in names:
         given = list(settings or [])
-        if task == "identity":  # most presets have none
-            given = ["models.identity.window_s=3", "models.identity.hop_s=1", *given]
-            given += [f"models.identity.name={name}"] if name is not None else []
         tree = load(preset=preset, config=config, environment=os.environ, flags=layered(given))
         names_of = {other: "" for other in ("emotion", "speaker", "identity") if other != task}
         names_of |= {task: name} if name is not None else {}

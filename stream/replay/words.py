@@ -51,7 +51,8 @@ def decided(events: Sequence[SpeakerEvent]) -> str:
     if newest.reason != "too_short":
         said.append(f"{_range(one.evidence_s for one in events)} s of speech")
     if newest.identity is not None:
-        said.append(f"closed set (demonstration): {newest.identity.label} {_percent([newest.identity.probability])}")
+        named = (f"{one.label} {_percent([one.probability])}" for one in newest.identity.candidates)
+        said.append(f"closed set (demonstration): {', '.join(named)}")
     return "; ".join(said)
 
 

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from stream.events import Event, Reason, SpeakerResolved
+from stream.events import Candidate, Event, Identity, Reason, SpeakerResolved
 from stream.replay.decisions import decisions, log
 from stream.replay.words import REASONS, clock
 from tests.dashboard.scenes import Scene
@@ -34,7 +34,10 @@ def evening() -> list[Event]:
     ]  # fmt: skip
 
 
-NEAR_NOBODY = "00:04.0–00:05.0 ? unknown: sounds like nobody known; nearest voice at cosine 0.20 (threshold 0.45); 0.9 s of speech"
+NEAR_NOBODY = (
+    "00:04.0–00:05.0 ? unknown: sounds like nobody known; nearest voice at cosine 0.20 (threshold 0.45); "
+    "0.9 s of speech"
+)
 
 
 def said(**more: bool) -> list[str]:
@@ -73,6 +76,13 @@ def test_everything_that_was_told_has_its_line(line: str) -> None:
     assert line in said()
 
 
+def test_candidates_of_a_closed_set_are_called_a_demonstration() -> None:
+    scene = Scene("room")
+    named = Identity(label="id1", probability=0.4, candidates=(Candidate(label="id1", probability=0.4),))
+    (line,) = log([scene.speaker("S1", 1.0, identity=named), scene.stream("ended", 2.0)])[:1]
+    assert line.why.endswith("; closed set (demonstration): id1 40 %")
+
+
 def test_lines_stand_in_the_order_of_the_sound() -> None:
     starts = [line.start_s for line in log(evening())]
     assert starts == sorted(starts)
@@ -88,7 +98,7 @@ def test_a_call_tells_of_both_parties() -> None:
     assert [(line.who, line.end_s, line.why) for line in lines] == [
         ("customer", 9.0, "the channel tells who it is"),
         ("agent", 9.0, "the channel tells who it is"),
-        ("both", 9.0, "alert raised: dead air"),
+        ("customer", 9.0, "alert raised: dead air"),
     ]
 
 
