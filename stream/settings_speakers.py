@@ -43,6 +43,11 @@ class SpeakersSettings(BaseModel):
     candidates: int = Field(
         3, ge=1, le=100, description="How many people a closed-set model (a demonstration) names, the likeliest first."
     )
+    profiles: str = Field(
+        "auto",
+        description="File of enrolled people, as `tonewatch enroll` fills it; `auto`: profiles.sqlite in tonewatch's "
+        "data folder of this user; empty: none.",
+    )
     enrolled: dict[str, str] = Field(
         default_factory=dict, description="Known people: a name and a file with 5 s or more of their voice."
     )

@@ -111,7 +111,8 @@ class RollingIdentity:
         elif not same_turn:
             self._before, self._owner = None, None
         self._windows.clear()
-        self._found, self._stretch, self._pure_from = None, start_sample, start_sample
+        self._found, self._stretch = None, start_sample
+        self._pure_from = 0  # windows of a stretch hold nothing from before it
 
     def _of_stretch(self) -> _Evidence | None:
         parts = [evidence for _, evidence in self._windows]

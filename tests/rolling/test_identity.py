@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -75,6 +77,14 @@ def test_nothing_is_carried_over_until_the_voice_is_made_out_again() -> None:
     assert figures(tested.best())[0] == ("ben", 0.7)
     tested.settle("S1", cut, changed_at=None)
     assert figures(tested.best())[0][0] == "ann"
+
+
+def test_windows_may_begin_a_little_before_their_stretch() -> None:
+    """They are as long as a model can take, and whole steps long."""
+    tested = rolling()
+    for cut in (cut for cut in talk(0.1, 3) if cut.open):
+        tested.hear(replace(cut, start_sample=max(0, cut.start_sample - 800)), ANN)
+        assert tested.best() is not None
 
 
 def test_windows_that_hold_two_voices_count_for_neither() -> None:
