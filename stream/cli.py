@@ -22,6 +22,8 @@ from stream.bench.commands import bench, doctor
 from stream.dashboard.commands import report
 from stream.errors import SettingsError, TonewatchError
 from stream.evaluation.commands import app as evaluate_app
+from stream.people.commands import app as profiles_app
+from stream.people.commands import enroll as enroll_command
 from stream.worker import leave_if_stuck
 
 
@@ -50,6 +52,8 @@ app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
 app.command("report")(report)
 app.add_typer(evaluate_app, name="evaluate")
+app.command("enroll")(enroll_command)
+app.add_typer(profiles_app, name="profiles")
 
 Preset = Annotated[str, typer.Option(help="compact, pretrained or wav2vec2: which models, with which windows.")]
 Config = Annotated[Path | None, typer.Option(help="A TOML file on top of the preset.")]
@@ -60,6 +64,9 @@ Sinks = Annotated[
 ]
 Emotion = Annotated[str | None, typer.Option(help="Emotion model: a zoo name, ORG/MODEL, a folder, or '' for none.")]
 Speaker = Annotated[str | None, typer.Option(help="Speaker model, likewise.")]
+Profiles = Annotated[
+    str | None, typer.Option(metavar="FILE", help="The file of enrolled people, if not the usual one; '' for none.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No panel and no summary.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell more on standard error.")]
 
@@ -112,6 +119,7 @@ def run(
     sink: Sinks = None,
     emotion: Emotion = None,
     speaker: Speaker = None,
+    profiles: Profiles = None,
     preset: Preset = "compact",
     config: Config = None,
     settings: Set = None,
@@ -120,7 +128,7 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Listen to microphones, files or raw PCM, one or several at once."""
-    flags = _flags(emotion=emotion, speaker=speaker, sinks=sink, settings=settings)
+    flags = _flags(emotion=emotion, speaker=speaker, profiles=profiles, sinks=sink, settings=settings)
     shared = {"channels": channels, "rate_hz": rate, "pcm_channels": pcm_channels, "pcm_format": pcm_format}
     given = {key: value for key, value in shared.items() if value is not None}
     if realtime:
@@ -195,6 +203,7 @@ def serve(
     sink: Sinks = None,
     emotion: Emotion = None,
     speaker: Speaker = None,
+    profiles: Profiles = None,
     preset: Preset = "compact",
     config: Config = None,
     settings: Set = None,
@@ -205,7 +214,7 @@ def serve(
     from stream.session import serve_until_stopped  # noqa: PLC0415
     from stream.settings import plant  # noqa: PLC0415
 
-    flags = _flags(emotion=emotion, speaker=speaker, sinks=sink, settings=settings)
+    flags = _flags(emotion=emotion, speaker=speaker, profiles=profiles, sinks=sink, settings=settings)
     for key, given in (("host", host), ("port", port), ("audiosocket_port", audiosocket_port)):
         if given is not None:
             plant(flags, f"serve.{key}", str(given))
@@ -328,13 +337,19 @@ def _flags(
     settings: list[str] | None,
     emotion: str | None = None,
     speaker: str | None = None,
+    profiles: str | None = None,
     sinks: list[str] | None = None,
 ) -> dict[str, Any]:
     """The command line as a layer of settings."""
     from stream.settings import layered, plant  # noqa: PLC0415
 
     flags = layered(settings or [])
-    for key, given in (("models.emotion.name", emotion), ("models.speaker.name", speaker)):
+    named = (
+        ("models.emotion.name", emotion),
+        ("models.speaker.name", speaker),
+        ("speakers.profiles", profiles),
+    )
+    for key, given in named:
         if given is not None:
             plant(flags, key, given)
     if sinks:

@@ -40,7 +40,7 @@ class Opening:
     ) -> None:
         self._settings = settings
         self._models, self._seats, self._speech = tuple(models), seats, speech
-        self._enrolled = tuple(enrolled)
+        self.enrolled = tuple(enrolled)  # whom streams that open from now on know
         self._publisher, self._board = publisher, board
 
     def listener(self, source: Source, source_id: str, party: Party | None) -> Listener:
@@ -62,7 +62,7 @@ class Opening:
             models=models,
             seats={info.name: self._seats[info.name] for info in infos},
             speech=self._speech,
-            conversation=Conversation(settings=self._settings, models=infos, enrolled=self._enrolled)
+            conversation=Conversation(settings=self._settings, models=infos, enrolled=self.enrolled)
             if party is None
             else TrackConversation(settings=self._settings, models=infos, party=party),
             line=line,

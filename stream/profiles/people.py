@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, get_args
@@ -86,12 +86,7 @@ class Profile:
         recordings = self.of(model)
         if not recordings:
             return None
-        return Voice(
-            name=self.name,
-            exemplars=[exemplar.vector for recording in recordings for exemplar in recording.exemplars],
-            enrolled=True,
-            evidence_s=sum(recording.speech_s for recording in recordings),
-        )
+        return voice_of(self.name, recordings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +121,16 @@ def checked_note(note: str) -> str:
     if len(note) > LONGEST_NOTE:
         raise ProfilesError(f"a note has {LONGEST_NOTE} letters at most, this one {len(note)}; shorten it")
     return note
+
+
+def voice_of(name: str, recordings: Sequence[Recording]) -> Voice:
+    """The voice of recordings that one model heard."""
+    return Voice(
+        name=name,
+        exemplars=[exemplar.vector for recording in recordings for exemplar in recording.exemplars],
+        enrolled=True,
+        evidence_s=sum(recording.speech_s for recording in recordings),
+    )
 
 
 def voices(profiles: Iterable[Profile], model: ModelRef) -> tuple[list[Voice], list[str]]:
