@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from stream import __version__
 from stream.bench.commands import bench, doctor
+from stream.calibration.commands import calibrate
 from stream.dashboard.commands import report
 from stream.errors import SettingsError, TonewatchError
 from stream.evaluation.commands import app as evaluate_app
@@ -27,6 +28,7 @@ from stream.options import (
     Emotion,
     Enroll,
     Preset,
+    Profiles,
     Quiet,
     Set,
     Sinks,
@@ -37,6 +39,8 @@ from stream.options import (
     settings_of,
     source_of,
 )
+from stream.people.commands import app as profiles_app
+from stream.people.commands import enroll as enroll_command
 from stream.replay.commands import replay
 from stream.worker import leave_if_stuck
 
@@ -66,7 +70,10 @@ app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
 app.command("report")(report)
 app.command("replay")(replay)
+app.command("calibrate")(calibrate)
 app.add_typer(evaluate_app, name="evaluate")
+app.command("enroll")(enroll_command)
+app.add_typer(profiles_app, name="profiles")
 
 
 @app.callback(invoke_without_command=True)
@@ -115,6 +122,7 @@ def run(
     sink: Sinks = None,
     emotion: Emotion = None,
     speaker: Speaker = None,
+    profiles: Profiles = None,
     preset: Preset = "compact",
     config: Config = None,
     settings: Set = None,
@@ -123,7 +131,7 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Listen to microphones, files or raw PCM, one or several at once."""
-    flags = as_layer(emotion=emotion, speaker=speaker, sinks=sink, settings=settings, enroll=enroll)
+    flags = as_layer(emotion=emotion, speaker=speaker, profiles=profiles, sinks=sink, settings=settings, enroll=enroll)
     shared = {"channels": channels, "rate_hz": rate, "pcm_channels": pcm_channels, "pcm_format": pcm_format}
     given = {key: value for key, value in shared.items() if value is not None}
     if realtime:
@@ -195,6 +203,7 @@ def serve(
     sink: Sinks = None,
     emotion: Emotion = None,
     speaker: Speaker = None,
+    profiles: Profiles = None,
     preset: Preset = "compact",
     config: Config = None,
     settings: Set = None,
@@ -205,7 +214,7 @@ def serve(
     from stream.session import serve_until_stopped  # noqa: PLC0415
     from stream.settings import plant  # noqa: PLC0415
 
-    flags = as_layer(emotion=emotion, speaker=speaker, sinks=sink, settings=settings)
+    flags = as_layer(emotion=emotion, speaker=speaker, profiles=profiles, sinks=sink, settings=settings)
     for key, given in (("host", host), ("port", port), ("audiosocket_port", audiosocket_port)):
         if given is not None:
             plant(flags, f"serve.{key}", str(given))

@@ -17,6 +17,7 @@
     │   └── BrokerUnreachable    the MQTT broker does not answer               (recoverable)
     ├── ProfilesError            the file of known voices cannot be used, or what is to go into it
     │   └── ProfileNotFound      nobody is enrolled under that name
+    ├── EnrolmentRefused         sound is not good enough to know somebody by
     ├── ListenError              the listener cannot listen
     └── CommandRefused           a command from outside is malformed, unknown or not allowed (recoverable)
 
@@ -92,6 +93,10 @@ class ProfilesError(TonewatchError):
 
 class ProfileNotFound(ProfilesError):
     """Nobody is enrolled under that name."""
+
+
+class EnrolmentRefused(TonewatchError):
+    """Sound is not good enough to know somebody by."""
 
 
 class ListenError(TonewatchError):

@@ -29,6 +29,9 @@ Sinks = Annotated[
 ]
 Emotion = Annotated[str | None, typer.Option(help="Emotion model: a zoo name, ORG/MODEL, a folder, or '' for none.")]
 Speaker = Annotated[str | None, typer.Option(help="Speaker model, likewise.")]
+Profiles = Annotated[
+    str | None, typer.Option(metavar="FILE", help="The file of enrolled people, if not the usual one; '' for none.")
+]
 Channels = Annotated[str | None, typer.Option(help="mix, split, or the number of one channel.")]
 Enroll = Annotated[
     list[str] | None, typer.Option(metavar="NAME=FILE", help="Someone to know by name. May be given again.")
@@ -42,6 +45,7 @@ def as_layer(
     settings: list[str] | None,
     emotion: str | None = None,
     speaker: str | None = None,
+    profiles: str | None = None,
     sinks: list[str] | None = None,
     enroll: list[str] | None = None,
 ) -> dict[str, Any]:
@@ -49,7 +53,8 @@ def as_layer(
     from stream.settings import layered, plant  # noqa: PLC0415
 
     layer = layered(settings or [])
-    for key, given in (("models.emotion.name", emotion), ("models.speaker.name", speaker)):
+    named = (("models.emotion.name", emotion), ("models.speaker.name", speaker), ("speakers.profiles", profiles))
+    for key, given in named:
         if given is not None:
             plant(layer, key, given)
     if sinks:

@@ -57,7 +57,9 @@ class Judge:
                 yield Scored(Trial(float(score), speech_s, voice.evidence_s, same=False), voice.name, STRANGER)
 
 
-def scores(profiles: Iterable[Profile], model: ModelInfo, *, extra: Sequence[tuple[str, Recording]] = ()) -> list[Scored]:
+def scores(
+    profiles: Iterable[Profile], model: ModelInfo, *, extra: Sequence[tuple[str, Recording]] = ()
+) -> list[Scored]:
     """All trials of the people a model has heard; `extra` are recordings for tests, by name, that no profile holds."""
     ref = ModelRef(name=model.name, revision=model.revision)
     known = [(profile, voice) for profile in profiles if (voice := profile.voice(ref)) is not None]

@@ -1,4 +1,4 @@
-"""What follows from genuine and impostor scores: the trade-off, a calibration, and a threshold or why there is none (pure)."""
+"""What follows from genuine and impostor scores: the trade-off, and a threshold or why there is none (pure)."""
 
 from __future__ import annotations
 
@@ -33,10 +33,14 @@ class TradeOff:
         return float(self.false_accepts[place]), float(self.false_rejects[place])
 
     @property
+    def equal(self) -> float:
+        """The threshold at which both shares are nearest to each other."""
+        return float(self.thresholds[int(np.argmin(np.abs(self.false_accepts - self.false_rejects)))])
+
+    @property
     def eer(self) -> float:
-        """Equal error rate: where both shares are nearest to each other, their mean."""
-        at = int(np.argmin(np.abs(self.false_accepts - self.false_rejects)))
-        return float(self.false_accepts[at] + self.false_rejects[at]) / 2
+        """Equal error rate: the mean of both shares there."""
+        return sum(self.at(self.equal)) / 2
 
 
 def trade_off(genuine: Floats, impostor: Floats) -> TradeOff:
@@ -58,9 +62,19 @@ class Verdict:
     people: int
     trade_off: TradeOff | None
     calibration: Calibration | None
-    threshold: float | None
     refusal: str
     remarks: tuple[str, ...]
+    speech_s: float  # of a window, and of a profile: medians
+    profile_s: float
+
+    @property
+    def threshold(self) -> float | None:
+        """The score from which on a typical window is as likely one person's as two people's."""
+        return None if self.calibration is None else self.even_odds(self.calibration)
+
+    def even_odds(self, calibration: Calibration) -> float:
+        """The same by another calibration."""
+        return calibration.score_at_even_odds(speech_s=self.speech_s, profile_s=self.profile_s)
 
 
 def judge(scored: Sequence[Scored], *, reliability_s: float) -> Verdict:
@@ -72,14 +86,19 @@ def judge(scored: Sequence[Scored], *, reliability_s: float) -> Verdict:
     curve = trade_off(genuine, impostor) if len(genuine) and len(impostor) else None
     if not refusal and curve is not None and curve.eer > MOST_EER:
         refusal = _overlapping(scored, curve)
-    if refusal or curve is None:
-        return Verdict(genuine, impostor, strangers, people, curve, None, None, refusal, _remarks(scored))
-    calibration = fit([one.trial for one in scored], reliabilities_s=(reliability_s,)).calibration
-    threshold = calibration.score_at_even_odds(
-        speech_s=float(np.median([one.trial.speech_s for one in scored])),
-        profile_s=float(np.median([one.trial.profile_s for one in scored])),
+    trials = [one.trial for one in scored]
+    return Verdict(
+        genuine=genuine,
+        impostor=impostor,
+        strangers=strangers,
+        people=people,
+        trade_off=curve,
+        calibration=None if refusal else fit(trials, reliabilities_s=(reliability_s,)).calibration,
+        refusal=refusal,
+        remarks=_remarks(scored),
+        speech_s=float(np.median([one.speech_s for one in trials])) if trials else 0.0,
+        profile_s=float(np.median([one.profile_s for one in trials])) if trials else 0.0,
     )
-    return Verdict(genuine, impostor, strangers, people, curve, calibration, threshold, "", _remarks(scored))
 
 
 def _scores(scored: Iterable[Scored]) -> Floats:
@@ -102,7 +121,7 @@ def _too_little(genuine: int, impostor: int) -> str:
 
 def _overlapping(scored: Sequence[Scored], curve: TradeOff) -> str:
     """Who is mistaken for whom, and who is not known again, at the equal error rate."""
-    at = float(curve.thresholds[int(np.argmin(np.abs(curve.false_accepts - curve.false_rejects)))])
+    at = curve.equal
     alike = Counter(
         " and ".join(sorted((one.profile, one.speaker)))
         for one in scored

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, get_args
 
@@ -17,6 +17,7 @@ import numpy as np
 from stream.errors import ProfilesError
 from stream.events import ModelRef
 from stream.rolling.profiles import Vector, Voice
+from stream.types import ModelInfo
 
 Kind = Literal["file", "microphone", "stream"]
 """Where the sound came from."""
@@ -86,12 +87,7 @@ class Profile:
         recordings = self.of(model)
         if not recordings:
             return None
-        return Voice(
-            name=self.name,
-            exemplars=[exemplar.vector for recording in recordings for exemplar in recording.exemplars],
-            enrolled=True,
-            evidence_s=sum(recording.speech_s for recording in recordings),
-        )
+        return voice_of(self.name, recordings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +106,11 @@ class FittedCalibration:
     impostor: int
     fitted: datetime = field(default_factory=lambda: datetime.now(UTC))
 
+    def applied(self, info: ModelInfo) -> ModelInfo:
+        """What the model says of itself, with this calibration; a threshold is told as a cosine, or as the model's."""
+        threshold = info.threshold if self.threshold is None or info.cohort is not None else self.threshold
+        return replace(info, calibration=self.weights, threshold=threshold)
+
 
 def checked_name(name: str) -> str:
     """A name as it is kept: composed, without spaces around it. Raises `ProfilesError`."""
@@ -126,6 +127,16 @@ def checked_note(note: str) -> str:
     if len(note) > LONGEST_NOTE:
         raise ProfilesError(f"a note has {LONGEST_NOTE} letters at most, this one {len(note)}; shorten it")
     return note
+
+
+def voice_of(name: str, recordings: Sequence[Recording]) -> Voice:
+    """The voice of recordings that one model heard."""
+    return Voice(
+        name=name,
+        exemplars=[exemplar.vector for recording in recordings for exemplar in recording.exemplars],
+        enrolled=True,
+        evidence_s=sum(recording.speech_s for recording in recordings),
+    )
 
 
 def voices(profiles: Iterable[Profile], model: ModelRef) -> tuple[list[Voice], list[str]]:

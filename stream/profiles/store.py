@@ -53,6 +53,14 @@ def profiles_in(path: Path | None) -> tuple[Profile, ...]:
         return store.profiles()
 
 
+def calibration_in(path: Path | None, model: ModelRef) -> FittedCalibration | None:
+    """A model's calibration in a file, if it was fitted there. Raises `ProfilesError`."""
+    if path is None:
+        return None
+    with ProfileStore(path) as store:
+        return store.calibration(model)
+
+
 class ProfileStore:
     """The file, open. One that is not there is made if `create`, else it is as if it were empty."""
 
@@ -142,6 +150,22 @@ class ProfileStore:
                 connection.execute("UPDATE people SET note = ? WHERE id = ?", (checked_note(note), person))
             for recording in recordings:
                 self._insert(connection, person, recording)
+
+    def restore(self, profiles: Sequence[Profile]) -> None:
+        """Keep profiles as they were elsewhere, all or none. Raises `ProfilesError` where a name is taken."""
+        with self._changing() as connection:
+            taken = {name for (name,) in self._rows("SELECT name FROM people")}
+            if both := sorted(taken & {profile.name for profile in profiles}):
+                raise ProfilesError(
+                    f"{', '.join(both)}: enrolled here already, so nothing was imported; rename one of the two"
+                )
+            for profile in profiles:
+                person = connection.execute(
+                    "INSERT INTO people (name, note, created, updated) VALUES (?, ?, ?, ?)",
+                    (profile.name, profile.note, profile.created.timestamp(), profile.updated.timestamp()),
+                ).lastrowid
+                for recording in profile.recordings:
+                    self._insert(connection, int(person or 0), recording)
 
     def rename(self, name: str, new: str) -> None:
         """Call somebody otherwise. Raises `ProfileNotFound`, or `ProfilesError` where the new name is taken."""
@@ -246,18 +270,11 @@ class ProfileStore:
             raise ProfilesError(
                 f"x-vectors of {model.name} have {length[0] // 4} dimensions here, these {len(blobs[0]) // 4}"
             )
+        said = (model.name, model.revision, recording.kind, recording.origin, recording.speech_s)
         number = connection.execute(
             "INSERT INTO recordings (person, model, revision, kind, origin, speech_s, created)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                person,
-                model.name,
-                model.revision,
-                recording.kind,
-                recording.origin,
-                recording.speech_s,
-                recording.created.timestamp(),
-            ),
+            (person, *said, recording.created.timestamp()),
         ).lastrowid
         connection.executemany(
             "INSERT INTO exemplars VALUES (?, ?, ?, ?)",

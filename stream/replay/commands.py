@@ -15,6 +15,7 @@ from stream.options import (
     Emotion,
     Enroll,
     Preset,
+    Profiles,
     Set,
     Speaker,
     Verbose,
@@ -49,6 +50,7 @@ def replay(
     enroll: Enroll = None,
     emotion: Emotion = None,
     speaker: Speaker = None,
+    profiles: Profiles = None,
     preset: Preset = "compact",
     config: Config = None,
     settings: Set = None,
@@ -77,7 +79,7 @@ def replay(
         }
         events = _recorded(Path(file), [option for option, value in given.items() if value is not None])
     else:
-        layer = as_layer(settings=settings, emotion=emotion, speaker=speaker, enroll=enroll)
+        layer = as_layer(settings=settings, emotion=emotion, speaker=speaker, enroll=enroll, profiles=profiles)
         layer["sources"] = [_recording(file) | ({"channels": channels} if channels is not None else {})]
         read = settings_of(layer, preset=preset, config=config)
         log_to_stderr(read, verbose=verbose)

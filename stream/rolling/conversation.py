@@ -55,6 +55,14 @@ class Conversation:
         self._stretch: int | None = None
         self._silent: dict[Task, bool] = {}
 
+    def met(self, name: str | None) -> Voice | None:
+        """The voice the stream calls so; for None whoever speaks now."""
+        return self._tracker.met(name)
+
+    def know(self, enrolled: Sequence[Voice], *, met: str | None = None, name: str | None = None) -> None:
+        """Enrolled people are these from now on; the voice `met`, if any, turned out to be `name`."""
+        self._tracker.know(enrolled, met=met, name=name)
+
     def observe(self, task: Task, cut: Cut, values: NDArray[np.float32] | None) -> list[Body]:
         """One model's cut with its scores (None: gated, dropped or failed)."""
         if task is Task.IDENTITY:
