@@ -49,10 +49,10 @@ class Judge:
         return Scored(trial, voice.name, speaker, one_recording)
 
     def strangers(self, voices: Sequence[Voice], *, speech_s: float) -> Iterator[Scored]:
-        """The cohort's people against each voice, as if so much speech of them was heard; each left out of the cohort."""
-        for at in range(0 if self._cohort is None else len(self._cohort)):
-            assert self._cohort is not None  # noqa: S101 - as above
-            scores = _scorer(np.delete(self._cohort, at, axis=0)).scores(self._cohort[at], voices)
+        """The cohort's people, as if so much of them was heard; whoever is scored stands outside of the cohort."""
+        cohort = np.empty((0, 0), np.float32) if self._cohort is None else self._cohort
+        for at, stranger in enumerate(cohort):
+            scores = _scorer(np.delete(cohort, at, axis=0)).scores(stranger, voices)
             for voice, score in zip(voices, scores, strict=True):
                 yield Scored(Trial(float(score), speech_s, voice.evidence_s, same=False), voice.name, STRANGER)
 
