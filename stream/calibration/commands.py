@@ -95,19 +95,18 @@ def _tell(verdict: Verdict, ears: Ears, *, html: Path | None) -> None:
 
     from stream.calibration import drawing  # noqa: PLC0415
 
-    console = Console(highlight=False)
     own = ears.scorer.calibration
     note = (
         f"{verdict.people} people, {len(verdict.genuine)} genuine and {len(verdict.impostor)} impostor scores "
         f"({verdict.strangers} of strangers) by {ears.ref.name} {ears.ref.revision}"
     )
-    console.print(note)
-    drawing.show(verdict, own, console)
+    typer.echo(note)
+    drawing.show(verdict, own, Console(highlight=False))
     for remark in verdict.remarks:
-        console.print(f"note: {remark}")
+        typer.echo(f"note: {remark}")
     if html is not None:
         drawing.write(html, verdict, own, title="Calibration", note=note)
-        console.print(f"wrote {html}")
+        typer.echo(f"wrote {html}")
 
 
 def _keep(verdict: Verdict, ears: Ears, path: Path) -> None:

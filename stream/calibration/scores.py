@@ -2,7 +2,7 @@
 
 A window is never scored against a profile that holds it, or sound it shares: where somebody has several recordings,
 against those other than its own (leave-one-recording-out); where there is one, against the windows of it that do not
-overlap. Impostors are everybody else's windows, and strangers of the model's cohort where there are few people.
+overlap. Impostors are everybody else's windows, and strangers of the model's cohort where there are hardly any people.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from stream.rolling.profiles import Voice, unit
 from stream.rolling.scoring import Calibration, Cohort, Scorer
 from stream.types import ModelInfo
 
-FEW = 6
-"""With fewer people than this, strangers stand among the impostors."""
+FEW = 3
+"""With fewer people than this, strangers stand among the impostors; they are easier, since other microphones heard them."""
 
 STRANGER = "a stranger"
 

@@ -151,5 +151,8 @@ def _remarks(scored: Sequence[Scored]) -> tuple[str, ...]:
             "promise too much; enrol again another day, or test with --microphone NAME"
         )
     if any(one.speaker == STRANGER for one in scored):
-        remarks.append("there are few people, so that strangers of the model's cohort stand among the impostors")
+        remarks.append(
+            "there are hardly any people, so that strangers of the model's cohort stand among the impostors; other "
+            "microphones heard them, which makes them easier than whoever comes to yours: enrol more people"
+        )
     return tuple(remarks)

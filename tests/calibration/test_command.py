@@ -36,12 +36,12 @@ def ears() -> Ears:
 
 @pytest.fixture(scope="module")
 def enrolled(tmp_path_factory: pytest.TempPathFactory, ears: Ears) -> Path:
-    """Three people, two recordings each of seven words or so."""
+    """Three people, two recordings each."""
     data, folder = labelled_audio(), tmp_path_factory.mktemp("people")
     with (data / "manifest.csv").open() as lines:
         rows = list(csv.DictReader(lines))
     for name in PEOPLE:
-        said = [soundfile.read(data / row["path"])[0] for row in rows if row["speaker"] == name]
+        said = [soundfile.read(data / row["path"])[0] for row in rows if row["speaker"] == name][:8]
         files = [folder / f"{name}-{half}.wav" for half in (0, 1)]
         for half, file in enumerate(files):
             soundfile.write(file, np.concatenate(said[half::2]), 16_000)
@@ -54,7 +54,8 @@ def test_real_voices_give_a_threshold_that_a_run_goes_by(enrolled: Path, tmp_pat
     code, said, error = typed("--profiles", enrolled, "--html", page)
     assert (code, error) == (0, "")
     assert re.search(r"^3 people, \d+ genuine and \d+ impostor scores", said)
-    assert "strangers of the model's cohort stand among the impostors" in said
+    assert "(0 of strangers)" in said
+    assert "note:" not in said
     kept = re.search(r"threshold (\d\.\d+) \(equal error rate (\d+\.\d)%\) is kept with the profiles", said)
     assert kept is not None
     settings = load(flags={"speakers": {"profiles": str(enrolled)}})
