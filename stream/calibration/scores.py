@@ -20,7 +20,7 @@ from stream.rolling.scoring import Calibration, Cohort, Scorer
 from stream.types import ModelInfo
 
 FEW = 3
-"""With fewer people than this, strangers stand among the impostors; they are easier, since other microphones heard them."""
+"""With fewer people, strangers stand among the impostors; they are easier, since other microphones heard them."""
 
 STRANGER = "a stranger"
 
