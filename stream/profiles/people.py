@@ -108,8 +108,9 @@ class FittedCalibration:
 
     def applied(self, info: ModelInfo) -> ModelInfo:
         """What the model says of itself, with this calibration; a threshold is told as a cosine, or as the model's."""
+        slope, even_odds, reliability_s = self.weights
         threshold = info.threshold if self.threshold is None or info.cohort is not None else self.threshold
-        return replace(info, calibration=self.weights, threshold=threshold)
+        return replace(info, calibration=(slope, even_odds, reliability_s), threshold=threshold)
 
 
 def checked_name(name: str) -> str:

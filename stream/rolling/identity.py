@@ -118,5 +118,5 @@ class RollingIdentity:
         parts = [evidence for _, evidence in self._windows]
         if not parts:
             return None
-        weighted = np.sum([part.weighted for part in parts], axis=0, dtype=np.float32)
+        weighted = np.stack([part.weighted for part in parts]).sum(axis=0)
         return _Evidence(weighted, sum(part.speech_samples for part in parts))

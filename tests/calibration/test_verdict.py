@@ -133,14 +133,16 @@ def test_a_threshold_lies_between_and_probabilities_are_true() -> None:
 def test_too_little_is_refused(genuine: int, impostor: int, reason: str) -> None:
     verdict = judge(scored(np.full(genuine, 0.9), np.full(impostor, 0.1)), reliability_s=0.0)
     assert reason in verdict.refusal
-    assert verdict.calibration is verdict.threshold is None
+    assert verdict.calibration is None
+    assert verdict.threshold is None
 
 
 def test_too_much_overlap_is_refused_by_name() -> None:
     verdict = judge(scored(DRAW.normal(0.5, 0.1, 400), DRAW.normal(0.45, 0.1, 400)), reliability_s=0.0)
     assert "overlap too much (equal error rate " in verdict.refusal
     assert "Ann and Ben are taken for each other most" in verdict.refusal
-    assert verdict.calibration is verdict.threshold is None
+    assert verdict.calibration is None
+    assert verdict.threshold is None
     assert verdict.trade_off is not None, "what was measured is shown all the same"
 
 

@@ -57,8 +57,9 @@ def test_a_turn_goes_on_across_a_short_pause() -> None:
     tested = rolling()
     hear(tested, 0, 3, ANN, "S1")
     told = hear(tested, 3.5, 4.5, BEN, "S1")
-    assert figures(told)[0] == ("ann", pytest.approx((3 * 0.8 + 0.1) / 4, abs=1e-3))
+    assert figures(told)[0][0] == "ann"
     assert told is not None
+    assert told.probability == pytest.approx((3 * 0.8 + 0.1) / 4, abs=1e-3)
     assert told.evidence_s == 4.0
 
 
