@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +36,7 @@ WAIT_S = 5.0
 """How long another process's lock is waited for."""
 
 FILE = "profiles.sqlite"
+EMPTY_LOG = "PRAGMA wal_checkpoint(TRUNCATE)"
 
 
 def path_of(chosen: str) -> Path | None:
@@ -79,6 +80,8 @@ class ProfileStore:
     ) -> None:
         """Close it."""
         if self._open is not None:
+            with suppress(sqlite3.Error):  # what a deletion could not empty, since somebody was reading
+                self._open.execute(EMPTY_LOG)
             self._open.close()
             self._open = None
 
@@ -285,7 +288,7 @@ class ProfileStore:
                 yield connection
             if removing:
                 self._connection.execute("VACUUM")
-                busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                busy = self._connection.execute(EMPTY_LOG).fetchone()[0]
                 if busy:
                     raise ProfilesError(
                         f"it is done, but another process is reading {self.path}, so that traces are left beside it; "
