@@ -14,6 +14,7 @@ one sentence; it is never put aside or replaced, since voices cannot be had agai
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -67,7 +68,7 @@ class ProfileStore:
         with self._explained():
             if self._create:
                 self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not self._create and not self.path.exists():
+            if not self._create and not os.path.exists(self.path):  # noqa: PTH110 - also where we may not look (a service)
                 self._open = sqlite3.connect(":memory:", isolation_level="IMMEDIATE")
                 set_up(self._open)
             else:

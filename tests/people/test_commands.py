@@ -46,7 +46,7 @@ def tonewatch(*words: object, stdin: str | None = None) -> tuple[int, str, str]:
 def said_by(person: str) -> Samples:
     """All that somebody says in the demo, pauses left out; (n,)."""
     sound, rate_hz = soundfile.read(AUDIO, dtype="float32")
-    rows = csv.DictReader(AUDIO.with_suffix(".csv").open(encoding="utf-8"))
+    rows = csv.DictReader(AUDIO.with_suffix(".csv").read_text(encoding="utf-8").splitlines())
     spans = [(float(row["start_s"]), float(row["end_s"])) for row in rows if row["speaker"] == person]
     return np.concatenate([sound[round(start * rate_hz) : round(end * rate_hz)] for start, end in spans])
 
