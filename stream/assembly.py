@@ -14,10 +14,9 @@ from stream import registry
 from stream.control import CommandedSink, Control
 from stream.enrolment.registrar import Registrar
 from stream.errors import SettingsError
-from stream.events import NODE, ModelRef
+from stream.events import NODE
 from stream.pipeline import Pipeline
-from stream.profiles.people import FittedCalibration
-from stream.profiles.store import calibration_in, path_of
+from stream.profiles.store import calibration_of
 from stream.settings import ModelSettings, Settings, SourceSettings
 from stream.types import Ensemble, Model, Sink, SpeechDetector, Task
 
@@ -51,7 +50,7 @@ async def assemble(
         sinks=outlets,
         ensembles=await asyncio.to_thread(answering_together, models),
         enrolled=enrolled,
-        calibration=await asyncio.to_thread(_calibration, settings, speaker) if speaker is not None else None,
+        calibration=await asyncio.to_thread(calibration_of, speaker.info, settings.speakers) if speaker else None,
         prepare=prepare,
         stays=stays,
     )
@@ -61,14 +60,6 @@ async def assemble(
         if isinstance(outlet, CommandedSink):
             outlet.attach(control.answer)
     return pipeline
-
-
-def _calibration(settings: Settings, speaker: Model) -> FittedCalibration | None:
-    """What `tonewatch calibrate` found for this model, unless a threshold is set."""
-    info = speaker.info
-    if settings.speakers.threshold is not None:
-        return None
-    return calibration_in(path_of(settings.speakers.profiles), ModelRef(name=info.name, revision=info.revision))
 
 
 def with_ids(sources: Sequence[SourceSettings]) -> list[SourceSettings]:

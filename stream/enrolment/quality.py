@@ -62,7 +62,7 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A window's x-vector, shape (dimensions,), its seconds of speech, and those it does not share with the one before."""
+    """A window's x-vector, shape (dimensions,), its seconds of speech, and those the window before does not hold."""
 
     vector: Vector = field(repr=False)
     speech_s: float

@@ -20,7 +20,7 @@ from stream.enrolment.voices import hear_file
 from stream.errors import EnrolmentRefused, SettingsError
 from stream.events import ModelRef
 from stream.profiles.people import Kind, Profile, Recording, voice_of, voices
-from stream.profiles.store import ProfileStore, profiles_in
+from stream.profiles.store import ProfileStore, calibration_of, profiles_in
 from stream.rolling.conversation import scorer
 from stream.rolling.profiles import Voice
 from stream.rolling.scoring import Scorer
@@ -90,6 +90,13 @@ class Ears:
         return scorer(self.model.info, self.settings.speakers.threshold)
 
     @property
+    def calibrated(self) -> Scorer:
+        """The same by what `tonewatch calibrate` found on the people themselves, if it did."""
+        info, speakers = self.model.info, self.settings.speakers
+        found = calibration_of(info, speakers)
+        return scorer(info if found is None else found.applied(info), speakers.threshold)
+
+    @property
     def ref(self) -> ModelRef:
         """Which model hears, at which revision."""
         return ModelRef(name=self.model.info.name, revision=self.model.info.revision)
@@ -142,7 +149,7 @@ def judge(taken: Sequence[Taken], ears: Ears) -> None:
 
 def matches(taken: Taken, profiles: Sequence[Profile], ears: Ears) -> list[Match]:
     """How near a voice is to everybody this model knows, the nearest first. Raises `EnrolmentRefused`."""
-    return _matches([_recording(taken)], voices(profiles, ears.ref)[0], ears.scorer)
+    return _matches([_recording(taken)], voices(profiles, ears.ref)[0], ears.calibrated)
 
 
 def _recording(taken: Taken) -> Recording:

@@ -14,9 +14,10 @@ one sentence; it is never put aside or replaced, since voices cannot be had agai
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -31,11 +32,14 @@ from stream.events import ModelRef
 from stream.profiles.people import Exemplar, FittedCalibration, Profile, Recording, checked_name, checked_note
 from stream.profiles.tables import sentence, set_up
 from stream.rolling.profiles import Vector
+from stream.settings_speakers import SpeakersSettings
+from stream.types import ModelInfo
 
 WAIT_S = 5.0
 """How long another process's lock is waited for."""
 
 FILE = "profiles.sqlite"
+EMPTY_LOG = "PRAGMA wal_checkpoint(TRUNCATE)"
 
 
 def path_of(chosen: str) -> Path | None:
@@ -53,12 +57,13 @@ def profiles_in(path: Path | None) -> tuple[Profile, ...]:
         return store.profiles()
 
 
-def calibration_in(path: Path | None, model: ModelRef) -> FittedCalibration | None:
-    """A model's calibration in a file, if it was fitted there. Raises `ProfilesError`."""
-    if path is None:
+def calibration_of(info: ModelInfo, speakers: SpeakersSettings) -> FittedCalibration | None:
+    """What `tonewatch calibrate` found for a model, unless a threshold is set. Raises `ProfilesError`."""
+    path = path_of(speakers.profiles)
+    if path is None or speakers.threshold is not None:
         return None
     with ProfileStore(path) as store:
-        return store.calibration(model)
+        return store.calibration(ModelRef(name=info.name, revision=info.revision))
 
 
 class ProfileStore:
@@ -74,7 +79,7 @@ class ProfileStore:
         with self._explained():
             if self._create:
                 self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not self._create and not self.path.exists():
+            if not self._create and not os.path.exists(self.path):  # noqa: PTH110 - also where we may not look (a service)
                 self._open = sqlite3.connect(":memory:", isolation_level="IMMEDIATE")
                 set_up(self._open)
             else:
@@ -87,6 +92,8 @@ class ProfileStore:
     ) -> None:
         """Close it."""
         if self._open is not None:
+            with suppress(sqlite3.Error):  # what a deletion could not empty, since somebody was reading
+                self._open.execute(EMPTY_LOG)
             self._open.close()
             self._open = None
 
@@ -293,7 +300,7 @@ class ProfileStore:
                 yield connection
             if removing:
                 self._connection.execute("VACUUM")
-                busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                busy = self._connection.execute(EMPTY_LOG).fetchone()[0]
                 if busy:
                     raise ProfilesError(
                         f"it is done, but another process is reading {self.path}, so that traces are left beside it; "

@@ -11,11 +11,10 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from stream.assembly import _calibration
 from stream.cli import app
 from stream.events import ModelRef
 from stream.people.enrolling import Ears, Files, enrol
-from stream.profiles.store import ProfileStore
+from stream.profiles.store import ProfileStore, calibration_of
 from stream.settings import load
 from tests.requirements import labelled_audio
 
@@ -59,11 +58,13 @@ def test_real_voices_give_a_threshold_that_a_run_goes_by(enrolled: Path, tmp_pat
     kept = re.search(r"threshold (\d\.\d+) \(equal error rate (\d+\.\d)%\) is kept with the profiles", said)
     assert kept is not None
     settings = load(flags={"speakers": {"profiles": str(enrolled)}})
-    fitted = _calibration(settings, ears.model)
+    fitted = calibration_of(ears.model.info, settings.speakers)
     assert fitted is not None
     assert fitted.threshold == pytest.approx(float(kept[1]), abs=1e-3)
     assert fitted.applied(ears.model.info).calibration == fitted.weights
-    assert _calibration(load(flags={"speakers": {"profiles": str(enrolled), "threshold": 0.5}}), ears.model) is None
+    given = settings.speakers.model_copy(update={"threshold": 0.5})
+    assert calibration_of(ears.model.info, given) is None
+    assert Ears(settings).calibrated.calibration.threshold == pytest.approx(fitted.weights[1])
     text = page.read_text()
     assert text.count("<svg") == 2
     assert not re.search(r"(?:src|href)=\"http|<script|@import", text)
