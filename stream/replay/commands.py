@@ -75,6 +75,8 @@ def replay(
             "--enroll": enroll,
             "--emotion": emotion,
             "--speaker": speaker,
+            "--profiles": profiles,
+            "--config": config,
             "--set": settings,
         }
         events = _recorded(Path(file), [option for option, value in given.items() if value is not None])
