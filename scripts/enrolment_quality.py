@@ -1,7 +1,7 @@
 """What the checks of enrolment let pass and refuse: `python -m scripts.enrolment_quality MANIFEST.csv`.
 
 Recordings of one person are put together to ten seconds or so, and must pass; then the same with a fault put in must
-be refused: cut off at a tenth of the peak's height, in pink noise as loud as the speech itself, and two people's sound
+be refused: turned up tenfold beyond full scale, in pink noise as loud as the speech itself, and two people's sound
 one after the other (`half`: 5 s and 5 s, `end`: 7 s and 3 s) or in turns of 2.5 s. One JSON line a corpus. Seeded.
 """
 
@@ -79,7 +79,7 @@ MIXED: dict[str, Callable[[Samples, Samples], Samples]] = {
 def measure(found: list[tuple[str, Samples]], ears: Ears, draw: np.random.Generator) -> dict[str, object]:
     """Shares that pass and that are refused."""
     alone = [wrong(sound, ears) for _, sound in found]
-    cut = [wrong(np.clip(sound, -0.1 * np.abs(sound).max(), 0.1 * np.abs(sound).max()), ears) for _, sound in found]
+    cut = [wrong(np.clip(sound * 10 / np.abs(sound).max(), -1, 1), ears) for _, sound in found]
     loud = [wrong(noisy(sound, draw), ears) for _, sound in found]
     pairs = list(zip(found, found[1:] + found[:1], strict=True)) if len(found) > 1 else []
     mixed = {

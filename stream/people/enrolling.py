@@ -30,7 +30,6 @@ from stream.types import Model
 ALIKE = 0.95
 """Probability from which two people's voices are said to be very like each other."""
 
-
 UNLIKE = 0.05
 """Probability below which somebody sounds unlike the person who was enrolled under the name."""
 
@@ -136,7 +135,7 @@ def enrol(name: str, source: Source, *, ears: Ears, path: Path, note: str | None
 
 def judge(taken: Sequence[Taken], ears: Ears) -> None:
     """Raises `EnrolmentRefused`: too little speech in all, or what is wrong with each piece, or with all together."""
-    short = too_short(sum(one.take.speech_s for one in taken))
+    short = too_short(sum(one.take.speech_s for one in taken if one.take.exemplars))  # bursts are no window's speech
     if short is not None:
         raise EnrolmentRefused(f"nothing was stored: {short.sentence}")
     found = [f"{one.origin}: {fault.sentence}" for one in taken for fault in faults(one.take.sound())]

@@ -24,7 +24,7 @@ from stream import registry
 from stream.cli import app
 from stream.demo import AUDIO
 from stream.enrolment.take import Take
-from stream.errors import SourceError
+from stream.errors import EnrolmentRefused, SourceError
 from stream.people import enrolling, guide
 from stream.profiles.store import ProfileStore, profiles_in
 from stream.settings import Settings
@@ -186,7 +186,7 @@ def test_the_microphone_ends_by_itself_when_there_is_enough(microphone: Callable
 
 def test_the_microphone_gives_up_on_silence_and_says_why(microphone: Callable[..., guide.Microphone]) -> None:
     (taken,) = asyncio.run(microphone(np.zeros(16_000 * 90, np.float32)).listen(Ears()))
-    with pytest.raises(enrolling.EnrolmentRefused, match=r"nothing was stored: there are 0\.0 s of speech"):
+    with pytest.raises(EnrolmentRefused, match=r"nothing was stored: there are 0\.0 s of speech"):
         enrolling.judge([taken], Ears())
 
 
