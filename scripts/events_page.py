@@ -34,6 +34,11 @@ def page() -> str:
         name = kind.model_fields["type"].default
         own = set(kind.model_fields) - set(Envelope.model_fields) - {"type"}
         parts.append(f"## `{name}`\n\n{kind.__doc__}\n\n{_table(own, kind)}")
+    parts.append(
+        f"## Inside `speaker`\n\n### An identity\n\n{events.Identity.__doc__}\n\n"
+        + _table(set(events.Identity.model_fields), events.Identity)
+    )
+    parts.append("### A candidate\n\n" + _table(set(events.Candidate.model_fields), events.Candidate))
     parts.append("## Inside `call`\n\n### A party\n\n" + _table(set(events.CallParty.model_fields), events.CallParty))
     parts.append("### A party's emotion\n\n" + _table(set(events.CallEmotion.model_fields), events.CallEmotion))
     parts.append("### An alert that is on\n\n" + _table(set(events.CallAlert.model_fields), events.CallAlert))

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from stream import registry
-from stream.control import CommandedSink, Control, Handler
-from stream.enrolment import enrol
+from stream.control import CommandedSink, Control
+from stream.enrolment.registrar import Registrar
 from stream.errors import SettingsError
 from stream.events import NODE
 from stream.pipeline import Pipeline
+from stream.profiles.store import calibration_of
 from stream.settings import ModelSettings, Settings, SourceSettings
 from stream.types import Ensemble, Model, Sink, SpeechDetector, Task
 
@@ -24,10 +25,10 @@ async def assemble(
     settings: Settings,
     *,
     sinks: Mapping[str, Sink] | None = None,
-    handlers: Mapping[str, Handler] | None = None,
+    registrar: Registrar | None = None,
     stays: bool = False,
 ) -> Pipeline:
-    """Build everything the settings name; `sinks` come beside those, `handlers` carry out `enroll` and `reload`.
+    """Build everything the settings name; `sinks` come beside those, `registrar` keeps the people.
 
     A run that `stays` needs no source. Raises any `TonewatchError`.
     """
@@ -39,7 +40,8 @@ async def assemble(
     speaker = next((model for model in models if model.info.task is Task.SPEAKER), None)
     if settings.speakers.enrolled and speaker is None:
         raise SettingsError("speakers.enrolled needs a speaker model; set models.speaker.name")
-    enrolled = await enrol(settings=settings, model=speaker, detector=detector) if speaker is not None else []
+    registrar = registrar or Registrar(settings=settings)
+    enrolled = await registrar.read(speaker, detector) if speaker is not None else ()
     pipeline = Pipeline(
         settings=settings,
         sources=sources,
@@ -48,10 +50,12 @@ async def assemble(
         sinks=outlets,
         ensembles=await asyncio.to_thread(answering_together, models),
         enrolled=enrolled,
+        calibration=await asyncio.to_thread(calibration_of, speaker.info, settings.speakers) if speaker else None,
         prepare=prepare,
         stays=stays,
     )
-    control = Control(pipeline=pipeline, handlers=handlers)
+    registrar.attach(pipeline)
+    control = Control(pipeline=pipeline, handlers=registrar.handlers)
     for outlet in outlets.values():
         if isinstance(outlet, CommandedSink):
             outlet.attach(control.answer)

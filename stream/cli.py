@@ -8,7 +8,6 @@ Nothing heavy is imported before a command needs it, so that `--help` is quick.
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,9 +18,30 @@ from typer.core import TyperGroup
 
 from stream import __version__
 from stream.bench.commands import bench, doctor
+from stream.calibration.commands import calibrate
 from stream.dashboard.commands import report
 from stream.errors import SettingsError, TonewatchError
 from stream.evaluation.commands import app as evaluate_app
+from stream.options import (
+    Channels,
+    Config,
+    Emotion,
+    Enroll,
+    Preset,
+    Profiles,
+    Quiet,
+    Set,
+    Sinks,
+    Speaker,
+    Verbose,
+    as_layer,
+    log_to_stderr,
+    settings_of,
+    source_of,
+)
+from stream.people.commands import app as profiles_app
+from stream.people.commands import enroll as enroll_command
+from stream.replay.commands import replay
 from stream.worker import leave_if_stuck
 
 
@@ -49,19 +69,11 @@ config_app = typer.Typer(help="The settings.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
 app.command("report")(report)
+app.command("replay")(replay)
+app.command("calibrate")(calibrate)
 app.add_typer(evaluate_app, name="evaluate")
-
-Preset = Annotated[str, typer.Option(help="compact, pretrained or wav2vec2: which models, with which windows.")]
-Config = Annotated[Path | None, typer.Option(help="A TOML file on top of the preset.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, e.g. pool.workers=2.")]
-Sinks = Annotated[
-    list[str] | None,
-    typer.Option("--sink", help="Where events go: stdout, FILE.ndjson, mqtt://HOST/PREFIX. May be given again."),
-]
-Emotion = Annotated[str | None, typer.Option(help="Emotion model: a zoo name, ORG/MODEL, a folder, or '' for none.")]
-Speaker = Annotated[str | None, typer.Option(help="Speaker model, likewise.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No panel and no summary.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell more on standard error.")]
+app.command("enroll")(enroll_command)
+app.add_typer(profiles_app, name="profiles")
 
 
 @app.callback(invoke_without_command=True)
@@ -89,7 +101,7 @@ def demo(
     """Listen to a bundled conversation: no microphone, network or broker needed."""
     from stream.demo import AUDIO  # noqa: PLC0415
 
-    flags = _flags(emotion=emotion, speaker=speaker, sinks=sink, settings=settings)
+    flags = as_layer(emotion=emotion, speaker=speaker, sinks=sink, settings=settings)
     flags["sources"] = [{"kind": "file", "target": str(AUDIO), "id": "demo", "realtime": realtime}]
     _run(flags, preset=preset, config=config, quiet=quiet, verbose=verbose)
 
@@ -102,16 +114,15 @@ def run(
         typer.Argument(help="Files, `microphone`, `microphone:NAME` or `-` (raw PCM); or the settings' own sources."),
     ] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="Pace files as if they were heard now.")] = False,
-    channels: Annotated[str | None, typer.Option(help="mix, split, or the number of one channel.")] = None,
+    channels: Channels = None,
     rate: Annotated[int | None, typer.Option(help="Raw PCM: frames a second.")] = None,
     pcm_channels: Annotated[int | None, typer.Option(help="Raw PCM: channels.")] = None,
     pcm_format: Annotated[str | None, typer.Option(help="Raw PCM: s16le or f32le.")] = None,
-    enroll: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=FILE", help="Someone to know by name. May be given again.")
-    ] = None,
+    enroll: Enroll = None,
     sink: Sinks = None,
     emotion: Emotion = None,
     speaker: Speaker = None,
+    profiles: Profiles = None,
     preset: Preset = "compact",
     config: Config = None,
     settings: Set = None,
@@ -120,18 +131,15 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Listen to microphones, files or raw PCM, one or several at once."""
-    flags = _flags(emotion=emotion, speaker=speaker, sinks=sink, settings=settings)
+    flags = as_layer(emotion=emotion, speaker=speaker, profiles=profiles, sinks=sink, settings=settings, enroll=enroll)
     shared = {"channels": channels, "rate_hz": rate, "pcm_channels": pcm_channels, "pcm_format": pcm_format}
     given = {key: value for key, value in shared.items() if value is not None}
     if realtime:
         given["realtime"] = True
     if sources:
-        flags["sources"] = [{**_source(text), **given} for text in sources]
+        flags["sources"] = [{**source_of(text), **given} for text in sources]
     elif given:
         raise SettingsError(f"{', '.join(given)} on the command line needs a source there, too")
-    if enroll:
-        pairs = [_pair(text, "--enroll", "NAME=FILE") for text in enroll]
-        flags.setdefault("speakers", {})["enrolled"] = dict(pairs)
     _run(flags, preset=preset, config=config, quiet=quiet, verbose=verbose, page=dashboard)
 
 
@@ -146,7 +154,7 @@ def show(
         typer.Option(metavar="mqtt://HOST/PREFIX", help="Show what nodes publish to a broker instead of listening."),
     ] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="Pace files as if they were heard now.")] = False,
-    channels: Annotated[str | None, typer.Option(help="mix, split, or the number of one channel.")] = None,
+    channels: Channels = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; beyond loopback a token is needed.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0: any free one.")] = None,
     sink: Sinks = None,
@@ -159,7 +167,7 @@ def show(
     """Show streams and calls on a page, until Ctrl-C."""
     from stream.settings import plant  # noqa: PLC0415
 
-    flags = _flags(settings=settings, sinks=sink)
+    flags = as_layer(settings=settings, sinks=sink)
     for key, given in (("dashboard.host", host), ("dashboard.port", port)):
         if given is not None:
             plant(flags, key, str(given))
@@ -169,16 +177,16 @@ def show(
 
         if sources or sink:
             raise SettingsError("with --mqtt the page only watches; leave sources and sinks to the nodes that publish")
-        read = _load(flags, preset=preset, config=config)
-        _log(read, verbose=verbose)
+        read = settings_of(flags, preset=preset, config=config)
+        log_to_stderr(read, verbose=verbose)
         raise typer.Exit(show_remote(read, mqtt))
     if sources:
-        flags["sources"] = [{**_source(text), **shared} for text in sources]
-    elif not _load(flags, preset=preset, config=config).sources:
+        flags["sources"] = [{**source_of(text), **shared} for text in sources]
+    elif not settings_of(flags, preset=preset, config=config).sources:
         from stream.session import at_the_page, serve_until_stopped  # noqa: PLC0415
 
-        read = _load(flags, preset=preset, config=config)
-        _log(read, verbose=verbose)
+        read = settings_of(flags, preset=preset, config=config)
+        log_to_stderr(read, verbose=verbose)
         raise typer.Exit(serve_until_stopped(at_the_page(read), quiet=quiet, page=True, tell=False))
     _run(flags, preset=preset, config=config, quiet=quiet, verbose=verbose, page=True, stay=True)
 
@@ -195,6 +203,7 @@ def serve(
     sink: Sinks = None,
     emotion: Emotion = None,
     speaker: Speaker = None,
+    profiles: Profiles = None,
     preset: Preset = "compact",
     config: Config = None,
     settings: Set = None,
@@ -205,12 +214,12 @@ def serve(
     from stream.session import serve_until_stopped  # noqa: PLC0415
     from stream.settings import plant  # noqa: PLC0415
 
-    flags = _flags(emotion=emotion, speaker=speaker, sinks=sink, settings=settings)
+    flags = as_layer(emotion=emotion, speaker=speaker, profiles=profiles, sinks=sink, settings=settings)
     for key, given in (("host", host), ("port", port), ("audiosocket_port", audiosocket_port)):
         if given is not None:
             plant(flags, f"serve.{key}", str(given))
-    read = _load(flags, preset=preset, config=config)
-    _log(read, verbose=verbose)
+    read = settings_of(flags, preset=preset, config=config)
+    log_to_stderr(read, verbose=verbose)
     raise typer.Exit(serve_until_stopped(read, quiet=quiet, page=dashboard))
 
 
@@ -258,13 +267,13 @@ def models_fetch(name: Annotated[str, typer.Argument(help="A name of the zoo or 
 @config_app.command("show")
 def config_show(*, preset: Preset = "compact", config: Config = None, settings: Set = None) -> None:
     """Print all settings as they stand, as JSON; secrets are masked."""
-    typer.echo(_load(_flags(settings=settings), preset=preset, config=config).model_dump_json(indent=2))
+    typer.echo(settings_of(as_layer(settings=settings), preset=preset, config=config).model_dump_json(indent=2))
 
 
 @config_app.command("check")
 def config_check(file: Annotated[Path, typer.Argument(help="A TOML file.")], *, preset: Preset = "compact") -> None:
     """Say whether a file is good."""
-    _load({}, preset=preset, config=file)
+    settings_of({}, preset=preset, config=file)
     typer.echo(f"{file} is good")
 
 
@@ -300,69 +309,9 @@ def _run(
 ) -> None:
     from stream.session import run_until_stopped  # noqa: PLC0415
 
-    settings = _load(flags, preset=preset, config=config)
-    _log(settings, verbose=verbose)
+    settings = settings_of(flags, preset=preset, config=config)
+    log_to_stderr(settings, verbose=verbose)
     raise typer.Exit(run_until_stopped(settings, quiet=quiet, page=page, stay=stay))
-
-
-def _log(settings: Any, *, verbose: bool) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("tonewatch: %(message)s"))
-    if settings.service.logs == "json":
-        from stream.service.logs import JsonFormatter  # noqa: PLC0415
-
-        handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
-
-
-def _load(flags: Mapping[str, Any], *, preset: str, config: Path | None) -> Any:
-    import os  # noqa: PLC0415
-
-    from stream.settings import load  # noqa: PLC0415
-
-    return load(preset=preset, config=config, environment=os.environ, flags=flags)
-
-
-def _flags(
-    *,
-    settings: list[str] | None,
-    emotion: str | None = None,
-    speaker: str | None = None,
-    sinks: list[str] | None = None,
-) -> dict[str, Any]:
-    """The command line as a layer of settings."""
-    from stream.settings import layered, plant  # noqa: PLC0415
-
-    flags = layered(settings or [])
-    for key, given in (("models.emotion.name", emotion), ("models.speaker.name", speaker)):
-        if given is not None:
-            plant(flags, key, given)
-    if sinks:
-        flags["sinks"] = sinks
-    return flags
-
-
-def _pair(text: str, option: str, form: str) -> tuple[str, str]:
-    key, separator, value = text.partition("=")
-    if not (separator and key):
-        raise SettingsError(f"{option} takes {form}, not {text!r}")
-    return key, value
-
-
-def _source(text: str) -> dict[str, Any]:
-    """`-`, `microphone`, `microphone:NAME`, `KIND:TARGET` of a plug-in, or a file."""
-    from stream.registry import SOURCES, names  # noqa: PLC0415
-
-    if text == "-":
-        return {"kind": "pipe"}
-    if text == "demo" and not Path(text).exists():
-        from stream.demo import AUDIO  # noqa: PLC0415
-
-        return {"kind": "file", "target": str(AUDIO), "id": "demo"}
-    kind, _, target = text.partition(":")
-    if kind in names(SOURCES) and not Path(text).exists():
-        return {"kind": kind, "target": target}
-    return {"kind": "file", "target": text}
 
 
 def main() -> None:

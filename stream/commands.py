@@ -63,7 +63,7 @@ class EnrollCommand(_Asked):
 
 
 class ReloadCommand(_Asked):
-    """Read settings and enrolled voices anew."""
+    """Read enrolled voices anew (the file of profiles, recordings in the settings); other settings need a restart."""
 
     command: Literal["reload"] = "reload"
 

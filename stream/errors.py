@@ -15,6 +15,9 @@
     ├── SinkError                events cannot leave
     │   ├── SinkClosed           the reader of the output went away
     │   └── BrokerUnreachable    the MQTT broker does not answer               (recoverable)
+    ├── ProfilesError            the file of known voices cannot be used, or what is to go into it
+    │   └── ProfileNotFound      nobody is enrolled under that name
+    ├── EnrolmentRefused         sound is not good enough to know somebody by
     ├── ListenError              the listener cannot listen
     └── CommandRefused           a command from outside is malformed, unknown or not allowed (recoverable)
 
@@ -82,6 +85,18 @@ class ModelFormatError(ModelError):
 
 class InferenceError(ModelError):
     """A batch failed inside the model."""
+
+
+class ProfilesError(TonewatchError):
+    """The file of known voices cannot be used, or what is to go into it."""
+
+
+class ProfileNotFound(ProfilesError):
+    """Nobody is enrolled under that name."""
+
+
+class EnrolmentRefused(TonewatchError):
+    """Sound is not good enough to know somebody by."""
 
 
 class ListenError(TonewatchError):

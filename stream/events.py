@@ -62,11 +62,22 @@ class Emotion(_Frozen):
     speaker: str | None = Field(description="Who was speaking, if known.")
 
 
-class Identity(_Frozen):
-    """The likeliest of a closed set of people (a demonstration: a stranger is always called someone)."""
+class Candidate(_Frozen):
+    """One of a closed set of people."""
 
-    label: str
-    probability: Probability
+    label: str = Field(description="The model's own label of somebody, such as `id10001` of VoxCeleb1.")
+    probability: Probability = Field(description="How likely it is they, were it one of the set.")
+
+
+class Identity(_Frozen):
+    """A demonstration: the likeliest of a closed set of people. A stranger is called someone, too."""
+
+    label: str = Field(description="The likeliest.")
+    probability: Probability = Field(description="How likely, were it one of the set.")
+    candidates: tuple[Candidate, ...] = Field(
+        default=(), description="The likeliest few, in order (`speakers.candidates`)."
+    )
+    evidence_s: Seconds = Field(default=0.0, description="Speech of the turn that this rests on.")
 
 
 class Speaker(_Frozen):
@@ -85,7 +96,9 @@ class Speaker(_Frozen):
     threshold: float | None = Field(description="Cosine that a match needs.")
     evidence_s: Seconds = Field(description="Speech of this stretch that the decision rests on.")
     reason: Reason = Field(description="Why it was decided so.")
-    identity: Identity | None = Field(default=None, description="Of a closed set of people, if such a model listens.")
+    identity: Identity | None = Field(
+        default=None, description="A demonstration: the likeliest of a closed set of people, if such a model listens."
+    )
 
 
 class SpeakerResolved(_Frozen):

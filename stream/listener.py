@@ -170,6 +170,11 @@ class Listener:
             return "ended"
         return "paused" if self._paused else "stalled" if self._stalled else "listening"
 
+    @property
+    def conversation(self) -> Conversation:
+        """What is made of the stream; between two awaits it is whole."""
+        return self._conversation
+
     async def start(self, detail: str) -> None:
         """Tell that the stream has begun."""
         await self._tickets.put(Stream(state="started", start_s=0.0, end_s=0.0, detail=detail))

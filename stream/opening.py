@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from stream.clock import ArrivalLog
 from stream.events import Party
 from stream.listener import Listener, Seat, SpeechLane
+from stream.profiles.people import FittedCalibration
 from stream.publisher import Publisher
 from stream.resampling import select
 from stream.rolling.conversation import Conversation
@@ -21,7 +22,7 @@ from stream.rolling.profiles import Voice
 from stream.rolling.track import LEAD, TrackConversation
 from stream.settings import Settings
 from stream.switchboard import Switchboard
-from stream.types import Block, Interruption, Model, Source, Task
+from stream.types import Block, Interruption, Model, ModelInfo, Source, Task
 
 
 class Opening:
@@ -35,12 +36,14 @@ class Opening:
         seats: Mapping[str, Seat],
         speech: SpeechLane,
         enrolled: Sequence[Voice],
+        calibration: FittedCalibration | None,
         publisher: Publisher,
         board: Switchboard,
     ) -> None:
         self._settings = settings
         self._models, self._seats, self._speech = tuple(models), seats, speech
-        self._enrolled = tuple(enrolled)
+        self.enrolled = tuple(enrolled)  # whom streams that open from now on know
+        self._calibration = calibration
         self._publisher, self._board = publisher, board
 
     def listener(self, source: Source, source_id: str, party: Party | None) -> Listener:
@@ -48,7 +51,7 @@ class Opening:
         heard = (Task.EMOTION,) if party == "customer" or self._settings.calls.agent_emotion else ()
         tasks: tuple[Task, ...] = tuple(Task) if party is None else heard
         models = [model for model in self._models if model.info.task in tasks]
-        infos = [model.info for model in models]
+        infos = [self._calibrated(model.info) for model in models]
         arrivals = ArrivalLog(paced=source.paced)
         line = None if party is None else self._board.line(source.id, party, arrivals)
         self._publisher.open(source_id, arrivals, tasks=tasks, call=None if party is None else source.id, party=party)
@@ -62,12 +65,18 @@ class Opening:
             models=models,
             seats={info.name: self._seats[info.name] for info in infos},
             speech=self._speech,
-            conversation=Conversation(settings=self._settings, models=infos, enrolled=self._enrolled)
+            conversation=Conversation(settings=self._settings, models=infos, enrolled=self.enrolled)
             if party is None
             else TrackConversation(settings=self._settings, models=infos, party=party),
             line=line,
             lead=None if party is None else LEAD,
         )
+
+    def _calibrated(self, info: ModelInfo) -> ModelInfo:
+        """The speaker model as it was calibrated on the people who are enrolled, if it was."""
+        if self._calibration is None or info.task is not Task.SPEAKER:
+            return info
+        return self._calibration.applied(info)
 
 
 async def pass_on(block: Block | Interruption, source: Source, listeners: Sequence[Listener]) -> None:

@@ -10,7 +10,7 @@ cancels everything and is raised alone, without the group around it.
 A source that fails ends only its own streams; the others go on, and the report names it. A run that `stays` goes on
 without any source until it is stopped: sources may join it at any time (`add`) and are forgotten when they have ended.
 
-While it runs, `pause`, `resume` and `status` may be called from any task of the same loop.
+While it runs, `pause`, `resume`, `status`, `met` and `know` may be called from any task of the same loop.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from dataclasses import dataclass
 
 from stream.clock import seconds
 from stream.commands import NodeStatus, StreamStatus
-from stream.errors import SourceError, SourceNotFound, TonewatchError
+from stream.errors import CommandRefused, SourceError, SourceNotFound, TonewatchError
 from stream.events import NODE, Health, Party, ProtocolHealth
 from stream.lanes import Lanes
 from stream.listener import Listener
 from stream.opening import Opening, pass_on
+from stream.profiles.people import FittedCalibration
 from stream.publisher import Publisher
 from stream.resampling import PARTIES, labels
 from stream.rolling.profiles import Voice
@@ -74,6 +75,7 @@ class Pipeline:
         sinks: Mapping[str, Sink],
         ensembles: Sequence[Ensemble] = (),
         enrolled: Sequence[Voice] = (),
+        calibration: FittedCalibration | None = None,
         prepare: Callable[[int], None] = lambda threads: None,  # noqa: ARG005
         stays: bool = False,
     ) -> None:
@@ -99,6 +101,7 @@ class Pipeline:
             seats=self._lanes.seats,
             speech=self._lanes.speech,
             enrolled=enrolled,
+            calibration=calibration,
             publisher=self._publisher,
             board=self._board,
         )
@@ -165,6 +168,31 @@ class Pipeline:
                 for listener in self._listeners
             ),
         )
+
+    def met(self, source_id: str, name: str | None = None) -> tuple[str, Voice | None]:
+        """The one stream of a source, and whom it calls so; for no name whoever speaks in it now.
+
+        Raises `SourceNotFound`, and `CommandRefused` where the source has several streams.
+        """
+        found = [listener for listener in self._named(source_id) if listener.state != "ended"]
+        if len(found) != 1:
+            streams = ", ".join(listener.source_id for listener in found) or "none that is on"
+            raise CommandRefused(f"{source_id!r} must be one stream that is on; there are: {streams}")
+        return found[0].source_id, found[0].conversation.met(name)
+
+    def know(
+        self, enrolled: Sequence[Voice], *, stream: str | None = None, met: str | None = None, name: str | None = None
+    ) -> int:
+        """Enrolled people are these from now on, in every stream; returns how many streams are on.
+
+        The voice `met` in that `stream`, if any, is the one called `name`.
+        """
+        self._opening.enrolled = tuple(enrolled)
+        running = [listener for listener in self._listeners if listener.state != "ended"]
+        for listener in running:
+            here = listener.source_id == stream
+            listener.conversation.know(enrolled, met=met if here else None, name=name)
+        return len(running)
 
     def levels_dbfs(self) -> dict[str, float]:
         """How loud every stream is at this moment, by its name in events."""

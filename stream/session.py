@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from rich.console import Console
 
 from stream.assembly import assemble
+from stream.enrolment.registrar import Registrar
 from stream.pipeline import Report
 from stream.service.node import Node
 from stream.settings import Settings
@@ -39,8 +40,12 @@ def run_until_stopped(settings: Settings, *, quiet: bool, page: bool = False, st
     """
     if not (settings.sinks or stay or sys.stdout.isatty()):
         settings = settings.model_copy(update={"sinks": ("stdout",)})
+    return run_into(settings, _own_sinks(settings, quiet=quiet), page=page, stay=stay)
+
+
+def run_into(settings: Settings, sinks: dict[str, Sink], *, page: bool = False, stay: bool = False) -> int:
+    """The same, told to `sinks` beside those of the settings and to nobody else."""
     signals = _Signals()
-    sinks = _own_sinks(settings, quiet=quiet)
     report = asyncio.run(_run_shown(settings, sinks, signals, stay=stay) if page else _run(settings, sinks, signals))
     for failure in report.failures:
         sys.stderr.write(f"tonewatch: {failure}\n")
@@ -88,8 +93,9 @@ async def _run_shown(settings: Settings, sinks: dict[str, Sink], signals: _Signa
     signals.listen(asyncio.get_running_loop())
     async with Dashboard(settings=settings) as page:
         sys.stderr.write(f"tonewatch: the page is at {page.url}\n")
-        pipeline = await assemble(settings, sinks={**sinks, "dashboard": page.sink()})
-        page.control(pipeline, levels=pipeline.levels_dbfs)
+        registrar = Registrar(settings=settings)
+        pipeline = await assemble(settings, sinks={**sinks, "dashboard": page.sink()}, registrar=registrar)
+        page.control(pipeline, levels=pipeline.levels_dbfs, handlers=registrar.handlers)
         signals.pipeline = pipeline
         node = Node(pipeline=pipeline, stuck_s=settings.service.stuck_s)
         async with _port(settings, node), node:
@@ -155,10 +161,11 @@ async def _serve(settings: Settings, sinks: dict[str, Sink], signals: _Signals, 
         if shown is not None:
             sinks["dashboard"] = shown.sink()
             sys.stderr.write(f"tonewatch: the page is at http://{settings.serve.host}:{listener.port}/\n")
-        pipeline = await assemble(settings, sinks=sinks, stays=True)
+        registrar = Registrar(settings=settings)
+        pipeline = await assemble(settings, sinks=sinks, registrar=registrar, stays=True)
         gateway.attach(pipeline)
         if shown is not None:
-            shown.control(pipeline, levels=pipeline.levels_dbfs, microphone="/v1/stream")
+            shown.control(pipeline, levels=pipeline.levels_dbfs, handlers=registrar.handlers, microphone="/v1/stream")
         signals.pipeline = pipeline
         sys.stderr.write(f"tonewatch: listening on ws://{settings.serve.host}:{listener.port}/v1/\n")
         if listener.audiosocket_port:

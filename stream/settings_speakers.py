@@ -40,6 +40,14 @@ class SpeakersSettings(BaseModel):
     change_s: Positive = Field(5.0, description="Seconds of speech after which, on average, the voice changes.")
     create_s: float = Field(1.2, ge=0, le=30, description="Speech needed to become a new voice.")
     max_speakers: int = Field(16, ge=1, le=1_024, description="Voices a stream remembers without enrolment.")
+    candidates: int = Field(
+        3, ge=1, le=100, description="How many people a closed-set model (a demonstration) names, the likeliest first."
+    )
+    profiles: str = Field(
+        "auto",
+        description="File of enrolled people, as `tonewatch enroll` fills it; `auto`: profiles.sqlite in tonewatch's "
+        "data folder of this user; empty: none.",
+    )
     enrolled: dict[str, str] = Field(
         default_factory=dict, description="Known people: a name and a file with 5 s or more of their voice."
     )

@@ -11,8 +11,6 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
 
 from scripts.training import corpus
 from stream.clock import seconds
@@ -23,6 +21,8 @@ from stream.evaluation.timeline import Segment
 from stream.intake import Intake
 from stream.models.compact.models import load_speaker
 from stream.models.vad import SileroVad
+from stream.rolling import fitting
+from stream.rolling.fitting import Trial
 from stream.rolling.profiles import Vector, Voice
 from stream.rolling.scoring import Calibration, Cohort, Scorer
 from stream.settings import load
@@ -31,12 +31,10 @@ from stream.types import SAMPLE_RATE_HZ, Cut, SpeechRequest
 _CONVERSATIONS = 16
 _SEED = 77
 _PROFILES = (1, 2, 4, 8)
-_GRID_S = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)
 
 _APART = 5  # windows further apart share no sound
 
 Heard = list[tuple[Cut, Vector, str]]
-Row = tuple[float, float, float, bool]
 
 
 def held_out() -> list[Utterance]:
@@ -78,14 +76,14 @@ def _owner(cut: Cut, segments: tuple[Segment, ...]) -> str:
     return people.pop() if len(people) == 1 else ""
 
 
-def scored(cohort: Cohort, windows: Heard, draw: np.random.Generator) -> list[Row]:
+def scored(cohort: Cohort, windows: Heard, draw: np.random.Generator) -> list[Trial]:
     """Every third window against profiles of each person of one conversation that share no sound with it."""
     scorer = Scorer(calibration=Calibration(1.0, 0.0), cohort=cohort)
     by_person: dict[str, list[int]] = defaultdict(list)
     for at, (cut, _, who) in enumerate(windows):
         if cut.length_samples >= SAMPLE_RATE_HZ:
             by_person[who].append(at)
-    rows: list[Row] = []
+    trials: list[Trial] = []
     for size, (who, places) in product(_PROFILES, by_person.items()):
         if len(places) < size + _APART + 1:
             continue
@@ -96,26 +94,14 @@ def scored(cohort: Cohort, windows: Heard, draw: np.random.Generator) -> list[Ro
             cut, vector, other = windows[at]
             if np.abs(taken - at).min() >= _APART:
                 score = float(scorer.scores(vector, [voice])[0])
-                rows.append((score, seconds(cut.speech_samples), profile_s, other == who))
-    return rows
+                trials.append(Trial(score, seconds(cut.speech_samples), profile_s, other == who))
+    return trials
 
 
 def fit(cohort: Cohort, conversations: list[Heard]) -> Calibration:
-    """Slope, threshold and reliability under which the truth is least surprising, both classes alike in weight."""
+    """Slope, threshold and reliability under which the truth is least surprising."""
     draw = np.random.default_rng(_SEED)
-    rows = [row for windows in conversations for row in scored(cohort, windows, draw)]
-    score, speech_s, profile_s = (np.array([row[at] for row in rows], dtype=np.float64) for at in range(3))
-    same = np.array([row[3] for row in rows], dtype=bool)
-    weight = np.where(same, 0.5 / same.mean(), 0.5 / (1 - same.mean()))
-    losses: dict[float, Calibration] = {}
-    for reliability_s in _GRID_S:
-        known = profile_s / (profile_s + 2 * reliability_s)
-        part = speech_s / (speech_s + reliability_s)
-        inputs = np.stack((part * score / np.sqrt(part * known), part), axis=1)
-        model = LogisticRegression(C=1e6, fit_intercept=False).fit(inputs, same, sample_weight=weight)
-        slope, offset = (float(value) for value in model.coef_[0])
-        loss = float(log_loss(same, model.predict_proba(inputs)[:, 1], sample_weight=weight))
-        losses[loss] = Calibration(slope, -offset / slope, reliability_s)
-    best = min(losses)
-    print(f"calibration on {len(rows)} pairs: {losses[best]}, loss {best:.3f}")
-    return losses[best]
+    trials = [trial for windows in conversations for trial in scored(cohort, windows, draw)]
+    found = fitting.fit(trials)
+    print(f"calibration on {len(trials)} pairs: {found.calibration}, loss {found.loss:.3f}")
+    return found.calibration

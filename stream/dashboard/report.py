@@ -31,7 +31,7 @@ section { background: #fff; border: 1px solid #e0dfd9; border-radius: 12px; padd
 svg { display: block; width: 100%; min-width: 620px; height: auto; }
 table { border-collapse: collapse; width: 100%; } th { text-align: left; font-size: 13px; color: #5b5f68; }
 th, td { padding: 6px 18px 6px 0; border-bottom: 1px solid #e0dfd9; } tr:last-child td { border: 0; }
-.num { text-align: right; } .bad { color: #b3261e; } summary { cursor: pointer; }
+.num { text-align: right; } .whole { white-space: nowrap; } .bad { color: #b3261e; } summary { cursor: pointer; }
 .tiles { display: grid; gap: 10px; margin: 0 0 14px; grid-template-columns: repeat(auto-fill, minmax(180px, 1fr)); }
 .tiles div { background: #eeeeea; border-radius: 10px; padding: 10px 14px; }
 .tiles b { display: block; font-size: 20px; }
@@ -82,7 +82,11 @@ def read_file(file: Path) -> Iterator[Event]:
 
 def html(found: Sequence[Recording], *, title: str) -> str:
     """The page."""
-    parts = "".join(_section(one) for one in found)
+    return page("".join(_section(one) for one in found), title=title)
+
+
+def page(parts: str, *, title: str) -> str:
+    """A page that needs nothing else around elements; `parts` is HTML, `title` text."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

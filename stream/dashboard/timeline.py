@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from stream.dashboard.attention import ALERT_WORDS
 from stream.dashboard.picture import INK, LINE, SOFT, SUNK, Path, Picture, Rectangle, Words
@@ -18,6 +19,7 @@ COLOURS = {
 MARKS = {"neutral": "–", "happy": "▲", "angry": "!", "sad": "▼", "uncertain": "?"}
 DASHES: dict[str, tuple[int, ...]] = {"happy": (8, 3), "sad": (3, 3)}
 OTHER = "#8a56c2"
+NO_EMOTION = "#a7abb3"
 PEOPLE = ("#4a63d8", "#12857c", "#b3762a", "#a04a86", "#5b7d2c", "#7a5bd0", "#b1513f", "#3d7fa6")
 BAD = "#b3261e"
 
@@ -33,12 +35,35 @@ def clock_text(at_s: float) -> str:
     return (f"{hours}:" if hours else "") + f"{rest // 60:02}:{rest % 60:02}"
 
 
-def timeline(recording: Recording) -> Picture:
-    """Turns, a lane a person, coloured and marked by emotion; alerts and gaps above; probabilities below."""
-    people, labels = recording.people, _labels(recording)
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """Something that lasted: a letter stands on it where there is room, `tip` is told when it is pointed at."""
+
+    start_s: float
+    end_s: float
+    colour: str
+    mark: str
+    tip: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A row of the drawing."""
+
+    name: str
+    colour: str
+    bars: Sequence[Bar]
+
+
+def timeline(recording: Recording, *, beside: Sequence[Lane] = ()) -> Picture:
+    """Turns, a lane a person, coloured and marked by emotion, and what is to stand beside them on the same axis.
+
+    Alerts and gaps are above; probabilities below.
+    """
+    lanes, labels = [*(_turns(recording, who) for who in recording.people), *beside], _labels(recording)
     top = TOP + 24
-    lanes = top + max(1, len(people)) * (LANE + 4)
-    height = lanes + 24 + (150 if labels else 0) + 10
+    foot = top + max(1, len(lanes)) * (LANE + 4)
+    height = foot + 24 + (150 if labels else 0) + 10
     picture = Picture(WIDTH, height, f"Timeline of {recording.name}: turns by speaker, emotions and alerts")
     whole_s = max(recording.end_s, 1.0)
     scale = (WIDTH - LEFT - 16) / whole_s
@@ -56,41 +81,38 @@ def timeline(recording: Recording) -> Picture:
             Rectangle(x(alert.start_s), TOP, max(3, (alert.end_s - alert.start_s) * scale), 6, BAD, 2, words),
             Words(x(alert.start_s), TOP + 18, f"! {words}", 10, BAD),
         )
-    for row, who in enumerate(people):
-        y = top + row * (LANE + 4)
-        picture.add(Rectangle(LEFT, y, WIDTH - LEFT - 16, LANE, SUNK, 5))
-        picture.add(Words(16, y + 20, _short(who or "unknown"), 12, colour_of(who), bold=True))
-        for turn in recording.turns:
-            if turn.who == who:
-                wide = max(2.0, (turn.end_s - turn.start_s) * scale)
-                label = turn.emotion or ""
-                tip = f"{clock_text(turn.start_s)}–{clock_text(turn.end_s)} {who or 'unknown'}, {label or 'no emotion'}"
-                picture.add(
-                    Rectangle(
-                        x(turn.start_s),
-                        y + 3,
-                        wide,
-                        LANE - 6,
-                        COLOURS.get(label, OTHER if label else "#a7abb3"),
-                        3,
-                        tip,
-                    )
-                )
-                if wide > MARKED:
-                    picture.add(
-                        Words(
-                            x(turn.start_s) + 5, y + 20, MARKS.get(label, label[:1].upper()), 11, "#ffffff", bold=True
-                        )
-                    )
+    for row, lane in enumerate(lanes):
+        _draw_lane(picture, lane, top + row * (LANE + 4), x)
     for start_s, end_s, _ in recording.gaps:
         picture.add(
-            Rectangle(x(start_s), top - 2, max(1.5, (end_s - start_s) * scale), lanes - top, INK, 0, "sound was lost")
+            Rectangle(x(start_s), top - 2, max(1.5, (end_s - start_s) * scale), foot - top, INK, 0, "sound was lost")
         )
     for at_s in _ticks(whole_s):
-        picture.add(Words(x(at_s), lanes + 14, clock_text(at_s), 10, SOFT, "middle"))
+        picture.add(Words(x(at_s), foot + 14, clock_text(at_s), 10, SOFT, "middle"))
     if labels:
-        _draw_probabilities(picture, recording, labels, lanes + 34, x)
+        _draw_probabilities(picture, recording, labels, foot + 34, x)
     return picture
+
+
+def _turns(recording: Recording, who: str | None) -> Lane:
+    bars = []
+    for turn in recording.turns:
+        if turn.who == who:
+            label = turn.emotion or ""
+            tip = f"{clock_text(turn.start_s)}–{clock_text(turn.end_s)} {who or 'unknown'}, {label or 'no emotion'}"
+            colour = COLOURS.get(label, OTHER if label else NO_EMOTION)
+            bars.append(Bar(turn.start_s, turn.end_s, colour, MARKS.get(label, label[:1].upper()), tip))
+    return Lane(who or "unknown", colour_of(who), bars)
+
+
+def _draw_lane(picture: Picture, lane: Lane, y: float, x: Callable[[float], float]) -> None:
+    picture.add(Rectangle(LEFT, y, WIDTH - LEFT - 16, LANE, SUNK, 5))
+    picture.add(Words(16, y + 20, _short(lane.name), 12, lane.colour, bold=True))
+    for bar in lane.bars:
+        left, wide = x(bar.start_s), max(2.0, x(bar.end_s) - x(bar.start_s))
+        picture.add(Rectangle(left, y + 3, wide, LANE - 6, bar.colour, 3, bar.tip))
+        if wide > MARKED:
+            picture.add(Words(left + 5, y + 20, bar.mark, 11, "#ffffff", bold=True))
 
 
 def _draw_probabilities(

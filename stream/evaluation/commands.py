@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from stream.errors import SettingsError, TonewatchError
-from stream.evaluation.output import bar, brief, felt, flat, give
+from stream.errors import SettingsError
+from stream.evaluation.output import bar, brief, felt, flat, give, science
 
 if TYPE_CHECKING:
     from stream.evaluation.listening import Ears
@@ -48,7 +47,7 @@ def emotion(
     settings: Set = None,
 ) -> None:
     """How well emotions are told: recall, F1, calibration, confusion, the rolling label's flicker."""
-    with _science():
+    with science():
         from stream.evaluation import emotion as ruler  # noqa: PLC0415
         from stream.evaluation import plots  # noqa: PLC0415
         from stream.evaluation.report import Section  # noqa: PLC0415
@@ -100,7 +99,7 @@ def speaker(
     settings: Set = None,
 ) -> None:
     """How well two voices are told apart: EER, minDCF, thresholds, by seconds of speech, with and without AS-norm."""
-    with _science():
+    with science():
         from stream.evaluation import corpora, plots, verification  # noqa: PLC0415
         from stream.evaluation.report import Section  # noqa: PLC0415
     is_list = corpora.is_trial_list(recordings)
@@ -157,7 +156,7 @@ def identify(
     settings: Set = None,
 ) -> None:
     """Closed-set accuracy of an identification model."""
-    with _science():
+    with science():
         from stream.evaluation import identification  # noqa: PLC0415
         from stream.evaluation.report import Section  # noqa: PLC0415
     utterances = [one for group in _groups(manifest, only).values() for one in group]
@@ -193,7 +192,7 @@ def stream(
     settings: Set = None,
 ) -> None:
     """Who spoke when: DER, JER, speaker count, time to the right name, false names, flicker, latency."""
-    with _science():
+    with science():
         from stream.evaluation import conversation, plots, timeline  # noqa: PLC0415
         from stream.evaluation.report import Section  # noqa: PLC0415
     reference = timeline.read_rttm(rttm)
@@ -243,7 +242,7 @@ def mix(
     seed: Annotated[int, typer.Option(help="The same seed mixes the same.")] = 1,
 ) -> None:
     """Mix conversations with known truth from recordings of single people, for `evaluate stream --known`."""
-    with _science():
+    with science():
         from stream.evaluation import mixing  # noqa: PLC0415
         from stream.evaluation.corpora import AUDIO_SUFFIXES  # noqa: PLC0415
         from stream.evaluation.listening import samples_of  # noqa: PLC0415
@@ -269,15 +268,6 @@ def mix(
     typer.echo(f"{conversations} conversations of {seconds:g} s lie in {folder}, with reference.rttm")
 
 
-@contextmanager
-def _science() -> Iterator[None]:
-    """Name the extra where its libraries are missing."""
-    try:
-        yield
-    except ImportError as error:
-        raise TonewatchError(f"evaluation needs {error.name}: pip install 'tonewatch[evaluate]'") from error
-
-
 def _asked(model: str | None, compare: tuple[str, str] | None) -> tuple[str | None, ...]:
     if model is not None and compare is not None:
         raise SettingsError("--model and --compare do not go together; --compare names both models")
@@ -299,9 +289,6 @@ def _each(
     told: set[str] = set()
     for name in names:
         given = list(settings or [])
-        if task == "identity":  # most presets have none
-            given = ["models.identity.window_s=3", "models.identity.hop_s=1", *given]
-            given += [f"models.identity.name={name}"] if name is not None else []
         tree = load(preset=preset, config=config, environment=os.environ, flags=layered(given))
         names_of = {other: "" for other in ("emotion", "speaker", "identity") if other != task}
         names_of |= {task: name} if name is not None else {}

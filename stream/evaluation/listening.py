@@ -16,7 +16,7 @@ import numpy as np
 
 from stream import registry
 from stream.assembly import answering_together, load_models
-from stream.enrolment import enrol
+from stream.enrolment.voices import enrol
 from stream.errors import SettingsError, SourceError
 from stream.events import NODE, Event
 from stream.pipeline import Pipeline, Report

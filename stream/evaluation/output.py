@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from stream.errors import TonewatchError
+
 if TYPE_CHECKING:
     from stream.evaluation.report import Section
 
@@ -25,6 +27,15 @@ def bar(text: str, total: int) -> Iterator[Callable[[], None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task(text, total=total)
         yield lambda: progress.advance(task)
+
+
+@contextmanager
+def science() -> Iterator[None]:
+    """Name the extra where its libraries are missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise TonewatchError(f"evaluation needs {error.name}: pip install 'tonewatch[evaluate]'") from error
 
 
 def flat(row: Mapping[str, Any], without: Sequence[str]) -> dict[str, Any]:

@@ -112,6 +112,20 @@ def distributions(same: Sequence[float], different: Sequence[float], threshold: 
     return _svg(figure)
 
 
+def trade_off(
+    thresholds: Sequence[float], accepts: Sequence[float], rejects: Sequence[float], threshold: float | None, title: str
+) -> str:
+    """Shares of impostors accepted and of genuine scores rejected, by threshold."""
+    figure, axes = _figure(5.2, 3.0)
+    axes.plot(thresholds, accepts, color=_COLOURS[1], drawstyle="steps-pre", label="false accepts")
+    axes.plot(thresholds, rejects, color=_COLOURS[0], drawstyle="steps-pre", label="false rejects")
+    if threshold is not None:
+        axes.axvline(threshold, color=_INK, linewidth=1, linestyle="--", label=f"threshold {threshold:.3f}")
+    axes.set(title=title, xlabel="threshold", ylabel="share", ylim=(0, 1))
+    axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     mpl.rcParams["text.parse_math"] = False  # a name may hold a dollar
     figure = Figure(figsize=(width, height), layout="constrained")

@@ -4,8 +4,8 @@ The owner hands in every cut of every model, in the order of their ends and for 
 the model's scores or None. Given the same cuts and scores this tells the same, whatever the timing: the order is the
 sound's, not that of the answers.
 
-The speaker's windows lead: they move the turns and say whose emotion is heard. Without a speaker model the emotion's
-windows do, and everybody is nobody.
+The speaker's windows lead: they move the turns and say whose emotion is heard. Without a speaker model those of a
+closed-set model do, or else the emotion's, and everybody is nobody.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.clock import milliseconds, seconds
-from stream.events import Body, Emotion, Identity, Speaker, SpeakerResolved
+from stream.events import Body, Emotion, Speaker, SpeakerResolved
 from stream.rolling.emotion import SILENCE, EmotionState, RollingEmotion
+from stream.rolling.identity import RollingIdentity
 from stream.rolling.profiles import Voice
 from stream.rolling.scoring import Calibration, Cohort, Scorer
 from stream.rolling.speakers import ROOM_NATS, Decision, SpeakerTracker
@@ -36,7 +37,7 @@ class Conversation:
     def __init__(self, *, settings: Settings, models: Sequence[ModelInfo], enrolled: Sequence[Voice] = ()) -> None:
         self._settings = settings
         self._models = {model.task: model for model in models}
-        self._leader = next(task for task in (Task.SPEAKER, Task.EMOTION, Task.IDENTITY) if task in self._models)
+        self._leader = next(task for task in (Task.SPEAKER, Task.IDENTITY, Task.EMOTION) if task in self._models)
         speaker = self._models.get(Task.SPEAKER)
         self._tracker = SpeakerTracker(
             settings=settings.speakers, scorer=scorer(speaker, settings.speakers.threshold), enrolled=enrolled
@@ -44,27 +45,40 @@ class Conversation:
         self._threshold = settings.speakers.threshold or (speaker.threshold if speaker is not None else None)
         self._turns = TurnKeeper(settings=settings.turns)
         self._emotions: OrderedDict[str | None, RollingEmotion] = OrderedDict()
-        self._identity: NDArray[np.float32] | None = None
+        identity = self._models.get(Task.IDENTITY)
+        self._identity = RollingIdentity(
+            labels=identity.labels if identity is not None else (),
+            candidates=settings.speakers.candidates,
+            pause_s=settings.turns.pause_s,
+        )
         self._speaker: str | None = None
         self._stretch: int | None = None
         self._silent: dict[Task, bool] = {}
 
+    def met(self, name: str | None) -> Voice | None:
+        """The voice the stream calls so; for None whoever speaks now."""
+        return self._tracker.met(name)
+
+    def know(self, enrolled: Sequence[Voice], *, met: str | None = None, name: str | None = None) -> None:
+        """Enrolled people are these from now on; the voice `met`, if any, turned out to be `name`."""
+        self._tracker.know(enrolled, met=met, name=name)
+
     def observe(self, task: Task, cut: Cut, values: NDArray[np.float32] | None) -> list[Body]:
         """One model's cut with its scores (None: gated, dropped or failed)."""
+        if task is Task.IDENTITY:
+            self._identity.hear(cut, values)
         told = self._lead(task, cut, values) if task is self._leader else []
         if task is Task.EMOTION:
             told += self._feel(cut, values)
-        elif task is Task.IDENTITY and values is not None:
-            self._identity = values if self._identity is None else (self._identity + values) * np.float32(0.5)
         return told
 
     def close(self, end_sample: int) -> list[Body]:
         """The sound broke off (a gap, or the end): nobody is heard, and whoever spoke has to be known anew."""
         self._tracker.restart()
-        self._identity = None
+        self._identity.forget()
         self._speaker = None
         told: list[Body] = list(self._turns.finish())
-        if Task.SPEAKER in self._models and self._changes_silence(Task.SPEAKER, silent=True):
+        if self._leader is not Task.EMOTION and self._changes_silence(self._leader, silent=True):
             told.append(self._speaker_body(end_sample, end_sample, Decision("silence", "silence")))
         if Task.EMOTION in self._models and self._changes_silence(Task.EMOTION, silent=True):
             told.append(self._emotion_body(end_sample, end_sample, 0, EmotionState(SILENCE, 0.0, end_sample, ()), ()))
@@ -87,10 +101,11 @@ class Conversation:
                 speech_samples=cut.fresh_samples,
                 changed_at=decision.changed_at,
             )
-        if self._changes_silence(task, silent=decision.state == "silence") and task is Task.SPEAKER:
+            if decision.state != "tentative":
+                name = decision.voice.name if decision.voice is not None else None
+                self._identity.settle(name, cut, changed_at=decision.changed_at)
+        if self._changes_silence(task, silent=decision.state == "silence") and task is not Task.EMOTION:
             told.append(self._speaker_body(cut.start_sample, cut.end_sample, decision))
-        if decision.state == "silence":
-            self._identity = None
         self._speaker = decision.voice.name if decision.voice is not None else None
         return told
 
@@ -99,6 +114,7 @@ class Conversation:
         told: list[Body] = []
         for found in self._tracker.resolved():
             self._turns.rename(found.was, found.voice.name)
+            self._identity.rename(found.was, found.voice.name)
             felt = self._emotions.pop(found.was, None)
             if felt is not None:
                 self._emotions.setdefault(found.voice.name, felt)
@@ -178,15 +194,7 @@ class Conversation:
             threshold=self._threshold,
             evidence_s=decision.evidence_s,
             reason=decision.reason,
-            identity=self._identity_body(),
-        )
-
-    def _identity_body(self) -> Identity | None:
-        if self._identity is None:
-            return None
-        best = int(self._identity.argmax())
-        return Identity(
-            label=self._models[Task.IDENTITY].labels[best], probability=_places(float(self._identity[best]))
+            identity=None if decision.state == "silence" else self._identity.best(),
         )
 
 

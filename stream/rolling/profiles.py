@@ -6,6 +6,7 @@ follows its x-vectors, weighted by seconds of speech, with a cap so that it can 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,10 @@ Vector = NDArray[np.float32]
 
 CAP_S = 30.0
 """Speech after which new x-vectors replace old ones instead of adding to them."""
+
+
+RECENT = 40
+"""X-vectors of a voice met that are remembered one by one, so that it can be enrolled."""
 
 
 def unit(vector: Vector) -> Vector:
@@ -30,6 +35,9 @@ class Voice:
         self.name = name
         self.enrolled = enrolled
         self.evidence_s = evidence_s
+        self.recent: deque[tuple[Vector, float]] = deque(maxlen=RECENT)  # each with its seconds of speech
+        if not enrolled:
+            self.recent.extend((exemplar, evidence_s / len(exemplars)) for exemplar in exemplars)
         self._exemplars = np.stack([unit(exemplar) for exemplar in exemplars])  # (exemplars, dimensions)
         self._sum = self._exemplars.mean(axis=0) * max(evidence_s, 1e-3)
         self._centroid = unit(self._exemplars.mean(axis=0))
@@ -53,6 +61,7 @@ class Voice:
         if self.evidence_s + speech_s > CAP_S:
             self._sum *= np.float32((CAP_S - min(speech_s, CAP_S)) / max(self.evidence_s, 1e-3))
             self.evidence_s = CAP_S - min(speech_s, CAP_S)
+        self.recent.append((vector, speech_s))
         self._sum = self._sum + vector * np.float32(speech_s)
         self.evidence_s += speech_s
         self._centroid = unit(self._sum)

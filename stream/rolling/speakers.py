@@ -113,6 +113,32 @@ class SpeakerTracker:
         found, self._resolved = self._resolved, []
         return found
 
+    def met(self, name: str | None) -> Voice | None:
+        """The voice of that name; for None whoever speaks now."""
+        if name is None:
+            return self._current
+        return next((voice for voice in self._voices if voice.name == name), None)
+
+    def know(self, enrolled: Sequence[Voice], *, met: str | None = None, name: str | None = None) -> None:
+        """Enrolled people are these from now on; the voice `met` in the stream, if any, is the one called `name`."""
+        believed = {
+            voice.name: float(weight) for voice, weight in zip(self._voices, np.exp(self._belief), strict=False)
+        }
+        person = next((voice for voice in enrolled if voice.name == name), None)
+        if met is not None and person is not None and met in believed:
+            believed[person.name] = believed.pop(met) + believed.get(person.name, 0.0)
+            self._resolved.append(Resolved(met, person, self._since.pop(met, self._heard_until), 1.0))
+        others = [voice for voice in self._voices if not voice.enrolled and (person is None or voice.name != met)]
+        self._voices = [*enrolled, *others]
+        floor = exp(-_LIMIT_NATS)
+        belief = np.array([max(floor, believed.get(voice.name, 0.0)) for voice in self._voices])
+        belief = np.append(belief, max(floor, 1.0 - belief.sum()))  # what was believed of those who are gone
+        self._belief = np.log(belief / belief.sum())
+        self._current, self._before = (
+            person if voice is not None and voice.name == met else self.met(voice.name) if voice is not None else None
+            for voice in (self._current, self._before)
+        )
+
     def restart(self) -> None:
         """After a gap: whoever spoke before may not be who speaks now."""
         self._current, self._stretch, self._candidate = None, None, None

@@ -26,6 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from stream.database import connect, remove
 from stream.sinks.outbox import Message
 from stream.sinks.topics import Address
 
@@ -147,14 +148,14 @@ class Journal:
         messages = self._adopt(rows)
         for path, orphan in orphans:
             if self._failed_s is None:
-                _remove(path)  # while it is locked, so that nobody writes into a file without a name
+                remove(path)  # while it is locked, so that nobody writes into a file without a name
             orphan.close()
         return messages
 
     def _claim(self, path: Path) -> sqlite3.Connection | None:
         """Open a slot for ourselves; None where it is another process's or cannot be used."""
         try:
-            return _connect(path)
+            return connect(path, prepare=_set_up, exclusive=True)
         except sqlite3.OperationalError as error:
             if "locked" not in str(error):
                 self._fail(error)
@@ -164,8 +165,8 @@ class Journal:
             log.warning("%s is damaged (%s); it is kept as %s, and what it owed is lost", path, error, aside.name)
             with suppress(OSError, sqlite3.Error):
                 path.rename(aside)
-                _remove(path)  # what stood beside it
-                return _connect(path)
+                remove(path)  # what stood beside it
+                return connect(path, prepare=_set_up, exclusive=True)
             return None
 
     def _adopt(self, rows: list[tuple[float, str, str]]) -> list[Message]:
@@ -224,7 +225,7 @@ class Journal:
         path = self._path or next(fresh, None)
         if path is None:
             raise OSError(f"{SLOTS} files are there already")
-        self._database, self._path = _connect(path), path
+        self._database, self._path = connect(path, prepare=_set_up, exclusive=True), path
 
     def _slot(self, number: int) -> Path:
         assert self._folder is not None  # noqa: S101 - there is no thread without one
@@ -249,7 +250,7 @@ class Journal:
             return
         with suppress(sqlite3.Error):
             if self._path is not None and not database.execute("SELECT count(*) FROM owed").fetchone()[0]:
-                _remove(self._path)
+                remove(self._path)
         database.close()
 
 
@@ -273,31 +274,11 @@ def name_of(node: str, address: Address) -> str:
     return f"outbox-{node}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    """Open for ourselves alone. Raises `sqlite3.Error`; `OperationalError` with "locked" when it is another's."""
-    with suppress(FileExistsError, OSError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))  # before SQLite makes it for everyone
-    database = sqlite3.connect(path, timeout=0, isolation_level="IMMEDIATE")
-    try:
-        database.execute("PRAGMA locking_mode=EXCLUSIVE")
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=NORMAL")
-        with database:
-            database.execute("BEGIN IMMEDIATE")
-            database.execute(SCHEMA)
-        fault = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if fault != "ok":
-            raise sqlite3.DatabaseError(fault)  # noqa: TRY301 - closed on the way out like every other failure
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
-def _remove(path: Path) -> None:
-    for end in ("", "-wal", "-shm"):
-        with suppress(OSError):
-            path.with_name(path.name + end).unlink()
+def _set_up(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA synchronous=NORMAL")
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(SCHEMA)
 
 
 def _age_s(told: float, today_s: float) -> float:

@@ -90,6 +90,7 @@ def render(state: PanelState, *, width: int, height: int) -> RenderableType:
 
 def _stream_lines(stream: StreamState, width: int) -> list[RenderableType]:
     lines: list[RenderableType] = [_who(stream.speaker, stream)]
+    lines += _closed_set(stream.speaker)
     lines += _bars(stream, min(40, width - 20))
     lines.append(Text())
     lines += strip(stream, max(10, width - 15))
@@ -112,6 +113,14 @@ def _who(event: SpeakerEvent | None, stream: StreamState) -> Text:
     if event.score is not None:
         now.append(f"  {event.state}, {event.reason.replace('_', ' ')}, score {event.score:.2f}", style="dim")
     return now
+
+
+def _closed_set(event: SpeakerEvent | None) -> list[RenderableType]:
+    """Whom a closed-set model would call the speaker: nothing where none listens."""
+    if event is None or event.identity is None:
+        return []
+    named = ", ".join(f"{one.label} {one.probability:.0%}" for one in event.identity.candidates)
+    return [Text(f"closed set (demonstration): {named}", style="dim", no_wrap=True, overflow="ellipsis")]
 
 
 def _bars(stream: StreamState, width: int) -> list[RenderableType]:

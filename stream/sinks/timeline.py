@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rich.text import Text
@@ -11,6 +12,10 @@ from stream.events import AlertEvent, CallEvent, EmotionEvent, Event, HealthEven
 
 SPAN_S = 60.0
 """How much of the past the strip shows."""
+
+TICKS_S = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200)
+TICK_CELLS = 8
+"""Times on the axis stand no closer than this."""
 
 COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
 NOBODY = "?"
@@ -78,18 +83,53 @@ class PanelState:
 
 def strip(stream: StreamState, width: int) -> list[Text]:
     """A row a speaker over the last `SPAN_S`, each cell an emotion's initial on the speaker's colour; then the axis."""
-    begin_s = max(0.0, stream.end_s - SPAN_S)
-    rows = [_row(stream, speaker, begin_s, width) for speaker in stream.speakers[-len(COLOURS) :]]
+    view = View(max(0.0, stream.end_s - SPAN_S), SPAN_S, width)
+    rows = [_row(stream, speaker, view) for speaker in stream.speakers[-len(COLOURS) :]]
     if any(turn.speaker is None for turn in stream.turns):
-        rows.append(_row(stream, None, begin_s, width))
-    if not rows:
-        return []
-    axis = [" "] * (width + 5)
-    for second in range(int(begin_s) // 10 * 10, int(begin_s + SPAN_S) + 1, 10):
-        place = round((second - begin_s) / SPAN_S * width)
-        if second >= begin_s and place <= width:
-            axis[place : place + 5] = clock(second)
-    return [*rows, Text(" " * 9 + "".join(axis)[: width + 5], style="dim")]
+        rows.append(_row(stream, None, view))
+    return [*rows, axis(view)] if rows else []
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A part of media time on a row of `width` cells."""
+
+    begin_s: float
+    span_s: float
+    width: int
+
+    def cell(self, at_s: float) -> float:
+        """Where a moment lies."""
+        return (at_s - self.begin_s) / self.span_s * self.width
+
+
+Span = tuple[float, float, str]
+"""From when to when, and the letter that fills it."""
+
+
+def lane(name: str, colour: str, spans: Iterable[Span], view: View, *, painted: bool = True) -> Text:
+    """One row: a name of up to eight letters, then a cell for each part of the view; `painted` colours the ground."""
+    marks = [" "] * view.width
+    for start_s, end_s, letter in spans:
+        first = max(0, int(view.cell(start_s)))
+        last = min(view.width, max(first + 1, round(view.cell(end_s))))
+        if end_s > view.begin_s and first < view.width:
+            marks[first:last] = [letter] * (last - first)
+    row = Text(f"{name[:8]:<8} ", style=colour)
+    for mark in marks:
+        row.append(mark, style="" if mark == " " else f"black on {colour}" if painted else colour)
+    return row
+
+
+def axis(view: View) -> Text:
+    """Minutes and seconds below the rows."""
+    cells = [" "] * (view.width + 5)
+    step = next((step for step in TICKS_S if step / view.span_s * view.width >= TICK_CELLS), TICKS_S[-1])
+    for second in range(int(view.begin_s) // step * step, int(view.begin_s + view.span_s) + 1, step):
+        place = round(view.cell(second))
+        if second >= view.begin_s and place <= view.width:
+            cells[place : place + 5] = clock(second)
+    return Text(" " * 9 + "".join(cells)[: view.width + 5], style="dim")
 
 
 def clock(second: float) -> str:
@@ -97,18 +137,12 @@ def clock(second: float) -> str:
     return f"{int(second) // 60:02}:{int(second) % 60:02}"
 
 
-def _row(stream: StreamState, speaker: str | None, begin_s: float, width: int) -> Text:
-    cells = Text(f"{(speaker or NOBODY)[:8]:<8} ", style=stream.colour(speaker))
-    marks = [" "] * width
+def _row(stream: StreamState, speaker: str | None, view: View) -> Text:
+    spans: list[Span] = []
     turns = [*stream.turns, *([stream.open_turn] if stream.open_turn is not None else [])]
     for turn in turns:
-        end_s = stream.end_s if turn is stream.open_turn else turn.end_s
-        if turn.speaker != speaker or end_s <= begin_s:
-            continue
-        label = turn.emotion or (stream.emotion.label if stream.emotion and turn is stream.open_turn else "")
-        first = max(0, int((turn.start_s - begin_s) / SPAN_S * width))
-        last = min(width, max(first + 1, round((end_s - begin_s) / SPAN_S * width)))
-        marks[first:last] = [label[:1] or "·"] * (last - first)
-    for mark in marks:
-        cells.append(mark, style=f"black on {stream.colour(speaker)}" if mark != " " else "")
-    return cells
+        is_open = turn is stream.open_turn
+        label = turn.emotion or (stream.emotion.label if stream.emotion and is_open else "")
+        if turn.speaker == speaker:
+            spans.append((turn.start_s, stream.end_s if is_open else turn.end_s, label[:1] or "·"))
+    return lane(speaker or NOBODY, stream.colour(speaker), spans, view)

@@ -91,6 +91,17 @@ def test_an_identity_rides_on_the_speaker() -> None:
     assert named
     assert named[-1].label == "id1"
     assert named[-1].probability == 0.9
+    assert [(one.label, one.probability) for one in named[-1].candidates] == [("id1", 0.9), ("id2", 0.1)]
+    assert named[-1].evidence_s == 3.0
+
+
+def test_a_closed_set_model_alone_tells_its_candidates() -> None:
+    tested, told = conversation(IDENTITY), []
+    for cut in talk(0, 3):
+        told += tested.observe(Task.IDENTITY, cut, CALM if cut.open else None)
+    speakers = [body for body in told + tested.close(48_000) if isinstance(body, Speaker)]
+    assert {(body.state, body.speaker) for body in speakers} == {("unknown", None), ("silence", None)}
+    assert [body.identity.label if body.identity else None for body in speakers[-2:]] == ["id1", None]
 
 
 def test_nobody_is_heard_after_the_sound_broke_off() -> None:

@@ -191,3 +191,36 @@ def test_little_speech_counts_less() -> None:
     assert likely < calibration.score_at_even_odds(speech_s=5.0, profile_s=10.0) < 0.5
     assert odds[0] > 0
     assert odds[1] > 0
+
+
+def enrolled(name: str, number: int) -> Voice:
+    return Voice(name=name, exemplars=[voice(number)], enrolled=True, evidence_s=10.0)
+
+
+def test_a_voice_met_becomes_somebody_without_a_break() -> None:
+    tested = tracker()
+    hear(tested, 0, 6, voice(0))
+    met = tested.met(None)
+    assert met is not None
+    assert met is tested.met("S1")
+    assert sum(speech_s for _, speech_s in met.recent) >= 4.0
+    tested.know([enrolled("Alice", 0)], met="S1", name="Alice")
+    (resolved,) = tested.resolved()
+    assert (resolved.was, resolved.voice.name, resolved.since_sample, resolved.probability) == ("S1", "Alice", 0, 1.0)
+    assert tested.met(None) is resolved.voice, "whoever speaks goes on under the name"
+    assert names(hear(tested, 7, 10, voice(0))) == ["Alice"]
+    assert names(hear(tested, 12, 16, voice(2))) == ["S2"], "S1 is never given again"
+
+
+def test_people_come_and_go_while_others_stay_who_they_are() -> None:
+    tested = tracker(enrolled("Alice", 0))
+    hear(tested, 0, 4, voice(0))
+    hear(tested, 6, 10, voice(2))
+    tested.know([enrolled("Bob", 4)])
+    assert [known.name for known in tested.voices] == ["Bob", "S1"]
+    assert names(hear(tested, 12, 16, voice(2))) == ["S1"]
+    assert names(hear(tested, 18, 22, voice(4))) == ["Bob"]
+    assert names(hear(tested, 24, 28, voice(0))) == ["S2"], "Alice is not known any more"
+    tested.know([])
+    assert [known.name for known in tested.voices] == ["S1", "S2"]
+    assert tested.resolved() == []

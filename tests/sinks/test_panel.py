@@ -9,6 +9,7 @@ import time
 import pytest
 from rich.console import Console, RenderableType
 
+from stream.events import Candidate, Identity
 from stream.sinks.panel import PanelSink, render
 from stream.sinks.timeline import PanelState
 from tests.sinks import examples
@@ -70,6 +71,13 @@ def test_uncertain_and_silence_are_told_apart() -> None:
     assert "uncertain" in shown(render(made, width=80, height=24))
     made.apply(examples.event(examples.emotion("silence", end_s=22, probabilities={}), source="room"))
     assert "silence" in shown(render(made, width=80, height=24))
+
+
+def test_a_closed_set_is_called_a_demonstration() -> None:
+    named = Identity(label="id7", probability=0.4, candidates=(Candidate(label="id7", probability=0.4),))
+    made = state("room")
+    made.apply(examples.event(examples.speaker().model_copy(update={"identity": named}), source="room"))
+    assert "closed set (demonstration): id7 40%" in shown(render(made, width=80, height=24))
 
 
 def test_many_streams_fit_and_the_rest_is_counted_quickly() -> None:

@@ -235,7 +235,7 @@ export class StreamView {
       ["Runner-up", now.runner_up ? `${now.runner_up} · ${figure(now.margin === null || now.score === null ? null : now.score - now.margin)}` : "–"],
       ["Lead", figure(now.margin)], ["Needed", figure(now.threshold)], ["Evidence", span(now.evidence_s)],
       ...(now.probability === undefined || now.probability === null ? [] : [["Probability", percent(now.probability)]]),
-      ...(now.identity ? [["Closed set", `${now.identity.label} ${percent(now.identity.probability)}`]] : []),
+      ...(now.identity ? [["Closed set (demonstration)", (now.identity.candidates ?? [now.identity]).map((one) => `${one.label} ${percent(one.probability)}`).join(", ")]] : []),
     ];
     this.facts.replaceChildren(...rows.flatMap(([name, value]) => [h("dt", null, name), h("dd", null, value)]));
     this.#drawGauge(now);

@@ -1,0 +1,1 @@
+"""What a person types about people: `tonewatch enroll` and `tonewatch profiles`, and the guide at the microphone."""

@@ -1,0 +1,153 @@
+"""Profiles in one JSON file, to be carried to another machine or kept as a copy.
+
+    {"tonewatch_profiles": 1, "people": [{"name": …, "recordings": [{"model": …, "exemplars": [{"vector": …}]}]}]}
+
+A vector is base64 of little-endian float32. The file holds biometric data: only its owner can read it, and one that is
+there already is not written over. What comes in is checked whole before any of it is used.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, WithJsonSchema
+from pydantic.functional_validators import BeforeValidator, InstanceOf
+
+from stream.errors import ProfilesError
+from stream.events import ModelRef
+from stream.profiles.people import LONGEST_NOTE, Exemplar, Kind, Profile, Recording, checked_name
+from stream.rolling.profiles import Vector
+
+LARGEST_BYTES = 256 * 2**20
+"""A larger file is refused unread."""
+
+MOST_DIMENSIONS = 8_192
+
+
+def _decoded(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        raw = base64.b64decode(value, validate=True)
+    except binascii.Error:
+        raise ValueError("a vector is base64") from None
+    if not 0 < len(raw) <= 4 * MOST_DIMENSIONS or len(raw) % 4:
+        raise ValueError(f"a vector has 1 to {MOST_DIMENSIONS} numbers of 4 bytes")
+    return np.frombuffer(raw, dtype="<f4").astype(np.float32)
+
+
+def _encoded(vector: Vector) -> str:
+    return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode()
+
+
+_Vector = Annotated[
+    InstanceOf[np.ndarray], BeforeValidator(_decoded), PlainSerializer(_encoded), WithJsonSchema({"type": "string"})
+]
+_Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
+
+
+class _Exemplar(_Frozen):
+    vector: _Vector
+    speech_s: _Seconds
+
+
+class _Recording(_Frozen):
+    model: ModelRef
+    kind: Kind
+    origin: str = Field(max_length=1_024)
+    speech_s: _Seconds
+    created: AwareDatetime
+    exemplars: tuple[_Exemplar, ...] = Field(min_length=1, max_length=10_000)
+
+
+class _Person(_Frozen):
+    name: str
+    note: str = Field(max_length=LONGEST_NOTE)
+    created: AwareDatetime
+    updated: AwareDatetime
+    recordings: tuple[_Recording, ...] = Field(max_length=10_000)
+
+
+class _File(_Frozen):
+    tonewatch_profiles: Literal[1] = 1
+    people: tuple[_Person, ...]
+
+
+def write(path: Path, profiles: Sequence[Profile]) -> None:
+    """Put profiles into a new file. Raises `ProfilesError`."""
+    text = _File(people=tuple(_Person.model_validate(_dumped(profile)) for profile in profiles)).model_dump_json(
+        indent=1
+    )
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+    except FileExistsError:
+        raise ProfilesError(f"{path} is there already; name another file") from None
+    except OSError as error:
+        raise ProfilesError(f"{path} cannot be written ({error.strerror}); name another file") from None
+
+
+def read(path: Path) -> tuple[Profile, ...]:
+    """The profiles in a file. Raises `ProfilesError`."""
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            raise ProfilesError(f"{path} is larger than {LARGEST_BYTES // 2**20} MB; export fewer people at a time")
+        people = _File.model_validate_json(path.read_bytes()).people
+    except OSError as error:
+        raise ProfilesError(f"{path} cannot be read ({error.strerror}); name a file of `profiles export`") from None
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, fault["loc"]))
+        raise ProfilesError(
+            f"{path} is not what `tonewatch profiles export` writes ({where or 'it'}: {fault['msg']})"
+        ) from None
+    names = [checked_name(person.name) for person in people]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ProfilesError(f"{path} holds {', '.join(sorted(twice))} twice; remove one of them")
+    return tuple(_profile(name, person) for name, person in zip(names, people, strict=True))
+
+
+def _dumped(profile: Profile) -> dict[str, Any]:
+    recordings = [
+        {
+            "model": recording.model,
+            "kind": recording.kind,
+            "origin": recording.origin,
+            "speech_s": recording.speech_s,
+            "created": recording.created,
+            "exemplars": [{"vector": one.vector, "speech_s": one.speech_s} for one in recording.exemplars],
+        }
+        for recording in profile.recordings
+    ]
+    return {
+        "name": profile.name,
+        "note": profile.note,
+        "created": profile.created,
+        "updated": profile.updated,
+        "recordings": recordings,
+    }
+
+
+def _profile(name: str, person: _Person) -> Profile:
+    recordings = tuple(
+        Recording(
+            model=one.model,
+            kind=one.kind,
+            origin=one.origin,
+            speech_s=one.speech_s,
+            exemplars=tuple(Exemplar(exemplar.vector, exemplar.speech_s) for exemplar in one.exemplars),
+            created=one.created,
+        )
+        for one in person.recordings
+    )
+    return Profile(name, recordings, person.created, person.updated, person.note)
