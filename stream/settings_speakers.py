@@ -42,7 +42,7 @@ class SpeakersSettings(BaseModel):
     max_speakers: int = Field(16, ge=1, le=1_024, description="Voices a stream remembers without enrolment.")
     profiles: str = Field(
         "auto",
-        description="File of enrolled people, as `tonewatch enroll` fills it; `auto`: profiles.sqlite in tonewatch's "
+        description="File of enrolled people, as `tonewatch enroll NAME` fills it; `auto`: profiles.sqlite in tonewatch's "
         "data folder of this user; empty: none.",
     )
     enrolled: dict[str, str] = Field(
