@@ -42,8 +42,8 @@ class SpeakersSettings(BaseModel):
     max_speakers: int = Field(16, ge=1, le=1_024, description="Voices a stream remembers without enrolment.")
     profiles: str = Field(
         "auto",
-        description="File of enrolled people, as `tonewatch enroll NAME` fills it; `auto`: profiles.sqlite in tonewatch's "
-        "data folder of this user; empty: none.",
+        description="File of enrolled people, as `tonewatch enroll NAME` fills it; `auto`: profiles.sqlite in "
+        "tonewatch's data folder of this user; empty: none.",
     )
     enrolled: dict[str, str] = Field(
         default_factory=dict, description="Known people: a name and a file with 5 s or more of their voice."
