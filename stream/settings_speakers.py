@@ -45,8 +45,8 @@ class SpeakersSettings(BaseModel):
     )
     profiles: str = Field(
         "auto",
-        description="File of enrolled people, as `tonewatch enroll` fills it; `auto`: profiles.sqlite in tonewatch's "
-        "data folder of this user; empty: none.",
+        description="File of enrolled people, as `tonewatch enroll NAME` fills it; `auto`: profiles.sqlite in "
+        "tonewatch's data folder of this user; empty: none.",
     )
     enrolled: dict[str, str] = Field(
         default_factory=dict, description="Known people: a name and a file with 5 s or more of their voice."

@@ -42,7 +42,7 @@ LEAST_PAUSES = 10
 STRANGER_S = 1.5
 """Speech that a second person must have said to be noticed."""
 
-ONE_PERSON = 0.4
+ONE_PERSON = 0.3
 """Probability that the two halves that differ most are one person's, below which they are taken for two."""
 
 ROUNDS = 10
