@@ -321,7 +321,7 @@ class Listener:
             result = await (await self._speech.submit(self.source_id, request, policy="wait"))
             if result is not None:
                 self._memory = result.state
-                return result.probabilities.tolist()
+                return list(result.probabilities)
         log.warning(
             "%s: speech could not be looked for in %.2f s of sound", self.source_id, len(frames) / SAMPLE_RATE_HZ
         )

@@ -54,6 +54,11 @@ class SoundServer:
             self._process.terminate()
             self._process.wait(PATIENCE_S)
 
+    def known_as(self, name: str) -> str:
+        """What an `.asoundrc` says to give this server's microphone a name."""
+        server = f"unix:{self._folder}/pulse/native"
+        return f'pcm.{name} {{type pulse; server "{server}"; device "{SINK}.monitor"; hint {{show on}}}}\n'
+
     def plug(self) -> str:
         """Plug the microphone in; returns what `unplug` wants."""
         made = self._control("load-module", "module-null-sink", f"sink_name={SINK}", "rate=48000")

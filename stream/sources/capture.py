@@ -83,7 +83,7 @@ class Capture(asyncio.Protocol):
 
     async def why(self) -> str:
         """Why the process has ended, after `finished`."""
-        code = await asyncio.to_thread(self._process.wait)
+        code = await self._exit_code()
         return "the device was taken away" if not code else f"the process that records it ended with code {code}"
 
     async def close(self) -> None:
@@ -92,10 +92,17 @@ class Capture(asyncio.Protocol):
             self._pipe.close()
         self.finish()
         try:
-            await asyncio.to_thread(self._process.wait, 2 * LINGER_S)
-        except subprocess.TimeoutExpired:
+            async with asyncio.timeout(2 * LINGER_S):
+                await self._exit_code()
+        except TimeoutError:
             self._process.kill()
-            await asyncio.to_thread(self._process.wait)
+            await self._exit_code()
+
+    async def _exit_code(self) -> int:
+        """What the process ended with; looked at again and again, for a thread that waits could be left behind."""
+        while (code := self._process.poll()) is None:  # noqa: ASYNC110 - no event on all Pythons
+            await asyncio.sleep(0.01)
+        return code
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The pipe can be read."""

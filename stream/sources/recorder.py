@@ -145,7 +145,10 @@ def main(words: list[str]) -> None:
     woken, closing = threading.Event(), threading.Event()
     threading.Thread(target=_watch, args=(woken, closing), daemon=True).start()
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # sound systems have been seen to print
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - sound systems print what means nothing to anybody
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
     try:
         record(devices.portaudio(), Wish.from_json(words[0]), out, woken=woken, closing=closing)
     except SourceError as error:

@@ -354,7 +354,7 @@ def test_nothing_is_left_of_streams_and_calls_that_have_ended(tmp_path: Path, mo
 
 def test_what_ended_while_the_broker_was_away_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = [1_000.0]
-    monkeypatch.setattr("stream.sinks.mqtt.steady_s", lambda: now_s[0])
+    monkeypatch.setattr("stream.sinks.mqtt.steady_s", lambda: now_s[0] + time.monotonic())
 
     async def talk() -> None:
         with suppress(BrokerUnreachable):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 
@@ -291,6 +293,85 @@ def test_a_real_microphone_is_heard_lost_and_found_again(server: SoundServer, tm
         process.terminate()
         process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 143
+
+
+def test_a_microphone_that_comes_back_is_found_while_another_goes_on(
+    server: SoundServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PortAudio reads its list of devices at its start only, and a start ends every stream of its process."""
+    noise = np.random.default_rng(3).uniform(-0.1, 0.1, 48_000 * 90)
+    soundfile.write(tmp_path / "noise.wav", noise, 48_000)
+    with SoundServer(tmp_path / "other") as other:  # one server would let a microphone take over for the other
+        rc = tmp_path / "other" / ".asoundrc"
+        rc.write_text(rc.read_text() + server.known_as("left") + other.known_as("right"))
+        for name, value in other.environment.items():
+            monkeypatch.setenv(name, value)
+        module, _ = server.plug(), other.plug()
+        playing = other.play(tmp_path / "noise.wav")
+        try:
+            left, right = asyncio.run(asyncio.wait_for(_listen_to_two(server, module), PATIENCE_S))
+        finally:
+            playing.terminate()
+            playing.wait(PATIENCE_S)
+    assert all(isinstance(block, Block) for block in right)
+    assert [block.start_frame for block in right[1:]] == [block.end_frame for block in right[:-1]], "without a gap"
+    sound = [block for block in left if isinstance(block, Block)]
+    assert any(late.start_frame > early.end_frame for early, late in itertools.pairwise(sound))
+
+
+async def _listen_to_two(server: SoundServer, module: str) -> tuple[list[Any], list[Any]]:
+    """What `left` and `right` give while the server of `left` loses its microphone and gets it back."""
+    heard: dict[str, list[Any]] = {"left": [], "right": []}
+    changed = asyncio.Event()
+
+    async def follow_one(source: MicrophoneSource) -> None:
+        async with source.blocks() as blocks:
+            async for block in blocks:
+                heard[source.id].append(block)
+                changed.set()
+
+    async def until_heard(condition: Callable[[], bool]) -> None:
+        while not condition():
+            changed.clear()
+            await changed.wait()
+
+    def states() -> list[str]:
+        return [block.state for block in heard["left"] if isinstance(block, Interruption)]
+
+    sources = [MicrophoneSource(settings=SourceSettings(kind="microphone", id=name, target=name)) for name in heard]
+    async with asyncio.TaskGroup() as group:
+        for source in sources:
+            group.create_task(follow_one(source))
+        await until_heard(lambda: bool(heard["left"] and heard["right"]))
+        server.unplug(module)
+        await until_heard(lambda: states() == ["stalled"])
+        server.plug()
+        await until_heard(lambda: isinstance(heard["left"][-1], Block) and states() == ["stalled", "resumed"])
+        for source in sources:
+            source.stop()
+    return heard["left"], heard["right"]
+
+
+def test_a_recording_process_does_not_outlive_its_owner(server: SoundServer) -> None:
+    server.plug()
+    owner = (
+        "import asyncio, os\n"
+        "from stream.sources.capture import Capture\n"
+        "from stream.sources.recorder import Wish\n"
+        "async def main():\n"
+        "    capture = await Capture.open(Wish('', 'mix'), lambda: None)\n"
+        "    print(capture._process.pid, flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", owner], env=server.environment, capture_output=True, timeout=PATIENCE_S, check=False
+    )
+    recorder = int(done.stdout)
+    deadline = time.monotonic() + PATIENCE_S
+    while psutil.pid_exists(recorder) and psutil.Process(recorder).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "it goes on without its owner"
+        time.sleep(0.02)  # waiting for another process's end: there is nothing to be woken by
 
 
 def test_an_unknown_microphone_is_refused(server: SoundServer) -> None:
