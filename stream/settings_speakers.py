@@ -28,8 +28,8 @@ class SpeakersSettings(BaseModel):
     novel_caution: float = Field(
         1.3, ge=0, le=10, description="Likewise off voices just met; it fades with what is heard of them."
     )
-    match: Fraction = Field(0.7, description="Probability at which somebody is told (or that it is nobody known) …")
-    create: Fraction = Field(0.8, description="… at which nobody known becomes a new voice …")
+    match: Fraction = Field(0.7, description="Probability at which a voice is told …")
+    create: Fraction = Field(0.8, description="… at which it is nobody known, and becomes a new voice …")
     update: Fraction = Field(0.95, description="… and at which a voice learns.")
     merge: Fraction = Field(0.9, description="Probability at which two voices met are taken for one.")
     novelty: Positive = Field(
@@ -40,6 +40,9 @@ class SpeakersSettings(BaseModel):
     change_s: Positive = Field(5.0, description="Seconds of speech after which, on average, the voice changes.")
     create_s: float = Field(1.2, ge=0, le=30, description="Speech needed to become a new voice.")
     max_speakers: int = Field(16, ge=1, le=1_024, description="Voices a stream remembers without enrolment.")
+    forget_s: Positive = Field(
+        300.0, description="With so many, a voice unheard for so long may be forgotten for a new one."
+    )
     enrolled: dict[str, str] = Field(
         default_factory=dict, description="Known people: a name and a file with 5 s or more of their voice."
     )

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from stream.clock import milliseconds, seconds
 from stream.events import Body, Emotion, Identity, Speaker, SpeakerResolved
+from stream.rolling.decision import Decision
 from stream.rolling.emotion import SILENCE, EmotionState, RollingEmotion
+from stream.rolling.overlap import OverlapMap
 from stream.rolling.profiles import Voice
 from stream.rolling.scoring import Calibration, Cohort, Scorer
-from stream.rolling.speakers import ROOM_NATS, Decision, SpeakerTracker
+from stream.rolling.speakers import ROOM_NATS, SpeakerTracker
 from stream.rolling.turns import TurnKeeper
 from stream.settings import Settings
 from stream.types import Cut, ModelInfo, Task
@@ -42,6 +44,7 @@ class Conversation:
             settings=settings.speakers, scorer=scorer(speaker, settings.speakers.threshold), enrolled=enrolled
         )
         self._threshold = settings.speakers.threshold or (speaker.threshold if speaker is not None else None)
+        self._overlap = OverlapMap()
         self._turns = TurnKeeper(settings=settings.turns)
         self._emotions: OrderedDict[str | None, RollingEmotion] = OrderedDict()
         self._identity: NDArray[np.float32] | None = None
@@ -56,6 +59,8 @@ class Conversation:
             told += self._feel(cut, values)
         elif task is Task.IDENTITY and values is not None:
             self._identity = values if self._identity is None else (self._identity + values) * np.float32(0.5)
+        elif task is Task.OVERLAP and values is not None:
+            self._overlap.hear(cut, values)
         return told
 
     def close(self, end_sample: int) -> list[Body]:
@@ -72,7 +77,7 @@ class Conversation:
 
     def _lead(self, task: Task, cut: Cut, values: NDArray[np.float32] | None) -> list[Body]:
         if task is Task.SPEAKER:
-            decision = self._tracker.observe(cut, values)
+            decision = self._tracker.observe(cut, values, self._overlap.of(cut))
         else:
             decision = Decision("unknown", "below_threshold") if cut.open else Decision("silence", "silence")
         told = self._resolve(cut.end_sample)
@@ -83,7 +88,7 @@ class Conversation:
                 cut.stretch,
                 speaker=decision.voice.name if decision.voice is not None else None,
                 known=decision.settled,
-                nobody=decision.state == "unknown",
+                nobody=decision.stranger,
                 speech_samples=cut.fresh_samples,
                 changed_at=decision.changed_at,
             )
@@ -171,6 +176,7 @@ class Conversation:
             state=decision.state,
             speaker=decision.voice.name if decision.voice is not None else None,
             enrolled=decision.voice is not None and decision.voice.enrolled,
+            best=decision.best,
             score=None if decision.score is None else _places(decision.score),
             probability=None if decision.probability is None else _places(decision.probability),
             runner_up=decision.runner_up,
@@ -178,6 +184,7 @@ class Conversation:
             threshold=self._threshold,
             evidence_s=decision.evidence_s,
             reason=decision.reason,
+            mixed=decision.mixed,
             identity=self._identity_body(),
         )
 

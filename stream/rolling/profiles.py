@@ -30,6 +30,7 @@ class Voice:
         self.name = name
         self.enrolled = enrolled
         self.evidence_s = evidence_s
+        self.heard_until = 0
         self._exemplars = np.stack([unit(exemplar) for exemplar in exemplars])  # (exemplars, dimensions)
         self._sum = self._exemplars.mean(axis=0) * max(evidence_s, 1e-3)
         self._centroid = unit(self._exemplars.mean(axis=0))
@@ -45,6 +46,11 @@ class Voice:
         if self.enrolled:
             cosine = max(cosine, float((self._exemplars @ vector).max()))
         return cosine
+
+    def heard(self, end_sample: int) -> None:
+        """It spoke up to there; enrolled voices do not keep that, since streams share them."""
+        if not self.enrolled:
+            self.heard_until = end_sample
 
     def update(self, vector: Vector, speech_s: float) -> None:
         """Learn from `speech_s` of new speech; enrolled voices do not."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from stream.rolling.decision import Decision
 from stream.rolling.profiles import CAP_S, Vector, Voice, unit
 from stream.rolling.scoring import Calibration, Cohort, Scorer
-from stream.rolling.speakers import ROOM_NATS, Decision, SpeakerTracker
+from stream.rolling.speakers import ROOM_NATS, SpeakerTracker
 from stream.settings_speakers import SpeakersSettings
 from tests.rolling.speech import talk, voice
 
@@ -146,13 +147,27 @@ def test_strictness_and_caution_keep_doubtful_windows_from_a_name() -> None:
     assert "Alice" not in names(hear(tracker(alice, strictness=4.0), 0, 3, near))
 
 
-def test_a_stranger_among_known_people_is_unknown_before_he_is_a_voice() -> None:
+def test_a_stranger_among_known_people_has_no_name_before_he_is_a_voice() -> None:
     alice = Voice(name="Alice", exemplars=[voice(0)], enrolled=True, evidence_s=10.0)
     decisions = hear(tracker(alice), 0, 5, voice(4))
-    states = [decision.state for decision in decisions]
-    assert "unknown" in states
-    assert states.index("unknown") < states.index("confirmed")
-    assert all(not decision.settled for decision in decisions if decision.state == "unknown")
+    early = decisions[: [decision.state for decision in decisions].index("confirmed")]
+    assert [decision.reason for decision in early] == ["below_threshold"] * 2
+    assert all(decision.state == "tentative" and not decision.settled for decision in early)
+    assert early[-1].stranger, "if nothing else turns out, the speech is not that of whoever spoke before"
+    assert early[-1].best == "Alice"
+
+
+def test_where_nobody_is_enrolled_it_is_said_so() -> None:
+    assert hear(tracker(), 0, 5, voice(4))[1].reason == "no_profiles"
+
+
+def test_a_stranger_who_cannot_be_a_voice_yet_is_unknown() -> None:
+    tested = tracker()
+    hear(tested, 0, 4, voice(0))
+    decisions = [tested.observe(cut, voice(0 if cut.end_sample < 24 * 16_000 else 4)) for cut in talk(20, 26)[1:-1]]
+    told = [decision for decision in decisions if decision.state == "unknown"]
+    assert told, "a window across the change may hold both"
+    assert all(decision.voice is None and decision.stranger and not decision.settled for decision in told)
 
 
 def test_two_voices_that_grow_alike_are_merged_and_it_is_told() -> None:
