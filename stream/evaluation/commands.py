@@ -305,6 +305,7 @@ def _each(
             given += [f"models.identity.name={name}"] if name is not None else []
         tree = load(preset=preset, config=config, environment=os.environ, flags=layered(given))
         names_of = {other: "" for other in ("emotion", "speaker", "identity") if other != task}
+        names_of |= {"overlap": ""} if task != "speaker" else {}
         names_of |= {task: name} if name is not None else {}
         chosen = {key: getattr(tree.models, key).model_copy(update={"name": one}) for key, one in names_of.items()}
         made = Ears(tree.model_copy(update={"models": tree.models.model_copy(update=chosen)}))

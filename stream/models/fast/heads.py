@@ -27,6 +27,19 @@ class Classifier(nn.Module):
         return logits
 
 
+class FrameClassifier(nn.Module):
+    """Frames (B, T, C) to the logits of each frame (B, T, labels)."""
+
+    def __init__(self, *, classifier: nn.Linear) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """In the type of the weights."""
+        logits: Tensor = self.classifier(frames)
+        return logits
+
+
 class DilatedLayer(nn.Module):
     """A time-delay layer: a dilated convolution over frames as one product a tap, and a ReLU."""
 

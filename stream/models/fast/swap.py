@@ -22,7 +22,7 @@ from stream.models.fast.encoder import Encoder
 from stream.models.fast.encoder import Layer as EncoderLayer
 from stream.models.fast.frontend import FirstLayer, Frontend, Norm
 from stream.models.fast.frontend import Layer as FrontendLayer
-from stream.models.fast.heads import Classifier, DilatedLayer, XVector
+from stream.models.fast.heads import Classifier, DilatedLayer, FrameClassifier, XVector
 from stream.models.fast.net import Backbone, FastNet
 from stream.models.fast.positions import PositionalConv, Positions
 
@@ -164,6 +164,8 @@ def _head(net: Any) -> nn.Module:
             DilatedLayer(kernel=layer.kernel, taps=layer.kernel_size, dilation=layer.dilation) for layer in net.tdnn
         ]
         return XVector(projector=net.projector, layers=layers, extractor=net.feature_extractor)
+    if type(net).__name__.endswith("ForAudioFrameClassification"):
+        return FrameClassifier(classifier=net.classifier)
     _require(type(net).__name__.endswith("ForSequenceClassification"), f"a {type(net).__name__}")
     return Classifier(projector=net.projector, classifier=net.classifier)
 
