@@ -39,6 +39,9 @@ class SpeakersSettings(BaseModel):
     hold_s: Positive = Field(3.0, description="… which fades with this time constant.")
     change_s: Positive = Field(5.0, description="Seconds of speech after which, on average, the voice changes.")
     create_s: float = Field(1.2, ge=0, le=30, description="Speech needed to become a new voice.")
+    mixed_gain: Cosine = Field(
+        0.05, description="What a second voice adds to the likeness of a window that both share; 1: none ever does."
+    )
     max_speakers: int = Field(16, ge=1, le=1_024, description="Voices a stream remembers without enrolment.")
     forget_s: Positive = Field(
         300.0, description="With so many, a voice unheard for so long may be forgotten for a new one."

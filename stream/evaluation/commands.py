@@ -1,4 +1,4 @@
-"""`tonewatch evaluate`: emotion, speaker, identify, stream."""
+"""`tonewatch evaluate`: emotion, speaker, identify, stream, ablation, mix."""
 
 from __future__ import annotations
 
@@ -226,6 +226,46 @@ def stream(
     rows = [{"figure": key, **{name: one["all"][key] for name, one in found.items()}}
             for key in next(iter(found.values()))["all"]]  # fmt: skip
     give(found, rows, sections, as_json=as_json, html=html, title="Who spoke when", note=str(rttm))
+
+
+@app.command()
+def ablation(
+    audio: Annotated[list[Path], typer.Argument(help="Recordings, or a folder of them; names as in the reference.")],
+    *,
+    rttm: Annotated[Path, typer.Option(help="Who spoke when.")],
+    uem: Annotated[Path | None, typer.Option(help="The scored part of each recording.")] = None,
+    known: Annotated[
+        bool, typer.Option("--known", help="Everybody in a recording's folder (PERSON.flac) is known.")
+    ] = False,
+    collar: Annotated[float, typer.Option(min=0, help="Seconds left out on each side of a boundary.")] = 0.25,
+    overlap: Annotated[bool, typer.Option(help="Score stretches where several speak.")] = True,
+    model: Model = None,
+    as_json: AsJson = False,
+    html: Html = None,
+    preset: Preset = "compact",
+    config: Config = None,
+    settings: Set = None,
+) -> None:
+    """What each part of the speaker tracker buys, beside a plain baseline; every recording is embedded once."""
+    with _science():
+        from stream.evaluation import ablation as ruler  # noqa: PLC0415
+        from stream.evaluation import replaying, timeline  # noqa: PLC0415
+        from stream.evaluation.report import Section  # noqa: PLC0415
+    reference = timeline.read_rttm(rttm)
+    scored = timeline.read_uem(uem) if uem is not None else {}
+    files = _recordings(audio, reference)
+    [(name, ears)] = _each("speaker", (model,), preset=preset, config=config, settings=settings)
+    with bar(name, len(files)) as step:
+        heard = []
+        for path in files:
+            cast = {file.stem: str(file) for file in _people(path)} if known else {}
+            heard.append(replaying.hear(ears, path, reference[path.stem], scored.get(path.stem), cast))
+            step()
+    found = ruler.ablation(
+        heard, settings=ears.settings, model=ears.model_info("speaker"), collar_s=collar, overlap=overlap
+    )
+    rows = [{"part": part, **{key: row.get(key) for key in ruler.FIGURES}} for part, row in found.items()]
+    give(found, rows, [Section(name, (rows,))], as_json=as_json, html=html, title="What each part buys", note=str(rttm))
 
 
 @app.command()

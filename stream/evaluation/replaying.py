@@ -7,14 +7,14 @@ the same samples and begin where the same speech begins, however sound was cut i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from stream.clock import samples
+from stream.clock import samples, seconds
 from stream.evaluation.conversation import Case
 from stream.evaluation.listening import Ears, samples_of
 from stream.evaluation.timeline import Segment
@@ -54,9 +54,18 @@ class Heard:
         )
 
 
-def windows_of(ears: Ears, path: Path) -> Windows:
-    """A recording's windows for the speaker model, in order. Raises `SourceError` for one that is no audio."""
-    return tuple(_windows(ears, samples_of(path)))
+def hear(
+    ears: Ears,
+    path: Path,
+    reference: Sequence[Segment],
+    scored: tuple[float, float] | None,
+    people: Mapping[str, str],
+) -> Heard:
+    """Hear a recording in which `people` are known; `scored` is its scored part. Raises `SourceError`."""
+    windows = tuple(_windows(ears, samples_of(path)))
+    until_s = max([segment.end_s for segment in reference] + [seconds(cut.end_sample) for cut, _ in windows[-1:]])
+    start_s, end_s = scored or (0.0, until_s)
+    return Heard(path.stem, windows, tuple(reference), start_s, end_s, tuple(ears.enrolled(people)))
 
 
 def _windows(ears: Ears, sound: Samples) -> Iterator[tuple[Cut, Vector | None]]:

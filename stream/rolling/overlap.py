@@ -33,9 +33,10 @@ WITHIN = 0.05
 """Share of a window from which on it teaches nothing."""
 
 LESSER = 0.5
-GAIN = 0.05
+"""Of two voices that share a window, the lesser's weight over the greater's at least …"""
+
 ALIKE = 0.8
-"""The cue: the lesser of two voices' weights over the greater, what the second adds, the likeness to what was before."""
+"""… and the likeness to the window before at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,13 @@ class OverlapMap:
         return float(frames.sum() / max(1, last - first))
 
 
-def mixed(vector: Vector, before: Vector | None, voices: Sequence[Voice], cosines: NDArray[np.float64]) -> bool:
-    """The cue: whether two of the voices seem to share a window; `before` is the x-vector of the window before it."""
+def mixed(
+    vector: Vector, before: Vector | None, voices: Sequence[Voice], cosines: NDArray[np.float64], *, gain: float
+) -> bool:
+    """The cue: whether two of the voices seem to share a window; `before` is the x-vector of the window before it.
+
+    `gain` is by how much their blend has to be nearer than the nearer one.
+    """
     if before is None or len(voices) < 2 or float(before @ vector) >= ALIKE:  # noqa: PLR2004
         return False
     nearest = np.argsort(-cosines)[:2]
@@ -97,4 +103,4 @@ def mixed(vector: Vector, before: Vector | None, voices: Sequence[Voice], cosine
     if min(weights) < LESSER * max(weights) or min(weights) <= 0:
         return False
     blend = weights[0] * near + weights[1] * far
-    return blend**0.5 - near >= GAIN
+    return blend**0.5 - near >= gain

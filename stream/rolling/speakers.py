@@ -116,7 +116,7 @@ class SpeakerTracker:
             grounds = self._grounds(cosines)
             return grounds.decision("overlap", "overlap", self._current, settled=self._current is not None)
         before = self._windows[-1][1] if self._windows else None
-        blurred = mixed(vector, before, self._voices, cosines)
+        blurred = mixed(vector, before, self._voices, cosines, gain=self._settings.mixed_gain)
         self._weigh(cut, vector)
         self._windows.append((cut, vector))
         return self._decide(cut, vector, self._grounds(cosines, mixed=blurred), pure=not (blurred or overlap.within))
