@@ -217,6 +217,7 @@ class Card:
                 "state",
                 "speaker",
                 "enrolled",
+                "best",
                 "score",
                 "runner_up",
                 "margin",
@@ -224,6 +225,7 @@ class Card:
                 "evidence_s",
                 "reason",
                 "identity",
+                "mixed",
                 "probability",
             )
             decision = {name: event[name] for name in asked if name in event}
