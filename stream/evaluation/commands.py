@@ -280,7 +280,9 @@ def mix(
     people: Annotated[str, typer.Option(help="How many people in each: 5, or 2-5.")] = "5",
     enrolled: Annotated[int, typer.Option(min=0, help="How many of them are known.")] = 3,
     seconds: Annotated[float, typer.Option(min=10, help="How long each is.")] = 180.0,
-    overlap: Annotated[float, typer.Option(min=0, max=1, help="Share of turns that begin before the last ends.")] = 0.08,
+    overlap: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of turns that begin before the last ends.")
+    ] = 0.08,
     seed: Annotated[int, typer.Option(help="The same seed mixes the same.")] = 1,
 ) -> None:
     """Mix conversations with known truth from recordings of single people, for `evaluate stream --known`."""

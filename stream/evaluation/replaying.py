@@ -70,9 +70,7 @@ def hear(
 
 def _windows(ears: Ears, sound: Samples) -> Iterator[tuple[Cut, Vector | None]]:
     model = ears.model(Task.SPEAKER)
-    intake = Intake(
-        source_id="", specs=[model.spec], gate=ears.settings.gate, capacity=samples(ears.settings.ring_s)
-    )
+    intake = Intake(source_id="", specs=[model.spec], gate=ears.settings.gate, capacity=samples(ears.settings.ring_s))
     state: object | None = None
     for place in range(0, max(len(sound), 1), SAMPLE_RATE_HZ):
         last = place + SAMPLE_RATE_HZ >= len(sound)

@@ -5,8 +5,8 @@ Rules:
 * A batch holds windows of one length, stacked without padding or mask: the base models' first layer normalises over the
   whole window, so padding would change what they say (cosines down to 0.84).
 * An x-vector is the `.embeddings` of its model at unit length, never the logits, which belong to the training's people.
-* Probabilities are a softmax in float32, whatever the model computes in; of the people in a frame, who may speak at once,
-  each has a sigmoid of his own.
+* Probabilities are a softmax in float32, whatever the model computes in; of the people in a frame, who may speak at
+  once, each has a sigmoid of his own.
 * Models whose backbones are one and the same may answer together (`Ensemble`): one pass, and then each one's head.
 
 Refused, with `InferenceError`: mixed or too short windows, what torch cannot compute (out of memory, too), and scores

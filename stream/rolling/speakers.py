@@ -9,15 +9,15 @@ A filter over hypotheses: each voice, and *nobody known*. Each window of speech 
   makes that weaker, and within a stretch the voice may change at any moment (`change_s`).
 * A voice at `match` is told. Nobody known at `create`, once there is evidence of `create_s`, becomes a *new* voice if
   the window lies wholly in one stretch of one voice, or a later window that shares at most half of its sound says
-  the same: a window across a change of speaker sounds like neither, and must not found a person. Till then it is told as
-  unknown. match < create < update: a voice learns only at `update`, from windows that share no sound with
+  the same: a window across a change of speaker sounds like neither, and must not found a person. Till then it is told
+  as unknown. match < create < update: a voice learns only at `update`, from windows that share no sound with
   the last one it learned from and none with another voice's. Enrolled voices never learn.
 * Where several people speak at once nothing is weighed, and a window that two voices share teaches and founds nobody.
 * Two voices met that turn out to be one are merged, and one that turns out to be enrolled takes that name: `resolved`
   says so, with the time since when. Names are never given to anybody else.
 * Too little speech is `tentative`, and so is whatever is not decided yet.
-* `max_speakers` voices are remembered. A new one then takes the place of the one that was heard least for the time it has
-  been silent, if that is `forget_s` or more; its name is never given again.
+* `max_speakers` voices are remembered. A new one then takes the place of the one that was heard least for the time it
+  has been silent, if that is `forget_s` or more; its name is never given again.
 """
 
 from __future__ import annotations
