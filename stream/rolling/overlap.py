@@ -103,4 +103,4 @@ def mixed(
     if min(weights) < LESSER * max(weights) or min(weights) <= 0:
         return False
     blend = weights[0] * near + weights[1] * far
-    return blend**0.5 - near >= gain
+    return bool(blend**0.5 - near >= gain)

@@ -7,7 +7,7 @@ import numpy as np
 from stream.events import Body, Speaker
 from stream.rolling.conversation import Conversation
 from stream.rolling.overlap import MEMORY_FRAMES, Overlap, OverlapMap, mixed
-from stream.rolling.profiles import Voice, unit
+from stream.rolling.profiles import Vector, Voice, unit
 from stream.settings import Settings
 from stream.types import SAMPLE_RATE_HZ, Cut, ModelInfo, Task
 from tests.rolling.speech import talk, voice
@@ -21,6 +21,10 @@ def frames(cut: Cut, *, both_from_s: float = 1e9, both_to_s: float = 1e9) -> np.
     at_s = (cut.start_sample + 320 * np.arange(cut.length_samples // 320 - 1)) / SAMPLE_RATE_HZ
     second = np.where((at_s >= both_from_s) & (at_s < both_to_s), 0.9, 0.1)
     return np.stack([np.full(len(at_s), 0.9), second], axis=1).astype(np.float32)
+
+
+def blend(vector: np.ndarray) -> Vector:
+    return unit(vector.astype(np.float32))
 
 
 def open_cuts(start_s: float, end_s: float) -> list[Cut]:
@@ -55,7 +59,7 @@ def test_an_hour_takes_no_more_memory_than_half_a_minute() -> None:
 
 def test_overlapped_speech_is_told_keeps_the_speaker_and_teaches_nobody() -> None:
     tested, told = Conversation(settings=Settings(), models=[SPEAKER, OVERLAP]), list[Body]()
-    lesson = unit(voice(0) + 0.6 * voice(4))
+    lesson = blend(voice(0) + 0.6 * voice(4))
     for cut in talk(0, 12):
         both = 4.0 <= (cut.end_sample - 1) / SAMPLE_RATE_HZ < 8.0
         tested.observe(Task.OVERLAP, cut, frames(cut, both_from_s=4.0, both_to_s=8.0) if cut.open else None)
@@ -72,7 +76,7 @@ def test_overlapped_speech_founds_nobody() -> None:
     tested, told = Conversation(settings=Settings(), models=[SPEAKER, OVERLAP]), list[Body]()
     for cut in talk(0, 6):
         tested.observe(Task.OVERLAP, cut, frames(cut, both_from_s=0.0) if cut.open else None)
-        told += tested.observe(Task.SPEAKER, cut, unit(voice(0) + voice(4)) if cut.open else None)
+        told += tested.observe(Task.SPEAKER, cut, blend(voice(0) + voice(4)) if cut.open else None)
     states = {(body.state, body.speaker) for body in told if isinstance(body, Speaker)}
     assert states == {("overlap", None), ("silence", None)}
 
@@ -84,13 +88,13 @@ def test_a_window_that_two_voices_share() -> None:
         cosines = np.array([one.similarity(vector) for one in known], dtype=np.float64)
         return mixed(vector, before, known, cosines, gain=gain)
 
-    both = unit(voice(0) + voice(4))
+    both = blend(voice(0) + voice(4))
     assert cue(both, voice(0))
     assert not cue(both, both), "it goes on as before: that is how somebody sounds"
     assert not cue(both, None), "nothing was before"
     assert not cue(both, voice(0), gain=1.0)
     assert not cue(voice(0), voice(4)), "one took over from the other"
-    assert not cue(unit(voice(0) + 0.3 * voice(4)), voice(4)), "the other's share is small"
+    assert not cue(blend(voice(0) + 0.3 * voice(4)), voice(4)), "the other's share is small"
 
 
 def test_a_shared_window_is_marked_but_not_called_overlap() -> None:
@@ -99,7 +103,7 @@ def test_a_shared_window_is_marked_but_not_called_overlap() -> None:
         for cut in talk(start_s, start_s + 4):
             tested.observe(Task.SPEAKER, cut, voice(who) if cut.open else None)
     for place, cut in enumerate(open_cuts(20, 24)):
-        vector = unit(voice(0) + voice(4)) if place == 3 else voice(0)
+        vector = blend(voice(0) + voice(4)) if place == 3 else voice(0)
         told += tested.observe(Task.SPEAKER, cut, vector)
     events = [body for body in told if isinstance(body, Speaker)]
     assert [body.mixed for body in events[:5]] == [False, False, False, True, False]
