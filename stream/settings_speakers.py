@@ -28,7 +28,7 @@ class SpeakersSettings(BaseModel):
     novel_caution: float = Field(
         1.3, ge=0, le=10, description="Likewise off voices just met; it fades with what is heard of them."
     )
-    match: Fraction = Field(0.7, description="Probability at which a voice is told …")
+    match: Fraction = Field(0.65, description="Probability at which a voice is told …")
     create: Fraction = Field(0.8, description="… at which it is nobody known, and becomes a new voice …")
     update: Fraction = Field(0.95, description="… and at which a voice learns.")
     merge: Fraction = Field(0.9, description="Probability at which two voices met are taken for one.")
@@ -44,7 +44,9 @@ class SpeakersSettings(BaseModel):
     )
     max_speakers: int = Field(16, ge=1, le=1_024, description="Voices a stream remembers without enrolment.")
     forget_s: Positive = Field(
-        300.0, description="With so many, a voice unheard for so long may be forgotten for a new one."
+        120.0,
+        description="A voice unheard for so long is forgotten if it was heard for less than 4 s, or if there are "
+        "`max_speakers` and a new one comes.",
     )
     enrolled: dict[str, str] = Field(
         default_factory=dict, description="Known people: a name and a file with 5 s or more of their voice."

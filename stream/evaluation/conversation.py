@@ -110,6 +110,8 @@ def _watched(
     voices = {segment.speaker for segment in ended if segment.speaker != f"~{UNKNOWN}"}
     told = [event for event in case.events if isinstance(event, SpeakerEvent)]
     anonymous = {event.speaker for event in told if event.speaker and not event.enrolled}
+    late_s = case.end_s - (case.end_s - case.start_s) / 10
+    late = {event.speaker for event in told if event.speaker and not event.enrolled and event.end_s > late_s}
     strangers_in_truth = len(people) - int(known.sum())
     return {
         "right_share_live": _over((alone & right_live).sum(), alone.sum()),
@@ -129,6 +131,7 @@ def _watched(
         else None,
         "speakers": float(len(people)),
         "speakers_told": float(len(voices)),
+        "voices_at_the_end": float(len(late)),
         "speaker_count_error": float(len(anonymous) - strangers_in_truth),
         **_overlap_marks(truth.sum(axis=0) > 1, told),
         "latency_p50_ms": _median([event.latency_ms for event in told]),

@@ -17,7 +17,8 @@ A filter over hypotheses: each voice, and *nobody known*. Each window of speech 
   says so, with the time since when. Names are never given to anybody else.
 * Too little speech is `tentative`, and so is whatever is not decided yet.
 * `max_speakers` voices are remembered. A new one then takes the place of the one that was heard least for the time it
-  has been silent, if that is `forget_s` or more; its name is never given again.
+  has been silent, if that is `forget_s` or more; its name is never given again. A voice that was heard for next to
+  nothing is forgotten after `forget_s` anyway: mostly it was a window that fitted nobody.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from math import exp, log
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.clock import seconds
+from stream.clock import samples, seconds
 from stream.events import Reason
 from stream.rolling.decision import Decision, Grounds, Resolved
 from stream.rolling.overlap import Overlap, mixed
@@ -44,7 +45,7 @@ ROOM_NATS = 8.0
 """Log-odds that a model without calibration is taken to gain from its threshold to a cosine of 1."""
 
 MERGE_S = 4.0
-"""Evidence that two voices need before they are taken for one."""
+"""Evidence that two voices need before they are taken for one, and that a voice needs to be remembered for good."""
 
 RECALLED = 40
 """Windows of a stretch that are looked back upon when the voice turns out to have changed."""
@@ -132,6 +133,9 @@ class SpeakerTracker:
 
     def _begin(self, start_sample: int) -> None:
         """Another stretch of speech: whoever spoke last may go on, the less likely the longer the pause."""
+        for voice in self._unheard(start_sample):
+            if voice.evidence_s < MERGE_S:
+                self._remove(voice, into=-1)
         pause_s = seconds(max(0, start_sample - self._heard_until))
         stay = self._settings.hold * exp(-pause_s / self._settings.hold_s)
         before, self._belief = self._belief, self._prior()
@@ -220,14 +224,18 @@ class SpeakerTracker:
         if len(met) < self._settings.max_speakers:
             return True
 
-        def silent_s(voice: Voice) -> float:
-            return seconds(end_sample - voice.heard_until)
-
-        old = [voice for voice in met if silent_s(voice) >= self._settings.forget_s]
+        old = self._unheard(end_sample)
         if not old:
             return False
-        self._remove(max(old, key=lambda voice: silent_s(voice) / max(voice.evidence_s, _LEAST_S)), into=-1)
+        self._remove(
+            max(old, key=lambda voice: (end_sample - voice.heard_until) / max(voice.evidence_s, _LEAST_S)), into=-1
+        )
         return True
+
+    def _unheard(self, sample: int) -> list[Voice]:
+        """Voices met that have been silent for `forget_s`."""
+        silent = samples(self._settings.forget_s)
+        return [voice for voice in self._voices if not voice.enrolled and sample - voice.heard_until >= silent]
 
     def _new_name(self) -> str:
         """S1, S2 …, passing over names somebody was enrolled under."""

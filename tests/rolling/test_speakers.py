@@ -134,6 +134,18 @@ def test_at_the_cap_the_voice_least_heard_for_its_silence_is_forgotten() -> None
     assert names(hear(tested, 200, 204, voice(2))) == ["S4"], "a name is never given again"
 
 
+def test_a_voice_heard_for_next_to_nothing_is_forgotten() -> None:
+    tested = tracker(forget_s=60)
+    hear(tested, 0, 10, voice(0))
+    hear(tested, 20, 21.5, voice(4))
+    assert [known.name for known in tested.voices] == ["S1", "S2"]
+    hear(tested, 70, 74, voice(0))
+    assert [known.name for known in tested.voices] == ["S1", "S2"], "not yet"
+    hear(tested, 90, 94, voice(0))
+    assert [known.name for known in tested.voices] == ["S1"]
+    assert names(hear(tested, 100, 104, voice(4))) == ["S3"]
+
+
 @settings(max_examples=3, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_a_stream_of_a_day_takes_no_more_memory_than_one_of_an_hour(seed: int) -> None:
