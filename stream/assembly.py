@@ -95,11 +95,14 @@ def load_models(settings: Settings) -> tuple[list[Model], SpeechDetector, Callab
             (Task.EMOTION, settings.models.emotion),
             (Task.SPEAKER, settings.models.speaker),
             (Task.IDENTITY, settings.models.identity),
+            (Task.OVERLAP, settings.models.overlap),
         )
         if chosen.name
     ]
     if not wanted:
         raise SettingsError("no model is set; name one under models.emotion, models.speaker or models.identity")
+    if settings.models.overlap.name and not settings.models.speaker.name:
+        raise SettingsError("models.overlap helps to tell who speaks; set models.speaker.name, too")
     models = []
     for task, chosen in wanted:
         model = registry.model(chosen)

@@ -29,7 +29,16 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
 SpeakerState = Literal["silence", "tentative", "confirmed", "unknown", "overlap"]
 Reason = Literal[
-    "matched", "new_voice", "held", "too_short", "below_threshold", "ambiguous", "overlap", "silence", "track"
+    "matched",
+    "new_voice",
+    "held",
+    "too_short",
+    "below_threshold",
+    "no_profiles",
+    "ambiguous",
+    "overlap",
+    "silence",
+    "track",
 ]
 Party = Literal["customer", "agent"]
 Floor = Literal["customer", "agent", "silence", "crosstalk"]
@@ -89,6 +98,7 @@ class Speaker(_Frozen):
     state: SpeakerState = Field(description="Whether somebody speaks, and how sure it is who.")
     speaker: str | None = Field(description="An enrolled name, S1, S2 … for voices met in this stream, or null.")
     enrolled: bool = Field(description="Whether the name was enrolled.")
+    best: str | None = Field(default=None, description="The nearest voice, whether it was decided on or not.")
     score: float | None = Field(description="Cosine to the best voice.")
     probability: Probability | None = Field(default=None, description="How likely what was decided is, all in all.")
     runner_up: str | None = Field(description="The second-best voice.")
@@ -96,6 +106,11 @@ class Speaker(_Frozen):
     threshold: float | None = Field(description="Cosine that a match needs.")
     evidence_s: Seconds = Field(description="Speech of this stretch that the decision rests on.")
     reason: Reason = Field(description="Why it was decided so.")
+    mixed: bool = Field(
+        default=False,
+        description="Two voices seem to share the window: at once (`overlap?`) or one after the other. A cue from the "
+        "x-vector alone; `state` is `overlap` only where an overlap model heard it.",
+    )
     identity: Identity | None = Field(
         default=None, description="A demonstration: the likeliest of a closed set of people, if such a model listens."
     )

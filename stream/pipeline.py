@@ -39,7 +39,7 @@ from stream.types import Ensemble, Model, Sink, Source, SpeechDetector, Task
 
 log = logging.getLogger(__name__)
 
-ORDER = (Task.IDENTITY, Task.SPEAKER, Task.EMOTION)
+ORDER = (Task.IDENTITY, Task.OVERLAP, Task.SPEAKER, Task.EMOTION)
 """Who is asked first about windows that end together: whose emotion it is must be known before it is told."""
 
 

@@ -33,7 +33,7 @@ LATENCIES = 8_192
 
 BEHIND: Mapping[str, tuple[Task, ...]] = {
     "emotion": (Task.EMOTION,),
-    "speaker": (Task.SPEAKER, Task.IDENTITY),
+    "speaker": (Task.SPEAKER, Task.IDENTITY, Task.OVERLAP),
     "speaker_resolved": (Task.SPEAKER,),
     "turn": (Task.SPEAKER, Task.EMOTION),
     "call": (Task.EMOTION,),

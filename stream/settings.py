@@ -93,6 +93,10 @@ class ModelsSettings(_Branch):
     identity: ModelSettings = Field(
         ModelSettings(name="", window_s=3.0, hop_s=1.0), description="Closed-set speaker identification."
     )
+    overlap: ModelSettings = Field(
+        ModelSettings(name="", window_s=2.0, hop_s=0.5),
+        description="Several people at once, frame by frame; its hop should be that of the speaker model.",
+    )
 
 
 class GateSettings(_Branch):

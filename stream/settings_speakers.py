@@ -28,8 +28,8 @@ class SpeakersSettings(BaseModel):
     novel_caution: float = Field(
         1.3, ge=0, le=10, description="Likewise off voices just met; it fades with what is heard of them."
     )
-    match: Fraction = Field(0.7, description="Probability at which somebody is told (or that it is nobody known) …")
-    create: Fraction = Field(0.8, description="… at which nobody known becomes a new voice …")
+    match: Fraction = Field(0.65, description="Probability at which a voice is told …")
+    create: Fraction = Field(0.8, description="… at which it is nobody known, and becomes a new voice …")
     update: Fraction = Field(0.95, description="… and at which a voice learns.")
     merge: Fraction = Field(0.9, description="Probability at which two voices met are taken for one.")
     novelty: Positive = Field(
@@ -39,7 +39,15 @@ class SpeakersSettings(BaseModel):
     hold_s: Positive = Field(3.0, description="… which fades with this time constant.")
     change_s: Positive = Field(5.0, description="Seconds of speech after which, on average, the voice changes.")
     create_s: float = Field(1.2, ge=0, le=30, description="Speech needed to become a new voice.")
+    mixed_gain: Cosine = Field(
+        0.05, description="What a second voice adds to the likeness of a window that both share; 1: none ever does."
+    )
     max_speakers: int = Field(16, ge=1, le=1_024, description="Voices a stream remembers without enrolment.")
+    forget_s: Positive = Field(
+        120.0,
+        description="A voice unheard for so long is forgotten if it was heard for less than 4 s, or if there are "
+        "`max_speakers` and a new one comes.",
+    )
     candidates: int = Field(
         3, ge=1, le=100, description="How many people a closed-set model (a demonstration) names, the likeliest first."
     )

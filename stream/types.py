@@ -36,6 +36,7 @@ class Task(StrEnum):
     EMOTION = "emotion"  # a probability for each label
     SPEAKER = "speaker"  # an x-vector, compared by cosine
     IDENTITY = "identity"  # a probability for each of a closed set of people
+    OVERLAP = "overlap"  # for each frame, the probabilities that one and that another person speaks
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """A model's answer to one window: probabilities by label, or an x-vector; shape (labels,) or (dimensions,)."""
+    """A model's answer to one window.
+
+    Probabilities by label (labels,), an x-vector (dimensions,), or probabilities of each frame (frames, people).
+    """
 
     model: str
     source_id: str

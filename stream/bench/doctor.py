@@ -36,7 +36,12 @@ def _computing(settings: Settings) -> dict[str, str]:
     devices = [name for name in ("cuda", "mps", "cpu") if _has(name)]
     best = resolve_device("auto")
     dtype = str(resolve_dtype(choose_dtype("auto", best), best)).removeprefix("torch.")
-    wanted = (settings.models.emotion, settings.models.speaker, settings.models.identity)
+    wanted = (
+        settings.models.emotion,
+        settings.models.speaker,
+        settings.models.identity,
+        settings.models.overlap,
+    )
     models = max(1, sum(bool(model.name) for model in wanted))
     cores = os.cpu_count() or 1
     each = settings.pool.threads or max(1, cores // (models * settings.pool.workers))

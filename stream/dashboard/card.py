@@ -182,6 +182,7 @@ class Card:
                 "state",
                 "speaker",
                 "enrolled",
+                "best",
                 "score",
                 "runner_up",
                 "margin",
@@ -189,6 +190,7 @@ class Card:
                 "evidence_s",
                 "reason",
                 "identity",
+                "mixed",
                 "probability",
             )
             decision = {name: event[name] for name in asked if name in event}

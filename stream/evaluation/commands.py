@@ -1,15 +1,16 @@
-"""`tonewatch evaluate`: emotion, speaker, identify, stream."""
+"""`tonewatch evaluate`: emotion, speaker, identify, stream, ablation, mix."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from stream.errors import SettingsError
+from stream.evaluation import inputs
 from stream.evaluation.output import bar, brief, felt, flat, give, science
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def emotion(
         from stream.evaluation import emotion as ruler  # noqa: PLC0415
         from stream.evaluation import plots  # noqa: PLC0415
         from stream.evaluation.report import Section  # noqa: PLC0415
-    groups = _groups(manifest, only)
+    groups = inputs.groups(manifest, only)
     found: dict[str, dict[str, Any]] = {}
     sections: list[Section] = []
     for name, ears in _each("emotion", _asked(model, compare), preset=preset, config=config, settings=settings):
@@ -104,7 +105,7 @@ def speaker(
         from stream.evaluation.report import Section  # noqa: PLC0415
     is_list = corpora.is_trial_list(recordings)
     trials = corpora.trials(recordings, root=root) if is_list else []
-    groups = {} if is_list else _groups(recordings, only)
+    groups = {} if is_list else inputs.groups(recordings, only)
     utterances = [one for group in groups.values() for one in corpora.joined([u for u in group if u.speaker], join)]
     if not is_list and not utterances:
         lacks = "names no speaker" if join == 1 else f"names no speaker with {join} recordings; join fewer"
@@ -112,7 +113,7 @@ def speaker(
     found: dict[str, dict[str, Any]] = {}
     sections: list[Section] = []
     for name, ears in _each("speaker", _asked(model, compare), preset=preset, config=config, settings=settings):
-        strangers = _cohort(ears, cohort)
+        strangers = inputs.cohort(ears, cohort)
         if is_list:
             with bar(f"{name}: recordings", len({one for t in trials for one in (t.enrolment, t.test)})) as step:
                 result = verification.trial_pairs(ears, trials, cohort=strangers, progress=step)
@@ -159,7 +160,7 @@ def identify(
     with science():
         from stream.evaluation import identification  # noqa: PLC0415
         from stream.evaluation.report import Section  # noqa: PLC0415
-    utterances = [one for group in _groups(manifest, only).values() for one in group]
+    utterances = [one for group in inputs.groups(manifest, only).values() for one in group]
     found: dict[str, dict[str, Any]] = {}
     for name, ears in _each("identity", _asked(model, compare), preset=preset, config=config, settings=settings):
         with bar(name, len(utterances)) as step:
@@ -197,14 +198,14 @@ def stream(
         from stream.evaluation.report import Section  # noqa: PLC0415
     reference = timeline.read_rttm(rttm)
     scored = timeline.read_uem(uem) if uem is not None else {}
-    files = _recordings(audio, reference)
-    people = dict(_enrolment(text) for text in enroll or [])
+    files = inputs.recordings(audio, reference)
+    people = dict(inputs.enrolment(text) for text in enroll or [])
     found: dict[str, dict[str, Any]] = {}
     sections: list[Section] = []
     for name, ears in _each("speaker", _asked(model, compare), preset=preset, config=config, settings=settings):
         with bar(name, len(files)) as step:
             if known:
-                cast = [people | {file.stem: str(file) for file in _people(path)} for path in files]
+                cast = [people | {file.stem: str(file) for file in inputs.people_of(path)} for path in files]
                 events = [ears.hear([f], enrolled=ears.enrolled(c), progress=step)[0][0]
                           for f, c in zip(files, cast, strict=True)]  # fmt: skip
             else:
@@ -228,6 +229,46 @@ def stream(
 
 
 @app.command()
+def ablation(
+    audio: Annotated[list[Path], typer.Argument(help="Recordings, or a folder of them; names as in the reference.")],
+    *,
+    rttm: Annotated[Path, typer.Option(help="Who spoke when.")],
+    uem: Annotated[Path | None, typer.Option(help="The scored part of each recording.")] = None,
+    known: Annotated[
+        bool, typer.Option("--known", help="Everybody in a recording's folder (PERSON.flac) is known.")
+    ] = False,
+    collar: Annotated[float, typer.Option(min=0, help="Seconds left out on each side of a boundary.")] = 0.25,
+    overlap: Annotated[bool, typer.Option(help="Score stretches where several speak.")] = True,
+    model: Model = None,
+    as_json: AsJson = False,
+    html: Html = None,
+    preset: Preset = "compact",
+    config: Config = None,
+    settings: Set = None,
+) -> None:
+    """What each part of the speaker tracker buys, beside a plain baseline; every recording is embedded once."""
+    with science():
+        from stream.evaluation import ablation as ruler  # noqa: PLC0415
+        from stream.evaluation import replaying, timeline  # noqa: PLC0415
+        from stream.evaluation.report import Section  # noqa: PLC0415
+    reference = timeline.read_rttm(rttm)
+    scored = timeline.read_uem(uem) if uem is not None else {}
+    files = inputs.recordings(audio, reference)
+    [(name, ears)] = _each("speaker", (model,), preset=preset, config=config, settings=settings)
+    with bar(name, len(files)) as step:
+        heard = []
+        for path in files:
+            cast = {file.stem: str(file) for file in inputs.people_of(path)} if known else {}
+            heard.append(replaying.hear(ears, path, reference[path.stem], scored.get(path.stem), cast))
+            step()
+    found = ruler.ablation(
+        heard, settings=ears.settings, model=ears.model_info("speaker"), collar_s=collar, overlap=overlap
+    )
+    rows = [{"part": part, **{key: row.get(key) for key in ruler.FIGURES}} for part, row in found.items()]
+    give(found, rows, [Section(name, (rows,))], as_json=as_json, html=html, title="What each part buys", note=str(rttm))
+
+
+@app.command()
 def mix(
     manifest: Annotated[Path, typer.Argument(help="Recordings of single people: a manifest.csv or a folder.")],
     folder: Annotated[Path, typer.Argument(help="Where the conversations go.")],
@@ -239,6 +280,9 @@ def mix(
     people: Annotated[str, typer.Option(help="How many people in each: 5, or 2-5.")] = "5",
     enrolled: Annotated[int, typer.Option(min=0, help="How many of them are known.")] = 3,
     seconds: Annotated[float, typer.Option(min=10, help="How long each is.")] = 180.0,
+    overlap: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of turns that begin before the last ends.")
+    ] = 0.08,
     seed: Annotated[int, typer.Option(help="The same seed mixes the same.")] = 1,
 ) -> None:
     """Mix conversations with known truth from recordings of single people, for `evaluate stream --known`."""
@@ -249,9 +293,9 @@ def mix(
     low, _, high = people.partition("-")
     if not (low.isdigit() and (high or low).isdigit() and 1 <= int(low) <= int(high or low)):
         raise SettingsError(f"--people takes a number or a range such as 2-5, not {people!r}")
-    utterances = [one for group in _groups(manifest, only).values() for one in group]
+    utterances = [one for group in inputs.groups(manifest, only).values() for one in group]
     if speakers is not None:
-        wanted = set(_lines(speakers))
+        wanted = set(inputs.lines(speakers))
         utterances = [one for one in utterances if one.speaker in wanted]
     voices = mixing.Voices(utterances)
     files = sorted(p for p in noise.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES) if noise is not None else []
@@ -261,7 +305,7 @@ def mix(
     with bar("conversations", conversations) as step:
         for number in range(conversations):
             count = counts[number % len(counts)]
-            plan = mixing.Plan(seconds=seconds, people=count, enrolled=min(enrolled, count))
+            plan = mixing.Plan(seconds=seconds, people=count, enrolled=min(enrolled, count), overlap=overlap)
             mixtures.append(mixing.mix(voices, noises, plan, number=number, seed=seed))
             step()
     mixing.write(mixtures, folder)
@@ -291,6 +335,7 @@ def _each(
         given = list(settings or [])
         tree = load(preset=preset, config=config, environment=os.environ, flags=layered(given))
         names_of = {other: "" for other in ("emotion", "speaker", "identity") if other != task}
+        names_of |= {"overlap": ""} if task != "speaker" else {}
         names_of |= {task: name} if name is not None else {}
         chosen = {key: getattr(tree.models, key).model_copy(update={"name": one}) for key, one in names_of.items()}
         made = Ears(tree.model_copy(update={"models": tree.models.model_copy(update=chosen)}))
@@ -299,71 +344,3 @@ def _each(
             shown = f"{shown} ({name})"
         told.add(shown)
         yield shown, made
-
-
-def _groups(manifest: Path, only: list[str] | None) -> dict[str, list[Any]]:
-    from stream.evaluation.corpora import by_corpus, utterances  # noqa: PLC0415
-
-    groups = dict(by_corpus(utterances(manifest)))
-    unknown = next((name for name in only or [] if name not in groups), None)
-    if unknown is not None:
-        raise SettingsError(f"{manifest} has no corpus {unknown!r}; it has {', '.join(groups)}")
-    return {name: group for name, group in groups.items() if not only or name in only}
-
-
-def _recordings(audio: Sequence[Path], reference: Mapping[str, Any]) -> list[Path]:
-    from stream.evaluation.corpora import AUDIO_SUFFIXES  # noqa: PLC0415
-
-    files: list[Path] = []
-    for path in audio:
-        if path.is_dir():
-            files += sorted(f for f in path.iterdir() if f.suffix.lower() in AUDIO_SUFFIXES and f.stem in reference)
-        else:
-            files.append(path)
-    unknown = next((path for path in files if path.stem not in reference), None)
-    if unknown is not None:
-        raise SettingsError(
-            f"the reference says nothing of {unknown.stem}; it knows {', '.join(list(reference)[:5])} …"
-        )
-    if not files:
-        raise SettingsError("no recording of the reference lies there")
-    return files
-
-
-def _people(path: Path) -> list[Path]:
-    """Known people of a recording: the files in the folder of its name."""
-    from stream.evaluation.corpora import AUDIO_SUFFIXES  # noqa: PLC0415
-
-    return sorted(file for file in path.with_suffix("").glob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}") from error
-
-
-def _enrolment(text: str) -> tuple[str, str]:
-    name, separator, path = text.partition("=")
-    if not (name and separator and path):
-        raise SettingsError(f"--enroll takes NAME=FILE, not {text!r}")
-    return name, path
-
-
-def _cohort(ears: Ears, path: Path | None) -> Any:
-    """Strangers for AS-norm: of recordings, or those the model brings along."""
-    from stream.evaluation import corpora, verification  # noqa: PLC0415
-    from stream.rolling.scoring import Cohort  # noqa: PLC0415
-    from stream.types import Task  # noqa: PLC0415
-
-    model = ears.model(Task.SPEAKER)
-    if path is None:
-        return Cohort(model.info.cohort) if model.info.cohort is not None else None
-    people: dict[str, list[Any]] = {}
-    for one in verification.listen(ears, corpora.utterances(path)):
-        if len(one.samples) >= model.spec.minimum_samples:
-            people.setdefault(one.speaker or one.name, []).append(verification.x_vector(model, one.samples))
-    if not people:
-        raise SettingsError(f"{path} holds no recording with speech enough to be a cohort")
-    return Cohort(verification.centred(people.values()))

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pyannote.core import Annotation, Timeline
 from pyannote.core import Segment as Span
 from pyannote.metrics.diarization import DiarizationErrorRate, JaccardErrorRate
 
 from stream.evaluation.timeline import (
+    STEP_S,
     UNKNOWN,
     Segment,
     changes,
@@ -31,6 +33,7 @@ from stream.evaluation.timeline import (
 from stream.events import Event, SpeakerEvent
 
 DIGITS = 4
+_OVERLAP_S = 0.3
 _WEIGHTS = {"jer": "speakers"} | dict.fromkeys(
     ("flaps_per_minute", "speakers", "speakers_told", "speaker_count_error"), "audio_s"
 )
@@ -107,6 +110,8 @@ def _watched(
     voices = {segment.speaker for segment in ended if segment.speaker != f"~{UNKNOWN}"}
     told = [event for event in case.events if isinstance(event, SpeakerEvent)]
     anonymous = {event.speaker for event in told if event.speaker and not event.enrolled}
+    late_s = case.end_s - (case.end_s - case.start_s) / 10
+    late = {event.speaker for event in told if event.speaker and not event.enrolled and event.end_s > late_s}
     strangers_in_truth = len(people) - int(known.sum())
     return {
         "right_share_live": _over((alone & right_live).sum(), alone.sum()),
@@ -126,9 +131,24 @@ def _watched(
         else None,
         "speakers": float(len(people)),
         "speakers_told": float(len(voices)),
+        "voices_at_the_end": float(len(late)),
         "speaker_count_error": float(len(anonymous) - strangers_in_truth),
+        **_overlap_marks(truth.sum(axis=0) > 1, told),
         "latency_p50_ms": _median([event.latency_ms for event in told]),
         "audio_s": case.end_s - case.start_s,
+    }
+
+
+def _overlap_marks(several: NDArray[np.bool_], told: Sequence[SpeakerEvent]) -> dict[str, float | None]:
+    """How windows marked as overlap (or as shared) agree with those whose last second holds 0.3 s of it."""
+    so_far = np.concatenate(([0], np.cumsum(several)))
+    spoken = [event for event in told if event.state != "silence"]
+    ends = np.array([min(round(event.end_s / STEP_S), len(several)) for event in spoken], dtype=int)
+    true = so_far[ends] - so_far[np.maximum(ends - round(1 / STEP_S), 0)] >= round(_OVERLAP_S / STEP_S)
+    marked = np.array([event.state == "overlap" or event.mixed for event in spoken], dtype=bool)
+    return {
+        "overlap_precision": _over((true & marked).sum(), marked.sum()),
+        "overlap_recall": _over((true & marked).sum(), true.sum()),
     }
 
 

@@ -29,7 +29,10 @@ _QUIET_DB = 35.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What kind of conversations: how long, how many people, how many of them known."""
+    """What kind of conversations: how long, how many people, how many of them known.
+
+    `overlap` is the share of turns that begin before the last one has ended, by 0.2 to 0.9 s.
+    """
 
     seconds: float = 180.0
     people: int = 5

@@ -46,6 +46,11 @@ class Head(StrEnum):
 
     CLASSIFIER = "ForSequenceClassification"
     XVECTOR = "ForXVector"
+    FRAMES = "ForAudioFrameClassification"
+
+
+_HEADS = MappingProxyType({Task.SPEAKER: Head.XVECTOR, Task.OVERLAP: Head.FRAMES})
+"""What a task's checkpoints end in, where it is no classifier."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +103,8 @@ def read(folder: Path, *, task: Task | None = None) -> Checkpoint:
             f"{folder} holds a model of the family {family!r}; tonewatch loads those of {', '.join(FAMILIES)}"
         )
     head = _head(folder, config, task=task)
-    if family == "hubert" and head is Head.XVECTOR:
-        raise ModelFormatError(f"{folder} asks for a HuBERT with an x-vector head, which transformers does not have")
+    if family == "hubert" and head is not Head.CLASSIFIER:
+        raise ModelFormatError(f"{folder} asks for a Hubert{head}, which transformers does not have")
     labels = _labels(folder, config) if head is Head.CLASSIFIER else ()
     found = _task(head, labels)
     checkpoint = Checkpoint(
@@ -134,9 +139,9 @@ def _head(folder: Path, config: Mapping[str, Any], *, task: Task | None) -> Head
     if architectures or task is None:
         raise ModelFormatError(
             f"{folder} holds {' and '.join(architectures) or 'a model without a named architecture'}; tonewatch needs "
-            "a fine-tuned …ForSequenceClassification or …ForXVector"
+            "a fine-tuned …ForSequenceClassification, …ForXVector or …ForAudioFrameClassification"
         )
-    return Head.XVECTOR if task is Task.SPEAKER else Head.CLASSIFIER
+    return _HEADS.get(task, Head.CLASSIFIER)
 
 
 def _labels(folder: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -153,6 +158,8 @@ def _labels(folder: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
 def _task(head: Head, labels: tuple[str, ...]) -> Task:
     if head is Head.XVECTOR:
         return Task.SPEAKER
+    if head is Head.FRAMES:
+        return Task.OVERLAP
     people = len(labels) >= IDENTITIES or all(re.fullmatch(r"id\d+", label) for label in labels)
     return Task.IDENTITY if people else Task.EMOTION
 

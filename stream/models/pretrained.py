@@ -5,7 +5,8 @@ Rules:
 * A batch holds windows of one length, stacked without padding or mask: the base models' first layer normalises over the
   whole window, so padding would change what they say (cosines down to 0.84).
 * An x-vector is the `.embeddings` of its model at unit length, never the logits, which belong to the training's people.
-* Probabilities are a softmax in float32, whatever the model computes in.
+* Probabilities are a softmax in float32, whatever the model computes in; of the people in a frame, who may speak at
+  once, each has a sigmoid of his own.
 * Models whose backbones are one and the same may answer together (`Ensemble`): one pass, and then each one's head.
 
 Refused, with `InferenceError`: mixed or too short windows, what torch cannot compute (out of memory, too), and scores
@@ -101,7 +102,7 @@ def _scored(
         ) from error
     for array, model in zip(values, models, strict=True):
         if not np.isfinite(array).all():
-            bad = int((~np.isfinite(array).all(axis=1)).sum())
+            bad = int((~np.isfinite(array.reshape(len(array), -1)).all(axis=1)).sum())
             raise InferenceError(
                 f"{model.info.name} gave no numbers for {bad} of {len(batch)} windows; "
                 "check the source's samples, or set dtype to float32"
@@ -139,6 +140,9 @@ def _onto(sound: Tensor, device: torch.device) -> Tensor:
 
 def _told(said: Tensor, task: Task) -> NDArray[np.float32]:
     """Logits to probabilities, vectors to unit length, in float32; (batch, …)."""
-    values = nn.functional.normalize(said.float(), dim=1) if task is Task.SPEAKER else torch.softmax(said.float(), 1)
+    if task is Task.SPEAKER:
+        values = nn.functional.normalize(said.float(), dim=1)
+    else:
+        values = torch.sigmoid(said.float()) if task is Task.OVERLAP else torch.softmax(said.float(), 1)
     array: NDArray[np.float32] = values.cpu().numpy()
     return array

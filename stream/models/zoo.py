@@ -40,7 +40,12 @@ WEIGHTS = (
 
 _HUB_NAME = re.compile(r"(?!.*(--|\.\.))\w([\w.-]*\w)?/\w([\w.-]*\w)?", re.ASCII)
 _FLAGS = MappingProxyType(
-    {Task.EMOTION: "--emotion ", Task.SPEAKER: "--speaker ", Task.IDENTITY: "--set models.identity.name="}
+    {
+        Task.EMOTION: "--emotion ",
+        Task.SPEAKER: "--speaker ",
+        Task.IDENTITY: "--set models.identity.name=",
+        Task.OVERLAP: "--set models.overlap.name=",
+    }
 )
 
 
@@ -127,6 +132,15 @@ _ENTRIES = (
         gives="1,251 VoxCeleb1 identities; accuracy 0.7518",
         licence="Apache-2.0",
         size_mb=380,
+    ),
+    Entry(
+        name="overlap-wavlm",
+        checkpoint="microsoft/wavlm-base-plus-sd",
+        revision="5bd86f0662bd55704109a794c6a1b1790ea0f91a",
+        task=Task.OVERLAP,
+        gives="which of two people speak, every 20 ms: overlap",
+        licence=_CARD,
+        size_mb=378,
     ),
     Entry(
         name="speaker-resemblyzer",

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from stream.clock import milliseconds, seconds
 from stream.events import Body, Emotion, Speaker, SpeakerResolved
+from stream.rolling.decision import Decision
 from stream.rolling.emotion import SILENCE, EmotionState, RollingEmotion
 from stream.rolling.identity import RollingIdentity
+from stream.rolling.overlap import OverlapMap
 from stream.rolling.profiles import Voice
 from stream.rolling.scoring import Calibration, Cohort, Scorer
-from stream.rolling.speakers import ROOM_NATS, Decision, SpeakerTracker
+from stream.rolling.speakers import ROOM_NATS, SpeakerTracker
 from stream.rolling.turns import TurnKeeper
 from stream.settings import Settings
 from stream.types import Cut, ModelInfo, Task
@@ -43,6 +45,7 @@ class Conversation:
             settings=settings.speakers, scorer=scorer(speaker, settings.speakers.threshold), enrolled=enrolled
         )
         self._threshold = settings.speakers.threshold or (speaker.threshold if speaker is not None else None)
+        self._overlap = OverlapMap()
         self._turns = TurnKeeper(settings=settings.turns)
         self._emotions: OrderedDict[str | None, RollingEmotion] = OrderedDict()
         identity = self._models.get(Task.IDENTITY)
@@ -70,6 +73,8 @@ class Conversation:
         told = self._lead(task, cut, values) if task is self._leader else []
         if task is Task.EMOTION:
             told += self._feel(cut, values)
+        elif task is Task.OVERLAP and values is not None:
+            self._overlap.hear(cut, values)
         return told
 
     def close(self, end_sample: int) -> list[Body]:
@@ -86,7 +91,7 @@ class Conversation:
 
     def _lead(self, task: Task, cut: Cut, values: NDArray[np.float32] | None) -> list[Body]:
         if task is Task.SPEAKER:
-            decision = self._tracker.observe(cut, values)
+            decision = self._tracker.observe(cut, values, self._overlap.of(cut))
         else:
             decision = Decision("unknown", "below_threshold") if cut.open else Decision("silence", "silence")
         told = self._resolve(cut.end_sample)
@@ -97,7 +102,7 @@ class Conversation:
                 cut.stretch,
                 speaker=decision.voice.name if decision.voice is not None else None,
                 known=decision.settled,
-                nobody=decision.state == "unknown",
+                nobody=decision.stranger,
                 speech_samples=cut.fresh_samples,
                 changed_at=decision.changed_at,
             )
@@ -187,6 +192,7 @@ class Conversation:
             state=decision.state,
             speaker=decision.voice.name if decision.voice is not None else None,
             enrolled=decision.voice is not None and decision.voice.enrolled,
+            best=decision.best,
             score=None if decision.score is None else _places(decision.score),
             probability=None if decision.probability is None else _places(decision.probability),
             runner_up=decision.runner_up,
@@ -194,6 +200,7 @@ class Conversation:
             threshold=self._threshold,
             evidence_s=decision.evidence_s,
             reason=decision.reason,
+            mixed=decision.mixed,
             identity=None if decision.state == "silence" else self._identity.best(),
         )
 

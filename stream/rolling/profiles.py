@@ -38,6 +38,7 @@ class Voice:
         self.recent: deque[tuple[Vector, float]] = deque(maxlen=RECENT)  # each with its seconds of speech
         if not enrolled:
             self.recent.extend((exemplar, evidence_s / len(exemplars)) for exemplar in exemplars)
+        self.heard_until = 0
         self._exemplars = np.stack([unit(exemplar) for exemplar in exemplars])  # (exemplars, dimensions)
         self._sum = self._exemplars.mean(axis=0) * max(evidence_s, 1e-3)
         self._centroid = unit(self._exemplars.mean(axis=0))
@@ -53,6 +54,11 @@ class Voice:
         if self.enrolled:
             cosine = max(cosine, float((self._exemplars @ vector).max()))
         return cosine
+
+    def heard(self, end_sample: int) -> None:
+        """It spoke up to there; enrolled voices do not keep that, since streams share them."""
+        if not self.enrolled:
+            self.heard_until = end_sample
 
     def update(self, vector: Vector, speech_s: float) -> None:
         """Learn from `speech_s` of new speech; enrolled voices do not."""

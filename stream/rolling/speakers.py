@@ -7,14 +7,18 @@ A filter over hypotheses: each voice, and *nobody known*. Each window of speech 
 * Ratios add up over the windows of a stretch of speech, up to a limit: windows overlap, and belief must not grow so
   deep that another voice could not be heard. Whoever spoke last is likelier than others to go on (`hold`), a pause
   makes that weaker, and within a stretch the voice may change at any moment (`change_s`).
-* A voice at `match` is told. Nobody known at `match` is told as unknown, and becomes a *new* voice once there is
-  evidence of `create_s`, and either the window lies wholly in one stretch of one voice or a later window that
-  shares at most half of its sound says the same: a window across a change of speaker sounds like neither, and must not
-  found a person. match < create < update: a voice learns only at `update`, from windows that share no sound with
+* A voice at `match` is told. Nobody known at `create`, once there is evidence of `create_s`, becomes a *new* voice if
+  the window lies wholly in one stretch of one voice, or a later window that shares at most half of its sound says
+  the same: a window across a change of speaker sounds like neither, and must not found a person. Till then it is told
+  as unknown. match < create < update: a voice learns only at `update`, from windows that share no sound with
   the last one it learned from and none with another voice's. Enrolled voices never learn.
+* Where several people speak at once nothing is weighed, and a window that two voices share teaches and founds nobody.
 * Two voices met that turn out to be one are merged, and one that turns out to be enrolled takes that name: `resolved`
   says so, with the time since when. Names are never given to anybody else.
-* Too little speech is `tentative`.
+* Too little speech is `tentative`, and so is whatever is not decided yet.
+* `max_speakers` voices are remembered. A new one then takes the place of the one that was heard least for the time it
+  has been silent, if that is `forget_s` or more; its name is never given again. A voice that was heard for next to
+  nothing is forgotten after `forget_s` anyway: mostly it was a window that fitted nobody.
 """
 
 from __future__ import annotations
@@ -28,8 +32,10 @@ from math import exp, log
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.clock import seconds
-from stream.events import Reason, SpeakerState
+from stream.clock import samples, seconds
+from stream.events import Reason
+from stream.rolling.decision import Decision, Grounds, Resolved
+from stream.rolling.overlap import Overlap, mixed
 from stream.rolling.profiles import Vector, Voice
 from stream.rolling.scoring import Scorer
 from stream.settings_speakers import SpeakersSettings
@@ -39,7 +45,7 @@ ROOM_NATS = 8.0
 """Log-odds that a model without calibration is taken to gain from its threshold to a cosine of 1."""
 
 MERGE_S = 4.0
-"""Evidence that two voices need before they are taken for one."""
+"""Evidence that two voices need before they are taken for one, and that a voice needs to be remembered for good."""
 
 RECALLED = 40
 """Windows of a stretch that are looked back upon when the voice turns out to have changed."""
@@ -47,31 +53,9 @@ RECALLED = 40
 _LIMIT_NATS = 5.0
 """How sure one window, or all that came before it, can make."""
 
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What was decided about one window. `changed_at` is where inside a stretch the voice changed, if it did."""
-
-    state: SpeakerState
-    reason: Reason
-    voice: Voice | None = None
-    score: float | None = None
-    probability: float | None = None
-    runner_up: str | None = None
-    margin: float | None = None
-    evidence_s: float = 0.0
-    changed_at: int | None = None
-    settled: bool = True  # False: whose it is may still turn out
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """A voice turned out to be another one, since a sample."""
-
-    was: str
-    voice: Voice
-    since_sample: int
-    probability: float
+_LEAST_S = 0.5
+ALONE = Overlap()
+"""Nobody is known to speak at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +128,7 @@ class SpeakerTracker:
         self._current, self._stretch, self._candidate = None, None, None
         self._belief = self._prior()
 
-    def observe(self, cut: Cut, vector: Vector | None) -> Decision:
+    def observe(self, cut: Cut, vector: Vector | None, overlap: Overlap = ALONE) -> Decision:
         """Decide about one window; `vector` (length one) is None when it was gated, dropped or failed."""
         if cut.stretch is None or cut.fresh_samples == 0:
             return Decision("silence", "silence")
@@ -153,14 +137,31 @@ class SpeakerTracker:
         self._evidence += cut.fresh_samples
         self._heard_until = cut.end_sample
         if vector is None:
-            return self._undecided("too_short")
+            return self._undecided("too_short", self._grounds())
         cosines = np.array([voice.similarity(vector) for voice in self._voices], dtype=np.float64)
+        if overlap.now:
+            grounds = self._grounds(cosines)
+            return grounds.decision("overlap", "overlap", self._current, settled=self._current is not None)
+        before = self._windows[-1][1] if self._windows else None
+        blurred = mixed(vector, before, self._voices, cosines, gain=self._settings.mixed_gain)
         self._weigh(cut, vector)
         self._windows.append((cut, vector))
-        return self._decide(cut, vector, cosines)
+        return self._decide(cut, vector, self._grounds(cosines, mixed=blurred), pure=not (blurred or overlap.within))
+
+    def _grounds(self, cosines: NDArray[np.float64] | None = None, *, mixed: bool = False) -> Grounds:
+        return Grounds(
+            voices=tuple(self._voices),
+            cosines=np.empty(0) if cosines is None else cosines,
+            belief=np.empty(0) if cosines is None else np.exp(self._belief),
+            evidence_s=seconds(self._evidence),
+            mixed=mixed,
+        )
 
     def _begin(self, start_sample: int) -> None:
         """Another stretch of speech: whoever spoke last may go on, the less likely the longer the pause."""
+        for voice in self._unheard(start_sample):
+            if voice.evidence_s < MERGE_S:
+                self._remove(voice, into=-1)
         pause_s = seconds(max(0, start_sample - self._heard_until))
         stay = self._settings.hold * exp(-pause_s / self._settings.hold_s)
         before, self._belief = self._belief, self._prior()
@@ -202,45 +203,65 @@ class SpeakerTracker:
             return self._settings.caution
         return self._settings.novel_caution * exp(-voice.evidence_s / MERGE_S)
 
-    def _decide(self, cut: Cut, vector: Vector, cosines: NDArray[np.float64]) -> Decision:
+    def _decide(self, cut: Cut, vector: Vector, grounds: Grounds, *, pure: bool) -> Decision:
         settings = self._settings
-        belief = np.exp(self._belief)
-        best = int(belief.argmax())
-        told = _Told(self, cosines, belief)
-        if belief[best] < settings.match:
-            return self._undecided("ambiguous", told)
+        best = int(grounds.belief.argmax())
         if best < len(self._voices):
-            return self._match(cut, vector, self._voices[best], told)
-        if seconds(self._evidence) >= settings.create_s and belief[best] >= settings.create:
-            return self._meet(cut, vector, told)
-        self._current = None
-        return told.decision("unknown", "below_threshold", None, settled=False)
+            if grounds.belief[best] < settings.match:
+                return self._undecided("ambiguous", grounds)
+            return self._match(cut, vector, self._voices[best], grounds, pure=pure)
+        if grounds.belief[best] < settings.create or seconds(self._evidence) < settings.create_s:
+            return self._undecided(self._nobody, grounds)
+        return self._meet(cut, vector, grounds, pure=pure)
 
-    def _match(self, cut: Cut, vector: Vector, voice: Voice, told: _Told) -> Decision:
+    @property
+    def _nobody(self) -> Reason:
+        """Why somebody has no name."""
+        return "below_threshold" if any(voice.enrolled for voice in self._voices) else "no_profiles"
+
+    def _match(self, cut: Cut, vector: Vector, voice: Voice, grounds: Grounds, *, pure: bool) -> Decision:
         changed_at = self._switch(cut, voice)
-        sure = told.belief[self._voices.index(voice)] >= self._settings.update
-        if sure and cut.start_sample >= max(self._learned_until, self._pure_from):
+        voice.heard(cut.end_sample)
+        sure = grounds.belief[self._voices.index(voice)] >= self._settings.update
+        if pure and sure and cut.start_sample >= max(self._learned_until, self._pure_from):
             voice.update(vector, seconds(cut.speech_samples))
             self._learned_until = cut.end_sample
             self._reconsider(cut.end_sample)
-        voice = self._current or voice
-        return told.decision("confirmed", "matched", voice, changed_at)
+        return grounds.decision("confirmed", "matched", self._current or voice, changed_at=changed_at)
 
-    def _meet(self, cut: Cut, vector: Vector, told: _Told) -> Decision:
+    def _meet(self, cut: Cut, vector: Vector, grounds: Grounds, *, pure: bool) -> Decision:
         """Found a new voice, if the window can be trusted to hold one voice only."""
-        if sum(not voice.enrolled for voice in self._voices) >= self._settings.max_speakers:
+        founds = pure and self._is_one_voice(cut, vector)
+        if not founds or not self._make_room(cut.end_sample):
             self._current = None
-            return told.decision("unknown", "below_threshold", None)
-        if not self._is_one_voice(cut, vector):
-            self._current = None
-            return told.decision("unknown", "below_threshold", None, settled=False)
+            return grounds.decision("unknown", self._nobody, settled=founds, stranger=True)
         voice = _founded(self._new_name(), cut, vector)
         self._voices.append(voice)
         self._since[voice.name] = self._stretch if self._stretch is not None else cut.start_sample
+        voice.heard(cut.end_sample)
+        self._learned_until = cut.end_sample
         self._belief = np.append(self._belief[:-1], (self._belief[-1], -_LIMIT_NATS))
         self._candidate = None
-        self._learned_until = cut.end_sample
-        return told.decision("confirmed", "new_voice", voice, self._switch(cut, voice))
+        return grounds.decision("confirmed", "new_voice", voice, changed_at=self._switch(cut, voice))
+
+    def _make_room(self, end_sample: int) -> bool:
+        """Whether one more voice may be remembered; the one least heard for its silence is forgotten for it."""
+        met = [voice for voice in self._voices if not voice.enrolled]
+        if len(met) < self._settings.max_speakers:
+            return True
+
+        old = self._unheard(end_sample)
+        if not old:
+            return False
+        self._remove(
+            max(old, key=lambda voice: (end_sample - voice.heard_until) / max(voice.evidence_s, _LEAST_S)), into=-1
+        )
+        return True
+
+    def _unheard(self, sample: int) -> list[Voice]:
+        """Voices met that have been silent for `forget_s`."""
+        silent = samples(self._settings.forget_s)
+        return [voice for voice in self._voices if not voice.enrolled and sample - voice.heard_until >= silent]
 
     def _new_name(self) -> str:
         """S1, S2 …, passing over names somebody was enrolled under."""
@@ -295,55 +316,28 @@ class SpeakerTracker:
         return self._voices.index(other) > self._voices.index(voice)
 
     def _merge(self, voice: Voice, into: Voice, probability: float, end_sample: int) -> None:
-        place, target = self._voices.index(voice), self._voices.index(into)
-        belief = np.exp(self._belief)
-        belief[target] += belief[place]
-        self._belief = np.log(np.delete(belief, place))
+        since = self._since.get(voice.name, end_sample)
+        self._remove(voice, into=self._voices.index(into))
         into.update(voice.centroid, voice.evidence_s)
-        self._voices.remove(voice)
+        into.heard(end_sample)
         self._current = self._before = into  # the same person goes on: nobody took over
-        self._resolved.append(Resolved(voice.name, into, self._since.pop(voice.name, end_sample), probability))
+        self._resolved.append(Resolved(voice.name, into, since, probability))
 
-    def _undecided(self, reason: Reason, told: _Told | None = None) -> Decision:
-        told = told or _Told(self, np.empty(0), np.empty(0))
+    def _remove(self, voice: Voice, *, into: int) -> None:
+        """Forget a voice; what was believed of it is believed of another hypothesis (-1: of nobody known)."""
+        place = self._voices.index(voice)
+        belief = np.exp(self._belief)
+        belief[into] += belief[place]
+        self._belief = np.log(np.delete(belief, place))
+        del self._voices[place]
+        self._since.pop(voice.name, None)
+
+    def _undecided(self, reason: Reason, grounds: Grounds) -> Decision:
         if self._current is not None:
-            return told.decision("confirmed", "held", self._current)
-        return told.decision("tentative", reason, None, settled=False)
+            return grounds.decision("confirmed", "held", self._current)
+        return grounds.decision("tentative", reason, settled=False, stranger=reason == self._nobody)
 
 
 def _founded(name: str, cut: Cut, vector: Vector) -> Voice:
     """A voice of one window."""
     return Voice(name=name, exemplars=[vector], enrolled=False, evidence_s=seconds(cut.speech_samples))
-
-
-class _Told:
-    """What a decision says beside the name."""
-
-    def __init__(self, tracker: SpeakerTracker, cosines: NDArray[np.float64], belief: NDArray[np.float64]) -> None:
-        self.belief = belief
-        self._voices = tracker.voices
-        self._cosines = cosines
-        self._evidence_s = seconds(tracker._evidence)  # noqa: SLF001 - one module, one thing
-
-    def decision(
-        self,
-        state: SpeakerState,
-        reason: Reason,
-        voice: Voice | None,
-        changed_at: int | None = None,
-        *,
-        settled: bool = True,
-    ) -> Decision:
-        order = np.argsort(-self._cosines)
-        return Decision(
-            state=state,
-            reason=reason,
-            voice=voice,
-            score=float(self._cosines[order[0]]) if len(order) else None,
-            probability=float(self.belief.max()) if len(self.belief) else None,
-            runner_up=self._voices[order[1]].name if len(order) > 1 else None,
-            margin=float(self._cosines[order[0]] - self._cosines[order[1]]) if len(order) > 1 else None,
-            evidence_s=self._evidence_s,
-            changed_at=changed_at,
-            settled=settled,
-        )

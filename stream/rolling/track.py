@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stream.clock import seconds
 from stream.events import Body, Party, Speaker
 from stream.rolling.conversation import Conversation
-from stream.rolling.speakers import Decision
+from stream.rolling.decision import Decision
 from stream.settings import Settings
 from stream.types import SAMPLE_RATE_HZ, Cut, ModelInfo, Task, WindowSpec
 

@@ -111,7 +111,8 @@ def _who(event: SpeakerEvent | None, stream: StreamState) -> Text:
     name = event.speaker or {"silence": "silence", "tentative": "somebody …"}.get(event.state, "somebody unknown")
     now.append(f"{MARKS[event.state]} {name}", style=f"bold {stream.colour(event.speaker)}")
     if event.score is not None:
-        now.append(f"  {event.state}, {event.reason.replace('_', ' ')}, score {event.score:.2f}", style="dim")
+        state = f"{event.state}, overlap?" if event.mixed else event.state
+        now.append(f"  {state}, {event.reason.replace('_', ' ')}, score {event.score:.2f}", style="dim")
     return now
 
 

@@ -59,7 +59,7 @@ class OutboxState(_Frozen):
 
 def info(settings: Settings) -> NodeInfo:
     """The node as its settings make it."""
-    models = {task: getattr(settings.models, task).name for task in ("emotion", "speaker", "identity")}
+    models = {task: getattr(settings.models, task).name for task in ("emotion", "speaker", "identity", "overlap")}
     return NodeInfo(
         node=settings.node,
         version=__version__,

@@ -84,6 +84,10 @@ KINDS = {
         "WavLMForXVector", "wavlm", TRAINED_ON, config={"num_buckets": 320, "max_bucket_distance": 800}
     ),
     "speaker-unispeech-sat": Kind("UniSpeechSatForXVector", "unispeech-sat", TRAINED_ON),
+    "overlap-wavlm": Kind(
+        "WavLMForAudioFrameClassification", "wavlm", [], config={"num_buckets": 320, "max_bucket_distance": 800}
+    ),
+    "overlap-unispeech-sat": Kind("UniSpeechSatForAudioFrameClassification", "unispeech-sat", []),
     "hubert": Kind("HubertForSequenceClassification", "hubert", IEMOCAP, 3, True, LARGE),
     "hubert-base": Kind("HubertForSequenceClassification", "hubert", IEMOCAP, 3),
     "data2vec-audio": Kind(
@@ -127,9 +131,10 @@ def write_checkpoint(folder: Path, name: str, *, full_size: bool = False, safete
         "intermediate_size": 4 * width if full_size else 48,
         "num_attention_heads": width // 64 if full_size else 4,
         "num_hidden_layers": kind.layers,
-        "id2label": {str(i): label for i, label in enumerate(kind.labels)},
-        "label2id": {label: i for i, label in enumerate(kind.labels)},
     }
+    if kind.labels:
+        config["id2label"] = {str(i): label for i, label in enumerate(kind.labels)}
+        config["label2id"] = {label: i for i, label in enumerate(kind.labels)}
     torch.manual_seed(3)
     net_class = getattr(transformers, kind.architecture)
     net: nn.Module = net_class(net_class.config_class(**config)).eval().requires_grad_(requires_grad=False)

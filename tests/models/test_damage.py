@@ -70,7 +70,10 @@ REFUSED: dict[str, tuple[Damage, type[ModelError], str]] = {
     "another head": (
         lambda f: edit(f, "config.json", architectures=["HubertForCTC"]),
         ModelFormatError,
-        "holds HubertForCTC; tonewatch needs a fine-tuned …ForSequenceClassification or …ForXVector",
+        (
+            "holds HubertForCTC; tonewatch needs a fine-tuned …ForSequenceClassification, …ForXVector or "
+            "…ForAudioFrameClassification"
+        ),
     ),
     "a head that does not exist": (
         lambda f: edit(f, "config.json", architectures=["HubertForXVector"]),

@@ -34,6 +34,7 @@ PRETRAINED = [
     "speaker-wav2vec2",
     "speaker-wavlm",
 ]
+OVERLAP = ["overlap-unispeech-sat", "overlap-wavlm"]
 OTHERS = ["hubert", "hubert-base", "data2vec-audio", "data2vec-audio-xvector"]
 
 
@@ -54,6 +55,8 @@ def expected(net: nn.Module, folder: Path, batch: list[Window]) -> np.ndarray:
             output = net(values)
         if hasattr(output, "embeddings"):
             rows.append(nn.functional.normalize(output.embeddings, dim=1)[0])
+        elif output.logits.ndim == 3:  # of each frame: people may speak at once
+            rows.append(torch.sigmoid(output.logits)[0])
         else:
             rows.append(torch.softmax(output.logits, dim=1)[0])
     return torch.stack(rows).numpy()
@@ -73,7 +76,7 @@ def assert_parity(model: Pretrained, net: nn.Module, folder: Path, batch: list[W
 
 
 @pytest.mark.parametrize("count", [1, 4])
-@pytest.mark.parametrize("name", PRETRAINED + OTHERS)
+@pytest.mark.parametrize("name", PRETRAINED + OVERLAP + OTHERS)
 def test_scores_equal_the_librarys(name: str, count: int, checkpoint: Write, windows: Windows) -> None:
     folder, net = checkpoint(name)
     assert_parity(load(settings(folder)), net, folder, windows(count))
@@ -87,11 +90,12 @@ def test_safetensors_score_the_same(name: str, checkpoint: Write, windows: Windo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PRETRAINED)
+@pytest.mark.parametrize("name", PRETRAINED + OVERLAP)
 def test_full_size(name: str, write: Write, windows: Windows, tmp_path: Path) -> None:
     folder, net = write(tmp_path / name, name, full_size=True)
     try:
-        parameters = {"emotion-wav2vec2-large": 315.7e6, "speaker-id-voxceleb1": 94.9e6}.get(name, 101.1e6)
+        known = {"emotion-wav2vec2-large": 315.7e6, "speaker-id-voxceleb1": 94.9e6} | dict.fromkeys(OVERLAP, 94.4e6)
+        parameters = known.get(name, 101.1e6)
         assert sum(weight.numel() for weight in net.parameters()) == pytest.approx(parameters, rel=0.01)
         assert_parity(load(settings(folder)), net, folder, windows(2, length=32_000))
     finally:
@@ -132,6 +136,17 @@ def test_what_a_classifier_of_people_says_of_itself(checkpoint: Write, windows: 
     (score,) = model.infer(windows(1))
     assert score.values.shape == (1_251,) == (len(model.info.labels),)
     assert float(score.values.sum()) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_what_a_classifier_of_frames_says_of_itself(checkpoint: Write, windows: Windows) -> None:
+    folder, _ = checkpoint("overlap-wavlm")
+    model = load(settings(folder))
+    assert model.info.task is Task.OVERLAP
+    assert (model.info.labels, model.info.threshold) == ((), None)
+    assert model.fast is not None
+    (score,) = model.infer(windows(1))
+    assert score.values.shape == (49, 2), "a frame every 20 ms, two people"
+    assert ((score.values > 0) & (score.values < 1)).all()
 
 
 def test_the_forward_is_the_fast_one(checkpoint: Write) -> None:

@@ -57,6 +57,7 @@ def test_entries() -> None:
         "speaker-unispeech-sat",
         "speaker-wav2vec2",
         "speaker-id-voxceleb1",
+        "overlap-wavlm",
         "speaker-resemblyzer",
     ]
     for name, entry in ZOO.items():
@@ -82,7 +83,7 @@ def test_listing_imports_no_torch() -> None:
     code = (
         "import sys; from stream.models.zoo import ZOO; print(len(ZOO), {'torch', 'transformers'} & set(sys.modules))"
     )
-    assert run(code).stdout == "8 set()\n"
+    assert run(code).stdout == "9 set()\n"
 
 
 def test_looking_on_disk_imports_no_torch(tmp_path: Path) -> None:

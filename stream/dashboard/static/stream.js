@@ -231,7 +231,8 @@ export class StreamView {
     put(this.because, REASONS[now.reason] ?? now.reason.replaceAll("_", " "));
     const rows = [
       ["Decided", { confirmed: "confirmed", tentative: "tentative", unknown: "unknown", overlap: "overlap", silence: "silence" }[now.state] ?? now.state],
-      ["Best voice", now.score === null ? "–" : `${now.speaker ?? "nobody"} · ${figure(now.score)}`],
+      ...(now.mixed ? [["Window", "two voices share it (overlap?)"]] : []),
+      ["Best voice", now.score === null ? "–" : `${now.best ?? now.speaker ?? "nobody"} · ${figure(now.score)}`],
       ["Runner-up", now.runner_up ? `${now.runner_up} · ${figure(now.margin === null || now.score === null ? null : now.score - now.margin)}` : "–"],
       ["Lead", figure(now.margin)], ["Needed", figure(now.threshold)], ["Evidence", span(now.evidence_s)],
       ...(now.probability === undefined || now.probability === null ? [] : [["Probability", percent(now.probability)]]),

@@ -53,7 +53,7 @@ export const REASONS = {
   overlap: "Several people speak at once.",
   silence: "Nobody speaks.",
   track: "The channel tells who it is.",
-  no_profiles: "Nobody is enrolled.",
+  no_profiles: "No voice met is near enough, and nobody is enrolled.",
 };
 export const STATES = { confirmed: "speaking", tentative: "not sure yet", unknown: "speaking, nobody known", overlap: "speaking at once", silence: "silent" };
 export const STREAM_NOTES = {

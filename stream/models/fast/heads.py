@@ -33,6 +33,22 @@ class Classifier(nn.Module):
         return logits
 
 
+class FrameClassifier(nn.Module):
+    """Frames (B, T, C) to the logits of each frame (B, T, labels)."""
+
+    def __init__(self, *, classifier: nn.Linear) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def narrow(self, dtype: torch.dtype) -> None:
+        """Nothing here is worth a narrower type."""
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """In float32."""
+        logits: Tensor = self.classifier(frames.float())
+        return logits
+
+
 class XVector(nn.Module):
     """Frames (B, T, C) to x-vectors (B, dimensions), float32, through time-delay layers."""
 
@@ -58,3 +74,6 @@ class XVector(nn.Module):
         deviation, mean = torch.std_mean(x.float(), dim=1)
         vectors: Tensor = self.extractor(torch.cat((mean, deviation), dim=1))
         return vectors
+
+
+Head = Classifier | FrameClassifier | XVector

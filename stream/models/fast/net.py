@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from stream.models.fast.dense import Dense
 from stream.models.fast.encoder import Encoder
 from stream.models.fast.frontend import Frontend
-from stream.models.fast.heads import Classifier, XVector
+from stream.models.fast.heads import Head
 from stream.models.fast.positions import PositionalConv
 
 
@@ -48,7 +48,7 @@ class FastNet(nn.Module):
     `weights` are those of the layers in the head's sum, the encoder's input first; None: the last layer alone.
     """
 
-    def __init__(self, *, backbone: Backbone, head: Classifier | XVector, weights: tuple[float, ...] | None) -> None:
+    def __init__(self, *, backbone: Backbone, head: Head, weights: tuple[float, ...] | None) -> None:
         super().__init__()
         self.backbone, self.head, self.weights = backbone, head, weights
 

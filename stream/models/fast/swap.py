@@ -23,7 +23,7 @@ from stream.models.fast.encoder import Encoder
 from stream.models.fast.encoder import Layer as EncoderLayer
 from stream.models.fast.frontend import FirstLayer, Frontend, Norm
 from stream.models.fast.frontend import Layer as FrontendLayer
-from stream.models.fast.heads import Classifier, XVector
+from stream.models.fast.heads import Classifier, FrameClassifier, Head, XVector
 from stream.models.fast.net import Backbone, FastNet
 from stream.models.fast.positions import PositionalConv, Positions
 
@@ -159,7 +159,7 @@ def _layer(layer: Any, *, norm_first: bool, gated: bool) -> EncoderLayer:
     )
 
 
-def _head(net: Any) -> Classifier | XVector:
+def _head(net: Any) -> Head:
     if hasattr(net, "tdnn"):
         layers = [
             Convolution(
@@ -171,6 +171,8 @@ def _head(net: Any) -> Classifier | XVector:
             for layer in net.tdnn
         ]
         return XVector(projector=net.projector, layers=layers, extractor=net.feature_extractor)
+    if type(net).__name__.endswith("ForAudioFrameClassification"):
+        return FrameClassifier(classifier=net.classifier)
     _require(type(net).__name__.endswith("ForSequenceClassification"), f"a {type(net).__name__}")
     return Classifier(projector=net.projector, classifier=net.classifier)
 

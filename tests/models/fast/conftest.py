@@ -20,6 +20,9 @@ ARCHITECTURES = (
     "WavLMForXVector",
     "UniSpeechSatForSequenceClassification",
     "UniSpeechSatForXVector",
+    "Wav2Vec2ForAudioFrameClassification",
+    "WavLMForAudioFrameClassification",
+    "UniSpeechSatForAudioFrameClassification",
     "Data2VecAudioForSequenceClassification",
     "Data2VecAudioForXVector",
 )
