@@ -35,13 +35,13 @@ from stream.options import (
     Speaker,
     Verbose,
     as_layer,
-    log_to_stderr,
     settings_of,
     source_of,
 )
 from stream.people.commands import app as profiles_app
 from stream.people.commands import enroll as enroll_command
 from stream.replay.commands import replay
+from stream.service.logs import log_to_stderr
 from stream.worker import leave_if_stuck
 
 

@@ -6,9 +6,7 @@ Nothing heavy is imported before a command needs it.
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -86,17 +84,6 @@ def source_of(text: str) -> dict[str, Any]:
     if kind in names(SOURCES) and not Path(text).exists():
         return {"kind": kind, "target": target}
     return {"kind": "file", "target": text}
-
-
-def log_to_stderr(settings: Settings, *, verbose: bool) -> None:
-    """Where the log goes, and in which form."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("tonewatch: %(message)s"))
-    if settings.service.logs == "json":
-        from stream.service.logs import JsonFormatter  # noqa: PLC0415
-
-        handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
 
 
 def _pair(text: str, option: str, form: str) -> tuple[str, str]:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from stream.errors import SettingsError
-
-Preset = Annotated[str, typer.Option(help="compact, pretrained or wav2vec2: which models, with which windows.")]
-Config = Annotated[Path | None, typer.Option(help="A TOML file on top of the preset.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, e.g. pool.workers=2.")]
+from stream.options import Config, Preset, Set, as_layer, settings_of
 
 
 def bench(
@@ -46,7 +41,6 @@ def bench(
 ) -> None:
     """Measure this machine: the demo, or how many live sources it sustains, or the pretrained models."""
     from stream.bench import report  # noqa: PLC0415
-    from stream.settings import layered, load  # noqa: PLC0415
 
     if dtype not in (known := ("auto", "float32", "bfloat16", "int8")):
         raise SettingsError(f"--dtype takes {', '.join(known)}, not {dtype!r}")
@@ -64,7 +58,7 @@ def bench(
             as_json=as_json,
         )
         return
-    tree = load(preset=preset, config=config, environment=os.environ, flags=layered(settings or []))
+    tree = settings_of(as_layer(settings=settings), preset=preset, config=config)
     if channels:
         report.channels(tree, bound_ms=bound_ms, seconds_s=seconds, most=most, as_json=as_json)
     else:
@@ -76,10 +70,9 @@ def doctor(
 ) -> None:
     """Say what this machine has and what tonewatch makes of it: devices, types, threads, packages, microphones."""
     from stream.bench.doctor import examine  # noqa: PLC0415
-    from stream.settings import load  # noqa: PLC0415
     from stream.tables import print_table  # noqa: PLC0415
 
-    found = examine(load(preset=preset, config=None, environment=os.environ, flags={}))
+    found = examine(settings_of({}, preset=preset, config=None))
     if as_json:
         typer.echo(json.dumps(found, indent=2))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -12,6 +11,7 @@ import typer
 from stream.errors import SettingsError
 from stream.evaluation import inputs
 from stream.evaluation.output import bar, brief, felt, flat, give, science
+from stream.options import Config, Preset, Set, as_layer, settings_of
 
 if TYPE_CHECKING:
     from stream.evaluation.listening import Ears
@@ -22,9 +22,6 @@ app = typer.Typer(
 )
 Found = TypeVar("Found")
 
-Preset = Annotated[str, typer.Option(help="compact, pretrained or wav2vec2: which models, with which windows.")]
-Config = Annotated[Path | None, typer.Option(help="A TOML file on top of the preset.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")]
 Model = Annotated[str | None, typer.Option(help="The model: a zoo name, ORG/MODEL or a folder.")]
 Compare = Annotated[
     tuple[str, str] | None, typer.Option(metavar="A B", help="Two models on the same recordings, in one run.")
@@ -328,12 +325,11 @@ def _each(
 ) -> Iterator[tuple[str, Ears]]:
     """Ears with each model that was asked for, one after the other; other tasks' models stay out where they may."""
     from stream.evaluation.listening import Ears  # noqa: PLC0415
-    from stream.settings import layered, load  # noqa: PLC0415
 
     told: set[str] = set()
     for name in names:
         given = list(settings or [])
-        tree = load(preset=preset, config=config, environment=os.environ, flags=layered(given))
+        tree = settings_of(as_layer(settings=given), preset=preset, config=config)
         names_of = {other: "" for other in ("emotion", "speaker", "identity") if other != task}
         names_of |= {"overlap": ""} if task != "speaker" else {}
         names_of |= {task: name} if name is not None else {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stream.errors import SettingsError
+from stream.options import Config, Preset, Profiles, Set, Speaker, as_layer, settings_of
 
 if TYPE_CHECKING:
     from stream.profiles.people import Profile
@@ -16,11 +17,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The people who are enrolled.", no_args_is_help=True, add_completion=False)
 
-Preset = Annotated[str, typer.Option(help="compact, pretrained or wav2vec2: which models, with which windows.")]
-Config = Annotated[Path | None, typer.Option(help="A TOML file on top of the preset.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")]
-Speaker = Annotated[str | None, typer.Option(help="The speaker model: a zoo name, ORG/MODEL or a folder.")]
-Profiles = Annotated[str | None, typer.Option(metavar="FILE", help="The file of profiles, if not the usual one.")]
 Name = Annotated[str, typer.Argument(help="Somebody who is enrolled.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
@@ -232,15 +228,7 @@ def _settings(
     config: Path | None = None,
     settings: list[str] | None = None,
 ) -> Settings:
-    import os  # noqa: PLC0415
-
-    from stream.settings import layered, load, plant  # noqa: PLC0415
-
-    flags = layered(settings or [])
-    for key, given in (("speakers.profiles", profiles), ("models.speaker.name", speaker)):
-        if given is not None:
-            plant(flags, key, given)
-    return load(preset=preset, config=config, environment=os.environ, flags=flags)
+    return settings_of(as_layer(settings=settings, speaker=speaker, profiles=profiles), preset=preset, config=config)
 
 
 def _path(settings: Settings) -> Path:

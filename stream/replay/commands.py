@@ -20,10 +20,10 @@ from stream.options import (
     Speaker,
     Verbose,
     as_layer,
-    log_to_stderr,
     settings_of,
     source_of,
 )
+from stream.service.logs import log_to_stderr
 
 if TYPE_CHECKING:
     from stream.events import Event
