@@ -159,7 +159,7 @@ def test_home_assistant_is_told_who_there_is_and_when_one_goes(tmp_path: Path, m
             async with sink(broker.port, homeassistant="homeassistant", commands=["pause", "resume"]) as out:
                 await out.send(examples.event(examples.stream("started")))
                 await heard.until(lambda: bool(heard.payloads(DEVICE)) and bool(heard.payloads(NODE)))
-                assert set(components(heard)) == {"speaker", "speech", "turn", "alert", "listening"}
+                assert set(components(heard)) == {"speaker", "speech", "turn", "listening"}
                 await out.send(examples.event(examples.emotion("happy"), seq=1))
                 await heard.until(lambda: bool(heard.payloads("home/kitchen/room/emotion")))
                 assert components(heard)["emotion"]["options"] == ["happy", "sad", "uncertain", "silence"]
