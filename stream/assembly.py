@@ -11,10 +11,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from stream import registry
+from stream.bodies import NODE
 from stream.control import CommandedSink, Control
 from stream.enrolment.registrar import Registrar
 from stream.errors import SettingsError
-from stream.events import NODE
 from stream.pipeline import Pipeline
 from stream.profiles.store import calibration_of
 from stream.settings import ModelSettings, Settings, SourceSettings

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from stream.bodies import LaneHealth
 from stream.clock import seconds
-from stream.events import LaneHealth
 from stream.listener import ModelLane, Seat, SpeechLane
 from stream.pool import Lane, LaneStatistics
 from stream.settings import PoolSettings

@@ -22,8 +22,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from stream.bodies import Body, Emotion, Stream
 from stream.clock import ArrivalLog, samples, seconds
-from stream.events import Body, Emotion, Stream
 from stream.intake import Intake, enough
 from stream.loudness import SILENCE_DBFS, level_dbfs
 from stream.pool import PATIENCE, Lane

@@ -11,8 +11,8 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 
+from stream.bodies import Party
 from stream.clock import ArrivalLog
-from stream.events import Party
 from stream.listener import Listener, Seat, SpeechLane
 from stream.profiles.people import FittedCalibration
 from stream.publisher import Publisher

@@ -22,10 +22,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from stream.bodies import NODE, Health, Party, ProtocolHealth
 from stream.clock import seconds
 from stream.commands import NodeStatus, StreamStatus
 from stream.errors import CommandRefused, SourceError, SourceNotFound, TonewatchError
-from stream.events import NODE, Health, Party, ProtocolHealth
 from stream.lanes import Lanes
 from stream.listener import Listener
 from stream.opening import Opening, pass_on

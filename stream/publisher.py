@@ -14,9 +14,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from stream import events
+from stream import bodies, events
+from stream.bodies import Body, ModelRef, Party, SinkHealth
 from stream.clock import ArrivalLog, SampleClock, samples
-from stream.events import Body, Event, ModelRef, Party, SinkHealth
+from stream.events import Event
 from stream.queues import EventQueue, Policy, QueueClosed
 from stream.types import AccountableSink, BatchingSink, ModelInfo, Sink, SinkAccount, Task
 
@@ -78,7 +79,7 @@ class Publisher:
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
         now = datetime.now(UTC)
         self._session = f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}Z"
-        self.open(events.NODE)
+        self.open(bodies.NODE)
 
     def open(
         self,

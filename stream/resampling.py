@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import soxr
 
+from stream.bodies import Party
 from stream.errors import AudioFormatError
-from stream.events import Party
 from stream.types import SAMPLE_RATE_HZ, Samples
 
 PARTIES: dict[str, tuple[Party, ...]] = {

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
+from stream.bodies import Body, Emotion, Party
 from stream.clock import ArrivalLog, samples
 from stream.errors import SourceError
-from stream.events import Body, Emotion, Party
 from stream.publisher import Publisher
 from stream.rolling.calls import CallKeeper
 from stream.settings import Settings

@@ -16,7 +16,7 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from scripts import asyncapi_page
-from stream.events import Body
+from stream.bodies import Body
 from stream.sinks import topics
 from tests.mosquitto import Broker
 from tests.sinks import examples

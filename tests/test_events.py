@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from scripts import events_page
-from stream import events
-from stream.events import EVENT_TYPES, Body, Event, from_json, is_rolling, to_json
+from stream import bodies, events
+from stream.bodies import Body
+from stream.events import EVENT_TYPES, Event, from_json, is_rolling, to_json
 from tests.sinks import examples
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -93,7 +94,7 @@ def test_rolling_state_and_events_are_told_apart() -> None:
 
 def test_every_field_is_documented() -> None:
     assert events_page.PAGE.read_text(encoding="utf-8") == events_page.page(), "run scripts/events_page.py"
-    rows = (events.CallParty, events.CallEmotion, events.CallAlert, events.LaneHealth, events.SinkHealth)
+    rows = (bodies.CallParty, bodies.CallEmotion, bodies.CallAlert, bodies.LaneHealth, bodies.SinkHealth)
     for kind in (*EVENT_TYPES, *rows):
         undescribed = [name for name, field in kind.model_fields.items() if not field.description and name != "type"]
         assert not undescribed, f"{kind.__name__}: {undescribed}"

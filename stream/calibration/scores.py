@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stream.events import ModelRef
+from stream.bodies import ModelRef
 from stream.profiles.people import Exemplar, Profile, Recording
 from stream.rolling.fitting import Trial
 from stream.rolling.profiles import Voice, unit

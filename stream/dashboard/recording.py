@@ -10,16 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from stream.events import (
-    NODE,
-    AlertEvent,
-    CallEvent,
-    EmotionEvent,
-    Event,
-    ModelRef,
-    StreamEvent,
-    TurnEvent,
-)
+from stream.bodies import NODE, ModelRef
+from stream.events import AlertEvent, CallEvent, EmotionEvent, Event, StreamEvent, TurnEvent
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from stream.bodies import ModelRef
 from stream.commands import EnrollCommand, ReloadCommand
 from stream.control import Handler
 from stream.enrolment.quality import Piece, one_person, several, too_short
 from stream.enrolment.voices import Known, enrol, known
 from stream.errors import CommandRefused
-from stream.events import ModelRef
 from stream.profiles.people import Exemplar, Recording, checked_name
 from stream.profiles.store import ProfileStore, path_of
 from stream.rolling.conversation import scorer

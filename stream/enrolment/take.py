@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from stream.bodies import ModelRef
 from stream.clock import samples, seconds
 from stream.enrolment.quality import Piece, Sound, clipped_share, snr_db
-from stream.events import ModelRef
 from stream.intake import Intake, enough
 from stream.loudness import SILENCE_DBFS, level_dbfs
 from stream.profiles.people import Exemplar, Kind, Recording

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stream import registry
+from stream.bodies import ModelRef
 from stream.enrolment.quality import LEAST_S
 from stream.enrolment.take import Take
 from stream.errors import SettingsError
-from stream.events import ModelRef
 from stream.profiles.people import voices
 from stream.profiles.store import path_of, profiles_in
 from stream.rolling.profiles import Voice

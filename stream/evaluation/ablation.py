@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from stream.bodies import Body, Speaker
 from stream.clock import seconds
 from stream.evaluation.conversation import judge, summary
 from stream.evaluation.replaying import Heard, Teller, Windows
-from stream.events import Body, Speaker
 from stream.rolling.conversation import Conversation
 from stream.rolling.profiles import Vector, Voice
 from stream.rolling.turns import TurnKeeper

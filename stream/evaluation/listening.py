@@ -16,9 +16,10 @@ import numpy as np
 
 from stream import registry
 from stream.assembly import answering_together, load_models
+from stream.bodies import NODE
 from stream.enrolment.voices import enrol
 from stream.errors import SettingsError, SourceError
-from stream.events import NODE, Event
+from stream.events import Event
 from stream.pipeline import Pipeline, Report
 from stream.resampling import Resampler, select
 from stream.rolling.profiles import Voice

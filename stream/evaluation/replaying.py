@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from stream.bodies import Body
 from stream.clock import samples, seconds
 from stream.evaluation.conversation import Case
 from stream.evaluation.listening import Ears, samples_of
 from stream.evaluation.timeline import Segment
-from stream.events import Body, Event, stamp
+from stream.events import Event, stamp
 from stream.intake import Intake
 from stream.rolling.profiles import Vector, Voice
 from stream.types import SAMPLE_RATE_HZ, Cut, Samples, SpeechRequest, Task

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stream.assembly import load_models
+from stream.bodies import ModelRef
 from stream.enrolment.quality import faults, one_person, several, too_short
 from stream.enrolment.take import Take
 from stream.enrolment.voices import hear_file
 from stream.errors import EnrolmentRefused, SettingsError
-from stream.events import ModelRef
 from stream.profiles.people import Kind, Profile, Recording, voice_of, voices
 from stream.profiles.store import ProfileStore, calibration_of, profiles_in
 from stream.rolling.conversation import scorer

@@ -14,8 +14,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from stream.bodies import ModelRef
 from stream.errors import ProfilesError
-from stream.events import ModelRef
 from stream.rolling.profiles import Vector, Voice
 from stream.types import ModelInfo
 

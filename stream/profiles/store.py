@@ -27,8 +27,8 @@ import numpy as np
 import platformdirs
 
 from stream import database
+from stream.bodies import ModelRef
 from stream.errors import ProfileNotFound, ProfilesError
-from stream.events import ModelRef
 from stream.profiles.people import Exemplar, FittedCalibration, Profile, Recording, checked_name, checked_note
 from stream.profiles.tables import sentence, set_up
 from stream.rolling.profiles import Vector

@@ -19,8 +19,8 @@ import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, WithJsonSchema
 from pydantic.functional_validators import BeforeValidator, InstanceOf
 
+from stream.bodies import ModelRef
 from stream.errors import ProfilesError
-from stream.events import ModelRef
 from stream.profiles.people import LONGEST_NOTE, Exemplar, Kind, Profile, Recording, checked_name
 from stream.rolling.profiles import Vector
 

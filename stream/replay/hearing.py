@@ -10,7 +10,8 @@ from typing import Self
 from rich.console import Console
 from rich.status import Status
 
-from stream.events import NODE, Event
+from stream.bodies import NODE
+from stream.events import Event
 from stream.replay.words import clock
 from stream.session import run_into
 from stream.settings import Settings

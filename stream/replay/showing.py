@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from stream.bodies import NODE
 from stream.errors import SettingsError
 from stream.evaluation.timeline import Segment
-from stream.events import NODE, Event
+from stream.events import Event
 from stream.replay import plot
 from stream.replay.decisions import CORRECTION, SOUNDS, Line, log
 from stream.replay.plot import Heard

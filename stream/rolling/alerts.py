@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stream.bodies import Alert, AlertKind, CallAlert, Party
 from stream.clock import samples, seconds
-from stream.events import Alert, AlertKind, CallAlert, Party
 
 DIGITS = 4
 """Values are told to this many places."""

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import exp
 
+from stream.bodies import Alert, Body, Call, CallEmotion, CallParty, Emotion, Party
 from stream.clock import samples, seconds
-from stream.events import Alert, Body, Call, CallEmotion, CallParty, Emotion, Party
 from stream.rolling.alerts import DIGITS, Alerts, Reading
 from stream.rolling.emotion import SILENCE
 from stream.rolling.floor import PARTIES, Floor

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.bodies import Body, Emotion, Speaker, SpeakerResolved
 from stream.clock import milliseconds, seconds
-from stream.events import Body, Emotion, Speaker, SpeakerResolved
 from stream.rolling.decision import Decision
 from stream.rolling.emotion import SILENCE, EmotionState, RollingEmotion
 from stream.rolling.identity import RollingIdentity

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.events import Reason, SpeakerState
+from stream.bodies import Reason, SpeakerState
 from stream.rolling.profiles import Voice
 
 

@@ -19,9 +19,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from stream.bodies import Floor as State
+from stream.bodies import Party
 from stream.clock import samples
-from stream.events import Floor as State
-from stream.events import Party
 from stream.settings_calls import CallsSettings
 
 PARTIES: tuple[Party, Party] = ("customer", "agent")

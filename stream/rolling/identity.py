@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.bodies import Candidate, Identity
 from stream.clock import samples, seconds
-from stream.events import Candidate, Identity
 from stream.types import Cut
 
 Probabilities = NDArray[np.float32]

@@ -32,8 +32,8 @@ from math import exp, log
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.bodies import Reason
 from stream.clock import samples, seconds
-from stream.events import Reason
 from stream.rolling.decision import Decision, Grounds, Resolved
 from stream.rolling.overlap import Overlap, mixed
 from stream.rolling.profiles import Vector, Voice

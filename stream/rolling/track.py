@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.bodies import Body, Party, Speaker
 from stream.clock import seconds
-from stream.events import Body, Party, Speaker
 from stream.rolling.conversation import Conversation
 from stream.rolling.decision import Decision
 from stream.settings import Settings

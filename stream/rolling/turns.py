@@ -12,8 +12,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
+from stream.bodies import Turn
 from stream.clock import samples, seconds
-from stream.events import Turn
 from stream.settings import TurnsSettings
 from stream.types import Stretch
 

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Protocol as Shape
 
+from stream.bodies import Party
 from stream.errors import SourceError
-from stream.events import Party
 from stream.rolling.floor import PARTIES
 from stream.server.counts import Counts
 from stream.sinks.clients import Subscription

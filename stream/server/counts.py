@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from stream.events import ProtocolHealth
+from stream.bodies import ProtocolHealth
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from stream.events import Party, ProtocolHealth
+from stream.bodies import Party, ProtocolHealth
 from stream.pipeline import Pipeline
 from stream.server.connection import Connection, Link
 from stream.server.counts import Counts

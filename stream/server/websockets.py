@@ -23,8 +23,8 @@ from starlette.routing import BaseRoute, Mount, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from stream.bodies import Party
 from stream.door import Door, is_same
-from stream.events import Party
 from stream.server import security
 from stream.server.gateway import Gateway
 from stream.sources.asterisk import AsteriskProtocol

@@ -13,8 +13,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from stream import __version__
+from stream.bodies import Health, ProtocolHealth
 from stream.commands import NodeStatus
-from stream.events import Health, ProtocolHealth
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 STATES = ("listening", "paused", "stalled", "ended")

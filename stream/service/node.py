@@ -9,8 +9,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
+from stream.bodies import Health
 from stream.commands import NodeStatus
-from stream.events import Health
 from stream.service.systemd import Notifier
 from stream.service.vitals import Vitals
 

@@ -17,8 +17,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-from stream import __version__, events
-from stream.events import Event, Floor
+from stream import __version__, bodies, events
+from stream.bodies import Floor
+from stream.events import Event
 from stream.settings import Settings
 from stream.sinks import topics
 
@@ -58,7 +59,7 @@ class Streams:
 
     def observe(self, event: Event) -> tuple[str, str] | None:
         """What has to be announced before this event is told: a device that is new, or has something new to show."""
-        if event.source == events.NODE:
+        if event.source == bodies.NODE:
             return None
         source, kind = event.source, _kind(event)
         changed = self._kinds.get(source) != kind

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from stream import events
+from stream import bodies
 from stream.errors import SettingsError
 from stream.events import Event
 from stream.settings_mqtt import MqttSettings
@@ -105,7 +105,7 @@ def of_source(prefix: str, node: str, source: str, leaf: str) -> str:
 
 def of(event: Event, *, prefix: str, node: str) -> str:
     """Where an event goes."""
-    if event.source == events.NODE:
+    if event.source == bodies.NODE:
         return of_node(prefix, node, event.type)
     return of_source(prefix, node, event.source, event.type)
 

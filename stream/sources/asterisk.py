@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from stream.events import Party
+from stream.bodies import Party
 from stream.sources import g711
 from stream.sources.pcm import decode
 from stream.sources.wire import Action, Audio, Fault, Malformed, Open, Protocol, Reply, get, parse

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from stream import events
-from stream.events import AlertEvent, CallEvent, Event, Party, TurnEvent
+from stream.bodies import Party
+from stream.events import AlertEvent, CallEvent, Event, TurnEvent
 from stream.sources import g711
 from stream.sources.wire import (
     Action,

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from stream import events
-from stream.events import Event, Party
+from stream.bodies import Party
+from stream.events import Event
 from stream.sources.pcm import SAMPLE_BYTES, decode
 from stream.sources.wire import Action, Audio, End, Fault, Malformed, Open, Protocol, Reply, get, number, parse
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stream.events import Party
+from stream.bodies import Party
 from stream.sources import g711
 from stream.sources.pcm import decode
 from stream.sources.wire import Action, Audio, End, Malformed, Open, Protocol, Unauthorized, get, number, parse

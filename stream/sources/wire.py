@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from stream.events import Event, Party
+from stream.bodies import Party
+from stream.events import Event
 from stream.types import Samples
 
 DEEPEST = 64

@@ -11,8 +11,8 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from stream.bodies import ModelRef
 from stream.cli import app
-from stream.events import ModelRef
 from stream.people.enrolling import Ears, Files, enrol
 from stream.profiles.store import ProfileStore, calibration_of
 from stream.settings import load

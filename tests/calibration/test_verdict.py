@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from stream.bodies import ModelRef
 from stream.calibration.scores import STRANGER, Judge, Scored, scores
 from stream.calibration.verdict import LEAST, judge, trade_off
-from stream.events import ModelRef
 from stream.profiles.people import Exemplar, FittedCalibration, Profile, Recording
 from stream.rolling.fitting import Trial
 from stream.types import ModelInfo, Task

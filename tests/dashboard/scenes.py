@@ -8,20 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from stream import events
-from stream.events import (
-    Alert,
-    Body,
-    Call,
-    CallAlert,
-    CallEmotion,
-    CallParty,
-    Emotion,
-    Event,
-    ModelRef,
-    Speaker,
-    Stream,
-    Turn,
-)
+from stream.bodies import Alert, Body, Call, CallAlert, CallEmotion, CallParty, Emotion, ModelRef, Speaker, Stream, Turn
+from stream.events import Event
 
 LABELS = ("neutral", "happy", "angry", "sad")
 MODELS = (ModelRef(name="compact-emotion", revision="1"), ModelRef(name="compact-speaker", revision="1"))

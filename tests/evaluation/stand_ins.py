@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from stream.bodies import Emotion, Speaker, Turn
 from stream.errors import SettingsError
-from stream.events import Emotion, EmotionEvent, Speaker, SpeakerEvent, Turn, TurnEvent
+from stream.events import EmotionEvent, SpeakerEvent, TurnEvent
 from stream.models.vad import SileroVad
 from stream.settings import Settings
 from stream.types import SAMPLE_RATE_HZ, Model, ModelInfo, Samples, Scores, SpeechDetector, Task, Window, WindowSpec

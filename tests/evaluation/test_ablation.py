@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stream.bodies import Speaker
 from stream.evaluation import replaying
 from stream.evaluation.ablation import ablation, baseline, tellers, tracker
 from stream.evaluation.listening import Ears
 from stream.evaluation.timeline import Segment, told_in_the_end, told_live
-from stream.events import Speaker
 from stream.rolling.profiles import Voice
 from stream.settings import TurnsSettings
 from stream.types import Task

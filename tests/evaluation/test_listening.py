@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from stream.bodies import NODE
 from stream.errors import SourceError
 from stream.evaluation import listening
 from stream.evaluation.listening import Ears, samples_of
-from stream.events import NODE
 from tests.evaluation.stand_ins import tone, wav
 
 Maker = Callable[..., Ears]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stream.events import ModelRef
+from stream.bodies import ModelRef
 from stream.profiles.people import Exemplar, Kind, Recording
 
 MODEL = ModelRef(name="compact-speaker", revision="2")

@@ -6,7 +6,8 @@ from typing import get_args
 
 import pytest
 
-from stream.events import Candidate, Event, Identity, Reason, SpeakerResolved
+from stream.bodies import Candidate, Identity, Reason, SpeakerResolved
+from stream.events import Event
 from stream.replay.decisions import decisions, log
 from stream.replay.words import REASONS, clock
 from tests.dashboard.scenes import Scene

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.events import Alert
+from stream.bodies import Alert
 from stream.rolling.alerts import Alerts, Reading
 
 SECOND = 16_000

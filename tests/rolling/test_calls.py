@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream.bodies import Alert, Body, Call, Emotion, Party
 from stream.clock import samples, seconds
-from stream.events import Alert, Body, Call, Emotion, Party
 from stream.rolling.calls import PATIENCE, CallKeeper
 from stream.rolling.floor import PARTIES
 from stream.settings import Settings

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.events import Body, Emotion, Speaker, Turn
+from stream.bodies import Body, Emotion, Speaker, Turn
 from stream.rolling.conversation import Conversation
 from stream.settings import Settings
 from stream.types import ModelInfo, Task

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.events import Party
+from stream.bodies import Party
 from stream.rolling.floor import PARTIES, Floor
 from stream.settings_calls import CallsSettings
 

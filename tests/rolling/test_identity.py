@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stream.events import Identity
+from stream.bodies import Identity
 from stream.rolling.identity import RollingIdentity
 from tests.rolling.speech import talk
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stream.events import Body, Speaker
+from stream.bodies import Body, Speaker
 from stream.rolling.conversation import Conversation
 from stream.rolling.overlap import MEMORY_FRAMES, Overlap, OverlapMap, mixed
 from stream.rolling.profiles import Vector, Voice, unit

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from stream.events import Body, Emotion, Speaker, Turn
+from stream.bodies import Body, Emotion, Speaker, Turn
 from stream.rolling.track import TrackConversation
 from stream.settings import Settings
 from stream.types import ModelInfo, Task

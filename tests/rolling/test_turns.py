@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.events import Turn
+from stream.bodies import Turn
 from stream.rolling.turns import TurnKeeper
 from stream.settings import TurnsSettings
 from stream.types import Stretch

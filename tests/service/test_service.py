@@ -20,9 +20,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from stream.bodies import Health
 from stream.commands import NodeStatus, StreamStatus
 from stream.errors import ListenError, SettingsError
-from stream.events import Health
 from stream.service.logs import JsonFormatter
 from stream.service.metrics import exposition
 from stream.service.node import Node

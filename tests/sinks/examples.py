@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from stream import events
-from stream.events import (
+from stream.bodies import (
     Alert,
     Body,
     Call,
@@ -14,7 +14,6 @@ from stream.events import (
     CallEmotion,
     CallParty,
     Emotion,
-    Event,
     Health,
     LaneHealth,
     ModelRef,
@@ -24,6 +23,7 @@ from stream.events import (
     Stream,
     Turn,
 )
+from stream.events import Event
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

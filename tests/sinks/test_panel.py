@@ -9,7 +9,7 @@ import time
 import pytest
 from rich.console import Console, RenderableType
 
-from stream.events import Candidate, Identity
+from stream.bodies import Candidate, Identity
 from stream.sinks.panel import PanelSink, render
 from stream.sinks.timeline import PanelState
 from tests.sinks import examples
