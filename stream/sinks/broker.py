@@ -14,6 +14,7 @@ A connection is used once. paho keeps what was in flight and would send it again
 
 from __future__ import annotations
 
+import asyncio
 import math
 import socket
 import ssl
@@ -58,6 +59,12 @@ Outcome = Callable[[int, str], None]
 """Called once with the broker's reason code and its name; 0 where there is none."""
 
 
+def _look_at(gone: asyncio.Future[None]) -> None:
+    """Why a connection broke is told by whoever used it; asyncio would log an error of which nobody else asked."""
+    if not gone.cancelled():
+        gone.exception()
+
+
 class Connection(aiomqtt.Client):
     """One connection; entered once."""
 
@@ -87,6 +94,7 @@ class Connection(aiomqtt.Client):
             max_inflight_messages=IN_FLIGHT,
             max_queued_incoming_messages=INCOMING,
         )
+        self._disconnected.add_done_callback(_look_at)
         self._outcomes: dict[int, Outcome] = {}
         self._dialling: list[socket.socket] = []
         self._dialled = threading.Lock()

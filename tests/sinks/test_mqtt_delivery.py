@@ -330,17 +330,18 @@ def test_nothing_is_left_of_streams_and_calls_that_have_ended(tmp_path: Path, mo
 
     async def talk() -> None:
         async with sink(broker.port, homeassistant="ha") as out:
-            memory = None
+
+            def held() -> tuple[int, int, int]:
+                return len(out._outbox._retained), len(out._outbox._published), len(out._ended)
+
+            memory = (0, 0, 0)
             for number in range(60):
                 await converse(out, number)
                 now_s[0] += 1.0
                 if number == 20:
                     await until(lambda: out.statistics().waiting == 0)
-                    memory = len(out._outbox._retained), len(out._outbox._published), len(out._ended)
-            await until(lambda: out.statistics().waiting == 0)
-            after = len(out._outbox._retained), len(out._outbox._published), len(out._ended)
-            assert memory is not None
-            assert all(late <= early for early, late in zip(memory, after, strict=True))
+                    memory = held()
+            await until(lambda: all(late <= early for early, late in zip(memory, held(), strict=True)))
         async with subscriber(broker.port) as late:
             await late.until(lambda: any(str(message.topic).endswith("/info") for message in late.messages))
         kept = {str(message.topic) for message in late.messages if message.retain}

@@ -56,6 +56,22 @@ def test_a_broker_killed_in_mid_stream_gets_every_turn_in_order(tmp_path: Path) 
         asyncio.run(talk())
 
 
+def test_a_broker_that_goes_leaves_no_error_that_nobody_looked_at(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def talk() -> None:
+        async with sink(broker.port) as out:
+            await until(lambda: out._delivery.connected)
+            broker.kill()
+            await until(lambda: not out._delivery.connected)
+        gc.collect()  # asyncio logs an error with its traceback when its future goes unread
+
+    with Broker(tmp_path) as broker:
+        asyncio.run(talk())
+    gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
 def test_a_lost_socket_fires_the_will_and_the_next_connection_says_online(tmp_path: Path) -> None:
     async def talk() -> None:
         async with subscriber(broker.port) as heard, Wire(broker.port) as wire, sink(wire.port) as out:
