@@ -18,7 +18,7 @@ FOLDER = Path("stream/models/compact")
 
 def _write(net: nn.Module, path: Path, said: dict[str, str], **beside: Tensor) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    said = {"revision": "2", "sample_rate_hz": str(SAMPLE_RATE_HZ), **said}
+    said = {"sample_rate_hz": str(SAMPLE_RATE_HZ), **said}
     save_file({**loop.detached(net.state_dict()), **beside}, path, metadata=said)
     path.chmod(0o644)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB", said)
@@ -38,6 +38,7 @@ def speaker(net: SpeakerNet, path: Path, *, people: list[list[Tensor]], steps: i
     threshold = (rates["an4"].threshold + rates["librispeech"].threshold) / 2
     said = {
         "name": "compact-speaker",
+        "revision": "2",
         "threshold": f"{threshold:.4f}",
         "calibration": "1.0,0.0,0.0",
         "training": f"{steps} steps, {classes} voices of AN4, LibriSpeech, EmoDB, espeak-ng and flite, "
@@ -54,6 +55,7 @@ def emotion(net: EmotionNet, path: Path, *, steps: int, seed: int) -> None:
     """Write, with the temperature in the header too."""
     said = {
         "name": "compact-emotion",
+        "revision": "3",
         "temperature": f"{float(net.temperature):.4f}",
         "labels": ",".join(EMOTIONS),
         "training": f"{steps} steps, 7 actors of EmoDB at seven speeds, read speech of AN4 and LibriSpeech, "
