@@ -70,10 +70,14 @@ def visit(browser: Browser) -> Iterator[Visit]:
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        expected = "401 (Unauthorized)" if refused else "ERR_CONNECTION_REFUSED"
+        expected = ["ERR_CONNECTION_REFUSED", *(["401 (Unauthorized)"] if refused else [])]  # servers go before pages
         page.on(
             "console",
-            lambda line: complaints.append(line.text) if line.type == "error" and expected not in line.text else None,
+            lambda line: (
+                complaints.append(line.text)
+                if line.type == "error" and not any(word in line.text for word in expected)
+                else None
+            ),
         )
         page.goto(stage.url + route)
         return page

@@ -15,10 +15,10 @@ from tests.enrolment.node import Node, Script
 
 def test_the_current_speaker_of_a_running_node_is_enrolled(visit: Visit, tmp_path: Path) -> None:
     path = tmp_path / "profiles.sqlite"
-    node, named = Node(path), asyncio.Event()
+    node, named, seen = Node(path), asyncio.Event(), asyncio.Event()
 
     async def begin() -> asyncio.Task[object]:
-        script = Script("aaaaaa", named.wait, "aaa")
+        script = Script("aaaaaa", named.wait, "aaa", seen.wait)
         await node.assemble([script], {"page": stage.page.sink()})
         stage.page.control(node.pipeline, handlers=node.registrar.handlers)
         return asyncio.create_task(node.pipeline.run())
@@ -27,6 +27,7 @@ def test_the_current_speaker_of_a_running_node_is_enrolled(visit: Visit, tmp_pat
         named.set()
 
     async def end() -> None:
+        seen.set()
         await running
 
     with Stage() as stage:

@@ -78,7 +78,7 @@ REFUSED: dict[str, tuple[Damage, type[ModelError], str]] = {
     "a head that does not exist": (
         lambda f: edit(f, "config.json", architectures=["HubertForXVector"]),
         ModelFormatError,
-        "HuBERT with an x-vector head",
+        "asks for a HubertForXVector, which transformers does not have",
     ),
     "one label": (lambda f: edit(f, "config.json", id2label={"0": "x"}), ModelFormatError, "fewer than two labels"),
     "unnumbered labels": (lambda f: edit(f, "config.json", id2label={"x": "y"}), ModelFormatError, "no number"),
