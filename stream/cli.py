@@ -68,11 +68,7 @@ models_app = typer.Typer(help="The models there are: name, size, licence, what e
 config_app = typer.Typer(help="The settings.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
-app.command("report")(report)
-app.command("replay")(replay)
-app.command("calibrate")(calibrate)
 app.add_typer(evaluate_app, name="evaluate")
-app.command("enroll")(enroll_command)
 app.add_typer(profiles_app, name="profiles")
 
 
@@ -221,6 +217,12 @@ def serve(
     read = settings_of(flags, preset=preset, config=config)
     log_to_stderr(read, verbose=verbose)
     raise typer.Exit(serve_until_stopped(read, quiet=quiet, page=dashboard))
+
+
+app.command("enroll")(enroll_command)
+app.command("calibrate")(calibrate)
+app.command("replay")(replay)
+app.command("report")(report)
 
 
 @app.command()
