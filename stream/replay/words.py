@@ -11,7 +11,7 @@ REASONS: Mapping[str, str] = {
     "matched": "sounds like one that is known",
     "new_voice": "sounds like nobody known: a voice met just now",
     "held": "taken to go on: nobody else is likely enough",
-    "too_short": "too short",
+    "too_short": "too little speech in the window",
     "below_threshold": "sounds like nobody known",
     "ambiguous": "nobody is likely enough",
     "overlap": "several speak at once",
@@ -43,13 +43,8 @@ def decided(events: Sequence[SpeakerEvent]) -> str:
     newest = events[-1]
     if newest.reason in PLAIN:
         return REASONS[newest.reason]
-    if newest.reason == "too_short":
-        said = [f"{REASONS['too_short']}: {_range(one.evidence_s for one in events)} s of speech"]
-    else:
-        said = [REASONS.get(newest.reason, newest.reason.replace("_", " "))]
-    said += _likely(events) + _scored(events)
-    if newest.reason != "too_short":
-        said.append(f"{_range(one.evidence_s for one in events)} s of speech")
+    said = [REASONS.get(newest.reason, newest.reason.replace("_", " ")), *_likely(events), *_scored(events)]
+    said.append(f"{_range(one.evidence_s for one in events)} s of speech")
     if newest.identity is not None:
         named = (f"{one.label} {_percent([one.probability])}" for one in newest.identity.candidates)
         said.append(f"closed set (demonstration): {', '.join(named)}")

@@ -53,13 +53,14 @@ def test_a_recording_and_its_events_are_explained_alike(tmp_path: Path) -> None:
     assert live[0] == recorded[0] == 0
     lines = [text.split("model  ")[0] for text in (live[1], recorded[1])]
     assert lines[0] == lines[1], "but for what it took, the same sound tells the same"
-    assert re.search(r"^00:01\.0–00:01\.5  ◌ somebody  too short: 0\.4 s of speech$", lines[0], re.MULTILINE)
+    first = r"^00:01\.0–00:01\.5  ◌ somebody  too little speech in the window; 0\.4 s of speech$"
+    assert re.search(first, lines[0], re.MULTILINE)
 
 
 def test_it_is_narrowed(file: Path) -> None:
     code, said, _ = typed(file, "--explain", "--from", "00:02.5", "--to", "4.5")
     assert code == 0
-    assert "too short" not in said
+    assert "too little speech" not in said
     assert "● S1" in said
     assert "is Alice" not in said
     assert "unknown " in said
@@ -92,7 +93,7 @@ def test_it_is_drawn_into_a_file(tmp_path: Path, suffix: str) -> None:
         assert content[:8] == b"\x89PNG\r\n\x1a\n"
         return
     text = content.decode()
-    for words in ("told live", "= &lt;Bob&gt;", "S1", "too short: 0.4 s of speech"):
+    for words in ("told live", "= &lt;Bob&gt;", "S1", "too little speech in the window; 0.4 s of speech"):
         assert words in text
     assert not re.search(r"(?:src|href)=|url\(|<script|@import", text)
 

@@ -63,7 +63,7 @@ def test_equal_decisions_are_one_line_with_the_range_of_their_figures() -> None:
     "line",
     [
         "00:00.0 ▸ sound: the sound begins",
-        "00:01.0–00:02.0 ◌ somebody: too short: 0.4 s of speech",
+        "00:01.0–00:02.0 ◌ somebody: too little speech in the window; 0.4 s of speech",
         "00:02.0–00:08.0 ♪ S1: sounds sad, 60 to 80 %",
         "00:01.1 ▸ S1: turn t1 begins, dated back to 00:00.6",
         "00:03.4 ▸ S1: turn t1 ends, 2.8 s long, sad 75 %, neutral 25 %",
