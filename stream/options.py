@@ -70,6 +70,18 @@ def settings_of(layer: Mapping[str, Any], *, preset: str, config: Path | None) -
     return load(preset=preset, config=config, environment=os.environ, flags=layer)
 
 
+def profiles_path(settings: Settings) -> Path:
+    """The file of profiles. Raises `SettingsError` where the settings want none."""
+    from stream.profiles.store import path_of  # noqa: PLC0415
+
+    path = path_of(settings.speakers.profiles)
+    if path is None:
+        raise SettingsError(
+            "speakers.profiles is empty, so there is no file of profiles; name one with --profiles FILE"
+        )
+    return path
+
+
 def source_of(text: str) -> dict[str, Any]:
     """`-`, `demo`, `microphone`, `microphone:NAME`, `KIND:TARGET` of a plug-in, or a file: a source's settings."""
     from stream.registry import SOURCES, names  # noqa: PLC0415

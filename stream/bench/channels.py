@@ -13,8 +13,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import soundfile
@@ -24,6 +22,7 @@ from stream.demo import AUDIO
 from stream.events import Event
 from stream.pipeline import Pipeline
 from stream.settings import Settings
+from stream.sinks.watching import Watching
 from stream.types import SAMPLE_RATE_HZ, AudioFormat, Block, Ensemble, Model, Samples, SpeechDetector
 
 BLOCK_SAMPLES = 512
@@ -104,21 +103,13 @@ class _Live:
             place += BLOCK_SAMPLES
 
 
-class _Latencies:
+class _Latencies(Watching):
     """A sink that keeps the latencies of rolling events between two moments."""
 
     def __init__(self) -> None:
         self.events = 0
         self.found: list[float] = []
         self.open = False
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     async def send(self, event: Event) -> None:
         if self.open and event.type in ("speaker", "emotion"):

@@ -10,30 +10,21 @@ from __future__ import annotations
 import asyncio
 import time
 from statistics import median
-from types import TracebackType
-from typing import Self
 
 from stream.assembly import assemble
 from stream.demo import AUDIO
 from stream.events import Event
 from stream.pipeline import Report
 from stream.settings import Settings, SourceSettings
+from stream.sinks.watching import Watching
 
 
-class _Counter:
+class _Counter(Watching):
     """A sink that notes when the first event about sound came."""
 
     def __init__(self) -> None:
         self.events = 0
         self.first_s: float | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     async def send(self, event: Event) -> None:
         self.events += 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stream.errors import SettingsError
-from stream.options import Config, Preset, Profiles, Set, Speaker, as_layer, settings_of
+from stream.options import Config, Preset, Profiles, Set, Speaker, as_layer, profiles_path, settings_of
 
 if TYPE_CHECKING:
     from stream.calibration.verdict import Verdict
@@ -34,11 +34,9 @@ def calibrate(
 ) -> None:
     """Measure how well the enrolled people are told apart, and keep the threshold that follows with their profiles."""
     read = settings_of(as_layer(settings=settings, speaker=speaker, profiles=profiles), preset=preset, config=config)
-    from stream.profiles.store import ProfileStore, path_of, profiles_in  # noqa: PLC0415
+    from stream.profiles.store import ProfileStore, profiles_in  # noqa: PLC0415
 
-    path = path_of(read.speakers.profiles)
-    if path is None:
-        raise SettingsError("speakers.profiles is empty, so there is nobody to calibrate on; name a file of profiles")
+    path = profiles_path(read)
     people = profiles_in(path)
     if not people:
         raise SettingsError(f"nobody is enrolled in {path}; `tonewatch enroll NAME --from FILE` begins")

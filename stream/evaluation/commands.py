@@ -29,6 +29,12 @@ Compare = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Figures as JSON on standard output.")]
 Html = Annotated[Path | None, typer.Option(metavar="FILE", help="Also a page with tables and pictures.")]
 Only = Annotated[list[str] | None, typer.Option(metavar="SET", help="Only this corpus of the manifest (may repeat).")]
+Audio = Annotated[list[Path], typer.Argument(help="Recordings, or a folder of them; names as in the reference.")]
+Rttm = Annotated[Path, typer.Option(help="Who spoke when.")]
+Uem = Annotated[Path | None, typer.Option(help="The scored part of each recording.")]
+Known = Annotated[bool, typer.Option("--known", help="Everybody in a recording's folder (PERSON.flac) is known.")]
+Collar = Annotated[float, typer.Option(min=0, help="Seconds left out on each side of a boundary.")]
+Overlap = Annotated[bool, typer.Option(help="Score stretches where several speak.")]
 
 
 @app.command()
@@ -169,18 +175,16 @@ def identify(
 
 @app.command()
 def stream(
-    audio: Annotated[list[Path], typer.Argument(help="Recordings, or a folder of them; names as in the reference.")],
+    audio: Audio,
     *,
-    rttm: Annotated[Path, typer.Option(help="Who spoke when.")],
-    uem: Annotated[Path | None, typer.Option(help="The scored part of each recording.")] = None,
+    rttm: Rttm,
+    uem: Uem = None,
     enroll: Annotated[
         list[str] | None, typer.Option(metavar="NAME=FILE", help="Someone known by name, as in the reference.")
     ] = None,
-    known: Annotated[
-        bool, typer.Option("--known", help="Everybody in a recording's folder (PERSON.flac) is known.")
-    ] = False,
-    collar: Annotated[float, typer.Option(min=0, help="Seconds left out on each side of a boundary.")] = 0.25,
-    overlap: Annotated[bool, typer.Option(help="Score stretches where several speak.")] = True,
+    known: Known = False,
+    collar: Collar = 0.25,
+    overlap: Overlap = True,
     model: Model = None,
     compare: Compare = None,
     as_json: AsJson = False,
@@ -227,15 +231,13 @@ def stream(
 
 @app.command()
 def ablation(
-    audio: Annotated[list[Path], typer.Argument(help="Recordings, or a folder of them; names as in the reference.")],
+    audio: Audio,
     *,
-    rttm: Annotated[Path, typer.Option(help="Who spoke when.")],
-    uem: Annotated[Path | None, typer.Option(help="The scored part of each recording.")] = None,
-    known: Annotated[
-        bool, typer.Option("--known", help="Everybody in a recording's folder (PERSON.flac) is known.")
-    ] = False,
-    collar: Annotated[float, typer.Option(min=0, help="Seconds left out on each side of a boundary.")] = 0.25,
-    overlap: Annotated[bool, typer.Option(help="Score stretches where several speak.")] = True,
+    rttm: Rttm,
+    uem: Uem = None,
+    known: Known = False,
+    collar: Collar = 0.25,
+    overlap: Overlap = True,
     model: Model = None,
     as_json: AsJson = False,
     html: Html = None,

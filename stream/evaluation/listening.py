@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -24,26 +22,19 @@ from stream.pipeline import Pipeline, Report
 from stream.resampling import Resampler, select
 from stream.rolling.profiles import Voice
 from stream.settings import Settings, SourceSettings
+from stream.sinks.watching import Watching
 from stream.types import Block, Model, ModelInfo, Samples, SpeechDetector, Task
 
 SIDE_BY_SIDE = 48
 """Recordings that are heard at once."""
 
 
-class _Collector:
+class _Collector(Watching):
     """A sink that keeps every stream's events in order."""
 
     def __init__(self, progress: Callable[[], None]) -> None:
         self.events: dict[str, list[Event]] = {}
         self._progress = progress
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     async def send(self, event: Event) -> None:
         if event.source == NODE:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stream.errors import SettingsError
-from stream.options import Config, Preset, Profiles, Set, Speaker, as_layer, settings_of
+from stream.options import Config, Preset, Profiles, Set, Speaker, as_layer, profiles_path, settings_of
 
 if TYPE_CHECKING:
     from stream.profiles.people import Profile
@@ -47,7 +47,7 @@ def enroll(
     if note is not None:
         checked_note(note)
     read = _settings(profiles, speaker=speaker, preset=preset, config=config, settings=settings)
-    path = _path(read)
+    path = profiles_path(read)
     from stream.people import enrolling  # noqa: PLC0415 - torch, from here on
     from stream.people.guide import Microphone  # noqa: PLC0415
     from stream.profiles.store import profiles_in  # noqa: PLC0415
@@ -85,7 +85,7 @@ def list_(
     """Who is enrolled: exemplars, seconds, models, dates, note."""
     from stream.profiles.store import profiles_in  # noqa: PLC0415
 
-    path = _path(_settings(profiles, preset=preset, config=config, settings=settings))
+    path = profiles_path(_settings(profiles, preset=preset, config=config, settings=settings))
     rows = [_row(profile) for profile in profiles_in(path)]
     if as_json:
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -113,7 +113,7 @@ def verify(
     read = _settings(profiles, speaker=speaker, preset=preset, config=config, settings=settings)
     from stream.people import enrolling  # noqa: PLC0415
 
-    verdict = enrolling.verify(file, ears=enrolling.Ears(read), path=_path(read))
+    verdict = enrolling.verify(file, ears=enrolling.Ears(read), path=profiles_path(read))
     typer.echo(json.dumps(verdict.as_dict(), indent=2, ensure_ascii=False) if as_json else verdict.sentence())
     if verdict.name is None:
         raise typer.Exit(1)
@@ -130,7 +130,7 @@ def rename(
     """Call somebody otherwise."""
     from stream.profiles.store import ProfileStore  # noqa: PLC0415
 
-    with ProfileStore(_path(_settings(profiles, config=config))) as store:
+    with ProfileStore(profiles_path(_settings(profiles, config=config))) as store:
         store.rename(name, new)
     typer.echo(f"{name} is {new} from now on")
 
@@ -146,7 +146,7 @@ def merge(
     """Make one of two profiles of the same person; the second name stays."""
     from stream.profiles.store import ProfileStore  # noqa: PLC0415
 
-    with ProfileStore(_path(_settings(profiles, config=config))) as store:
+    with ProfileStore(profiles_path(_settings(profiles, config=config))) as store:
         store.merge(name, into)
     typer.echo(f"{name} is {into} from now on")
 
@@ -163,7 +163,7 @@ def export_(
     from stream.profiles import transfer  # noqa: PLC0415
     from stream.profiles.store import ProfileStore  # noqa: PLC0415
 
-    with ProfileStore(_path(_settings(profiles, config=config))) as store:
+    with ProfileStore(profiles_path(_settings(profiles, config=config))) as store:
         people = [store.profile(name) for name in dict.fromkeys(names)] if names else list(store.profiles())
     if not people:
         raise SettingsError("nobody is enrolled, so there is nothing to export")
@@ -183,7 +183,7 @@ def import_(
     from stream.profiles.store import ProfileStore  # noqa: PLC0415
 
     people = transfer.read(file)
-    with ProfileStore(_path(_settings(profiles, config=config)), create=True) as store:
+    with ProfileStore(profiles_path(_settings(profiles, config=config)), create=True) as store:
         store.restore(people)
     typer.echo(f"took {len(people)} people from {file}")
 
@@ -199,7 +199,7 @@ def delete(
     """Forget people for good: nothing of them is left in the file."""
     from stream.profiles.store import ProfileStore  # noqa: PLC0415
 
-    with ProfileStore(_path(_settings(profiles, config=config))) as store:
+    with ProfileStore(profiles_path(_settings(profiles, config=config))) as store:
         for name in names:
             store.profile(name)
         if not yes:
@@ -229,14 +229,3 @@ def _settings(
     settings: list[str] | None = None,
 ) -> Settings:
     return settings_of(as_layer(settings=settings, speaker=speaker, profiles=profiles), preset=preset, config=config)
-
-
-def _path(settings: Settings) -> Path:
-    from stream.profiles.store import path_of  # noqa: PLC0415
-
-    path = path_of(settings.speakers.profiles)
-    if path is None:
-        raise SettingsError(
-            "speakers.profiles is empty, so there is no file of profiles; name one with --profiles FILE"
-        )
-    return path

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.status import Status
@@ -15,22 +13,15 @@ from stream.events import Event
 from stream.replay.words import clock
 from stream.session import run_into
 from stream.settings import Settings
+from stream.sinks.watching import Watching
 
 
-class _Collector:
+class _Collector(Watching):
     """A sink that keeps every event, and shows how far the sound was heard."""
 
     def __init__(self, status: Status) -> None:
         self.events: list[Event] = []
         self._status = status
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     async def send(self, event: Event) -> None:
         self.events.append(event)
