@@ -11,8 +11,9 @@ import yaml
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from stream import __version__, commands, events
-from stream.sinks.presence import NodeInfo, OutboxState, SourceState
+from stream import __version__, events
+from stream.control import commands
+from stream.sinks.mqtt.presence import NodeInfo, OutboxState, SourceState
 
 PAGE = Path(__file__).parent.parent / "docs" / "asyncapi.yaml"
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from websockets.client import ClientProtocol
 from websockets.uri import parse_uri
 
-from stream.demo import AUDIO
-from stream.sources.g711 import MU_LAW
+from stream.audio.g711 import MU_LAW
+from stream.demo.conversation import AUDIO
 
 RATE_HZ = 8_000
 BOTH, FIRST, SECOND = slice(None), slice(0, 1), slice(1, 2)

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from stream.enrolment.quality import faults, one_person, several, too_short
-from stream.enrolment.take import Take
-from stream.evaluation.corpora import Utterance, utterances
-from stream.evaluation.listening import samples_of
-from stream.people.enrolling import Ears
+from stream.profiles.enrolment_audio import Take
+from stream.profiles.quality import faults, one_person, several, too_short
 from stream.settings import load
+from stream.tools.enrolment.enrolment import Ears
+from stream.tools.evaluation.corpora import Utterance, utterances
+from stream.tools.evaluation.runner import samples_of
 from stream.types import SAMPLE_RATE_HZ, Samples
 
 WANTED_S = 10.0

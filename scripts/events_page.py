@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from stream import bodies, events
+from stream import events
 from stream.events import Envelope
 
 PAGE = Path(__file__).parent.parent / "docs" / "events.md"
@@ -35,17 +35,17 @@ def page() -> str:
         own = set(kind.model_fields) - set(Envelope.model_fields) - {"type"}
         parts.append(f"## `{name}`\n\n{kind.__doc__}\n\n{_table(own, kind)}")
     parts.append(
-        f"## Inside `speaker`\n\n### An identity\n\n{bodies.Identity.__doc__}\n\n"
-        + _table(set(bodies.Identity.model_fields), bodies.Identity)
+        f"## Inside `speaker`\n\n### An identity\n\n{events.Identity.__doc__}\n\n"
+        + _table(set(events.Identity.model_fields), events.Identity)
     )
-    parts.append("### A candidate\n\n" + _table(set(bodies.Candidate.model_fields), bodies.Candidate))
-    parts.append("## Inside `call`\n\n### A party\n\n" + _table(set(bodies.CallParty.model_fields), bodies.CallParty))
-    parts.append("### A party's emotion\n\n" + _table(set(bodies.CallEmotion.model_fields), bodies.CallEmotion))
-    parts.append("### An alert that is on\n\n" + _table(set(bodies.CallAlert.model_fields), bodies.CallAlert))
+    parts.append("### A candidate\n\n" + _table(set(events.Candidate.model_fields), events.Candidate))
+    parts.append("## Inside `call`\n\n### A party\n\n" + _table(set(events.CallParty.model_fields), events.CallParty))
+    parts.append("### A party's emotion\n\n" + _table(set(events.CallEmotion.model_fields), events.CallEmotion))
+    parts.append("### An alert that is on\n\n" + _table(set(events.CallAlert.model_fields), events.CallAlert))
     parts.append(
-        "## Inside `health`\n\n### A lane\n\n" + _table(set(bodies.LaneHealth.model_fields), bodies.LaneHealth)
+        "## Inside `health`\n\n### A lane\n\n" + _table(set(events.LaneHealth.model_fields), events.LaneHealth)
     )
-    parts.append("### A sink\n\n" + _table(set(bodies.SinkHealth.model_fields), bodies.SinkHealth))
+    parts.append("### A sink\n\n" + _table(set(events.SinkHealth.model_fields), events.SinkHealth))
     return "\n".join(parts)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from stream import bodies, events
+from stream import events
 from stream.settings import Settings
-from stream.sinks import presence, topics
-from stream.sinks.homeassistant import Streams
+from stream.sinks.mqtt import presence, topics
+from stream.sinks.mqtt.homeassistant import Streams
 from tests.sinks import examples
 
 
@@ -32,7 +32,7 @@ def _case(payload: str) -> dict[str, Any]:
         examples.event(examples.turn(1), source="a/b"),
         examples.event(examples.emotion("happy"), source="a/b"),
         examples.event(examples.speaker("S1"), source="a/b"),
-        examples.event(examples.health(), source=bodies.NODE),
+        examples.event(examples.health(), source=events.NODE),
         examples.event(examples.call(), source="c7", call="c7"),
         examples.event(examples.alert(), source="c7", call="c7"),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from stream.settings import rows
+from stream.settings.reference import rows
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 

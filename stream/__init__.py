@@ -1,8 +1,8 @@
 """tonewatch: who is speaking and how they sound, live.
 
-The public face is small: `Settings` and `load_settings` for those who embed the pipeline (`stream.assembly.assemble`),
-`Event`, `from_json` and `to_json` for those who read its events, `TonewatchError` for all. A name is imported when it
-is first used, so that the command line starts quickly; importing `stream` never imports torch.
+The public face is small: `Settings`, `load_settings` and `assemble` to embed the pipeline, `Event`, `from_json` and
+`to_json` to read its events, `TonewatchError` to catch its errors. A name is imported when it is first used, so the
+command line starts quickly; importing `stream` never imports torch.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stream.app.assembly import assemble
     from stream.errors import TonewatchError
     from stream.events import SCHEMA_VERSION, Event, from_json, to_json
     from stream.settings import Settings
@@ -24,6 +25,7 @@ __all__ = [
     "Settings",
     "TonewatchError",
     "__version__",
+    "assemble",
     "from_json",
     "load_settings",
     "to_json",
@@ -34,6 +36,7 @@ _HOMES = {
     "Event": ("stream.events", "Event"),
     "Settings": ("stream.settings", "Settings"),
     "TonewatchError": ("stream.errors", "TonewatchError"),
+    "assemble": ("stream.app.assembly", "assemble"),
     "from_json": ("stream.events", "from_json"),
     "load_settings": ("stream.settings", "load"),
     "to_json": ("stream.events", "to_json"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream.cli import main
+from stream.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -289,32 +289,4 @@ class Sink(Protocol):
 
     async def send(self, event: Event) -> None:
         """Take one event; may wait, and raises `SinkError` when no event can leave any more."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class SinkAccount:
-    """What a sink that delivers later knows of its events, beyond the queue before it; counts since the start."""
-
-    dropped: int = 0  # given up: too many, too old, or no room for them
-    refused: int = 0  # the other end does not want them
-    owed: int = 0  # not delivered yet
-    unsaved: int = 0  # owed, and would not survive us
-
-
-@runtime_checkable
-class AccountableSink(Protocol):
-    """A sink that has more to say in `health`."""
-
-    def account(self) -> SinkAccount:
-        """Counts so far."""
-        ...
-
-
-@runtime_checkable
-class BatchingSink(Protocol):
-    """A sink to which many events at once are cheaper than one after the other."""
-
-    async def send_all(self, told: Sequence[Event]) -> None:
-        """Take events in their order; like `send` for each."""
         ...

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.browser import browser, player, stage, visit
+from tests.support.tones import ears, tones
+
+__all__ = ["browser", "ears", "player", "stage", "tones", "visit"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _state_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

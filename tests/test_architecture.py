@@ -33,6 +33,7 @@ def test_the_public_face() -> None:
         "Settings",
         "TonewatchError",
         "__version__",
+        "assemble",
         "from_json",
         "load_settings",
         "to_json",
@@ -47,9 +48,9 @@ def test_the_public_face() -> None:
     "code",
     [
         "import stream; stream.Settings, stream.from_json",
-        "import stream.cli, stream.session",
+        "import stream.cli.main, stream.app.run",
         "import stream.models.zoo",
-        "from stream.cli import app; app(['--help'], standalone_mode=False)",
+        "from stream.cli.main import app; app(['--help'], standalone_mode=False)",
     ],
 )
 def test_torch_is_not_imported_before_a_model_is_needed(code: str) -> None:
@@ -61,7 +62,7 @@ def test_torch_is_not_imported_before_a_model_is_needed(code: str) -> None:
 
 def test_the_compact_pair_needs_no_transformers() -> None:
     code = (
-        "from stream import registry; from stream.settings import Settings; s = Settings(); "
+        "from stream import registry; from stream.settings.tree import Settings; s = Settings(); "
         "registry.model(s.models.emotion); registry.model(s.models.speaker); "
         "import sys; sys.exit('transformers' in sys.modules)"
     )

@@ -12,9 +12,10 @@ import pytest
 import typer.main
 
 from stream import registry
-from stream.cli import app
+from stream.cli.main import app
 from stream.events import EVENT_TYPES
-from stream.settings import presets, rows
+from stream.settings import presets
+from stream.settings.reference import rows
 
 HOME = Path(__file__).parent.parent
 PAGES = [HOME / "README.md", *sorted((HOME / "docs").rglob("*.md")), *sorted((HOME / "stream").rglob("*.md"))]

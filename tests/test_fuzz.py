@@ -21,14 +21,15 @@ import soundfile
 from pydantic import ValidationError
 
 from stream import events
-from stream.commands import COMMANDS, Reply
-from stream.control import Control
+from stream.control.commands import COMMANDS, Reply
+from stream.control.dispatcher import Control
 from stream.errors import AudioFormatError, SettingsError, SourceNotFound
-from stream.settings import SourceSettings, build, config_folder, file_layer
+from stream.settings import SourceSettings, build, config_folder
+from stream.settings.loading import file_layer
 from stream.sources.file import FileSource
 from stream.sources.pipe import PipeSource
+from tests.control.test_dispatcher import Told
 from tests.sinks import examples
-from tests.test_control import Told
 
 COUNT = 10_000
 LONGEST_S = 2.0

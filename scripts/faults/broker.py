@@ -23,9 +23,9 @@ import aiomqtt
 from scripts.faults.report import say
 from stream import events
 from stream.settings import Settings
-from stream.sinks.mqtt import MqttSink
-from tests.mosquitto import Broker
+from stream.sinks.mqtt.sink import MqttSink
 from tests.sinks import examples
+from tests.support.mosquitto import Broker
 
 TURNS = 200
 

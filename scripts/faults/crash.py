@@ -26,9 +26,9 @@ from scripts.faults.broker import Ear
 from scripts.faults.report import say
 from stream.errors import BrokerUnreachable
 from stream.settings import Settings
-from stream.sinks.mqtt import MqttSink
-from tests.mosquitto import Broker
+from stream.sinks.mqtt.sink import MqttSink
 from tests.sinks import examples
+from tests.support.mosquitto import Broker
 
 
 async def _child(port: int, folder: str, session: str, count: int) -> None:

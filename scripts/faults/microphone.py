@@ -28,7 +28,7 @@ from scripts.faults.report import say
 from stream.settings import SourceSettings
 from stream.sources.microphone import MicrophoneSource
 from stream.types import Block, Interruption
-from tests.pulseaudio import SoundServer
+from tests.support.pulseaudio import SoundServer
 
 EXACT_S = 0.2
 AWAY_S, THERE_S = 3.0, 3.0

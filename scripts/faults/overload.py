@@ -21,10 +21,10 @@ import numpy as np
 
 from scripts.faults.report import say
 from stream.events import EmotionEvent, Event
-from stream.pipeline import Pipeline
+from stream.pipeline.pipeline import Pipeline
 from stream.settings import Settings
 from stream.types import AudioFormat, Block, Scores, Task, Window, WindowSpec
-from tests.fakes import FakeDetector, FakeModel, ListSink
+from tests.support.fakes import FakeDetector, FakeModel, ListSink
 
 HOP_S = 0.1
 TIMES = 4

@@ -23,14 +23,15 @@ import psutil
 import soundfile
 
 from scripts.faults.report import say
-from stream import assembly, registry
-from stream.demo import AUDIO
+from stream import registry
+from stream.app import assembly
+from stream.demo.conversation import AUDIO
 from stream.events import Event, StreamEvent
-from stream.pipeline import Pipeline
+from stream.pipeline.pipeline import Pipeline
 from stream.settings import load
 from stream.types import SAMPLE_RATE_HZ, AudioFormat, Block, Samples
-from tests.fakes import ListSink
-from tests.mosquitto import Broker
+from tests.support.fakes import ListSink
+from tests.support.mosquitto import Broker
 
 SLOPE_MB_PER_H = 1.0
 WARM_SHARE = 0.2

@@ -19,10 +19,10 @@ import aiomqtt
 from scripts.faults.report import say
 from stream import events
 from stream.settings import Settings
-from stream.sinks.broker import IN_FLIGHT
-from stream.sinks.mqtt import MqttSink
-from tests.mosquitto import Broker
+from stream.sinks.mqtt.connection import IN_FLIGHT
+from stream.sinks.mqtt.sink import MqttSink
 from tests.sinks import examples
+from tests.support.mosquitto import Broker
 
 WANTED = 2_500
 BATCH = 64

@@ -13,19 +13,19 @@ from pathlib import Path
 import numpy as np
 
 from scripts.training import corpus
+from stream.audio.buffer import Intake
 from stream.clock import seconds
-from stream.evaluation import mixing
-from stream.evaluation.corpora import Utterance
-from stream.evaluation.listening import samples_of
-from stream.evaluation.timeline import Segment
-from stream.intake import Intake
-from stream.models.compact.models import load_speaker
+from stream.models.compact.model import load_speaker
 from stream.models.vad import SileroVad
-from stream.rolling import fitting
-from stream.rolling.fitting import Trial
-from stream.rolling.profiles import Vector, Voice
-from stream.rolling.scoring import Calibration, Cohort, Scorer
 from stream.settings import load
+from stream.tools.evaluation import mixing
+from stream.tools.evaluation.corpora import Utterance
+from stream.tools.evaluation.runner import samples_of
+from stream.tools.evaluation.segments import Segment
+from stream.tracking import calibration
+from stream.tracking.calibration import Calibration, Trial
+from stream.tracking.scoring import Cohort, Scorer
+from stream.tracking.voice import Vector, Voice
 from stream.types import SAMPLE_RATE_HZ, Cut, SpeechRequest
 
 _CONVERSATIONS = 16
@@ -102,6 +102,6 @@ def fit(cohort: Cohort, conversations: list[Heard]) -> Calibration:
     """Slope, threshold and reliability under which the truth is least surprising."""
     draw = np.random.default_rng(_SEED)
     trials = [trial for windows in conversations for trial in scored(cohort, windows, draw)]
-    found = fitting.fit(trials)
+    found = calibration.fit(trials)
     print(f"calibration on {len(trials)} pairs: {found.calibration}, loss {found.loss:.3f}")
     return found.calibration

@@ -30,9 +30,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from scripts.training import augment, corpus, loop, measure, publish, soundfield
-from stream.evaluation.metrics import calibration_error
 from stream.models.compact.features import HOP_SAMPLES, MELS, centred, level
 from stream.models.compact.nets import EMOTIONS, EmotionNet, Front, SpeakerNet, Trunk
+from stream.tools.evaluation.metrics import calibration_error
 
 Net = TypeVar("Net", bound=nn.Module)
 

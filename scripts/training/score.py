@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.training import corpus, measure, meetings
-from stream.evaluation.metrics import calibration_error
-from stream.models.compact import emotion, speaker
+from stream.models.compact.factories import emotion, speaker
 from stream.models.compact.nets import EMOTIONS
 from stream.models.compact.tracing import OFTEN
 from stream.settings import ModelSettings
+from stream.tools.evaluation.metrics import calibration_error
 from stream.types import SAMPLE_RATE_HZ, Model, Window
 
 Samples = corpus.Samples

@@ -9,13 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stream.events.labels import ALERT_LABELS
+
 ALERT_POINTS: Mapping[str, int] = {"anger": 400, "crosstalk": 320, "dead_air": 300, "monologue": 260}
-ALERT_WORDS: Mapping[str, str] = {
-    "anger": "sustained anger",
-    "crosstalk": "talking over each other",
-    "dead_air": "dead air",
-    "monologue": "long monologue",
-}
 OTHER_ALERT = 250
 """An alert of a kind that this version does not know."""
 
@@ -33,7 +29,7 @@ def attention(
     for alert in alerts:
         worth = ALERT_POINTS.get(alert["kind"], OTHER_ALERT)
         if worth > points:
-            points, words = worth, ALERT_WORDS.get(alert["kind"], str(alert["kind"]).replace("_", " "))
+            points, words = worth, ALERT_LABELS.get(alert["kind"], str(alert["kind"]).replace("_", " "))
     points += 10 * max(0, len(alerts) - 1)
     if state in ("stalled", "offline"):
         points, words = points + 150, words or ("no sound arrives" if state == "stalled" else "node is offline")

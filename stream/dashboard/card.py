@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from stream.dashboard.attention import ALERT_WORDS, attention
+from stream.dashboard.attention import attention
 from stream.dashboard.history import History, Json
+from stream.events.labels import ALERT_LABELS
 
 TREND = 32
 """Columns of its trend."""
@@ -331,4 +332,4 @@ def _largest(talk: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
 
 
 def _words(kind: str) -> str:
-    return ALERT_WORDS.get(kind, kind.replace("_", " "))
+    return ALERT_LABELS.get(kind, kind.replace("_", " "))

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from stream.dashboard.state import Wall
+from stream.dashboard.wall import Wall
 
 Levels = Callable[[], Mapping[str, float]]
 """How loud each source is now, in dBFS."""

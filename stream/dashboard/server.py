@@ -27,7 +27,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from stream import __version__
 from stream.dashboard.feed import Feed, Powers
-from stream.door import COOKIE, Door
+from stream.server.access import COOKIE, Door
 
 STATIC = Path(__file__).parent / "static"
 RATE_HZ = 10.0

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from stream.errors import ModelError
-from stream.models.products import linear, packed
+from stream.models.onednn import linear, packed
 
 GAIN = 1.5
 """A difference this size pays for the lower precision, and is not noise."""

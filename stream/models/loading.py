@@ -32,7 +32,7 @@ from stream.errors import ModelError, ModelFormatError, ModelNotFound
 from stream.models.capability import choose_dtype, packs
 from stream.models.checkpoint import Checkpoint, Head, read
 from stream.models.devices import resolve_device, resolve_dtype
-from stream.models.fast.swap import accelerated
+from stream.models.fast.conversion import accelerated
 from stream.models.pretrained import Pretrained
 from stream.models.zoo import ZOO, absent, cached, fetch, find, is_hub_name, on_disk
 from stream.settings import ModelSettings

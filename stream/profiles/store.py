@@ -27,12 +27,12 @@ import numpy as np
 import platformdirs
 
 from stream import database
-from stream.bodies import ModelRef
 from stream.errors import ProfileNotFound, ProfilesError
-from stream.profiles.people import Exemplar, FittedCalibration, Profile, Recording, checked_name, checked_note
-from stream.profiles.tables import sentence, set_up
-from stream.rolling.profiles import Vector
-from stream.settings_speakers import SpeakersSettings
+from stream.events import ModelRef
+from stream.profiles.profile import Exemplar, FittedCalibration, Profile, Recording, checked_name, checked_note
+from stream.profiles.schema import sentence, set_up
+from stream.settings import SpeakersSettings
+from stream.tracking.voice import Vector
 from stream.types import ModelInfo
 
 WAIT_S = 5.0

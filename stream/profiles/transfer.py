@@ -19,10 +19,10 @@ import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, WithJsonSchema
 from pydantic.functional_validators import BeforeValidator, InstanceOf
 
-from stream.bodies import ModelRef
 from stream.errors import ProfilesError
-from stream.profiles.people import LONGEST_NOTE, Exemplar, Kind, Profile, Recording, checked_name
-from stream.rolling.profiles import Vector
+from stream.events import ModelRef
+from stream.profiles.profile import LONGEST_NOTE, Exemplar, Kind, Profile, Recording, checked_name
+from stream.tracking.voice import Vector
 
 LARGEST_BYTES = 256 * 2**20
 """A larger file is refused unread."""

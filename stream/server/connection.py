@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Protocol as Shape
 
-from stream.bodies import Party
+from stream.calls.floor import PARTIES
 from stream.errors import SourceError
-from stream.rolling.floor import PARTIES
+from stream.events import Party
 from stream.server.counts import Counts
+from stream.server.protocols.base import Action, Audio, Close, End, Fault, Open, Protocol, Reply, Tune
 from stream.sinks.clients import Subscription
-from stream.sources.track import TrackSource
-from stream.sources.wire import Action, Audio, Close, End, Fault, Open, Protocol, Reply, Tune
+from stream.sources.push import TrackSource
 
 if TYPE_CHECKING:
     from stream.server.gateway import Call, Gateway

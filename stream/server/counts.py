@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from stream.bodies import ProtocolHealth
+from stream.events import ProtocolHealth
 
 
 @dataclass(slots=True)

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from stream.bodies import Party, ProtocolHealth
-from stream.pipeline import Pipeline
+from stream.events import Party, ProtocolHealth
+from stream.pipeline.pipeline import Pipeline
 from stream.server.connection import Connection, Link
 from stream.server.counts import Counts
-from stream.settings_calls import ServeSettings
+from stream.server.protocols.base import Fault, Protocol
+from stream.settings import ServeSettings
 from stream.sinks.clients import ClientsSink
-from stream.sources.track import TrackSource
-from stream.sources.wire import Fault, Protocol
+from stream.sources.push import TrackSource
 
 LAG_S = 1.0
 """A track that brings nothing for so long, while the other goes on, is silent (switches leave silence out)."""

@@ -13,13 +13,13 @@ from typing import Self
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from stream.door import Door
 from stream.errors import SettingsError
-from stream.server import security
+from stream.server import signatures
+from stream.server.access import Door
+from stream.server.audiosocket import SocketShell
 from stream.server.gateway import Gateway
-from stream.server.sockets import SocketShell
+from stream.server.http import BACKLOG, Site, bind
 from stream.server.websockets import Mounts, create_app
-from stream.web import BACKLOG, Site, bind
 
 GOODBYE_S = 2
 
@@ -62,7 +62,7 @@ class NetworkListener:
             host=settings.host, token=settings.token.get_secret_value(), origins=settings.origins, branch="serve"
         )
         try:
-            security.is_within("127.0.0.1", settings.audiosocket_peers)
+            signatures.is_within("127.0.0.1", settings.audiosocket_peers)
         except ValueError as error:
             raise SettingsError(f"serve.audiosocket_peers: {error}") from None
         site = Site(

@@ -23,15 +23,15 @@ from starlette.routing import BaseRoute, Mount, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from stream.bodies import Party
-from stream.door import Door, is_same
-from stream.server import security
+from stream.events import Party
+from stream.server import signatures
+from stream.server.access import Door, is_same
 from stream.server.gateway import Gateway
-from stream.sources.asterisk import AsteriskProtocol
-from stream.sources.audiohook import AudioHookProtocol
-from stream.sources.generic import GenericProtocol
-from stream.sources.twilio import TwilioProtocol
-from stream.sources.wire import Protocol
+from stream.server.protocols.asterisk import AsteriskProtocol
+from stream.server.protocols.audiohook import AudioHookProtocol
+from stream.server.protocols.base import Protocol
+from stream.server.protocols.generic import GenericProtocol
+from stream.server.protocols.twilio import TwilioProtocol
 
 Mounts = Sequence[tuple[str, ASGIApp]]
 """Paths and the applications behind them."""
@@ -59,7 +59,7 @@ class _Endpoints:
         self._twilio = settings.twilio_auth_token.get_secret_value()
         self._api_key = settings.audiohook_api_key.get_secret_value()
         secret = settings.audiohook_secret.get_secret_value()
-        self._signatures = security.GenesysSignatures(secret=secret) if secret else None
+        self._signatures = signatures.GenesysSignatures(secret=secret) if secret else None
 
     async def generic(self, websocket: WebSocket) -> None:
         """Our own protocol."""
@@ -72,7 +72,7 @@ class _Endpoints:
         if self._twilio:
             base = settings.public_url.rstrip("/") or f"wss://{websocket.headers.get('host', '')}"
             query = f"?{websocket.url.query}" if websocket.url.query else ""
-            admitted = security.is_signed_by_twilio(
+            admitted = signatures.is_signed_by_twilio(
                 websocket.headers.get("x-twilio-signature", ""),
                 url=f"{base}{websocket.url.path}{query}",
                 key=self._twilio,

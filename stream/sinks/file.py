@@ -16,8 +16,8 @@ from typing import Self
 from stream.errors import SettingsError, SinkError
 from stream.events import Event
 from stream.settings import Settings
+from stream.sinks.base import SinkAccount
 from stream.sinks.lines import LineWriter, NoRoom
-from stream.types import SinkAccount
 
 log = logging.getLogger(__name__)
 

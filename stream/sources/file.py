@@ -17,9 +17,9 @@ from pathlib import Path
 
 import soundfile
 
+from stream.audio.pcm import checked
 from stream.errors import AudioFormatError, SourceNotFound
 from stream.settings import SourceSettings
-from stream.sources.pcm import checked
 from stream.types import AudioFormat, Block
 
 LEAST_S = 0.1

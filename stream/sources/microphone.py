@@ -29,7 +29,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from stream.clock import steady_s
 from stream.errors import DeviceLost, SourceError
 from stream.settings import SourceSettings
-from stream.sources.capture import Capture
+from stream.sources.microphone_process import Capture
 from stream.sources.recorder import Piece, Wish
 from stream.types import AudioFormat, Block, Interruption
 

@@ -16,9 +16,9 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import BinaryIO
 
+from stream.audio.pcm import SAMPLE_BYTES, checked, decode
 from stream.errors import AudioFormatError, SourceNotFound
 from stream.settings import SourceSettings
-from stream.sources.pcm import SAMPLE_BYTES, checked, decode
 from stream.types import AudioFormat, Block
 
 READ_S = 1.0

@@ -29,9 +29,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from stream.audio.ring import Ring
 from stream.clock import steady_s
 from stream.errors import SourceError
-from stream.ring import Ring
 from stream.sources import devices
 from stream.types import AudioFormat, Samples
 

@@ -8,8 +8,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from stream import events
-from stream.bodies import Alert, Body, Call, CallAlert, CallEmotion, CallParty, Emotion, ModelRef, Speaker, Stream, Turn
-from stream.events import Event
+from stream.events import (
+    Alert,
+    Body,
+    Call,
+    CallAlert,
+    CallEmotion,
+    CallParty,
+    Emotion,
+    Event,
+    ModelRef,
+    Speaker,
+    Stream,
+    Turn,
+)
 
 LABELS = ("neutral", "happy", "angry", "sad")
 MODELS = (ModelRef(name="compact-emotion", revision="1"), ModelRef(name="compact-speaker", revision="1"))

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, Self, TypeVar
 
-from stream.commands import NodeStatus
-from stream.dashboard.dashboard import Dashboard
+from stream.control.commands import NodeStatus
+from stream.dashboard.page import Dashboard
 from stream.events import Event
-from stream.settings import Settings
-from stream.settings_calls import DashboardSettings
+from stream.settings import DashboardSettings, Settings
 
 Result = TypeVar("Result")
 

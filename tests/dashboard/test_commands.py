@@ -18,9 +18,9 @@ import soundfile
 from typer.testing import CliRunner
 from websockets.sync.client import connect
 
-from stream.cli import app
-from stream.demo import AUDIO
-from tests.mosquitto import Broker
+from stream.cli.main import app
+from stream.demo.conversation import AUDIO
+from tests.support.mosquitto import Broker
 
 Start = Callable[..., "Node"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from stream.profiles.store import profiles_in
-from tests.dashboard.conftest import Visit
 from tests.dashboard.stage import Stage
-from tests.enrolment.node import Node, Script
+from tests.profiles.node import Node, Script
+from tests.support.browser import Visit
 
 
 def test_the_current_speaker_of_a_running_node_is_enrolled(visit: Visit, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ import soundfile
 import soxr
 from playwright.sync_api import Playwright, expect
 
-from stream.demo import AUDIO
-from tests.dashboard.conftest import chromium
+from stream.demo.conversation import AUDIO
+from tests.support.browser import chromium
 
 HEARD_S = ((0.0, 4.1), (7.7, 11.9))
 """The demo's turns of Alice and of Callum. When a browser begins to listen is chance, and so is where windows begin;

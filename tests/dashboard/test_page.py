@@ -10,10 +10,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from stream.errors import CommandRefused
-from tests.dashboard.conftest import Visit
 from tests.dashboard.scenes import Scene, meeting, telephone
 from tests.dashboard.stage import Stage
 from tests.sinks import examples
+from tests.support.browser import Visit
 
 HEAVIEST_BYTES = 200_000
 FIRST_PAINT_MS = 500

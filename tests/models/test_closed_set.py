@@ -9,8 +9,8 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from stream.cli import app
-from stream.demo import AUDIO
+from stream.cli.main import app
+from stream.demo.conversation import AUDIO
 from stream.events import SpeakerEvent, from_json
 
 

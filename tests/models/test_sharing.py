@@ -11,12 +11,12 @@ import pytest
 from torch import nn
 
 from stream.errors import InferenceError
-from stream.models.fast.swap import accelerated
+from stream.models.fast.conversion import accelerated
 from stream.models.pretrained import Pretrained
 from stream.models.sharing import share
 from stream.types import ModelInfo, Task, Window, WindowSpec
-from tests.fakes import FakeModel
 from tests.models.fast.conftest import made
+from tests.support.fakes import FakeModel
 
 SPEC = WindowSpec(32_000, 8_000, 8_000)
 

@@ -132,7 +132,7 @@ def test_only_what_is_needed(files: list[str], wanted: list[str]) -> None:
 def test_offline_with_an_empty_cache(tmp_path: Path) -> None:
     code = (
         "from stream.errors import ModelNotFound\nfrom stream.models.loading import load\n"
-        "from stream.settings import ModelSettings\n"
+        "from stream.settings.tree import ModelSettings\n"
         "try:\n    load(ModelSettings(name='emotion-wav2vec2-large', window_s=3, hop_s=1))\n"
         "except ModelNotFound as error:\n    print(error)"
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from stream.bodies import ModelRef
-from stream.profiles.people import Exemplar, Kind, Recording
+from stream.events import ModelRef
+from stream.profiles.profile import Exemplar, Kind, Recording
 
 MODEL = ModelRef(name="compact-speaker", revision="2")
 OTHER = ModelRef(name="compact-speaker", revision="3")

@@ -13,7 +13,7 @@ import pytest
 
 from stream.errors import ProfileNotFound, ProfilesError
 from stream.profiles import store as store_module
-from stream.profiles.people import FittedCalibration, checked_name, voices
+from stream.profiles.profile import FittedCalibration, checked_name, voices
 from stream.profiles.store import ProfileStore, path_of, profiles_in
 from tests.profiles.examples import MODEL, OTHER, recording
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from stream.events import Event, HealthEvent, StreamEvent
-from stream.pipeline import Pipeline
+from stream.pipeline.pipeline import Pipeline
 from stream.server.gateway import Gateway
 from stream.server.listener import NetworkListener
 from stream.settings import Settings
 from stream.types import Model, SpeechDetector, Task
-from tests.fakes import FakeDetector, FakeModel, ListSink
+from tests.support.fakes import FakeDetector, FakeModel, ListSink
 
 HASTY: dict[str, dict[str, Any]] = {
     "serve": {"port": 0, "audiosocket_port": 0, "ahead_s": 3600.0},

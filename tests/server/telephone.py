@@ -20,8 +20,8 @@ import soundfile
 import websockets
 from numpy.typing import NDArray
 
+from stream.audio.g711 import MU_LAW
 from stream.server.listener import NetworkListener
-from stream.sources.g711 import MU_LAW
 
 RATE_HZ = 8_000
 CHUNK = 160  # 20 ms

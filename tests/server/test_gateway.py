@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from stream.events import CallEvent, StreamEvent, TurnEvent
-from stream.sources.audiosocket import AudioSocketProtocol
-from stream.sources.generic import GenericProtocol
-from stream.sources.twilio import TwilioProtocol
-from stream.sources.wire import Protocol
+from stream.server.protocols.audiosocket import AudioSocketProtocol
+from stream.server.protocols.base import Protocol
+from stream.server.protocols.generic import GenericProtocol
+from stream.server.protocols.twilio import TwilioProtocol
 from tests.server.node import Node, node
+from tests.server.protocols.test_audiosocket import BYE, HELLO
 from tests.server.telephone import StereoCall, twilio_messages
-from tests.sources.test_audiosocket import BYE, HELLO
 
 RATE_HZ = 16_000
 LOUD = (np.random.default_rng(3).uniform(-0.4, 0.4, RATE_HZ * 4) * 32_767).astype("<i2")

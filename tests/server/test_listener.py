@@ -17,15 +17,15 @@ import websockets
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from stream.door import COOKIE, Door
 from stream.errors import ListenError, SettingsError
 from stream.events import CallEvent
+from stream.server.access import COOKIE, Door
 from stream.server.gateway import Gateway
 from stream.server.listener import NetworkListener
-from stream.settings_calls import ServeSettings
+from stream.settings import ServeSettings
 from tests.server.node import node
+from tests.server.protocols.test_malformed import GOOD, broken
 from tests.server.telephone import SYSTEMS, AudioHook, StereoCall, connect, twilio_messages
-from tests.sources.test_malformed import GOOD, broken
 
 LOUD = (np.random.default_rng(3).uniform(-0.4, 0.4, (8_000 * 3, 2)) * 32_767).astype(np.int16)
 CALL = StereoCall.of(LOUD)

@@ -12,16 +12,16 @@ import pytest
 import soundfile
 
 from stream import registry
-from stream.demo import AUDIO
+from stream.demo.conversation import AUDIO
 from stream.events import Event
 from stream.models.vad import SileroVad
-from stream.pipeline import Pipeline
+from stream.pipeline.pipeline import Pipeline
 from stream.settings import Settings, SourceSettings
 from stream.sources.file import FileSource
-from tests.fakes import ListSink
-from tests.requirements import labelled_audio
 from tests.server.node import node
 from tests.server.telephone import SYSTEMS, StereoCall
+from tests.support.fakes import ListSink
+from tests.support.requirements import labelled_audio
 
 MODELS = [registry.model(Settings().models.emotion), registry.model(Settings().models.speaker)]
 DETECTOR = SileroVad()

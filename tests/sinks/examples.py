@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from stream import events
-from stream.bodies import (
+from stream.events import (
     Alert,
     Body,
     Call,
@@ -14,6 +14,7 @@ from stream.bodies import (
     CallEmotion,
     CallParty,
     Emotion,
+    Event,
     Health,
     LaneHealth,
     ModelRef,
@@ -23,7 +24,6 @@ from stream.bodies import (
     Stream,
     Turn,
 )
-from stream.events import Event
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -14,7 +14,7 @@ from stream.errors import AudioFormatError
 from stream.settings import SourceSettings
 from stream.sources.file import FileSource
 from stream.types import Block
-from tests.hurry import SPEED, run_hastily
+from tests.support.hurry import SPEED, run_hastily
 
 PATIENCE_S = 20
 

@@ -19,12 +19,12 @@ import pytest
 import soundfile
 
 from stream.clock import steady_s
-from stream.demo import AUDIO
+from stream.demo.conversation import AUDIO
 from stream.settings import SourceSettings
 from stream.sources.microphone import MicrophoneSource
 from stream.sources.recorder import Piece, Wish
 from stream.types import AudioFormat, Block, Interruption
-from tests.pulseaudio import SoundServer
+from tests.support.pulseaudio import SoundServer
 
 PATIENCE_S = 60
 
@@ -356,7 +356,7 @@ def test_a_recording_process_does_not_outlive_its_owner(server: SoundServer) -> 
     server.plug()
     owner = (
         "import asyncio, os\n"
-        "from stream.sources.capture import Capture\n"
+        "from stream.sources.microphone_process import Capture\n"
         "from stream.sources.recorder import Wish\n"
         "async def main():\n"
         "    capture = await Capture.open(Wish('', 'mix'), lambda: None)\n"

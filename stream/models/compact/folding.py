@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from stream.models.compact.nets import Trunk
-from stream.models.products import Linear
+from stream.models.onednn import Linear
 
 
 class Product(nn.Module):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stream.errors import ModelError
-from stream.models.products import Activation, activate_, linear, packed
+from stream.models.onednn import Activation, activate_, linear, packed
 
 
 class Dense(nn.Module):

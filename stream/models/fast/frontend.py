@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stream.models.fast.dense import Convolution
-from stream.models.products import activate_, linear, packed
+from stream.models.onednn import activate_, linear, packed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

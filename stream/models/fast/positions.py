@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stream.models.products import activate_
+from stream.models.onednn import activate_
 
 STEP = 8
 """Taps taken together, about: measured best for 128 taps and groups of 48 and 64 channels."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.requirements import labelled_audio
+from tests.support.requirements import labelled_audio
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from stream.models.compact import emotion, speaker, tracing
+from stream.models.compact import tracing
+from stream.models.compact.factories import emotion, speaker
 from stream.models.compact.tracing import LENGTHS, OFTEN, Traced
 from stream.settings import ModelSettings
 from stream.types import Window

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from stream.models import trial
+from stream.models import benchmark
+from stream.models.fast.conversion import accelerated
 from stream.models.fast.net import FastNet
-from stream.models.fast.swap import accelerated
-from stream.models.products import packed
+from stream.models.onednn import packed
 from tests.models.fast.conftest import ARCHITECTURES, NORMS, Make, made, said, sound
 
 CLOSE = 2e-6
@@ -176,9 +176,9 @@ def test_cuda_says_the_same(make: Make) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(trial.SHAPES))
+@pytest.mark.parametrize("name", list(benchmark.SHAPES))
 def test_full_size(name: str) -> None:
-    net = trial.random_model(name)
+    net = benchmark.random_model(name)
     fast = accelerated(net, name=name)
     assert fast is not None
     heard = sound(2, 16_000)

@@ -1,1 +1,0 @@
-"""From sound to voices: what makes a recording of somebody, whether it is good enough, and whom a run knows."""

@@ -1,0 +1,64 @@
+"""Display names of the values that events carry: one table for the dashboard, the panel, the command line and reports.
+
+The texts are lower case and without a full stop; whoever shows one at the start of a line capitalises it. The dashboard
+receives the whole table in its first message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+ALERT_LABELS: Mapping[str, str] = {
+    "anger": "sustained anger",
+    "dead_air": "dead air",
+    "crosstalk": "talking over each other",
+    "monologue": "long monologue",
+}
+
+REASON_LABELS: Mapping[str, str] = {
+    "matched": "matches a known voice",
+    "new_voice": "new voice",
+    "held": "same speaker assumed: no other voice is likely enough",
+    "too_short": "too little speech in the window",
+    "below_threshold": "no known voice is close enough",
+    "ambiguous": "best voice is below speakers.match",
+    "overlap": "several people speak at once",
+    "silence": "no speech",
+    "track": "the channel identifies the speaker",
+    "no_profiles": "no known voice is close enough, and no profile is enrolled",
+}
+
+SPEAKER_STATE_LABELS: Mapping[str, str] = {
+    "confirmed": "speaking",
+    "tentative": "not certain yet",
+    "unknown": "unknown speaker",
+    "overlap": "several speakers",
+    "silence": "silent",
+}
+
+STREAM_STATE_LABELS: Mapping[str, str] = {
+    "started": "stream started",
+    "gap": "audio lost",
+    "stalled": "no audio arrives",
+    "paused": "paused: audio is discarded",
+    "resumed": "resumed",
+    "ended": "stream ended",
+}
+
+EMOTION_LABELS: Mapping[str, str] = {
+    "neu": "neutral",
+    "hap": "happy",
+    "ang": "angry",
+    "happiness": "happy",
+    "anger": "angry",
+    "sadness": "sad",
+    "calm": "neutral",
+}
+"""Models' own labels that have a usual name; all others are shown as they are."""
+
+FLOOR_LABELS: Mapping[str, str] = {
+    "customer": "customer",
+    "agent": "agent",
+    "crosstalk": "crosstalk",
+    "silence": "silence",
+}

@@ -1,1 +1,0 @@
-"""Running unattended: is the node alive (`vitals`), and who is told: systemd, probes, Prometheus, logs."""

@@ -1,0 +1,58 @@
+"""The settings: one frozen tree, its layers, and the errors of wrong ones."""
+
+from __future__ import annotations
+
+from stream.settings.calls import AlertsSettings, CallsSettings
+from stream.settings.dashboard import DashboardSettings
+from stream.settings.loading import (
+    DEFAULT_PRESET,
+    ENVIRONMENT_PREFIX,
+    SECRETS,
+    build,
+    config_folder,
+    layered,
+    load,
+    plant,
+    presets,
+)
+from stream.settings.mqtt import MqttSettings
+from stream.settings.serve import ServeSettings
+from stream.settings.service import ServiceSettings
+from stream.settings.speakers import SpeakersSettings
+from stream.settings.tree import (
+    EmotionSettings,
+    GateSettings,
+    ModelSettings,
+    ModelsSettings,
+    PoolSettings,
+    Settings,
+    SourceSettings,
+    TurnsSettings,
+)
+
+__all__ = [
+    "DEFAULT_PRESET",
+    "ENVIRONMENT_PREFIX",
+    "SECRETS",
+    "AlertsSettings",
+    "CallsSettings",
+    "DashboardSettings",
+    "EmotionSettings",
+    "GateSettings",
+    "ModelSettings",
+    "ModelsSettings",
+    "MqttSettings",
+    "PoolSettings",
+    "ServeSettings",
+    "ServiceSettings",
+    "Settings",
+    "SourceSettings",
+    "SpeakersSettings",
+    "TurnsSettings",
+    "build",
+    "config_folder",
+    "layered",
+    "load",
+    "plant",
+    "presets",
+]

@@ -1,0 +1,52 @@
+"""The settings as a table, for the documentation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+from stream.settings.tree import Settings, SourceSettings
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One setting, for the documentation."""
+
+    key: str
+    kind: str
+    default: str
+    description: str
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    """A JSON Schema's type in words."""
+    if "enum" in schema:
+        return "one of " + ", ".join(str(value) or '""' for value in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(_kind(part) for part in schema["anyOf"])
+    low, high, above = (schema.get(key) for key in ("minimum", "maximum", "exclusiveMinimum"))
+    bounds = f" above {above:g}" if above is not None else "" if low is None else f" from {low:g}"
+    if low is not None and high is not None:
+        bounds = f" {low:g} … {high:g}"
+    words = {"string": "text", "array": "list", "object": "table", "boolean": "yes or no", "null": "unset"}
+    kind = str(schema["type"])
+    return words.get(kind, kind) + bounds
+
+
+def rows(branch: type[BaseModel] = Settings, prefix: str = "", values: BaseModel | None = None) -> Iterator[SettingRow]:
+    """Every setting there is, depth first, with its default."""
+    for name, field in branch.model_fields.items():
+        value = getattr(values, name) if values is not None else field.get_default(call_default_factory=True)
+        if isinstance(value, BaseModel):
+            yield from rows(type(value), f"{prefix}{name}.", value)
+        elif name == "sources":
+            yield SettingRow("sources", "list of tables", "[]", field.description or "")
+            yield from rows(SourceSettings, "sources[].")
+        else:
+            shown = value.get_secret_value() if isinstance(value, SecretStr) else value
+            kind = _kind(branch.model_json_schema()["properties"][name])
+            yield SettingRow(f"{prefix}{name}", kind, json.dumps(shown), field.description or "")

@@ -1,0 +1,216 @@
+"""Home Assistant's MQTT discovery: what announces a node and its streams there (pure).
+
+One device a stream, one a call, and one for the node, each in a single retained message at `PREFIX/device/ID/config`;
+an empty one takes it back. A device holds what Home Assistant calls components. A stream has enum sensors for emotion
+and speaker, a binary sensor for speech, an event entity for turns, and a switch that pauses, where that is allowed. A
+party's track of a call needs no sensor that tells who speaks; the call has one for who has the floor, and its alerts.
+
+An enum may only take values it has announced, so `Streams` remembers the labels and names it has met and says when a
+device has to be announced anew. The order is kept by the sink: first the announcement, then the state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+from stream import __version__, events
+from stream.events import Event, Floor
+from stream.settings import Settings
+from stream.sinks.mqtt import topics
+
+NOBODY = "nobody"
+"""What the speaker sensor shows in silence."""
+
+UNKNOWN = "somebody"
+"""What it shows while somebody speaks whom nobody knows."""
+
+STATUS = "status"
+"""Below the discovery prefix: Home Assistant says `online` here when it comes up."""
+
+
+Kind = Literal["stream", "track", "call"]
+
+
+class Streams:
+    """The streams and calls that are announced, and which labels and names each may show."""
+
+    def __init__(self, *, settings: Settings, prefix: str) -> None:
+        self._settings = settings
+        self._node = settings.node
+        self._prefix = prefix
+        self._discovery = settings.mqtt.homeassistant.strip("/")
+        self._kinds: dict[str, Kind] = {}
+        self._labels: dict[str, tuple[str, ...]] = {}
+        self._names: dict[str, list[str]] = {}
+
+    @property
+    def status_topic(self) -> str:
+        """Where Home Assistant tells that it has come up."""
+        return f"{self._discovery}/{STATUS}"
+
+    def node(self) -> tuple[str, str]:
+        """Topic and payload that announce the node itself."""
+        return self._topic(""), _json(self._node_config())
+
+    def observe(self, event: Event) -> tuple[str, str] | None:
+        """What has to be announced before this event is told: a device that is new, or has something new to show."""
+        if event.source == events.NODE:
+            return None
+        source, kind = event.source, _kind(event)
+        changed = self._kinds.get(source) != kind
+        if changed:
+            self._kinds[source] = kind
+            self._names[source] = list(self._settings.speakers.enrolled)
+        names = self._names[source]
+        if isinstance(event, events.SpeakerEvent) and event.speaker is not None and event.speaker not in names:
+            names.append(event.speaker)
+            changed = changed or kind == "stream"
+        if isinstance(event, events.EmotionEvent) and event.probabilities and source not in self._labels:
+            self._labels[source] = tuple(event.probabilities)
+            changed = True
+        return (self._topic(source), _json(self._source_config(source))) if changed else None
+
+    def forget(self, source: str) -> str | None:
+        """A stream or call is over: the topic whose announcement is to be taken back."""
+        self._labels.pop(source, None)
+        self._names.pop(source, None)
+        return self._topic(source) if self._kinds.pop(source, None) is not None else None
+
+    def _topic(self, source: str) -> str:
+        return f"{self._discovery}/device/{self._id(source)}/config"
+
+    def _id(self, source: str) -> str:
+        parts = ["tonewatch", self._node, source] if source else ["tonewatch", self._node]
+        return "_".join(_slug(part) for part in parts)
+
+    def _device(self, source: str) -> dict[str, Any]:
+        about = {"identifiers": [self._id(source)], "manufacturer": "tonewatch", "sw_version": __version__}
+        if not source:
+            return {**about, "name": f"tonewatch {self._node}", "model": "node"}
+        return {**about, "name": f"{self._node} {source}", "model": self._kinds[source], "via_device": self._id("")}
+
+    def _origin(self) -> dict[str, str]:
+        return {"name": "tonewatch", "sw_version": __version__}
+
+    def _availability(self, source: str) -> dict[str, Any]:
+        mine = [{"topic": topics.of_node(self._prefix, self._node, "availability")}]
+        if self._kinds.get(source, "call") != "call":  # a call is there while its tracks are
+            mine.append({"topic": self._of(source, "availability")})
+        return {"availability": mine, "availability_mode": "all"}
+
+    def _of(self, source: str, leaf: str) -> str:
+        return topics.of_source(self._prefix, self._node, source, leaf)
+
+    def _component(self, source: str, key: str, platform: str, name: str, **more: Any) -> dict[str, Any]:
+        return {"platform": platform, "unique_id": f"{self._id(source)}_{key}", "name": name, **more}
+
+    def _source_config(self, source: str) -> dict[str, Any]:
+        components = self._call(source) if self._kinds[source] == "call" else self._stream(source)
+        return {
+            "device": self._device(source),
+            "origin": self._origin(),
+            "components": components,
+            **self._availability(source),
+        }
+
+    def _call(self, source: str) -> dict[str, Any]:
+        floor = self._component(
+            source, "floor", "sensor", "Floor", icon="mdi:phone-in-talk", device_class="enum",
+            options=list(get_args(Floor)), state_topic=self._of(source, "call"),
+            value_template="{{ " + self._value("state") + " }}",
+        )  # fmt: skip
+        return {"floor": floor, "alert": self._phases(source, "alert", "mdi:alert-outline")}
+
+    def _stream(self, source: str) -> dict[str, Any]:
+        make, at, value = self._component, self._of, self._value
+        components: dict[str, Any] = {"turn": self._phases(source, "turn", "mdi:account-clock")}
+        known = self._kinds[source] == "stream" and bool(self._settings.models.speaker.name)
+        if known:
+            components["speaker"] = make(
+                source, "speaker", "sensor", "Speaker", icon="mdi:account-voice", device_class="enum",
+                options=[NOBODY, UNKNOWN, *self._names[source]], state_topic=at(source, "speaker"),
+                value_template="{{ '" + NOBODY + "' if " + value("state") + " == 'silence' else "
+                + value("speaker") + " or '" + UNKNOWN + "' }}",
+            )  # fmt: skip
+        if source in self._labels:
+            components["emotion"] = make(
+                source, "emotion", "sensor", "Emotion", icon="mdi:emoticon-outline", device_class="enum",
+                options=[*self._labels[source], "uncertain", "silence"], state_topic=at(source, "emotion"),
+                value_template="{{ " + value("label") + " }}",
+            )  # fmt: skip
+            components["confidence"] = make(
+                source, "confidence", "sensor", "Confidence", icon="mdi:percent", unit_of_measurement="%",
+                state_class="measurement", suggested_display_precision=0, state_topic=at(source, "emotion"),
+                value_template="{{ (100 * " + value("confidence") + ") | round(1) }}",
+            )  # fmt: skip
+        heard = ("speaker", "state") if known or self._kinds[source] == "track" else ("emotion", "label")
+        components["speech"] = make(
+            source, "speech", "binary_sensor", "Speech", device_class="sound", state_topic=at(source, heard[0]),
+            value_template="{{ 'OFF' if " + value(heard[1]) + " == 'silence' else 'ON' }}",
+        )  # fmt: skip
+        if {"pause", "resume"} <= set(self._settings.mqtt.commands):
+            components["listening"] = make(
+                source, "listening", "switch", "Listening", icon="mdi:ear-hearing",
+                command_topic=topics.of_node(self._prefix, self._node, "command"), qos=1, retain=False,
+                payload_on=_json({"command": "resume", "source": source}),
+                payload_off=_json({"command": "pause", "source": source}),
+                state_topic=at(source, "state"), state_on="ON", state_off="OFF",
+                value_template="{{ 'OFF' if value_json.state == 'paused' else 'ON' }}",
+            )  # fmt: skip
+        return components
+
+    def _phases(self, source: str, key: str, icon: str) -> dict[str, Any]:
+        """An event entity for what begins and ends."""
+        return self._component(
+            source, key, "event", key.capitalize(), icon=icon, event_types=["start", "end"],
+            state_topic=self._of(source, key),
+            value_template="{{ dict(" + self._value("") + ", event_type=" + self._value("phase") + ") | tojson }}",
+        )  # fmt: skip
+
+    def _node_config(self) -> dict[str, Any]:
+        figures: Sequence[tuple[str, str, str, str | None]] = (
+            ("latency", "Latency", "latency_p95_ms", "ms"),
+            ("memory", "Memory", "memory_mb", "MB"),
+            ("streams", "Streams", "streams", None),
+        )
+        components = {}
+        for key, name, field, unit in figures:
+            components[key] = self._component(
+                "", key, "sensor", name, entity_category="diagnostic", state_class="measurement",
+                state_topic=topics.of_node(self._prefix, self._node, "health"),
+                value_template="{{ " + self._value(field) + " }}",
+                expire_after=max(60, round(3 * self._settings.health_s)),
+                **({"unit_of_measurement": unit} if unit else {}),
+            )  # fmt: skip
+        return {
+            "device": self._device(""),
+            "origin": self._origin(),
+            "components": components,
+            **self._availability(""),
+        }
+
+    def _value(self, field: str) -> str:
+        """Where a template finds a field of an event."""
+        base = "value_json.data" if self._settings.mqtt.payload == "cloudevents" else "value_json"
+        return f"{base}.{field}" if field else base
+
+
+def _kind(event: Event) -> Kind:
+    """What an event's source is."""
+    if event.call is None:
+        return "stream"
+    return "call" if event.party is None else "track"
+
+
+def _slug(name: str) -> str:
+    """A name of letters, digits, `_` and `-`, as ids must be; different names stay different."""
+    plain = re.sub(r"[^A-Za-z0-9-]", "_", name)
+    return plain if plain == name else f"{plain}_{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:6]}"
+
+
+def _json(tree: Any) -> str:
+    return json.dumps(tree, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,66 @@
+"""The benchmark of the corridor: the demo, run as a user runs it, and what it took.
+
+Every run is a process-fresh pipeline (models loaded anew, one sink that only counts). Medians of several runs are
+given, because machines are noisy. Paced runs (`realtime`) give the latency a microphone would see; unpaced runs give
+the real-time factor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from statistics import median
+
+from stream.app.assembly import assemble
+from stream.demo.conversation import AUDIO
+from stream.events import Event
+from stream.pipeline.pipeline import Report
+from stream.settings import Settings, SourceSettings
+from stream.sinks.base import Watching
+
+
+class _Counter(Watching):
+    """A sink that notes when the first event about sound came."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.first_s: float | None = None
+
+    async def send(self, event: Event) -> None:
+        self.events += 1
+        if self.first_s is None and event.type in ("speaker", "emotion"):
+            self.first_s = time.perf_counter()
+
+
+def measure(settings: Settings, *, runs: int, realtime: bool) -> dict[str, float | None]:
+    """Run the demo `runs` times and return medians, units in their names."""
+    source = SourceSettings(kind="file", target=str(AUDIO), id="demo", realtime=realtime)
+    settings = settings.model_copy(update={"sources": (source,), "sinks": ()})
+    taken: dict[str, list[float]] = {}
+    for _ in range(runs):
+        counter = _Counter()
+        began_s = time.perf_counter()
+        report = asyncio.run(_once(settings, counter))
+        ended_s = time.perf_counter()
+        health = report.health
+        for name, value in {
+            "first_event_s": (counter.first_s or ended_s) - began_s,
+            "whole_run_s": ended_s - began_s,
+            "audio_s": health.audio_s,
+            "real_time_factor": health.real_time_factor,
+            "latency_p50_ms": health.latency_p50_ms,
+            "latency_p95_ms": health.latency_p95_ms,
+            "windows_cut": sum(lane.cut for lane in health.lanes),
+            "windows_dropped": sum(lane.dropped for lane in health.lanes),
+            "windows_gated": health.gated,
+            "events": counter.events,
+            "memory_mb": health.memory_mb,
+        }.items():
+            if value is not None:
+                taken.setdefault(name, []).append(float(value))
+    return {name: round(median(values), 4) for name, values in taken.items()}
+
+
+async def _once(settings: Settings, counter: _Counter) -> Report:
+    pipeline = await assemble(settings, sinks={"counter": counter})
+    return await pipeline.run()

@@ -1,0 +1,275 @@
+"""`tonewatch evaluate`, as typed: figures on standard output, a page, and one sentence for what is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from stream.cli.main import app
+from tests.tools.evaluation.stand_ins import real_detector, tone, wav
+
+RUNNER = CliRunner()
+LEVELS = {"neutral": 0.2, "happy": 0.4, "angry": 0.6, "sad": 0.9}
+PITCHES = {"ann": 300.0, "bob": 1_300.0, "cat": 2_300.0}
+
+
+def evaluate(*words: object) -> str:
+    """Standard output of a command that does well."""
+    result = RUNNER.invoke(app, ["evaluate", *map(str, words)], catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+def figures(*words: object) -> Any:
+    """What `--json` prints, and prints alone, in the JSON that other programs read."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    return json.loads(evaluate(*words, "--json"), parse_constant=refuse)
+
+
+def refusal(*words: object, code: int = 2) -> str:
+    result = RUNNER.invoke(app, ["evaluate", *map(str, words)])
+    assert result.exit_code == code, result.output
+    assert isinstance(result.exception, SystemExit)
+    said = result.stderr.strip()
+    assert said.startswith("tonewatch: ")
+    assert said.count("\n") == 0
+    return said.removeprefix("tonewatch: ")
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """Three people, two takes of four emotions each, and a corpus of one silent recording."""
+    lines = ["path,speaker,emotion,set"]
+    for who, hz in PITCHES.items():
+        for emotion, level in LEVELS.items():
+            name = f"{who}-{emotion}.wav"
+            wav(tmp_path / name, tone(hz, 3.5, level=level, seed=len(lines)))
+            lines.append(f"{name},{who},{emotion},tones")
+    wav(tmp_path / "silence.wav", np.zeros(32_000, np.float32))
+    lines.append("silence.wav,,sad,silence")
+    path = tmp_path / "manifest.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> tuple[Path, Path]:
+    """A conversation of two tones in a folder, with its RTTM."""
+    turns = [("ann", 0.0, 5.0), ("bob", 6.5, 11.5), ("ann", 13.0, 18.0)]
+    sound = np.zeros(20 * 16_000, np.float32)
+    for who, start, end in turns:
+        part = tone(PITCHES[who], end - start)
+        sound[int(start * 16_000) : int(start * 16_000) + len(part)] = part
+    wav(tmp_path / "audio" / "talk.wav", sound)
+    rttm = tmp_path / "talk.rttm"
+    rttm.write_text("".join(f"SPEAKER talk 1 {s} {e - s} <NA> <NA> {who} <NA> <NA>\n" for who, s, e in turns))
+    return tmp_path / "audio", rttm
+
+
+@pytest.mark.usefixtures("tones")
+class TestEmotion:
+    def test_figures(self, manifest: Path) -> None:
+        found = figures("emotion", manifest)["compact-emotion"]
+        assert list(found) == ["tones", "silence"]
+        assert found["tones"]["unweighted_average_recall"] == 1.0
+        assert found["tones"]["scored"] == 12
+        assert set(found["tones"]["by_speaker"]) == set(PITCHES)
+        assert found["silence"] == {"utterances": 1, "scored": 0, "left_out": {}}
+
+    def test_table_and_page(self, manifest: Path, tmp_path: Path) -> None:
+        page = tmp_path / "emotion.html"
+        text = evaluate("emotion", manifest.parent, "--html", page)
+        assert "UAR, answered" in text
+        assert len(text.splitlines()) == 3, "a heading and a line for each corpus"
+        assert text.splitlines()[2].split()[:5] == ["compact-emotion", "silence", "1", "0", "–"]
+        html = page.read_text(encoding="utf-8")
+        assert html.count("<svg") == 2
+        assert "rolling: flaps_per_minute" in html
+
+    def test_two_models(self, manifest: Path) -> None:
+        found = figures("emotion", manifest, "--only", "tones", "--compare", "one", "two")
+        assert list(found) == ["one", "two"]
+        assert found["one"] == found["two"]
+
+    def test_two_folders_of_one_name_stay_two(self, manifest: Path) -> None:
+        found = figures("emotion", manifest, "--only", "tones", "--compare", "old/model", "new/model")
+        assert list(found) == ["model", "model (new/model)"]
+
+    def test_refusals(self, manifest: Path, tmp_path: Path) -> None:
+        assert "has no corpus 'x'; it has tones, silence" in refusal("emotion", manifest, "--only", "x")
+        assert "there is no manifest or folder" in refusal("emotion", tmp_path / "absent.csv")
+        assert "no model called 'absent'" in refusal("emotion", manifest, "--model", "absent")
+        assert "needs a model for emotion; set models.emotion.name" in refusal("emotion", manifest, "--model", "")
+        assert "do not go" in refusal("emotion", manifest, "--model", "one", "--compare", "one", "two")
+        assert "there is no setting" in refusal("emotion", manifest, "--set", "gate.high=1")
+        manifest.write_text("path,speaker\nsilence.wav,ann\n")
+        assert "labels no emotion" in refusal("emotion", manifest)
+        manifest.write_text("file,speaker\nsilence.wav,ann\n")
+        assert "has no column `path`" in refusal("emotion", manifest)
+
+    def test_what_is_no_audio_is_named(self, manifest: Path) -> None:
+        (manifest.parent / "silence.wav").write_text("hello")
+        assert "silence.wav cannot be read as sound" in refusal("emotion", manifest, code=1)
+
+    def test_a_page_that_cannot_be_written_costs_no_figures(self, manifest: Path, tmp_path: Path) -> None:
+        page = tmp_path / "absent" / "x.html"
+        words = ["evaluate", "emotion", str(manifest), "--only", "tones", "--json", "--html", str(page)]
+        result = RUNNER.invoke(app, words)
+        assert result.exit_code == 1
+        assert "x.html cannot be written" in result.stderr
+        assert "tones" in json.loads(result.stdout)["compact-emotion"]
+
+
+@pytest.mark.usefixtures("tones")
+class TestSpeaker:
+    def test_figures(self, manifest: Path, tmp_path: Path) -> None:
+        page = tmp_path / "speaker.html"
+        found = figures("speaker", manifest, "--html", page)["compact-speaker"]
+        assert found["recordings"] == 12, "a recording without a speaker is left out"
+        row = found["corpora"]["tones"]["3"]
+        assert row["eer"] == 0.0
+        assert (row["pairs_same"], row["pairs_different"]) == (3 * 6, 3 * 16)
+        assert page.read_text(encoding="utf-8").count("<svg") == 2
+
+    def test_table(self, manifest: Path) -> None:
+        text = evaluate("speaker", manifest, "--compare", "one", "two")
+        assert "minDCF" in text
+        assert len(text.splitlines()) == 1 + 2 * 5, "a row for each of two models and 1, 1.5, 2, 3 s and all"
+
+    def test_joined_recordings_and_a_cohort(self, manifest: Path, tmp_path: Path) -> None:
+        for number, hz in enumerate((700.0, 3_000.0, 4_000.0)):
+            wav(tmp_path / "strangers" / f"p{number}" / "1.wav", tone(hz, 3.0))
+        words = ("speaker", manifest, "--join", 2, "--cohort", tmp_path / "strangers")
+        row = figures(*words)["compact-speaker"]["corpora"]["tones"]
+        assert (row["5"]["pairs_same"], row["5"]["pairs_different"]) == (3, 12), "two of seven seconds each"
+        assert row["5"]["as_norm"]["eer"] == 0.0
+        assert "EER, AS-norm" in evaluate(*words)
+
+    def test_trials(self, manifest: Path, tmp_path: Path) -> None:
+        trials = tmp_path / "trials.txt"
+        trials.write_text("1 ann-sad.wav ann-happy.wav\n0 ann-sad.wav bob-sad.wav\n")
+        row = figures("speaker", trials)["compact-speaker"]["corpora"]["trials"]["all"]
+        assert (row["pairs_same"], row["pairs_different"], row["eer"]) == (1, 1, 0.0)
+        moved = manifest.parent / "lists" / "trials.txt"
+        moved.parent.mkdir()
+        trials.rename(moved)
+        assert "say where the recordings lie by --root" in refusal("speaker", moved)
+        assert figures("speaker", moved, "--root", manifest.parent)
+
+    def test_refusals(self, manifest: Path, tmp_path: Path) -> None:
+        assert "no speaker with 9 recordings; join fewer" in refusal("speaker", manifest, "--join", 9)
+        assert "no speaker" in refusal("speaker", manifest, "--only", "silence")
+        for who in ("ann", "bob"):
+            wav(tmp_path / "quiet" / who / "1.wav", np.zeros(32_000, np.float32))
+        assert "there is no pair to score" in refusal("speaker", tmp_path / "quiet")
+        assert "no recording with speech enough" in refusal("speaker", manifest, "--cohort", tmp_path / "quiet")
+
+
+@pytest.mark.usefixtures("tones")
+class TestIdentify:
+    def test_figures(self, tmp_path: Path) -> None:
+        wav(tmp_path / "bass" / "1.wav", tone(200, 3.0))
+        wav(tmp_path / "treble" / "1.wav", tone(1_700, 3.0))
+        wav(tmp_path / "nobody" / "1.wav", tone(900, 3.0))
+        page = tmp_path / "identify.html"
+        found = figures("identify", tmp_path, "--html", page)["speaker-id-voxceleb1"]
+        assert found["accuracy"] == 1.0
+        assert (found["recordings"], found["strangers_left_out"]) == (2, 1)
+        assert "accuracy" in page.read_text(encoding="utf-8")
+        assert "accuracy" in evaluate("identify", tmp_path)
+        assert list(figures("identify", tmp_path, "--set", "models.identity.name=mine")) == ["mine"]
+
+    def test_refusal(self, manifest: Path) -> None:
+        assert "knows none of these speakers; it knows bass, tenor" in refusal("identify", manifest)
+
+
+@pytest.mark.usefixtures("tones")
+class TestStream:
+    def test_figures(self, talk: tuple[Path, Path], tmp_path: Path) -> None:
+        folder, rttm = talk
+        page = tmp_path / "stream.html"
+        found = figures("stream", folder, "--rttm", rttm, "--html", page)["compact-speaker"]
+        assert list(found["recordings"]) == ["talk"]
+        for key in ("der", "jer", "right_share_live", "time_to_right_speaker_s", "flaps_per_minute", "speakers"):
+            assert found["all"][key] is not None, key
+        assert found["all"]["der"] < 0.2
+        assert found["all"]["speech_s"] == pytest.approx(15 - 6 * 0.25), "a quarter of a second inside each boundary"
+        assert page.read_text(encoding="utf-8").count("<svg") == 1
+
+    def test_two_models_side_by_side(self, talk: tuple[Path, Path]) -> None:
+        preset = ("--preset", "wav2vec2")  # which names no model for emotion
+        assert list(figures("stream", talk[0], "--rttm", talk[1], *preset)) == ["speaker-wav2vec2"]
+        text = evaluate("stream", talk[0] / "talk.wav", "--rttm", talk[1], "--compare", "one", "two")
+        heading = text.splitlines()[0].split()
+        assert heading == ["figure", "one", "two"]
+
+    def test_scored_part_collar_and_overlap(self, talk: tuple[Path, Path], tmp_path: Path) -> None:
+        uem = tmp_path / "talk.uem"
+        uem.write_text("talk 1 0.0 10.0\n")
+        words = ("stream", talk[0], "--rttm", talk[1], "--uem", uem, "--collar", 0, "--no-overlap")
+        assert figures(*words)["compact-speaker"]["all"]["speech_s"] == 8.5
+        uem.write_text("talk 1 0.0\n")
+        assert "line 1: not a UEM line" in refusal(*words)
+
+    def test_known_people(self, talk: tuple[Path, Path], tmp_path: Path) -> None:
+        enrolment = wav(tmp_path / "ann.wav", tone(PITCHES["ann"], 6.0, seed=5))
+        words = ("stream", talk[0], "--rttm", talk[1], "--set", "speakers.threshold=0.6")
+        found = figures(*words, "--enroll", f"ann={enrolment}")["compact-speaker"]["all"]
+        assert found["named_right_share"] > 0.5
+        assert found["false_name_rate"] is not None
+        wav(talk[0] / "talk" / "ann.wav", tone(PITCHES["ann"], 6.0, seed=5))
+        assert figures(*words, "--known")["compact-speaker"]["all"]["named_right_share"] > 0.5
+
+    def test_refusals(self, talk: tuple[Path, Path], tmp_path: Path) -> None:
+        folder, rttm = talk
+        assert "--enroll takes NAME=FILE, not 'ann'" in refusal("stream", folder, "--rttm", rttm, "--enroll", "ann")
+        assert "cannot be read as RTTM" in refusal("stream", folder, "--rttm", tmp_path / "absent.rttm")
+        other = tmp_path / "other.rttm"
+        other.write_text("SPEAKER meeting 1 0 2 <NA> <NA> ann <NA> <NA>\n")
+        assert "the reference says nothing of talk; it knows meeting" in refusal(
+            "stream", folder / "talk.wav", "--rttm", other
+        )
+        assert "no recording of the reference lies there" in refusal("stream", folder, "--rttm", other)
+        wav(tmp_path / "short.wav", tone(300, 0.5))
+        words = ("stream", folder, "--rttm", rttm, "--enroll", f"ann={tmp_path / 'short.wav'}")
+        assert "of speech; ann needs 3 s at least" in refusal(*words)
+        (folder / "talk.wav").write_text("hello")
+        assert "talk.wav cannot be read as sound" in refusal("stream", folder, "--rttm", rttm, code=1)
+        (folder / "talk.wav").unlink()
+        assert "there is no file" in refusal("stream", folder / "talk.wav", "--rttm", rttm, code=1)
+
+
+def test_the_bundled_conversation_behind_the_real_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stream.demo.conversation import AUDIO  # noqa: PLC0415
+
+    monkeypatch.setattr("stream.tools.evaluation.runner.load_models", real_detector)
+    rttm = tmp_path / "x.rttm"
+    rttm.write_text(f"SPEAKER {AUDIO.stem} 1 1.0 3.0 <NA> <NA> ann <NA> <NA>\n")
+    uem = tmp_path / "x.uem"
+    uem.write_text(f"{AUDIO.stem} 1 0 5\n")
+    found = figures("stream", AUDIO, "--rttm", rttm, "--uem", uem)["compact-speaker"]["all"]
+    assert found["audio_s"] == 5.0
+    assert found["missed"] < 0.5, "the gate heard the speech that is there"
+
+
+@pytest.mark.parametrize(("library", "command"), [("sklearn", "emotion x"), ("pyannote", "stream x --rttm x")])
+def test_without_the_extra_one_sentence_names_it(library: str, command: str) -> None:
+    code = (
+        f"import sys; sys.modules[{library!r}] = None; from stream.cli.main import app; "
+        f"app(['evaluate', *{command.split()!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"tonewatch: evaluation needs {library}" in done.stderr
+    assert "pip install 'tonewatch[evaluate]'" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,284 @@
+"""Lanes: every item is answered, counts add up, threads are as many as were asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream.errors import InferenceError
+from stream.inference.lane import PATIENCE, Lane
+from stream.queues import Policy, QueueClosed
+from tests.support.hurry import run_hastily
+
+PATIENCE_S = 20
+
+
+def lane(infer: Callable[[Sequence[int]], Sequence[Any]], **options: Any) -> Lane[int, Any]:
+    return Lane(name="fake", infer=infer, key=lambda _: 0, **options)
+
+
+async def drain(tested: Lane[int, Any], workers: asyncio.TaskGroup) -> None:
+    for _ in range(tested.workers):
+        workers.create_task(tested.work())
+
+
+def test_everything_put_is_answered_in_its_place() -> None:
+    async def check() -> None:
+        tested = lane(lambda batch: [item * 2 for item in batch], workers=3, max_batch=4)
+        async with asyncio.TaskGroup() as workers:
+            await drain(tested, workers)
+            futures = [await tested.submit(f"s{number % 5}", number, policy="wait") for number in range(100)]
+            assert await asyncio.gather(*futures) == [number * 2 for number in range(100)]
+            tested.close()
+        counts = tested.statistics()
+        assert (counts.cut, counts.inferred, counts.dropped, counts.failed, counts.waiting) == (100, 100, 0, 0, 0)
+        assert counts.batches <= 100
+        with pytest.raises(QueueClosed):
+            await tested.submit("s", 1, policy="wait")
+
+    asyncio.run(check())
+
+
+def test_the_freshest_wins_and_the_rest_is_counted() -> None:
+    async def check() -> None:
+        tested = lane(list, capacity=2)
+        futures = [await tested.submit("s", number, policy="drop_oldest") for number in range(10)]
+        assert tested.statistics().waiting == 2
+        async with asyncio.TaskGroup() as workers:
+            await drain(tested, workers)
+            tested.close()
+        assert [await future for future in futures] == [None] * 8 + [8, 9]
+        counts = tested.statistics()
+        assert counts.cut == counts.inferred + counts.dropped == 10
+
+    asyncio.run(check())
+
+
+def test_a_failed_batch_is_counted_and_the_lane_goes_on() -> None:
+    def infer(batch: Sequence[int]) -> Sequence[int]:
+        if batch[0] == 0:
+            raise InferenceError("out of memory")
+        return batch
+
+    async def check() -> None:
+        tested = lane(infer, max_batch=1)
+        async with asyncio.TaskGroup() as workers:
+            await drain(tested, workers)
+            futures = [await tested.submit("s", number, policy="wait") for number in (0, 1, 0, 2)]
+            assert await asyncio.gather(*futures) == [None, 1, None, 2]
+            tested.close()
+        assert tested.statistics().failed == 2
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("answers", [[], [1, 2]])
+def test_a_broken_model_ends_the_lane(answers: list[int]) -> None:
+    async def check() -> None:
+        tested = lane(lambda _: answers, max_batch=1)
+        async with asyncio.TaskGroup() as workers:
+            await drain(tested, workers)
+            for number in range(PATIENCE):
+                await tested.submit("s", number, policy="wait")
+
+    with pytest.raises(ExceptionGroup) as broken:
+        asyncio.run(check())
+    assert "gave" in str(broken.value.exceptions[0])
+    assert isinstance(broken.value.exceptions[0], InferenceError)
+
+
+def test_workers_run_side_by_side_each_prepared_once() -> None:
+    together = threading.Barrier(3)
+    prepared: list[int] = []
+
+    def infer(batch: Sequence[int]) -> Sequence[int]:
+        together.wait(PATIENCE_S)
+        return batch
+
+    async def check() -> None:
+        tested = lane(infer, workers=3, max_batch=1, prepare=lambda: prepared.append(threading.get_ident()))
+        async with asyncio.TaskGroup() as workers:
+            await drain(tested, workers)
+            futures = [await tested.submit(f"s{number}", number, policy="wait") for number in range(6)]
+            await asyncio.gather(*futures)
+            tested.close()
+
+    asyncio.run(check())
+    assert len(prepared) == len(set(prepared)) == 3
+
+
+def test_a_cancelled_worker_does_not_wait_for_its_model() -> None:
+    inside, release = threading.Event(), threading.Event()
+
+    def infer(batch: Sequence[int]) -> Sequence[int]:
+        inside.set()
+        release.wait(PATIENCE_S)
+        return batch
+
+    async def check() -> None:
+        tested = lane(infer)
+        worker = asyncio.create_task(tested.work())
+        await tested.submit("s", 1, policy="wait")
+        await asyncio.to_thread(inside.wait, PATIENCE_S)
+        worker.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await worker
+        counts = tested.statistics()
+        assert (counts.cut, counts.waiting) == (1, 1), "what was cut off is still accounted for"
+        assert not release.is_set()
+        release.set()
+
+    asyncio.run(check())
+
+
+def test_a_lane_that_gives_up_answers_what_it_had_taken() -> None:
+    def infer(_: Sequence[int]) -> Sequence[int]:
+        raise InferenceError("out of memory")
+
+    async def check() -> None:
+        tested = lane(infer, max_batch=1)
+        futures = [await tested.submit("s", number, policy="wait") for number in range(PATIENCE)]
+        with pytest.raises(InferenceError, match="out of memory"):
+            await tested.work()
+        assert [future.result() for future in futures] == [None] * PATIENCE
+        counts = tested.statistics()
+        assert counts.cut == counts.failed == PATIENCE
+
+    asyncio.run(check())
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    items=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.booleans()), max_size=40),
+    workers=st.integers(1, 3),
+    max_batch=st.integers(1, 5),
+    capacity=st.integers(1, 4),
+    policy=st.sampled_from(["wait", "drop_oldest"]),
+)
+def test_every_item_is_answered_and_counted(
+    items: list[tuple[str, int, bool]], workers: int, max_batch: int, capacity: int, policy: Policy
+) -> None:
+    def infer(batch: Sequence[tuple[int, int, bool]]) -> Sequence[int]:
+        assert len({key for _, key, _ in batch}) == 1
+        if len(batch) == 1 and batch[0][2] and batch[0][0] % PATIENCE == 0:  # never so often that the lane gives up
+            raise InferenceError("this one fails")
+        return [number for number, _, _ in batch]
+
+    async def check() -> None:
+        tested: Lane[tuple[int, int, bool], int] = Lane(
+            name="fake", infer=infer, key=lambda item: item[1], workers=workers, max_batch=max_batch, capacity=capacity
+        )
+        with contextlib.suppress(ExceptionGroup):  # unless failures happened to come in a row
+            async with asyncio.TaskGroup() as group:
+                for _ in range(workers):
+                    group.create_task(tested.work())
+                futures = [
+                    await tested.submit(stream, (number, key, bad), policy=policy)
+                    for number, (stream, key, bad) in enumerate(items)
+                ]
+                answers = await asyncio.gather(*futures)
+                assert all(answer in (None, number) for number, answer in enumerate(answers))
+                counts = tested.statistics()
+                assert answers.count(None) == counts.dropped + counts.failed
+                assert counts.dropped == 0 or policy == "drop_oldest"
+                assert counts.waiting == 0
+                tested.close()
+        counts = tested.statistics()
+        assert counts.cut == counts.inferred + counts.dropped + counts.failed + counts.waiting
+
+    asyncio.run(check())
+
+
+class Gate:
+    """A model that works on one batch at a time, each when it is let."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+        self._steps = threading.Semaphore(0)
+
+    def infer(self, batch: Sequence[Any]) -> list[Any]:
+        assert self._steps.acquire(timeout=PATIENCE_S)
+        self.seen += batch
+        return list(batch)
+
+    def step(self) -> None:
+        self._steps.release()
+
+
+def test_under_overload_hops_stretch_evenly_and_the_freshest_is_taken() -> None:
+    """Five live streams give a window each tick; the model manages one window a tick."""
+    streams, ticks = 5, 60
+    model = Gate()
+
+    async def check() -> None:
+        tested: Lane[Any, Any] = Lane(
+            name="fake", infer=model.infer, key=lambda _: 0, max_batch=1, capacity=4, deadline_s=2.5
+        )
+        async with asyncio.TaskGroup() as workers:
+            await drain(tested, workers)
+            futures = []
+            for tick in range(ticks):
+                futures += [
+                    await tested.submit(str(stream), (stream, tick), policy="drop_oldest") for stream in range(streams)
+                ]
+                model.step()
+                await asyncio.sleep(1)
+            for _ in range(streams * 4):
+                model.step()
+            tested.close()
+        assert all(future.done() for future in futures)  # dropped ones, too, are answered
+        counts = tested.statistics()
+        assert counts.cut == counts.inferred + counts.dropped == streams * ticks
+
+    run_hastily(check())
+    settled = [entry for entry in model.seen[:ticks] if entry[1] > 10]
+    shares = [sum(stream == number for stream, _ in settled) for number in range(streams)]
+    assert max(shares) - min(shares) <= 2
+    ages = [place - tick for place, (_, tick) in enumerate(model.seen[:ticks]) if tick > 10]
+    assert max(ages) <= 4  # without a deadline each would have waited behind three older ones
+
+
+def test_time_lost_before_the_queue_counts_too() -> None:
+    """Windows cut from sound that lay about for seconds are late already, though they have not waited here."""
+    model = Gate()
+
+    async def check() -> list[Any]:
+        tested = lane(model.infer, max_batch=4, capacity=4, deadline_s=60.0)
+        futures = [
+            await tested.submit("s", number, policy="drop_oldest", age_s=age_s)
+            for number, age_s in enumerate((90.0, 70.0, 50.0, 30.0))
+        ]
+        async with asyncio.TaskGroup() as workers:
+            await drain(tested, workers)
+            for _ in range(2):
+                model.step()
+            answers = await asyncio.gather(*futures)
+            tested.close()
+        assert tested.statistics().dropped == 2
+        return answers
+
+    assert asyncio.run(check()) == [None, None, 2, 3]
+
+
+def test_a_short_stand_still_drops_nothing() -> None:
+    model = Gate()
+
+    async def check() -> None:
+        tested = lane(model.infer, max_batch=1, capacity=4, deadline_s=60.0)
+        async with asyncio.TaskGroup() as workers:
+            await drain(tested, workers)
+            futures = [await tested.submit("s", number, policy="drop_oldest") for number in range(4)]
+            for _ in range(4):
+                model.step()
+            assert await asyncio.gather(*futures) == [0, 1, 2, 3]
+            tested.close()
+        assert tested.statistics().dropped == 0
+
+    asyncio.run(check())

@@ -1,0 +1,132 @@
+"""Models that hang, and batches that do not fit into memory."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from stream.errors import InferenceError
+from stream.inference.lane import PATIENCE, Lane
+from stream.inference.worker import Worker
+
+PATIENCE_S = 20.0
+
+
+async def through(lane: Lane[int, int], items: Sequence[int]) -> list[int | None]:
+    """Put items into a lane that has one worker; returns the answers in order."""
+    lane.join("a")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(lane.work())
+        futures = [await lane.submit("a", item, policy="wait") for item in items]
+        answers = [await future for future in futures]
+        lane.close()
+    return answers
+
+
+def test_a_batch_that_hangs_is_lost_and_its_worker_replaced(caplog: pytest.LogCaptureFixture) -> None:
+    release, names = threading.Event(), set()
+
+    def infer(batch: Sequence[int]) -> list[int]:
+        names.add(threading.current_thread())
+        if 3 in batch:
+            release.wait(PATIENCE_S)
+        return [2 * item for item in batch]
+
+    lane = Lane(name="m", infer=infer, key=lambda _: 0, max_batch=1, timeout_s=0.1)
+    assert asyncio.run(through(lane, range(6))) == [0, 2, 4, None, 8, 10]
+    counts = lane.statistics()
+    assert (counts.inferred, counts.failed, counts.replaced, counts.waiting) == (5, 1, 1, 0)
+    assert counts.cut == counts.inferred + counts.dropped + counts.failed + counts.waiting
+    assert len(names) == 2
+    assert "took longer than 0.1 s" in caplog.text
+    release.set()
+
+
+def test_a_model_that_always_hangs_breaks_its_lane() -> None:
+    release, prepared = threading.Event(), []
+
+    def infer(batch: Sequence[int]) -> list[int]:
+        release.wait(PATIENCE_S)
+        return list(batch)
+
+    lane = Lane(name="m", infer=infer, key=lambda _: 0, max_batch=1, timeout_s=0.05, prepare=lambda: prepared.append(1))
+    with pytest.raises(BaseExceptionGroup) as broken:
+        asyncio.run(through(lane, range(9)))
+    assert isinstance(broken.value.exceptions[0], InferenceError)
+    assert lane.statistics().replaced == PATIENCE
+    assert len(prepared) >= PATIENCE, "each new worker is prepared"
+    release.set()
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch calls its own."""
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [MemoryError(), OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: not enough memory: you tried")],
+)
+def test_a_batch_that_does_not_fit_is_halved(cause: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    sizes = []
+
+    def infer(batch: Sequence[int]) -> list[int]:
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise InferenceError("it failed") from cause
+        return [2 * item for item in batch]
+
+    lane = Lane(name="m", infer=infer, key=lambda _: 0, max_batch=8, capacity=8)
+    answers = asyncio.run(through(lane, range(8)))
+    assert answers == [2 * item for item in range(8)], "nothing is lost, and the order holds"
+    assert lane.statistics().max_batch == 2
+    assert lane.statistics().failed == 0
+    assert max(sizes[sizes.index(2) :]) <= 4
+    assert "has no memory for a batch" in caplog.text
+
+
+def test_one_window_that_does_not_fit_is_a_failure_like_any_other() -> None:
+    def infer(batch: Sequence[int]) -> list[int]:
+        if 1 in batch:
+            raise InferenceError("CUDA out of memory")
+        return list(batch)
+
+    lane = Lane(name="m", infer=infer, key=lambda _: 0, max_batch=1)
+    assert asyncio.run(through(lane, [0, 1, 2])) == [0, None, 2]
+
+
+def test_a_worker_that_cannot_be_prepared_says_so() -> None:
+    def broken() -> None:
+        raise InferenceError("no threads left")
+
+    async def check() -> None:
+        worker = Worker(name="w", prepare=broken)
+        with pytest.raises(InferenceError, match="no threads left"):
+            await worker.run(lambda: 1)
+        worker.close()
+
+    asyncio.run(check())
+
+
+def test_a_stuck_thread_does_not_hold_up_the_end_of_the_process() -> None:
+    code = """
+import asyncio, threading
+from stream.inference.worker import Worker, leave_if_stuck
+async def main():
+    worker = Worker(name="w", prepare=lambda: None)
+    try:
+        await worker.run(threading.Event().wait, timeout_s=0.1)
+    except TimeoutError:
+        print("stuck")
+asyncio.run(main())
+leave_if_stuck(7)
+"""
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stdout, done.returncode) == ("stuck\n", 7)
+    assert time.monotonic() - began < 10

@@ -1,0 +1,209 @@
+"""The compact pair keeps the house's promises about models."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch.nn import functional
+
+from stream.errors import InferenceError, ModelError, ModelFormatError, ModelNotFound
+from stream.models.compact import factories
+from stream.models.compact.folding import fold
+from stream.models.compact.model import CompactModel, load_speaker
+from stream.models.compact.nets import EmotionNet, SpeakerNet
+from stream.models.onednn import Linear, traceable
+from stream.settings import ModelSettings
+from stream.types import Model, Task, Window
+
+FOLDER = Path(factories.__file__).parent
+SPEAKER = ModelSettings(name="compact-speaker", window_s=2.0, hop_s=0.5)
+EMOTION = ModelSettings(name="compact-emotion", window_s=3.0, hop_s=1.0)
+
+Cut = Callable[..., list[Window]]
+
+
+@pytest.fixture(scope="module", params=["speaker", "emotion"])
+def model(request: pytest.FixtureRequest) -> Model:
+    return factories.speaker(SPEAKER) if request.param == "speaker" else factories.emotion(EMOTION)
+
+
+@pytest.fixture(scope="module")
+def speaker() -> Model:
+    return factories.speaker(SPEAKER)
+
+
+@pytest.fixture(scope="module")
+def emotion() -> Model:
+    return factories.emotion(EMOTION)
+
+
+def with_samples(window: Window, samples: NDArray[Any]) -> Window:
+    return dataclasses.replace(window, samples=samples.astype(np.float32))
+
+
+@pytest.mark.parametrize("length", [8_000, 23_456, 32_000, 48_000])
+def test_a_score_depends_on_nothing_beside_it(model: Model, windows: Cut, length: int) -> None:
+    batch = [with_samples(window, window.samples[:length]) for window in windows(8, length=48_000)]
+    together = model.infer(batch)
+    for window, score in zip(batch, together, strict=True):
+        (alone,) = model.infer([window])
+        assert alone.values.tobytes() == score.values.tobytes()  # bit for bit
+        assert (score.source_id, score.index, score.start_sample) == (
+            window.source_id,
+            window.index,
+            window.start_sample,
+        )
+        assert score.end_sample == window.end_sample
+    assert [s.values.tobytes() for s in model.infer(batch[::-1])] == [s.values.tobytes() for s in together[::-1]]
+
+
+def test_nothing_in_nothing_out(model: Model) -> None:
+    assert list(model.infer([])) == []
+
+
+def test_handed_samples_stay_as_they_are(model: Model, windows: Cut) -> None:
+    (window,) = windows(1)
+    before = window.samples.copy()
+    window.samples.setflags(write=False)
+    model.infer([window])
+    assert np.array_equal(window.samples, before)
+
+
+def test_gain_hardly_matters(speaker: Model, emotion: Model, windows: Cut) -> None:
+    for window in windows(3, length=32_000):
+        for gain in (0.01, 0.1, 10.0):
+            louder = with_samples(window, gain * window.samples)
+            here, there = (speaker.infer([w])[0].values for w in (window, louder))
+            assert float(here @ there) > 0.98
+            here, there = (emotion.infer([w])[0].values for w in (window, louder))
+            assert np.abs(here - there).max() < 0.02
+
+
+def test_speakers_are_unit_vectors(speaker: Model, windows: Cut) -> None:
+    assert speaker.info.task is Task.SPEAKER
+    assert speaker.info.labels == ()
+    assert speaker.info.threshold is not None
+    assert 0.1 < speaker.info.threshold < 0.9
+    for score in speaker.infer(windows(4)):
+        assert score.values.shape == (SpeakerNet.DIMENSIONS,)
+        assert score.values.dtype == np.float32
+        assert float(np.linalg.norm(score.values)) == pytest.approx(1, abs=1e-5)
+
+
+def test_emotions_are_probabilities(emotion: Model, windows: Cut) -> None:
+    assert emotion.info.task is Task.EMOTION
+    assert emotion.info.labels == ("neutral", "happy", "angry", "sad")
+    assert emotion.info.threshold is None
+    for score in emotion.infer(windows(4)):
+        assert score.values.shape == (4,)
+        assert (score.values > 0).all()
+        assert float(score.values.sum()) == pytest.approx(1, abs=1e-5)
+
+
+def test_windows_are_as_the_settings_ask(model: Model) -> None:
+    asked = SPEAKER if model.info.task is Task.SPEAKER else EMOTION
+    assert model.spec.length_samples == asked.window_s * 16_000
+    assert model.spec.hop_samples == asked.hop_s * 16_000
+    assert model.spec.minimum_samples == 8_000
+
+
+def test_silence_and_noise_are_scored_too(model: Model, windows: Cut) -> None:
+    (window,) = windows(1)
+    noise = np.random.default_rng(0).normal(0, 0.1, len(window.samples))
+    for samples in (np.zeros(len(window.samples)), noise):
+        (score,) = model.infer([with_samples(window, samples)])
+        assert np.isfinite(score.values).all()
+
+
+@pytest.mark.parametrize(
+    "samples", [np.zeros(7_999), np.zeros((8_000, 2)), np.full(8_000, np.nan), np.full(8_000, np.inf)]
+)
+def test_what_cannot_be_scored_is_refused(model: Model, windows: Cut, samples: NDArray[Any]) -> None:
+    (window,) = windows(1)
+    with pytest.raises(InferenceError):
+        model.infer([with_samples(window, samples)])
+
+
+def test_the_nets_stay_small() -> None:
+    assert sum(weight.numel() for weight in SpeakerNet().parameters()) <= 3_000_000
+    assert sum(weight.numel() for weight in EmotionNet().parameters()) <= 2_000_000
+
+
+@pytest.mark.parametrize("name", ["speaker", "emotion"])
+def test_weights_say_what_they_are(name: str) -> None:
+    path = FOLDER / f"{name}.safetensors"
+    assert path.stat().st_size <= 12_000_000
+    with safe_open(path, framework="pt") as file:
+        said = file.metadata()
+    assert said["name"] == f"compact-{name}"
+    assert said["sample_rate_hz"] == "16000"
+    assert said["revision"]
+    assert said["training"]
+    assert ("threshold" if name == "speaker" else "temperature") in said
+    assert (FOLDER / f"{name.upper()}.md").is_file()
+
+
+@pytest.mark.parametrize("net", [SpeakerNet(), EmotionNet()])
+@pytest.mark.parametrize("linear", [lambda: functional.linear, traceable], ids=["torch's", "oneDNN's"])
+@pytest.mark.parametrize("frames", [47, 200, 301])
+def test_folding_changes_rounding_only(net: SpeakerNet | EmotionNet, linear: Callable[[], Linear], frames: int) -> None:
+    draw = torch.Generator().manual_seed(frames)
+    for name, value in net.state_dict().items():
+        if name.endswith("running_var"):
+            value.uniform_(0.5, 2.0, generator=draw)
+        elif name.endswith("running_mean"):
+            value.normal_(generator=draw)
+    whole = type(net)().eval()
+    whole.load_state_dict(net.state_dict())
+    folded = type(net)().eval()
+    folded.load_state_dict(net.state_dict())
+    fold(folded.trunk, linear=linear())
+    features = torch.randn(1, frames, 104, generator=draw)
+    with torch.inference_mode():
+        assert torch.allclose(whole(features), folded(features), atol=1e-5)
+    with pytest.raises(TypeError, match="folds once"):
+        fold(folded.trunk)
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(ModelError, match="device"):
+        factories.speaker(SPEAKER.model_copy(update={"device": "cuda"}))
+
+
+def test_another_revision_is_refused() -> None:
+    with pytest.raises(ModelNotFound, match="revision"):
+        factories.speaker(SPEAKER.model_copy(update={"revision": "0"}))
+
+
+def test_missing_and_foreign_weights_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound):
+        load_speaker(SPEAKER, weights=tmp_path / "none.safetensors")
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(b"not weights")
+    with pytest.raises(ModelFormatError):
+        load_speaker(SPEAKER, weights=damaged)
+    with pytest.raises(ModelFormatError):
+        load_speaker(SPEAKER, weights=FOLDER / "emotion.safetensors")
+    nameless = tmp_path / "nameless.safetensors"
+    save_file(load_file(FOLDER / "speaker.safetensors"), nameless)
+    with pytest.raises(ModelFormatError):
+        load_speaker(SPEAKER, weights=nameless)
+
+
+def test_bfloat16_says_about_the_same(windows: Cut) -> None:
+    batch = windows(3, length=32_000)
+    exact = factories.speaker(SPEAKER).infer(batch)
+    coarse: CompactModel = load_speaker(SPEAKER.model_copy(update={"dtype": "bfloat16"}))
+    for a, b in zip(exact, coarse.infer(batch), strict=True):
+        assert float(a.values @ b.values) > 0.98

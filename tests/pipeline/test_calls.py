@@ -1,0 +1,194 @@
+"""A stereo file as a call, through the whole corridor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from stream import registry
+from stream.demo.conversation import AUDIO
+from stream.errors import AudioFormatError, SourceError
+from stream.events import AlertEvent, CallEvent, EmotionEvent, Event, HealthEvent, SpeakerEvent, StreamEvent, TurnEvent
+from stream.models.devices import limit_threads
+from stream.models.vad import SileroVad
+from stream.pipeline.pipeline import Pipeline, Report
+from stream.settings import Settings, SourceSettings
+from stream.sources.file import FileSource
+from stream.types import AudioFormat, Block, Task
+from tests.support.fakes import FakeDetector, FakeModel, FakeSource, ListSink
+from tests.support.requirements import labelled_audio
+
+SETTINGS = Settings()
+MODELS = [registry.model(SETTINGS.models.emotion), registry.model(SETTINGS.models.speaker)]
+DETECTOR = SileroVad()
+LOUD = np.random.default_rng(5).uniform(-0.4, 0.4, 16_000 * 8).astype(np.float32)
+QUIET = np.zeros_like(LOUD)
+
+
+def told(events: Sequence[Event]) -> dict[str, list[dict[str, Any]]]:
+    """Each source's events without what depends on the time of day, and without what is written for people."""
+    wall = {"id", "session", "time", "latency_ms", "detail"}
+    own: dict[str, list[dict[str, Any]]] = {}
+    for event in events:
+        if not isinstance(event, HealthEvent):
+            own.setdefault(event.source, []).append(event.model_dump(exclude=wall))
+    return own
+
+
+def listen(source: Any, **settings: Any) -> tuple[list[Event], Report]:
+    sink = ListSink()
+    pipeline = Pipeline(
+        settings=Settings.model_validate(settings),
+        sources=[source],
+        models=MODELS,
+        detector=DETECTOR,
+        sinks={"list": sink},
+        prepare=limit_threads,
+    )
+    return sink.events, asyncio.run(pipeline.run())
+
+
+def fake(*sources: Any, **settings: Any) -> list[Event]:
+    sink = ListSink()
+    pipeline = Pipeline(
+        settings=Settings.model_validate(settings),
+        sources=sources,
+        models=[FakeModel(), FakeModel(task=Task.SPEAKER)],
+        detector=FakeDetector(),
+        sinks={"list": sink},
+    )
+    asyncio.run(pipeline.run())
+    return sink.events
+
+
+def stereo(left: np.ndarray, right: np.ndarray, *, channels: str = "customer-agent", size: int = 4_000) -> FakeSource:
+    frames = np.stack([left, right], axis=1)
+    blocks = [Block("desk", start, frames[start : start + size]) for start in range(0, len(frames), size)]
+    return FakeSource(blocks, source_id="desk", channels=channels, audio_format=AudioFormat(16_000, 2))
+
+
+@pytest.fixture(scope="module")
+def conversation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled conversation on the left, and later on the right: both talk, and at times together."""
+    samples, rate = soundfile.read(AUDIO, stop=16_000 * 20, dtype="float32")
+    path: Path = tmp_path_factory.mktemp("call") / "desk.wav"
+    soundfile.write(path, np.stack([samples, np.roll(samples, 16_000 * 5)], axis=1), rate)
+    return path
+
+
+def test_a_stereo_file_is_a_call(conversation: Path) -> None:
+    source = FileSource(settings=SourceSettings(target=str(conversation), id="desk", channels="customer-agent"))
+    events, report = listen(source)
+    own = told(events)
+    assert set(own) == {"desk", "desk-customer", "desk-agent"}
+    assert not report.failures
+    for event in events:
+        if not isinstance(event, HealthEvent):
+            assert event.call == "desk"
+            assert event.party == {"desk": None, "desk-customer": "customer", "desk-agent": "agent"}[event.source]
+    final = events[-2]
+    assert isinstance(final, CallEvent)
+    assert final.phase == "final"
+    assert final.end_s == 20.0
+    assert final.customer_s + final.agent_s + final.silence_s + final.crosstalk_s == pytest.approx(20.0, abs=3e-6)
+    assert {row.party for row in final.parties} == {"customer", "agent"}
+    for numbered in own.values():
+        assert [event["seq"] for event in numbered] == list(range(len(numbered)))
+    assert {event.speaker for event in events if isinstance(event, TurnEvent)} == {"customer", "agent"}
+    by_name = {lane.model: lane for lane in report.health.lanes}
+    assert by_name["compact-speaker"].cut == 0, "nobody has to be recognised on separate tracks"
+    times = {
+        event.source: event.time for event in events if isinstance(event, StreamEvent) and event.state == "started"
+    }
+    assert len(set(times.values())) == 1, "one clock for all tracks"
+
+
+def test_no_emotion_is_inferred_of_the_agent_unless_it_is_switched_on() -> None:
+    quiet = [event for event in fake(stereo(QUIET, LOUD)) if isinstance(event, EmotionEvent)]
+    assert not quiet
+    events = fake(stereo(LOUD, LOUD))
+    assert {event.source for event in events if isinstance(event, EmotionEvent)} == {"desk-customer"}
+    models = {event.source: event.models for event in events if isinstance(event, TurnEvent)}
+    assert not models["desk-agent"]
+    assert [model.name for model in models["desk-customer"]] == ["fake-emotion"]
+    rows = next(event for event in reversed(events) if isinstance(event, CallEvent)).parties
+    assert [row.emotion is None for row in rows] == [False, True]
+    both = fake(stereo(LOUD, LOUD), calls={"agent_emotion": True})
+    assert {event.source for event in both if isinstance(event, EmotionEvent)} == {"desk-customer", "desk-agent"}
+
+
+@pytest.mark.parametrize("size", [997, 16_000, 48_000])
+def test_blocks_do_not_change_a_calls_events(size: int) -> None:
+    left, right = LOUD.copy(), np.roll(LOUD, 8_000)
+    left[16_000:32_000], right[64_000:96_000] = 0, 0
+    assert told(fake(stereo(left, right, size=size))) == told(fake(stereo(left, right)))
+
+
+def test_channels_can_be_the_other_way_round() -> None:
+    events = fake(stereo(LOUD, QUIET, channels="agent-customer"))
+    assert {event.source for event in events if isinstance(event, SpeakerEvent) and event.speaker} == {"desk-agent"}
+
+
+def test_one_partys_track_is_a_call_with_one_row() -> None:
+    source = FakeSource([Block("desk", 0, LOUD[:, None])], source_id="desk", channels="customer")
+    events = fake(source)
+    final = next(event for event in reversed(events) if isinstance(event, CallEvent))
+    assert [row.party for row in final.parties] == ["customer"]
+    assert (final.agent_s, final.crosstalk_s) == (0.0, 0.0)
+
+
+def test_two_sources_can_be_the_tracks_of_one_call() -> None:
+    left, right = LOUD.copy(), np.roll(LOUD, 8_000)
+    left[16_000:48_000] = 0
+    tracks = [
+        FakeSource([Block("desk", 0, sound[:, None])], source_id="desk", channels=party)
+        for party, sound in (("customer", left), ("agent", right))
+    ]
+    assert told(fake(*tracks)) == told(fake(stereo(left, right)))
+
+
+def test_dead_air_is_told_and_ends_with_the_call() -> None:
+    events = fake(stereo(QUIET, QUIET), alerts={"dead_air_s": 3.0})
+    alerts = [event for event in events if isinstance(event, AlertEvent)]
+    assert [(one.phase, one.kind, one.start_s, one.end_s) for one in alerts] == [
+        ("start", "dead_air", 3.0, 3.0),
+        ("end", "dead_air", 3.0, 8.0),
+    ]
+
+
+def test_a_gap_is_silence_of_that_track() -> None:
+    frames = np.stack([LOUD, LOUD], axis=1)
+    blocks = [Block("desk", 0, frames[:48_000]), Block("desk", 80_000, frames[80_000:])]
+    source = FakeSource(blocks, source_id="desk", channels="customer-agent", audio_format=AudioFormat(16_000, 2))
+    final = next(event for event in reversed(fake(source)) if isinstance(event, CallEvent))
+    assert (final.silence_s, final.crosstalk_s, final.end_s) == (2.0, 6.0, 8.0)
+
+
+def test_what_is_no_call_is_refused() -> None:
+    mono = FakeSource([Block("desk", 0, LOUD[:, None])], source_id="desk", channels="customer-agent")
+    with pytest.raises(AudioFormatError, match="two channels, but this one has 1"):
+        fake(mono)
+    twice = [FakeSource([Block("desk", 0, LOUD[:, None])], source_id="desk", channels="customer") for _ in range(2)]
+    with pytest.raises(SourceError, match="on the line already"):
+        fake(*twice)
+
+
+@pytest.mark.slow
+def test_a_telephone_call_is_parted_as_its_energy_says() -> None:
+    """The reference was made from each channel's energy: speech in it must be told as that party's talk."""
+    path = labelled_audio() / "calls" / "autorepair_40.flac"
+    source = FileSource(settings=SourceSettings(target=str(path), id="call", channels="customer-agent"))
+    events, _ = listen(source)
+    final = next(event for event in reversed(events) if isinstance(event, CallEvent))
+    reference = {"caller": 0.0, "agent": 0.0}
+    for line in path.with_suffix(".rttm").read_text().splitlines():
+        fields = line.split()
+        reference[fields[7]] += float(fields[4])
+    for row, name in zip(final.parties, ("caller", "agent"), strict=True):
+        assert row.talk_s == pytest.approx(reference[name], rel=0.15)

@@ -1,0 +1,182 @@
+"""The whole corridor on the bundled conversation, with the models that ship."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from stream import registry
+from stream.demo.conversation import AUDIO, turns
+from stream.events import EmotionEvent, Event, HealthEvent, SpeakerEvent, StreamEvent, TurnEvent
+from stream.models.devices import limit_threads
+from stream.models.vad import SileroVad
+from stream.pipeline.pipeline import Pipeline, Report
+from stream.settings import Settings, SourceSettings
+from stream.sources.file import FileSource
+from stream.types import AudioFormat, Block
+from tests.support.fakes import FakeSource, ListSink
+from tests.support.hurry import run_hastily
+
+SETTINGS = Settings()
+MODELS = [registry.model(SETTINGS.models.emotion), registry.model(SETTINGS.models.speaker)]
+DETECTOR = SileroVad()
+
+
+def listen(source: Any, *, settings: Settings = SETTINGS) -> tuple[list[Event], Report]:
+    sink = ListSink()
+    pipeline = Pipeline(
+        settings=settings,
+        sources=[source],
+        models=MODELS,
+        detector=DETECTOR,
+        sinks={"list": sink},
+        prepare=limit_threads,
+    )
+    run: Coroutine[Any, Any, Report] = pipeline.run()
+    report = run_hastily(run) if source.paced else asyncio.run(run)
+    return sink.events, report
+
+
+def demo(*, path: Path = AUDIO, block_frames: int | None = None, realtime: bool = False) -> FileSource:
+    settings = SourceSettings(target=str(path), id="demo", realtime=realtime)
+    return FileSource(settings=settings, block_frames=block_frames)
+
+
+def told(events: Sequence[Event]) -> list[dict[str, Any]]:
+    """Events without what depends on the time of day."""
+    wall = {"id", "session", "time", "latency_ms"}
+    return [event.model_dump(exclude=wall) for event in events if not isinstance(event, HealthEvent)]
+
+
+@pytest.fixture(scope="module")
+def heard() -> tuple[list[Event], Report]:
+    return listen(demo())
+
+
+def test_every_window_is_answered(heard: tuple[list[Event], Report]) -> None:
+    events, report = heard
+    for lane in report.health.lanes:
+        assert lane.cut == lane.inferred > 0
+        assert lane.dropped == lane.failed == lane.waiting == 0
+    assert not report.failures
+    assert isinstance(events[-1], HealthEvent)
+
+
+def test_seq_has_no_holes_and_ids_are_unique(heard: tuple[list[Event], Report]) -> None:
+    events, _ = heard
+    for source in {event.source for event in events}:
+        numbers = [event.seq for event in events if event.source == source]
+        assert numbers == list(range(len(numbers)))
+    assert max(Counter(event.id for event in events).values()) == 1
+
+
+def test_the_stream_begins_and_ends_once_and_turns_pair_up(heard: tuple[list[Event], Report]) -> None:
+    events, _ = heard
+    own = [event for event in events if event.source == "demo"]
+    assert [event.state for event in own if isinstance(event, StreamEvent)] == ["started", "ended"]
+    assert isinstance(own[0], StreamEvent)
+    assert isinstance(own[-1], StreamEvent)
+    phases: dict[str, list[str]] = {}
+    for event in own:
+        if isinstance(event, TurnEvent):
+            phases.setdefault(event.turn, []).append(event.phase)
+    assert phases
+    assert all(pair == ["start", "end"] for pair in phases.values())
+
+
+def test_silence_is_the_last_state_told(heard: tuple[list[Event], Report]) -> None:
+    """Or a subscriber would see somebody speak for ever."""
+    events, _ = heard
+    assert [event for event in events if isinstance(event, SpeakerEvent)][-1].state == "silence"
+    assert [event for event in events if isinstance(event, EmotionEvent)][-1].label == "silence"
+
+
+def test_the_demo_finds_its_speakers(heard: tuple[list[Event], Report]) -> None:
+    events, _ = heard
+    reference = turns()
+    names = sorted({turn.speaker for turn in reference})
+    ended = [event for event in events if isinstance(event, TurnEvent) and event.phase == "end"]
+    found = sorted({str(event.speaker) for event in ended})
+    assert len(found) == len(names)
+    right = np.zeros((len(names), len(found)))
+    for turn in reference:
+        for event in ended:
+            shared_s = min(turn.end_s, event.end_s) - max(turn.start_s, event.start_s)
+            right[names.index(turn.speaker), found.index(str(event.speaker))] += max(0.0, shared_s)
+    speech_s = sum(turn.end_s - turn.start_s for turn in reference)
+    best = max(sum(right[row, column] for row, column in enumerate(order)) for order in permutations(range(len(found))))
+    assert best / speech_s >= 0.9
+
+
+@pytest.mark.parametrize("block_frames", [997, 7_000, 48_000])
+def test_blocks_do_not_change_events(heard: tuple[list[Event], Report], block_frames: int) -> None:
+    events, _ = listen(demo(block_frames=block_frames))
+    assert told(events) == told(heard[0])
+
+
+def test_single_samples_make_the_same_events(tmp_path: Path) -> None:
+    """Blocks of one frame, on a second of speech: a whole conversation would take minutes."""
+    samples, rate = soundfile.read(AUDIO, stop=24_000, dtype="float32")
+    soundfile.write(tmp_path / "start.wav", samples, rate)
+    path = tmp_path / "start.wav"
+    assert told(listen(demo(path=path, block_frames=1))[0]) == told(listen(demo(path=path))[0])
+
+
+def test_pacing_does_not_change_events(heard: tuple[list[Event], Report]) -> None:
+    events, report = listen(demo(realtime=True))
+    assert told(events) == told(heard[0])
+    assert report.health.latency_p95_ms is not None
+
+
+def test_two_streams_share_the_pool_and_do_not_touch_each_other(heard: tuple[list[Event], Report]) -> None:
+    sink = ListSink()
+    other = FileSource(settings=SourceSettings(target=str(AUDIO), id="other"))
+    pipeline = Pipeline(
+        settings=SETTINGS,
+        sources=[demo(), other],
+        models=MODELS,
+        detector=DETECTOR,
+        sinks={"list": sink},
+        prepare=limit_threads,
+    )
+    asyncio.run(pipeline.run())
+    for name in ("demo", "other"):
+        own = [{**event, "source": "demo"} for event in told([e for e in sink.events if e.source == name])]
+        assert own == told([event for event in heard[0] if event.source == "demo"])
+
+
+def test_split_channels_become_streams() -> None:
+    samples, rate = soundfile.read(AUDIO, stop=80_000, dtype="float32")
+    quiet = np.zeros_like(samples)
+    frames = np.stack([samples, quiet], axis=1)
+    source = FakeSource(
+        [Block("call", 0, frames)], source_id="call", channels="split", audio_format=AudioFormat(rate, 2)
+    )
+    events, _ = listen(source)
+    assert {event.source for event in events} == {"call-1", "call-2", "node"}
+    speaking = {event.source for event in events if isinstance(event, TurnEvent)}
+    assert speaking == {"call-1"}
+
+
+def test_a_gap_is_told_with_its_length_and_ends_the_turn() -> None:
+    samples, rate = soundfile.read(AUDIO, stop=96_000, dtype="float32", always_2d=True)
+    lost = 32_000
+    blocks = [Block("mic", 0, samples[:48_000]), Block("mic", 48_000 + lost, samples[48_000:])]
+    source = FakeSource(blocks, source_id="mic", audio_format=AudioFormat(rate, 1))
+    events, _ = listen(source)
+    gaps = [event for event in events if isinstance(event, StreamEvent) and event.state == "gap"]
+    assert [(gap.start_s, gap.end_s, gap.lost_s) for gap in gaps] == [(3.0, 5.0, 2.0)]
+    ends = [event for event in events if isinstance(event, TurnEvent) and event.phase == "end"]
+    assert ends[0].end_s <= 3.0
+    for event in events:
+        if isinstance(event, EmotionEvent | SpeakerEvent):
+            assert not (event.start_s < 3.0 and event.end_s > 5.0), "a window spans the gap"
+    assert events[-2].end_s == pytest.approx((96_000 + lost) / rate)

@@ -1,0 +1,141 @@
+"""The outbox: ordered messages at least once and in order, rolling state the newest only."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.sinks.mqtt.outbox import Message, Outbox
+
+
+@given(st.lists(st.sampled_from(["ordered", "rolling", "take", "acknowledge", "lose"]), max_size=60))
+def test_nothing_ordered_is_lost_or_swapped(script: list[str]) -> None:
+    outbox, flying, put, arrived = Outbox(capacity=1_000), [], [], []
+    for number, step in enumerate(script):
+        if step in ("ordered", "rolling"):
+            (outbox.put if step == "ordered" else outbox.put_state)(
+                "turn" if step == "ordered" else "state", str(number)
+            )
+            if step == "ordered":
+                put.append(str(number))
+        elif step == "take" and (message := outbox.take()) is not None:
+            flying.append(message)
+        elif step == "acknowledge" and flying:
+            message = flying.pop(0)
+            outbox.acknowledge(message)
+            arrived.append(message)
+        elif step == "lose":
+            flying.clear()
+            outbox.rewind()
+    outbox.rewind()
+    while (message := outbox.take()) is not None:
+        outbox.acknowledge(message)
+        arrived.append(message)
+    first_seen = list(dict.fromkeys(m.payload for m in arrived if not m.rolling))
+    assert first_seen == put
+    assert outbox.empty
+
+
+def test_the_newest_state_of_a_topic_wins() -> None:
+    outbox = Outbox(capacity=10)
+    for payload in "abc":
+        outbox.put_state("emotion", payload)
+    assert outbox.take() == Message("emotion", "c", rolling=True)
+    assert outbox.take() is None
+    assert outbox.statistics().conflated == 2
+
+
+def test_all_state_is_owed_again_after_a_loss() -> None:
+    outbox = Outbox(capacity=10)
+    outbox.put_state("emotion", "a")
+    message = outbox.take()
+    assert message is not None
+    outbox.acknowledge(message)
+    assert outbox.empty
+    outbox.rewind()
+    assert outbox.take() == message
+
+
+def test_beyond_its_capacity_the_oldest_is_dropped_and_counted() -> None:
+    outbox = Outbox(capacity=3)
+    for number in range(5):
+        outbox.put("turn", str(number))
+    assert outbox.statistics().dropped == 2
+    kept = [outbox.take() for _ in range(3)]
+    assert [message.payload for message in kept if message] == ["2", "3", "4"]
+
+
+@given(st.permutations(range(6)))
+def test_acknowledgements_may_come_in_any_order(order: list[int]) -> None:
+    outbox = Outbox(capacity=10)
+    for number in range(6):
+        outbox.put("turn", str(number))
+    flying = [outbox.take() for _ in range(6)]
+    for place in order[:3]:
+        message = flying[place]
+        assert message is not None
+        outbox.acknowledge(message)
+    outbox.rewind()
+    left = [message.payload for message in iter(outbox.take, None)]
+    assert left == [str(number) for number in range(6) if number not in order[:3]]
+
+
+@given(st.lists(st.sampled_from(["put", "take", "acknowledge", "lose"]), max_size=60), st.integers(1, 5))
+def test_what_was_put_is_sent_dropped_or_waiting(script: list[str], capacity: int) -> None:
+    outbox, flying, put = Outbox(capacity=capacity), [], 0
+    for step in script:
+        if step == "put":
+            outbox.put("turn", str(put))
+            put += 1
+        elif step == "take" and (message := outbox.take()) is not None:
+            flying.append(message)
+        elif step == "acknowledge" and flying:
+            outbox.acknowledge(flying.pop(0))
+        elif step == "lose":
+            flying.clear()
+            outbox.rewind()
+        counts = outbox.statistics()
+        assert counts.sent + counts.dropped + counts.waiting == put
+        assert counts.waiting <= capacity
+
+
+def test_state_that_is_over_is_taken_back_and_forgotten() -> None:
+    outbox = Outbox(capacity=10)
+    outbox.put_state("a", "1")
+    first = outbox.take()
+    assert first is not None
+    outbox.acknowledge(first)
+    outbox.clear("a")
+    outbox.rewind()
+    cleared = outbox.take()
+    assert cleared is not None
+    assert cleared.payload == ""
+    outbox.rewind()
+    assert outbox.take() == cleared, "until the broker has taken note"
+    outbox.acknowledge(cleared)
+    outbox.rewind()
+    assert outbox.empty
+    outbox.clear("a")
+    assert outbox.empty, "nothing is there to be taken back"
+
+
+def test_state_that_the_broker_never_saw_is_only_forgotten() -> None:
+    outbox = Outbox(capacity=10)
+    outbox.put_state("a", "1")
+    outbox.clear("a")
+    assert outbox.empty
+    outbox.rewind()
+    assert outbox.empty
+
+
+def test_a_topic_that_has_state_again_keeps_it() -> None:
+    outbox = Outbox(capacity=10)
+    outbox.put_state("a", "1")
+    outbox.take()
+    outbox.clear("a")
+    cleared = outbox.take()
+    assert cleared is not None
+    outbox.put_state("a", "2")
+    outbox.acknowledge(cleared)
+    outbox.rewind()
+    assert outbox.take() == Message("a", "2", rolling=True)

@@ -1,0 +1,61 @@
+"""Topics and broker addresses."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.errors import SettingsError
+from stream.settings import MqttSettings
+from stream.sinks.mqtt import topics
+from tests.sinks import examples
+
+
+@pytest.mark.parametrize(
+    ("target", "broker"),
+    [
+        ("mqtt://lan", topics.Address("lan", 1883, tls=False, username="", prefix="tonewatch")),
+        ("mqtt://lan:99/a/b/", topics.Address("lan", 99, tls=False, username="", prefix="a/b")),
+        ("mqtts://me@lan/x", topics.Address("lan", 8883, tls=True, username="me", prefix="x")),
+        (
+            "mqtt+ws://lan:9001/x",
+            topics.Address("lan", 9001, tls=False, username="", prefix="x", transport="websockets"),
+        ),
+    ],
+)
+def test_addresses(target: str, broker: topics.Address) -> None:
+    assert topics.parse(target, MqttSettings()) == broker
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "mqtt://",
+        "mqtt:lan",
+        "mqtt://[lan",
+        "http://lan",
+        "mqtt://lan:port/",
+        "mqtt://u:pass@lan",
+        "mqtt://lan/a+b",
+        "mqtt://lan/a/#",
+        "mqtt:u:pass@lan",
+        "mqtt://u:1#pass@lan",
+    ],
+)
+def test_what_is_no_address_is_refused_without_showing_a_password(target: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        topics.parse(target, MqttSettings())
+    assert "pass@" not in str(refused.value)
+
+
+@given(st.text(), st.text())
+def test_different_names_are_different_levels(one: str, other: str) -> None:
+    assert (topics.level(one) == topics.level(other)) == (one == other)
+    assert not set(topics.level(one)) & set("+#/")
+
+
+def test_names_become_single_levels() -> None:
+    topic = topics.of(examples.event(examples.emotion(), source="a/b+c#"), prefix="p", node="n/1")
+    assert topic == "p/n%2F1/a%2Fb%2Bc%23/emotion"
+    assert topics.of(examples.event(examples.health(), source="node"), prefix="p", node="n") == "p/n/health"

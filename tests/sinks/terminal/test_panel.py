@@ -1,0 +1,102 @@
+"""The panel: what it shows, at any size, and that it does so quickly."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+
+import pytest
+from rich.console import Console, RenderableType
+
+from stream.events import Candidate, Identity
+from stream.sinks.terminal.panel import PanelSink, render
+from stream.sinks.terminal.panel_state import PanelState
+from tests.sinks import examples
+
+
+def shown(what: RenderableType, width: int = 80) -> str:
+    console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
+    console.print(what)
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
+
+
+def state(*sources: str) -> PanelState:
+    made = PanelState()
+    for source in sources:
+        made.apply(examples.event(examples.stream("started"), source=source))
+        made.apply(examples.event(examples.turn(1, "start"), source=source))
+        made.apply(examples.event(examples.turn(1, start_s=1, end_s=12), source=source))
+        made.apply(examples.event(examples.turn(2, "start", name="Alice", start_s=13, end_s=14), source=source))
+        made.apply(examples.event(examples.speaker("Alice", end_s=20), source=source))
+        made.apply(examples.event(examples.emotion(end_s=20), source=source))
+    made.apply(examples.event(examples.health(), source="node"))
+    return made
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (200, 60)])
+def test_it_says_who_how_and_when(width: int, height: int) -> None:
+    text = shown(render(state("room"), width=width, height=height), width)
+    for wanted in ("room", "● Alice", "happy", "70%", "S1", "00:10", "00:01–00:12", "dropped 1"):
+        assert wanted in text
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_a_narrow_screen_is_not_overrun() -> None:
+    text = shown(render(state("room"), width=40, height=12), 40)
+    assert "● Alice" in text
+    assert max(map(len, text.splitlines())) <= 40
+
+
+def test_colour_is_never_the_only_sign() -> None:
+    text = shown(render(state("room"), width=80, height=24))
+    assert "▸ happy" in text
+    assert "hhh" in text
+
+
+@pytest.mark.parametrize(
+    ("speaking", "words"), [("silence", "– silence"), ("unknown", "? somebody unknown"), ("tentative", "◌ somebody …")]
+)
+def test_states_are_words(speaking: str, words: str) -> None:
+    made = state("room")
+    made.apply(examples.event(examples.speaker(None, end_s=21, state=speaking), source="room"))
+    assert words in shown(render(made, width=80, height=24))
+
+
+def test_uncertain_and_silence_are_told_apart() -> None:
+    made = state("room")
+    made.apply(examples.event(examples.emotion("uncertain", end_s=21), source="room"))
+    assert "uncertain" in shown(render(made, width=80, height=24))
+    made.apply(examples.event(examples.emotion("silence", end_s=22, probabilities={}), source="room"))
+    assert "silence" in shown(render(made, width=80, height=24))
+
+
+def test_a_closed_set_is_called_a_demonstration() -> None:
+    named = Identity(label="id7", probability=0.4, candidates=(Candidate(label="id7", probability=0.4),))
+    made = state("room")
+    made.apply(examples.event(examples.speaker().model_copy(update={"identity": named}), source="room"))
+    assert "closed set (demonstration): id7 40%" in shown(render(made, width=80, height=24))
+
+
+def test_many_streams_fit_and_the_rest_is_counted_quickly() -> None:
+    made = state(*(f"call-{number}" for number in range(200)))
+    began_s = time.perf_counter()
+    text = shown(render(made, width=80, height=24))
+    assert time.perf_counter() - began_s < 0.5
+    assert len(text.splitlines()) <= 24
+    assert "… and 180 more streams" in text
+
+
+def test_events_are_drawn_while_the_run_goes_on() -> None:
+    screen = io.StringIO()
+
+    async def draw() -> None:
+        console = Console(file=screen, force_terminal=True, width=80, height=24)
+        async with PanelSink(console=console, refresh_hz=1_000) as sink:
+            await sink.send(examples.event(examples.speaker("Bob")))
+            await asyncio.sleep(0)
+
+    asyncio.run(draw())
+    assert "Bob" in screen.getvalue()

@@ -1,0 +1,109 @@
+"""`tonewatch bench` and `tonewatch doctor`: figures for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from torch import nn
+from typer.testing import CliRunner
+
+from stream.cli.main import app
+from stream.models import benchmark
+from stream.tools.bench import channels
+from stream.tools.bench.channels import Trial
+from tests.models.fast.conftest import made
+
+SMALL = {"speaker-wav2vec2": "Wav2Vec2ForXVector", "speaker-id-voxceleb1": "Wav2Vec2ForSequenceClassification"}
+
+
+def bench(*words: str) -> Any:
+    return CliRunner().invoke(app, ["bench", *words])
+
+
+@pytest.fixture
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    def random_model(name: str) -> nn.Module:
+        return made(SMALL[name], "group")
+
+    monkeypatch.setattr(benchmark, "random_model", random_model)
+    monkeypatch.setattr(benchmark, "GEMM", (8, 16, 16))
+
+
+@pytest.mark.usefixtures("_small")
+def test_models_are_compared() -> None:
+    words = ["--random-weights", "--runs", "1", "--batch", "2", "--window", "1", "--bfloat16", "--json"]
+    result = bench(*words, "--model", "speaker-wav2vec2", "--model", "speaker-id-voxceleb1", "--dtype", "float32")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["machine"]["choice"] in ("float32", "bfloat16")
+    assert found["shared_backbone"] > 0
+    assert [(row["model"], row["batch"]) for row in found["models"]] == [(name, 2) for name in SMALL]
+    for row in found["models"]:
+        assert row["largest_difference"] < 1e-5
+        assert row["least_cosine"] > 0.9999
+        assert row["same_argmax"] == 1
+        assert row["ours_ms"] > 0
+        assert row["library_bf16_ms"] > 0
+        assert row["gflop"] > 0 or row["gflop_s"] > 0
+
+
+@pytest.mark.usefixtures("_small")
+def test_models_in_a_table() -> None:
+    words = ["--random-weights", "--model", "speaker-wav2vec2", "--runs", "1", "--batch", "1", "--window", "1"]
+    result = bench(*words, "--dtype", "int8")
+    assert result.exit_code == 0, result.output
+    assert "times_faster" in result.stdout
+    assert "int8" in result.stdout
+
+
+def test_work_of_the_known_shapes() -> None:
+    """By hand: a window of 3 s is about 42 GFLOP for a base model, 14.7 of them the frontend."""
+    small = made("Wav2Vec2ForSequenceClassification", "group")
+    config: Any = small.config
+    assert benchmark.work(small, samples=48_000) > 2 * 9_599 * config.conv_dim[0] * 10
+
+
+def test_live_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    def attempt(*_: Any, count: int, **__: Any) -> Trial:
+        return Trial(count, count <= 20, 10.0, 20.0, 1.0, 100, 0, 100, 300.0)
+
+    monkeypatch.setattr(channels, "attempt", attempt)
+    result = bench("--channels", "--most", "64", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["sustained"] in (19, 20)
+    assert found["bound_ms"] == 300
+    assert found["trials"]
+    assert "20 or more live sources" in bench("--channels", "--most", "20").stdout
+
+
+def test_what_cannot_be_measured_is_refused() -> None:
+    assert "--dtype takes auto, float32, bfloat16, int8, not 'int4'" in bench("--dtype", "int4").stderr
+    refused = bench("--random-weights", "--model", "no-such")
+    assert refused.exit_code
+    assert "knows no shape for 'no-such'; it knows emotion-wav2vec2-large" in refused.stderr
+
+
+def test_doctor() -> None:
+    result = CliRunner().invoke(app, ["doctor", "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert {"tonewatch", "packages", "devices", "processor", "type", "threads", "memory", "microphones"} == set(found)
+    assert "GFLOP/s" in found["processor"]
+    assert "cpu" in found["devices"]
+    assert "torch" in found["packages"]
+    assert CliRunner().invoke(app, ["doctor"]).exit_code == 0
+
+
+def test_doctor_tells_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from stream.errors import SourceError  # noqa: PLC0415
+    from stream.sources import devices  # noqa: PLC0415
+
+    def absent() -> Any:
+        raise SourceError("PortAudio is missing; apt install libportaudio2")
+
+    monkeypatch.setattr(devices, "portaudio", absent)
+    found = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
+    assert "apt install libportaudio2" in found["microphones"]

@@ -1,0 +1,125 @@
+"""Recall, calibration, what was withheld, and the rolling label, on tones whose loudness is their emotion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream.events import Event
+from stream.tools.evaluation import emotion as ruler
+from stream.tools.evaluation.corpora import Utterance
+from stream.tools.evaluation.emotion import EmotionResult, Heard, confusion, evaluate, figures
+from stream.tools.evaluation.runner import Ears
+from stream.tracking.emotion import SILENCE, UNCERTAIN
+from tests.tools.evaluation.stand_ins import EMOTIONS, emotion_event, tone, wav
+
+LEVELS = {"neutral": 0.2, "happy": 0.4, "angry": 0.6, "sad": 0.9}
+
+
+def result(rows: Sequence[tuple[str, str, str]], *, sure: float = 0.7, who: str = "ann") -> EmotionResult:
+    """One utterance a row: the truth, the likeliest label (or nothing), and what was told."""
+    heard = []
+    for truth, likeliest, told in rows:
+        values = np.full(4, (1 - sure) / 3)
+        if likeliest:
+            values[EMOTIONS.index(likeliest)] = sure
+        one = Utterance((Path("x.wav"),), who, truth)
+        heard.append(Heard(one, EMOTIONS.index(truth), values if likeliest else None, told, 1.0, 2.0, 1))
+    return EmotionResult("m", "1", EMOTIONS, tuple(heard), {"calm": 2})
+
+
+def test_figures_by_hand() -> None:
+    # neutral 3 of 4, angry 1 of 2: accuracy 4/6, recall (3/4 + 1/2) / 2
+    rows = [("neutral", "neutral", "neutral")] * 3 + [
+        ("neutral", "happy", UNCERTAIN),
+        ("angry", "angry", "angry"),
+        ("angry", "neutral", "neutral"),
+    ]
+    found = figures(result(rows))
+    assert (found["utterances"], found["scored"]) == (6, 6)
+    assert found["accuracy"] == pytest.approx(4 / 6)
+    assert found["unweighted_average_recall"] == pytest.approx(0.625)
+    assert found["recall"] == {"neutral": 0.75, "angry": 0.5}
+    # F1 of neutral: precision 3/4, recall 3/4; of angry: 1, 1/2
+    assert found["macro_f1"] == pytest.approx((0.75 + 2 / 3) / 2)
+    assert found["expected_calibration_error"] == pytest.approx(abs(0.7 - 4 / 6))
+    assert found["with_uncertain"]["answered"] == pytest.approx(5 / 6)
+    assert found["with_uncertain"]["accuracy"] == pytest.approx(4 / 5)
+    assert found["with_uncertain"]["unweighted_average_recall"] == pytest.approx((1 + 0.5) / 2)
+    assert found["rolling"] == {"right_share_of_speech": 0.5, "flaps_per_minute": pytest.approx(30.0)}
+    assert found["by_speaker"] == {"ann": {"utterances": 6.0, "unweighted_average_recall": pytest.approx(0.625)}}
+    assert found["left_out"] == {"calm": 2}
+
+
+def test_confusion_has_the_truth_in_rows() -> None:
+    counts = confusion(result([("neutral", "happy", "happy"), ("sad", "sad", "sad"), ("sad", "", SILENCE)]))
+    assert counts.shape == (4, 4)
+    assert counts[0, 1] == 1
+    assert counts[3, 3] == 1
+    assert counts.sum() == 2
+
+
+def test_answers_outside_the_labels_that_occur_are_wrong_without_a_word() -> None:
+    found = figures(result([("sad", "happy", "happy"), ("sad", "sad", UNCERTAIN)]))  # warnings are errors here
+    assert found["unweighted_average_recall"] == 0.5
+    assert found["with_uncertain"]["unweighted_average_recall"] == 0.0
+
+
+def test_nothing_answered_and_nothing_scored() -> None:
+    found = figures(result([("sad", "sad", UNCERTAIN)]))
+    assert found["with_uncertain"] == {"answered": 0.0, "accuracy": None, "unweighted_average_recall": None}
+    assert figures(result([("sad", "", SILENCE)])) == {"utterances": 1, "scored": 0, "left_out": {"calm": 2}}
+
+
+def heard(events: Sequence[Event], truth: str = "angry") -> Heard:
+    return ruler._heard(Utterance((Path("x.wav"),), "ann", truth), ("neutral", "angry"), events)
+
+
+def test_windows_are_weighed_by_the_sound_that_was_new() -> None:
+    events = [
+        emotion_event(0.0, 3.0, UNCERTAIN, {"neutral": 1.0, "angry": 0.0}),
+        emotion_event(1.0, 4.0, "angry", {"neutral": 0.0, "angry": 1.0}),
+        emotion_event(2.0, 5.0, "angry", {"neutral": 0.0, "angry": 1.0}),
+        emotion_event(5.0, 5.5, SILENCE, {}),
+        emotion_event(9.0, 12.0, "neutral", {"neutral": 1.0, "angry": 0.0}),
+    ]
+    found = heard(events)
+    assert found.probabilities is not None
+    assert found.probabilities.tolist() == pytest.approx([6 / 8, 2 / 8])
+    assert found.right_s == pytest.approx(2.0)
+    assert found.speech_s == pytest.approx(8.0)
+    assert found.flaps == 2
+    assert found.told in (UNCERTAIN, "neutral"), "three seconds each"
+
+
+def test_an_utterance_without_a_window_is_silence() -> None:
+    found = heard([])
+    assert (found.probabilities, found.told, found.speech_s) == (None, SILENCE, 0)
+
+
+def test_heard_through_the_pipeline(ears: Callable[..., Ears], tmp_path: Path) -> None:
+    said = [
+        Utterance((wav(tmp_path / f"{label}{take}.wav", tone(300, 4.0, level=level, seed=take)),), f"p{take}", label)
+        for label, level in LEVELS.items()
+        for take in range(2)
+    ]
+    said.append(Utterance((wav(tmp_path / "calm.wav"),), "p0", "calm"))
+    said.append(Utterance((wav(tmp_path / "unlabelled.wav"),), "p0"))
+    said.append(Utterance((wav(tmp_path / "silence.wav", np.zeros(32_000, np.float32)),), "p0", "sad"))
+    steps: list[int] = []
+    found: dict[str, Any] = figures(evaluate(ears("emotion"), said, progress=lambda: steps.append(1)))
+    assert (found["utterances"], found["scored"]) == (9, 8)
+    assert found["unweighted_average_recall"] == 1.0
+    assert found["with_uncertain"]["accuracy"] == 1.0
+    assert found["left_out"] == {"calm": 1, "without a label": 1}
+    assert set(found["by_speaker"]) == {"p0", "p1"}
+    assert len(steps) == 9
+
+
+def test_no_label_that_the_model_knows(ears: Callable[..., Ears]) -> None:
+    found = figures(evaluate(ears("emotion"), [Utterance((Path("x.wav"),), "ann", "bored")]))
+    assert found == {"utterances": 0, "scored": 0, "left_out": {"bored": 1}}

@@ -1,0 +1,105 @@
+"""Mixed conversations: the same seed mixes the same, and the reference says what was mixed."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from stream.cli.main import app
+from stream.errors import SettingsError
+from stream.tools.evaluation.corpora import utterances
+from stream.tools.evaluation.mixing import Plan, Voices, mix, trimmed, write
+from stream.tools.evaluation.segments import read_rttm
+from stream.types import SAMPLE_RATE_HZ
+from tests.tools.evaluation.stand_ins import tone, wav
+
+PLAN = Plan(seconds=15.0, people=2, enrolled=1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three people, four recordings of six seconds each; a fourth with a single one."""
+    for who, hz in (("ann", 300.0), ("bob", 1_300.0), ("cat", 2_300.0)):
+        for take in range(4):
+            wav(tmp_path / "people" / who / f"{take}.wav", tone(hz, 6.0, seed=take))
+    wav(tmp_path / "people" / "dan" / "0.wav", tone(3_300.0, 25.0))
+    return tmp_path / "people"
+
+
+def test_the_same_seed_mixes_the_same(folder: Path) -> None:
+    voices = Voices(utterances(folder))
+    assert set(voices.people) == {"ann", "bob", "cat"}, "one recording is not enough to know somebody by"
+    first, again, other = (mix(voices, [], PLAN, number=0, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(first.samples, again.samples)
+    assert first.segments == again.segments
+    assert not np.array_equal(first.samples, other.samples)
+    assert len(first.samples) == 15 * SAMPLE_RATE_HZ
+    assert np.abs(first.samples).max() <= 1.0
+    assert len(first.enrolment) == 1
+    assert {one.speaker for one in first.segments} <= set(voices.people)
+    assert all(0.0 <= one.start_s < one.end_s <= 15.0 for one in first.segments)
+    assert all(before.start_s <= after.start_s for before, after in pairwise(first.segments))
+
+
+def test_noise_is_heard_between_words(folder: Path) -> None:
+    voices = Voices(utterances(folder))
+    noise = np.random.default_rng(0).normal(size=8_000).astype(np.float32)
+    for number in range(3):
+        mixed = mix(voices, [noise], PLAN, number=number, seed=1)
+        start = round(mixed.segments[0].start_s * SAMPLE_RATE_HZ)
+        assert start > 0
+        assert np.abs(mixed.samples[:start]).max() > 0.0
+
+
+def test_one_person_may_talk_alone_and_too_few_are_refused(folder: Path) -> None:
+    voices = Voices(utterances(folder))
+    alone = mix(voices, [], Plan(seconds=12.0, people=1, enrolled=1), number=0, seed=1)
+    assert len({one.speaker for one in alone.segments}) == 1
+    with pytest.raises(
+        SettingsError, match="4 people with two recordings and 20 s or more each are needed; there are 3"
+    ):
+        mix(voices, [], Plan(people=4), number=0, seed=1)
+
+
+def test_trimmed_leaves_a_little_silence() -> None:
+    silence = np.zeros(SAMPLE_RATE_HZ, np.float32)
+    found = trimmed(np.concatenate((silence, tone(300, 1.0), silence)))
+    assert 1.0 <= len(found) / SAMPLE_RATE_HZ <= 1.1
+    assert len(trimmed(silence[:100])) == 100
+
+
+def test_what_is_written_is_what_was_mixed(folder: Path, tmp_path: Path) -> None:
+    mixture = mix(Voices(utterances(folder)), [], PLAN, number=7, seed=1)
+    write([mixture], tmp_path / "out")
+    found = read_rttm(tmp_path / "out" / "reference.rttm")
+    assert list(found) == ["mix007"]
+    assert [one.speaker for one in found["mix007"]] == [one.speaker for one in sorted(mixture.segments)]
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*.flac")) == sorted(
+        ["mix007.flac", *(f"{name}.flac" for name in mixture.enrolment)]
+    )
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match="cannot be written"):
+        write([mixture], tmp_path / "file" / "out")
+
+
+def test_the_command_and_its_refusals(folder: Path, tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("ann\nbob\n")
+    words = ["evaluate", "mix", str(folder), str(tmp_path / "out"), "--conversations", "1", "--seconds", "12"]
+    result = CliRunner().invoke(app, [*words, "--people", "1-2", "--enrolled", "1", "--speakers", str(names)])
+    assert result.exit_code == 0, result.stderr
+    assert "1 conversations of 12 s" in result.stdout
+    for more, sentence in (
+        (["--people", "many"], "--people takes a number or a range such as 2-5, not 'many'"),
+        (["--people", "5-2"], "--people takes a number or a range"),
+        (["--people", "9"], "9 people with two recordings"),
+        (["--speakers", str(tmp_path / "absent.txt")], "absent.txt cannot be read"),
+    ):
+        refused = CliRunner().invoke(app, [*words, *more])
+        assert refused.exit_code == 2
+        assert sentence in refused.stderr
+        assert refused.stderr.strip().count("\n") == 0

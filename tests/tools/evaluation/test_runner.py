@@ -1,0 +1,62 @@
+"""Recordings go through the pipeline that live sound takes, and their events come back in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from stream.errors import SourceError
+from stream.events import NODE
+from stream.tools.evaluation import runner
+from stream.tools.evaluation.runner import Ears, samples_of
+from tests.tools.evaluation.stand_ins import tone, wav
+
+Maker = Callable[..., Ears]
+
+
+def test_events_come_in_the_order_of_the_recordings(
+    ears: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "SIDE_BY_SIDE", 2)
+    lengths = (5.0, 2.0, 3.0)
+    paths = [wav(tmp_path / f"{at}.wav", tone(300, length)) for at, length in enumerate(lengths)]
+    steps: list[int] = []
+    found, reports = ears("speaker", "emotion").hear(paths, progress=lambda: steps.append(1))
+    assert len(reports) == 2
+    assert len(steps) == 3
+    for events, length in zip(found, lengths, strict=True):
+        assert {event.type for event in events} == {"speaker", "emotion", "turn", "stream"}
+        assert events[-1].end_s == pytest.approx(length, abs=0.01)
+        assert [event.seq for event in events] == list(range(len(events)))
+        assert NODE not in {event.source for event in events}
+
+
+def test_a_recording_that_is_none_is_named(ears: Maker, tmp_path: Path) -> None:
+    good, bad = wav(tmp_path / "good.wav", tone(300, 2.0)), tmp_path / "bad.wav"
+    bad.write_text("hello")
+    for call in (lambda: ears("speaker").hear([good, bad]), lambda: samples_of(bad)):
+        with pytest.raises(SourceError, match=r"bad\.wav cannot be read as sound"):
+            call()
+    with pytest.raises(SourceError, match="there is no file"):
+        samples_of(tmp_path / "absent.wav")
+
+
+def test_samples_are_mono_at_16_khz(tmp_path: Path) -> None:
+    both = np.stack((tone(300, 2.0), np.zeros(32_000, np.float32)), axis=1)
+    soundfile.write(tmp_path / "stereo.wav", np.repeat(both, 3, axis=0), 48_000)
+    found = samples_of(tmp_path / "stereo.wav")
+    assert found.shape == (32_000,)
+    assert np.abs(found).max() == pytest.approx(0.25, abs=0.05)
+
+
+def test_known_people_are_enrolled(ears: Maker, tmp_path: Path) -> None:
+    hearing = ears("speaker")
+    assert hearing.enrolled({}) == []
+    voices = hearing.enrolled({"ann": str(wav(tmp_path / "ann.wav", tone(300, 5.0)))})
+    assert [(voice.name, voice.enrolled) for voice in voices] == [("ann", True)]
+    events, _ = hearing.hear([wav(tmp_path / "talk.wav", tone(300, 5.0, seed=4))], enrolled=voices)
+    assert {event.speaker for event in events[0] if event.type == "turn"} == {"ann"}

@@ -1,0 +1,158 @@
+"""The report of a finished call or stream."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from PIL import Image
+
+from stream import events
+from stream.errors import SettingsError
+from stream.events import Event
+from stream.tools.report.drawing import Path as Line
+from stream.tools.report.drawing import Picture, Rectangle, Words
+from stream.tools.report.html import read_file, write_report
+from stream.tools.report.session import recordings
+from stream.tools.report.timeline import clock_text, timeline
+from tests.dashboard.scenes import Scene, meeting, telephone
+from tests.dashboard.stage import Stage
+from tests.support.browser import Visit
+
+
+def call() -> list[Event]:
+    scene = Scene("desk", call=True)
+    return [
+        scene.stream(party="customer"),
+        *scene.turn(1, "customer", 1.0, 11.0, label="angry", party="customer"),
+        *scene.turn(1, "agent", 12.0, 20.0, label="neutral", party="agent"),
+        scene.emotion("angry", 5.0, who="customer", party="customer"),
+        scene.emotion("angry", 6.0, who="customer", party="customer"),
+        scene.alert("a1", "anger", 8.0),
+        scene.alert("a1", "anger", 14.0, phase="end", since_s=8.0),
+        scene.stream("gap", 31.0, start_s=30.0, lost_s=1.0, party="agent"),
+        scene.so_far(40.0, phase="final", state="silence"),
+    ]
+
+
+def written(path: Path, told: list[Event]) -> Path:
+    path.write_text("".join(f"{events.to_json(event)}\n" for event in told))
+    return path
+
+
+def test_a_recording_is_told_by_its_events() -> None:
+    (recording,) = recordings(call())
+    assert recording.people == ["customer", "agent"]
+    assert [(turn.who, turn.start_s, turn.end_s) for turn in recording.turns] == [
+        ("customer", 1.0, 11.0),
+        ("agent", 12.0, 20.0),
+    ]
+    assert [(alert.kind, alert.start_s) for alert in recording.alerts] == [("anger", 8.0)]
+    assert sum(seconds for _, seconds in recording.partition()) == pytest.approx(recording.end_s)
+    assert recording.complete
+
+
+def test_what_was_still_open_ends_where_the_file_does() -> None:
+    scene = Scene("room")
+    (recording,) = recordings([*scene.turn(1, "S1", 1.0, 2.0), scene.speaker("S1", 9.0)])
+    assert [(turn.start_s, turn.end_s) for turn in recording.turns] == [(1.0, 9.0)]
+    assert not recording.complete
+
+
+def test_the_parts_of_a_stream_add_up_to_its_time() -> None:
+    (recording,) = recordings(meeting("room", 3))
+    assert sum(seconds for _, seconds in recording.partition()) == pytest.approx(recording.end_s)
+
+
+def test_a_report_holds_all_and_needs_nothing_else(tmp_path: Path, stage: Stage, visit: Visit) -> None:
+    file = written(tmp_path / "desk.ndjson", [*call(), *meeting("boardroom", 3)])
+    page, picture = write_report(file, out=tmp_path / "desk.html", png=tmp_path / "desk.png")
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"(?:src|href)=|url\(|<script|@import", text)
+    for words in ("desk", "boardroom", "sustained anger", "1.0 s of sound were lost", "42%", "not inferred"):
+        assert words in text
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", picture.read_bytes()[16:24])
+    assert (width, height > 400) == (2_000, True)
+    shown = visit(stage)  # a real browser finds everything in the file, under its policy
+    shown.goto(page.as_uri())
+    assert shown.locator("svg rect").count() > 10
+    assert shown.get_by_role("heading", level=1).all_inner_texts() == ["desk", "boardroom"]
+    assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_only_one_of_them(tmp_path: Path) -> None:
+    file = written(tmp_path / "all.ndjson", [*call(), *meeting("boardroom", 3)])
+    (page,) = write_report(file, out=tmp_path / "one.html", only="desk")
+    assert "boardroom" not in page.read_text()
+    with pytest.raises(SettingsError, match=r"nothing of 'cellar'; it holds desk, boardroom"):
+        write_report(file, out=tmp_path / "none.html", only="cellar")
+
+
+def test_names_from_outside_stay_text(tmp_path: Path) -> None:
+    evil = '<script>alert("x")</script>'
+    scene = Scene(evil)
+    file = written(tmp_path / "evil.ndjson", [scene.stream(), *scene.turn(1, evil, 1.0, 40.0, label="<b>"[:3])])
+    (page,) = write_report(file, out=tmp_path / "evil.html")
+    assert "<script" not in page.read_text()
+    assert "<b>:" not in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "holds no event of a stream"),
+        (b"nonsense\n", "line 1: it is not JSON"),
+        (b'{"type":"turn"}\n', "line 1: it is no event of tonewatch"),
+        (b"\xff\xfe\x00\n", "it is not text"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_in_a_sentence(tmp_path: Path, content: bytes, complaint: str) -> None:
+    file = tmp_path / "x.ndjson"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match=complaint):
+        write_report(file, out=tmp_path / "x.html")
+
+
+def test_other_refusals(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read: No such file"):
+        write_report(tmp_path / "nothing.ndjson", out=tmp_path / "x.html")
+    file = written(tmp_path / "x.ndjson", call())
+    with pytest.raises(SettingsError, match="overwrite"):
+        write_report(file, out=file)
+    with pytest.raises(SettingsError, match="cannot be written: No such file"):
+        write_report(file, out=tmp_path / "nowhere" / "x.html")
+
+
+def test_a_last_line_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
+    file = written(tmp_path / "x.ndjson", call())
+    whole = file.read_text()
+    file.write_text(whole[:-30])
+    assert len(list(read_file(file))) == len(call()) - 1
+
+
+def test_a_picture_is_well_formed_svg_and_paints_the_same() -> None:
+    (recording,) = recordings(telephone("desk & co", 3))
+    drawn = timeline(recording)
+    root = ET.fromstring(drawn.svg())  # noqa: S314 - our own
+    assert root.attrib["viewBox"] == f"0 0 {drawn.width} {drawn.height}"
+    assert "desk & co" in "".join(root.itertext())
+    assert len(drawn.png(scale=1)) > 1_000
+
+
+def test_shapes_are_where_they_were_put() -> None:
+    picture = Picture(40, 20, "test")
+    picture.add(Rectangle(4, 4, 10, 10, "#ff0000"), Line([(20, 10), (39, 10)], "#0000ff", 2, (4, 4)), Words(0, 0, "&"))
+    image = Image.open(io.BytesIO(picture.png(scale=1)))
+    assert image.getpixel((8, 8)) == (255, 0, 0)
+    assert image.getpixel((1, 18)) == (255, 255, 255)
+    assert image.getpixel((21, 10)) == (0, 0, 255)
+    assert image.getpixel((26, 10)) == (255, 255, 255)  # a dash's hole
+
+
+def test_times_in_words() -> None:
+    assert [clock_text(at_s) for at_s in (0, 61.9, 3_661)] == ["00:00", "01:01", "1:01:01"]

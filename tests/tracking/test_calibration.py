@@ -1,0 +1,50 @@
+"""Calibrations fitted on scores whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from stream.tracking.calibration import Calibration, Trial, fit
+
+
+def trials(calibration: Calibration, count: int = 4_000) -> list[Trial]:
+    """Trials whose truth is drawn from what a calibration makes of their scores."""
+    draw = np.random.default_rng(3)
+    made = []
+    for _ in range(count):
+        speech_s, profile_s, score = draw.uniform(0.5, 3), draw.choice([5.0, 20.0]), draw.normal(0.3, 0.4)
+        odds = calibration.log_odds(np.array([score]), speech_s=speech_s, profile_s=np.array([profile_s]))[0]
+        made.append(Trial(score, speech_s, profile_s, bool(draw.random() < 1 / (1 + np.exp(-odds)))))
+    return made
+
+
+def test_a_calibration_is_found_again() -> None:
+    true = Calibration(6.0, 0.4, 0.3)
+    drawn = trials(true)
+    found = fit(drawn).calibration
+    assert found.slope == pytest.approx(6.0, rel=0.2)
+    share = np.mean([one.same for one in drawn])
+    odds = np.log(share / (1 - share))  # the fit takes both for as likely beforehand
+    assert found.threshold == pytest.approx(0.4 + odds / found.slope, abs=0.05)
+
+
+def test_it_is_the_logistic_regression_everybody_knows() -> None:
+    drawn = trials(Calibration(6.0, 0.4))
+    found = fit(drawn, reliabilities_s=(0.0,)).calibration
+    inputs = np.array([[one.score, 1.0] for one in drawn])
+    same = np.array([one.same for one in drawn])
+    weight = np.where(same, 0.5 / same.mean(), 0.5 / (1 - same.mean()))
+    theirs = LogisticRegression(C=1e6, fit_intercept=False).fit(inputs, same, sample_weight=weight).coef_[0]
+    assert found.slope == pytest.approx(theirs[0], rel=0.01)
+    assert found.threshold == pytest.approx(-theirs[1] / theirs[0], abs=0.005)
+
+
+@pytest.mark.parametrize("count", [5, 50, 500])
+def test_scores_told_apart_without_error_promise_no_certainty(count: int) -> None:
+    apart = [Trial(0.9, 2.0, 20.0, True), Trial(0.1, 2.0, 20.0, False)] * count
+    found = fit(apart, reliabilities_s=(0.0,)).calibration
+    assert found.threshold == pytest.approx(0.5, abs=0.01)
+    sure = 1 / (1 + np.exp(-found.log_odds(np.array([0.9]), speech_s=2.0, profile_s=np.array([20.0]))[0]))
+    assert sure == pytest.approx((count + 1) / (count + 2), abs=1e-3)
