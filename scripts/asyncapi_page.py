@@ -82,7 +82,7 @@ def document() -> dict[str, Any]:
         f"{NODE}/response",
         "send",
         "Answers, unless the command names a response topic.",
-        _of(commands.Reply),
+        _of(commands.CommandReply),
     )
     operations["command"]["reply"] = {
         "address": {"location": "$message.header#/responseTopic", "description": "MQTT 5's response topic."},
@@ -113,7 +113,7 @@ _ROLLING = (events.EmotionEvent, events.SpeakerEvent, events.HealthEvent)
 _PAYLOADS: tuple[type[BaseModel], ...] = (
     *events.EVENT_TYPES,
     *get_args(commands.Command),
-    commands.Reply,
+    commands.CommandReply,
     NodeInfo,
     OutboxState,
     SourceState,

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stream.profiles.enrolment_audio import Take
+from stream.profiles.enrolment_audio import EnrolmentAudio
 from stream.profiles.quality import faults, one_person, several, too_short
 from stream.settings import load
-from stream.tools.enrolment.enrolment import Ears
+from stream.tools.enrolment.enrolment import EnrolmentModels
 from stream.tools.evaluation.corpora import Utterance, utterances
 from stream.tools.evaluation.runner import samples_of
 from stream.types import SAMPLE_RATE_HZ, Samples
@@ -44,9 +44,9 @@ def sounds(people: dict[str, list[Utterance]], draw: np.random.Generator, most: 
     return found
 
 
-def wrong(sound: Samples, ears: Ears) -> list[str]:
+def wrong(sound: Samples, ears: EnrolmentModels) -> list[str]:
     """What is wrong with it, in a word each."""
-    take: Take = ears.take(SAMPLE_RATE_HZ)
+    take: EnrolmentAudio = ears.take(SAMPLE_RATE_HZ)
     take.push(sound[:, None])
     take.finish()
     short = too_short(take.speech_s)
@@ -76,7 +76,7 @@ MIXED: dict[str, Callable[[Samples, Samples], Samples]] = {
 }
 
 
-def measure(found: list[tuple[str, Samples]], ears: Ears, draw: np.random.Generator) -> dict[str, object]:
+def measure(found: list[tuple[str, Samples]], ears: EnrolmentModels, draw: np.random.Generator) -> dict[str, object]:
     """Shares that pass and that are refused."""
     alone = [wrong(sound, ears) for _, sound in found]
     cut = [wrong(np.clip(sound * 10 / np.abs(sound).max(), -1, 1), ears) for _, sound in found]
@@ -110,7 +110,7 @@ def main() -> None:
     for utterance in utterances(given.manifest):
         if utterance.speaker:
             corpora.setdefault(utterance.corpus, {}).setdefault(utterance.speaker, []).append(utterance)
-    ears, draw = Ears(load()), np.random.default_rng(given.seed)
+    ears, draw = EnrolmentModels(load()), np.random.default_rng(given.seed)
     for corpus, people in corpora.items():
         row = measure(sounds(people, draw, given.people), ears, draw)
         print(json.dumps({"corpus": corpus, **row}), flush=True)

@@ -8,7 +8,7 @@ from typing import Any
 from stream import events
 from stream.settings import Settings
 from stream.sinks.mqtt import presence, topics
-from stream.sinks.mqtt.homeassistant import Streams
+from stream.sinks.mqtt.homeassistant import Discovery
 from tests.sinks import examples
 
 
@@ -25,7 +25,7 @@ def _case(payload: str) -> dict[str, Any]:
             "mqtt": {"homeassistant": "homeassistant", "commands": ["pause", "resume"], "payload": payload},
         }
     )
-    streams = Streams(settings=settings, prefix="home")
+    streams = Discovery(settings=settings, prefix="home")
     announced = dict([streams.node()])
     told = [
         examples.event(examples.stream("paused"), source="a/b"),

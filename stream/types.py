@@ -98,7 +98,7 @@ class WindowSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class SpeechSegment:
     """Speech from `start_sample` to `end_sample`, pauses shorter than `min_silence` included."""
 
     start_sample: int
@@ -106,7 +106,7 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class WindowSpan:
     """A window's place, before its samples are read. `fresh_samples` is speech since the cut before."""
 
     spec: WindowSpec
@@ -115,7 +115,7 @@ class Cut:
     end_sample: int
     speech_samples: int
     fresh_samples: int
-    stretch: Stretch | None
+    stretch: SpeechSegment | None
     open: bool  # worth a model's time
 
     @property

@@ -62,7 +62,7 @@ def test_torch_is_not_imported_before_a_model_is_needed(code: str) -> None:
 
 def test_the_compact_pair_needs_no_transformers() -> None:
     code = (
-        "from stream import registry; from stream.settings.tree import Settings; s = Settings(); "
+        "from stream.app import registry; from stream.settings import Settings; s = Settings(); "
         "registry.model(s.models.emotion); registry.model(s.models.speaker); "
         "import sys; sys.exit('transformers' in sys.modules)"
     )

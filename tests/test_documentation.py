@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from stream import registry
+from stream.app import registry
 from stream.cli.main import app
 from stream.events import EVENT_TYPES
 from stream.settings import presets

@@ -21,8 +21,8 @@ import soundfile
 from pydantic import ValidationError
 
 from stream import events
-from stream.control.commands import COMMANDS, Reply
-from stream.control.dispatcher import Control
+from stream.control.commands import COMMANDS, CommandReply
+from stream.control.dispatcher import CommandDispatcher
 from stream.errors import AudioFormatError, SettingsError, SourceNotFound
 from stream.settings import SourceSettings, build, config_folder
 from stream.settings.loading import file_layer
@@ -104,11 +104,11 @@ def test_the_reader_of_events() -> None:
 
 
 def test_the_command_topic() -> None:
-    control = Control(pipeline=Told())
+    control = CommandDispatcher(pipeline=Told())
 
     def read(data: bytes) -> None:
         reply = loop.run_until_complete(control.answer(data, COMMANDS))
-        assert isinstance(reply, Reply)
+        assert isinstance(reply, CommandReply)
         assert reply.ok or reply.error
         if reply.error:
             one_sentence(ValueError(reply.error))

@@ -23,8 +23,7 @@ import psutil
 import soundfile
 
 from scripts.faults.report import say
-from stream import registry
-from stream.app import assembly
+from stream.app import assembly, registry
 from stream.demo.conversation import AUDIO
 from stream.events import Event, StreamEvent
 from stream.pipeline.pipeline import Pipeline

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from scripts.training import corpus
-from stream.audio.buffer import Intake
+from stream.audio.buffer import StreamBuffer
 from stream.clock import seconds
 from stream.models.compact.model import load_speaker
 from stream.models.vad import SileroVad
@@ -23,10 +23,10 @@ from stream.tools.evaluation.corpora import Utterance
 from stream.tools.evaluation.runner import samples_of
 from stream.tools.evaluation.segments import Segment
 from stream.tracking import calibration
-from stream.tracking.calibration import Calibration, Trial
+from stream.tracking.calibration import Calibration, ScoreTrial
 from stream.tracking.scoring import Cohort, Scorer
 from stream.tracking.voice import Vector, Voice
-from stream.types import SAMPLE_RATE_HZ, Cut, SpeechRequest
+from stream.types import SAMPLE_RATE_HZ, SpeechRequest, WindowSpan
 
 _CONVERSATIONS = 16
 _SEED = 77
@@ -34,7 +34,7 @@ _PROFILES = (1, 2, 4, 8)
 
 _APART = 5  # windows further apart share no sound
 
-Heard = list[tuple[Cut, Vector, str]]
+Heard = list[tuple[WindowSpan, Vector, str]]
 
 
 def held_out() -> list[Utterance]:
@@ -51,15 +51,15 @@ def held_out() -> list[Utterance]:
 def heard(weights: Path) -> tuple[Cohort, list[Heard]]:
     """Windows of mixed conversations that hold one person, with who it is."""
     noises = [samples_of(path) for path in sorted((corpus.data_folder() / "esc10").glob("*.flac"))]
-    voices = mixing.Voices(held_out())
+    voices = mixing.SpeakerPool(held_out())
     settings = load()
     model, detector = load_speaker(settings.models.speaker, weights=weights), SileroVad()
     if model.info.cohort is None:
         raise SystemExit(f"{weights} holds no cohort")
     found = []
     for number in range(_CONVERSATIONS):
-        mixture = mixing.mix(voices, noises, mixing.Plan(seconds=120.0, enrolled=0), number=number, seed=_SEED)
-        intake = Intake(
+        mixture = mixing.mix(voices, noises, mixing.MixturePlan(seconds=120.0, enrolled=0), number=number, seed=_SEED)
+        intake = StreamBuffer(
             source_id="", specs=[model.spec], gate=settings.gate, capacity=len(mixture.samples) + SAMPLE_RATE_HZ
         )
         intake.push(mixture.samples)
@@ -70,20 +70,20 @@ def heard(weights: Path) -> tuple[Cohort, list[Heard]]:
     return Cohort(model.info.cohort), found
 
 
-def _owner(cut: Cut, segments: tuple[Segment, ...]) -> str:
+def _owner(cut: WindowSpan, segments: tuple[Segment, ...]) -> str:
     start_s, end_s = seconds(cut.start_sample), seconds(cut.end_sample)
     people = {one.speaker for one in segments if one.start_s < end_s and one.end_s > start_s}
     return people.pop() if len(people) == 1 else ""
 
 
-def scored(cohort: Cohort, windows: Heard, draw: np.random.Generator) -> list[Trial]:
+def scored(cohort: Cohort, windows: Heard, draw: np.random.Generator) -> list[ScoreTrial]:
     """Every third window against profiles of each person of one conversation that share no sound with it."""
     scorer = Scorer(calibration=Calibration(1.0, 0.0), cohort=cohort)
     by_person: dict[str, list[int]] = defaultdict(list)
     for at, (cut, _, who) in enumerate(windows):
         if cut.length_samples >= SAMPLE_RATE_HZ:
             by_person[who].append(at)
-    trials: list[Trial] = []
+    trials: list[ScoreTrial] = []
     for size, (who, places) in product(_PROFILES, by_person.items()):
         if len(places) < size + _APART + 1:
             continue
@@ -94,7 +94,7 @@ def scored(cohort: Cohort, windows: Heard, draw: np.random.Generator) -> list[Tr
             cut, vector, other = windows[at]
             if np.abs(taken - at).min() >= _APART:
                 score = float(scorer.scores(vector, [voice])[0])
-                trials.append(Trial(score, seconds(cut.speech_samples), profile_s, other == who))
+                trials.append(ScoreTrial(score, seconds(cut.speech_samples), profile_s, other == who))
     return trials
 
 

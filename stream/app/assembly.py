@@ -10,8 +10,8 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from stream import registry
-from stream.control.dispatcher import CommandedSink, Control
+from stream.app import registry
+from stream.control.dispatcher import CommandDispatcher, CommandSource
 from stream.errors import SettingsError
 from stream.events import NODE
 from stream.pipeline.pipeline import Pipeline
@@ -55,9 +55,9 @@ async def assemble(
         stays=stays,
     )
     registrar.attach(pipeline)
-    control = Control(pipeline=pipeline, handlers=registrar.handlers)
+    control = CommandDispatcher(pipeline=pipeline, handlers=registrar.handlers)
     for outlet in outlets.values():
-        if isinstance(outlet, CommandedSink):
+        if isinstance(outlet, CommandSource):
             outlet.attach(control.answer)
     return pipeline
 

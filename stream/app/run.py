@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from rich.console import Console
 
 from stream.app.assembly import assemble
-from stream.monitoring.node import Node
+from stream.monitoring.node import NodeMonitor
 from stream.pipeline.pipeline import Report
 from stream.profiles.registrar import Registrar
 from stream.settings import Settings
@@ -72,12 +72,12 @@ async def _run(settings: Settings, sinks: dict[str, Sink], signals: _Signals) ->
     signals.listen(asyncio.get_running_loop())
     pipeline = await assemble(settings, sinks=sinks)
     signals.pipeline = pipeline
-    node = Node(pipeline=pipeline, stuck_s=settings.service.stuck_s)
+    node = NodeMonitor(pipeline=pipeline, stuck_s=settings.service.stuck_s)
     async with _port(settings, node), node:
         return await pipeline.run()
 
 
-def _port(settings: Settings, node: Node) -> AbstractAsyncContextManager[object]:
+def _port(settings: Settings, node: NodeMonitor) -> AbstractAsyncContextManager[object]:
     """The port for probes and metrics, where one is asked for: its libraries are imported only then."""
     if not settings.service.port:
         return contextlib.nullcontext()
@@ -97,7 +97,7 @@ async def _run_shown(settings: Settings, sinks: dict[str, Sink], signals: _Signa
         pipeline = await assemble(settings, sinks={**sinks, "dashboard": page.sink()}, registrar=registrar)
         page.control(pipeline, levels=pipeline.levels_dbfs, handlers=registrar.handlers)
         signals.pipeline = pipeline
-        node = Node(pipeline=pipeline, stuck_s=settings.service.stuck_s)
+        node = NodeMonitor(pipeline=pipeline, stuck_s=settings.service.stuck_s)
         async with _port(settings, node), node:
             report = await pipeline.run()
         if stay and not signals.exit_code:
@@ -113,12 +113,12 @@ def show_remote(settings: Settings, target: str) -> int:
 
 
 async def _show_remote(settings: Settings, target: str) -> int:
-    from stream.dashboard.mqtt import Remote  # noqa: PLC0415
+    from stream.dashboard.mqtt import MqttFeed  # noqa: PLC0415
     from stream.dashboard.page import Dashboard  # noqa: PLC0415
 
     signals = _Signals()
     page = Dashboard(settings=settings)
-    remote = Remote(target=target, settings=settings, feed=page.feed)
+    remote = MqttFeed(target=target, settings=settings, feed=page.feed)
     signals.pipeline = remote
     signals.listen(asyncio.get_running_loop())
     async with page:
@@ -170,7 +170,7 @@ async def _serve(settings: Settings, sinks: dict[str, Sink], signals: _Signals, 
         sys.stderr.write(f"tonewatch: listening on ws://{settings.serve.host}:{listener.port}/v1/\n")
         if listener.audiosocket_port:
             sys.stderr.write(f"tonewatch: AudioSocket on {settings.serve.host}:{listener.audiosocket_port}\n")
-        node = Node(pipeline=pipeline, stuck_s=settings.service.stuck_s)
+        node = NodeMonitor(pipeline=pipeline, stuck_s=settings.service.stuck_s)
         async with _port(settings, node), node:
             return await pipeline.run()
 

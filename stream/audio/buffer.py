@@ -14,13 +14,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from stream.audio.ring import Ring
-from stream.audio.speech import SpeechMap
-from stream.audio.windows import Cutter
+from stream.audio.speech import SpeechTimeline
+from stream.audio.windows import WindowExtractor
 from stream.settings import GateSettings
-from stream.types import FRAME_SAMPLES, Cut, Samples, Stretch, Window, WindowSpec
+from stream.types import FRAME_SAMPLES, Samples, SpeechSegment, Window, WindowSpan, WindowSpec
 
 
-def enough(specs: Sequence[WindowSpec], *, piece: int) -> int:
+def required_capacity(specs: Sequence[WindowSpec], *, piece: int) -> int:
     """A capacity that no read can outrun where pieces of up to `piece` samples are pushed and heard one by one.
 
     What is read is never older than a window, or than the hop that frames wait for. A minute for each of hundreds of
@@ -29,7 +29,7 @@ def enough(specs: Sequence[WindowSpec], *, piece: int) -> int:
     return max((max(spec.length_samples, spec.hop_samples) for spec in specs), default=0) + 2 * piece
 
 
-class Intake:
+class StreamBuffer:
     """Ring, speech map and cutters of one stream: `capacity` samples of sound, `memory` of where speech was."""
 
     def __init__(
@@ -38,8 +38,8 @@ class Intake:
         memory = memory or capacity
         self.source_id = source_id
         self._ring = Ring(capacity=capacity)
-        self._speech = SpeechMap(settings=gate, memory_samples=memory)
-        self._cutters = [Cutter(spec=spec, settings=gate) for spec in specs]
+        self._speech = SpeechTimeline(settings=gate, memory_samples=memory)
+        self._cutters = [WindowExtractor(spec=spec, settings=gate) for spec in specs]
         self._offset = 0  # sample index minus ring index: what gaps have skipped
         self.windows_gated = 0
 
@@ -53,11 +53,13 @@ class Intake:
         """Speech heard so far."""
         return self._speech.speech_samples
 
-    def talk(self, since_sample: int, *, last: bool = False) -> tuple[list[Stretch], int]:
+    def talk(self, since_sample: int, *, last: bool = False) -> tuple[list[SpeechSegment], int]:
         """The map's `talk`, as far as there is sound: the final frame may have been filled up."""
         spans, settled = self._speech.talk(since_sample, last=last)
         end = self.end_sample
-        kept = [Stretch(span.start_sample, min(span.end_sample, end)) for span in spans if span.start_sample < end]
+        kept = [
+            SpeechSegment(span.start_sample, min(span.end_sample, end)) for span in spans if span.start_sample < end
+        ]
         return kept, min(settled, end)
 
     def push(self, samples: Samples) -> None:
@@ -83,7 +85,7 @@ class Intake:
         samples = self._read(horizon, length)
         return np.pad(samples, (0, -length % FRAME_SAMPLES))
 
-    def hear(self, probabilities: Sequence[float], *, last: bool = False) -> list[Cut]:
+    def hear(self, probabilities: Sequence[float], *, last: bool = False) -> list[WindowSpan]:
         """Take the detector's answer to `frames`; returns the cuts now due, in the order of their ends."""
         self._speech.hear(probabilities)
         cuts = [cut for cutter in self._cutters for cut in cutter.due(self._speech, self.end_sample, last=last)]
@@ -91,7 +93,7 @@ class Intake:
         self.windows_gated += sum(not cut.open for cut in cuts)
         return cuts
 
-    def window(self, cut: Cut) -> Window:
+    def window(self, cut: WindowSpan) -> Window:
         """The cut's samples. Raises `RingOverrun` if it is older than the ring."""
         return Window(
             source_id=self.source_id,

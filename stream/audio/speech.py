@@ -1,6 +1,6 @@
 """The speech gate's memory: where in a stream there was speech.
 
-`SpeechMap` turns the detector's probabilities into flags with hysteresis (speech begins at `on`, ends below `off`:
+`SpeechTimeline` turns the detector's probabilities into flags with hysteresis (speech begins at `on`, ends below `off`:
 Silero's way), and flags into *stretches*: runs of speech parted by at least `min_silence`. It answers questions about
 the past only, so an answer about a sample never depends on how much was heard after it.
 
@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from itertools import islice
 
 from stream.settings import GateSettings
-from stream.types import FRAME_SAMPLES, SAMPLE_RATE_HZ, Stretch
+from stream.types import FRAME_SAMPLES, SAMPLE_RATE_HZ, SpeechSegment
 
 
-class SpeechMap:
+class SpeechTimeline:
     """Where one stream held speech, frame by frame."""
 
     def __init__(self, *, settings: GateSettings, memory_samples: int) -> None:
@@ -27,7 +27,7 @@ class SpeechMap:
         self._memory = memory_samples
         self._origin = 0  # the sample at which frame 0 of `_flags` begins
         self._flags: deque[bool] = deque()
-        self._stretches: deque[Stretch] = deque()
+        self._stretches: deque[SpeechSegment] = deque()
         self._speaking = False
         self.speech_samples = 0
 
@@ -37,7 +37,7 @@ class SpeechMap:
         return self._origin + len(self._flags) * FRAME_SAMPLES
 
     @property
-    def stretches(self) -> tuple[Stretch, ...]:
+    def stretches(self) -> tuple[SpeechSegment, ...]:
         """What is remembered of speech, in order; clicks shorter than the least speech left out."""
         return tuple(part for part in self._stretches if part.end_sample - part.start_sample >= self._min_speech)
 
@@ -71,7 +71,7 @@ class SpeechMap:
         last = min(len(self._flags), (end_sample - self._origin) // FRAME_SAMPLES)
         return sum(islice(self._flags, first, max(first, last))) * FRAME_SAMPLES
 
-    def stretch(self, sample: int) -> Stretch | None:
+    def stretch(self, sample: int) -> SpeechSegment | None:
         """The last stretch long enough to be speech, as far as it was heard by `sample`; None if none is remembered."""
         for stretch in reversed(self._stretches):
             heard = self._as_of(stretch, sample)
@@ -79,7 +79,7 @@ class SpeechMap:
                 return heard
         return None
 
-    def talk(self, since_sample: int, *, last: bool = False) -> tuple[list[Stretch], int]:
+    def talk(self, since_sample: int, *, last: bool = False) -> tuple[list[SpeechSegment], int]:
         """Speech from `since_sample` on that nothing heard later can change, and up to where that is known.
 
         Stretches are cut at both ends. What may still turn out to be a pause within a stretch, or a burst too short to
@@ -91,7 +91,7 @@ class SpeechMap:
             sure = newest.end_sample - newest.start_sample >= self._min_speech
             settled = newest.end_sample if sure else newest.start_sample
         found = [
-            Stretch(max(stretch.start_sample, since_sample), min(stretch.end_sample, settled))
+            SpeechSegment(max(stretch.start_sample, since_sample), min(stretch.end_sample, settled))
             for stretch in self._stretches
             if stretch.end_sample - stretch.start_sample >= self._min_speech
             and stretch.end_sample > since_sample
@@ -99,19 +99,19 @@ class SpeechMap:
         ]
         return found, settled
 
-    def _as_of(self, stretch: Stretch, sample: int) -> Stretch:
+    def _as_of(self, stretch: SpeechSegment, sample: int) -> SpeechSegment:
         """What was known of a stretch at `sample`: the detector may be further by now, by a block or by a second."""
         if stretch.end_sample <= sample:
             return stretch
         place = min(len(self._flags), (sample - self._origin) // FRAME_SAMPLES)
         while place > 0 and not self._flags[place - 1]:
             place -= 1
-        return Stretch(stretch.start_sample, max(stretch.start_sample, self._origin + place * FRAME_SAMPLES))
+        return SpeechSegment(stretch.start_sample, max(stretch.start_sample, self._origin + place * FRAME_SAMPLES))
 
     def _extend(self, frame_start: int) -> None:
         frame_end = frame_start + FRAME_SAMPLES
         last = self._stretches[-1] if self._stretches else None
         if last is not None and frame_start - last.end_sample < self._min_silence:
-            self._stretches[-1] = Stretch(last.start_sample, frame_end)
+            self._stretches[-1] = SpeechSegment(last.start_sample, frame_end)
             return
-        self._stretches.append(Stretch(frame_start, frame_end))
+        self._stretches.append(SpeechSegment(frame_start, frame_end))

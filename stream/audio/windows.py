@@ -1,22 +1,22 @@
 """Cuts windows out of a stream, by absolute sample index (pure).
 
-A `Cutter` follows one `WindowSpec`. One window ends at every multiple of the hop, so block sizes never change windows,
+A `WindowExtractor` follows one `WindowSpec`. One window ends at every multiple of the hop, so block sizes never change windows,
 and two streams cut alike. It reaches back `length_samples`, but never across a gap, and (`from_onset`) not before the
 stretch of speech it ends in, rounded down to `GRAIN` so that windows of different streams still share lengths and
-batches. A `Cut` is closed when the gate sees too little speech in it, or none in its last hop: silence costs no model.
+batches. A `WindowSpan` is closed when the gate sees too little speech in it, or none in its last hop: silence costs no model.
 """
 
 from __future__ import annotations
 
-from stream.audio.speech import SpeechMap
+from stream.audio.speech import SpeechTimeline
 from stream.settings import GateSettings
-from stream.types import SAMPLE_RATE_HZ, Cut, WindowSpec
+from stream.types import SAMPLE_RATE_HZ, WindowSpan, WindowSpec
 
 GRAIN = SAMPLE_RATE_HZ // 8
 """Onsets are rounded down to this, 125 ms."""
 
 
-class Cutter:
+class WindowExtractor:
     """Cuts one stream by one spec; asked again and again as the stream grows."""
 
     def __init__(self, *, spec: WindowSpec, settings: GateSettings) -> None:
@@ -34,7 +34,7 @@ class Cutter:
         """Whether a window ends by `end_sample`."""
         return (self._last_end // self.spec.hop_samples + 1) * self.spec.hop_samples <= end_sample
 
-    def due(self, speech: SpeechMap, end_sample: int, *, last: bool = False) -> list[Cut]:
+    def due(self, speech: SpeechTimeline, end_sample: int, *, last: bool = False) -> list[WindowSpan]:
         """All cuts that end by `end_sample`, where speech is known; with `last`, the tail up to it as well."""
         cuts = []
         hop = self.spec.hop_samples
@@ -46,7 +46,7 @@ class Cutter:
             self._last_end = end_sample
         return cuts
 
-    def _cut(self, speech: SpeechMap, end: int) -> Cut:
+    def _cut(self, speech: SpeechTimeline, end: int) -> WindowSpan:
         start = max(self._origin, end - self.spec.length_samples)
         stretch = speech.stretch(end)
         if self.spec.from_onset and stretch is not None:
@@ -58,7 +58,7 @@ class Cutter:
             stretch is not None and stretch.end_sample > self._last_end
         )  # not a click, nor an old stretch's crumbs
         fresh = speech.speech(self._last_end, end) if going_on else 0
-        return Cut(
+        return WindowSpan(
             spec=self.spec,
             index=-(-end // self.spec.hop_samples) - 1,
             start_sample=start,

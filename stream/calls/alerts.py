@@ -1,6 +1,6 @@
 """Alerts of a call, with hysteresis: raised at `on`, ended when the value has stayed below `off` for `clear_s`.
 
-Asked at every update of the call, with a `Reading` of everything there is to watch. Each alert has a name of its own
+Asked at every update of the call, with a `AlertReading` of everything there is to watch. Each alert has a name of its own
 and is told twice: when it is raised, and when it has ended (or the call has).
 """
 
@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stream.clock import samples, seconds
-from stream.events import Alert, AlertKind, CallAlert, Party
+from stream.events import AlertBody, AlertKind, CallAlert, Party
 
 DIGITS = 4
 """Values are told to this many places."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class AlertReading:
     """What was measured of one thing that is watched. `ripe` says that it has lasted long enough to be raised."""
 
     kind: AlertKind
@@ -30,21 +30,21 @@ class Reading:
 
 
 @dataclass(slots=True)
-class _Raised:
+class _ActiveAlert:
     """An alert that is on. `clear_since` is where its value fell below `off`."""
 
     name: str
     since: int
-    reading: Reading
+    reading: AlertReading
     clear_since: int | None = None
 
 
-class Alerts:
+class AlertTracker:
     """The alerts of one call."""
 
     def __init__(self, *, clear_s: float) -> None:
         self._clear = samples(clear_s)
-        self._raised: dict[tuple[AlertKind, Party | None], _Raised] = {}
+        self._raised: dict[tuple[AlertKind, Party | None], _ActiveAlert] = {}
         self.counts: Counter[AlertKind] = Counter()
 
     @property
@@ -55,7 +55,7 @@ class Alerts:
             for one in self._raised.values()
         )
 
-    def check(self, at_sample: int, readings: Sequence[Reading]) -> list[Alert]:
+    def check(self, at_sample: int, readings: Sequence[AlertReading]) -> list[AlertBody]:
         """What the readings of this moment raise and end."""
         told = []
         for reading in readings:
@@ -74,22 +74,22 @@ class Alerts:
                 told.append(self._end(key, at_sample))
         return told
 
-    def close(self, at_sample: int) -> list[Alert]:
+    def close(self, at_sample: int) -> list[AlertBody]:
         """The call is over, and so is every alert."""
         return [self._end(key, at_sample) for key in list(self._raised)]
 
-    def _raise(self, key: tuple[AlertKind, Party | None], reading: Reading, at_sample: int) -> Alert:
+    def _raise(self, key: tuple[AlertKind, Party | None], reading: AlertReading, at_sample: int) -> AlertBody:
         self.counts[reading.kind] += 1
-        raised = self._raised[key] = _Raised(f"a{self.counts.total()}", at_sample, reading)
+        raised = self._raised[key] = _ActiveAlert(f"a{self.counts.total()}", at_sample, reading)
         return _told(raised, at_sample, ended=False)
 
-    def _end(self, key: tuple[AlertKind, Party | None], at_sample: int) -> Alert:
+    def _end(self, key: tuple[AlertKind, Party | None], at_sample: int) -> AlertBody:
         return _told(self._raised.pop(key), at_sample, ended=True)
 
 
-def _told(raised: _Raised, at_sample: int, *, ended: bool) -> Alert:
+def _told(raised: _ActiveAlert, at_sample: int, *, ended: bool) -> AlertBody:
     reading = raised.reading
-    return Alert(
+    return AlertBody(
         phase="end" if ended else "start",
         alert=raised.name,
         kind=reading.kind,

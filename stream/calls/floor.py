@@ -1,6 +1,6 @@
 """Who holds the floor of a call: its time parted into customer, agent, silence and crosstalk, and what follows.
 
-`Floor.advance` takes the next span in which nobody begins or ends to talk; how a span is cut into smaller ones does not
+`FloorTracker.advance` takes the next span in which nobody begins or ends to talk; how a span is cut into smaller ones does not
 change anything. Rules:
 
 * Time is parted exactly: every sample is the customer's, the agent's, silence, or crosstalk.
@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stream.clock import samples
-from stream.events import Floor as State
+from stream.events import FloorState as State
 from stream.events import Party
 from stream.settings import CallsSettings
 
@@ -33,7 +33,7 @@ def other(party: Party) -> Party:
 
 
 @dataclass(slots=True)
-class Row:
+class PartyFigures:
     """What one party has done so far, in samples and counts."""
 
     talking: bool = False
@@ -50,7 +50,7 @@ class Row:
     gap: int | None = None  # what lay between the other's talk and this utterance
 
 
-class Floor:
+class FloorTracker:
     """The time of one call."""
 
     def __init__(self, *, settings: CallsSettings) -> None:
@@ -59,7 +59,7 @@ class Floor:
         self._pause = samples(settings.pause_s)
         self.position = 0
         self.spent: dict[State, int] = dict.fromkeys(("customer", "agent", "silence", "crosstalk"), 0)
-        self.rows: dict[Party, Row] = {party: Row() for party in PARTIES}
+        self.rows: dict[Party, PartyFigures] = {party: PartyFigures() for party in PARTIES}
         self.state: State = "silence"
         self.longest_silence = 0
         self._silent_since = 0

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import exp
 
-from stream.calls.alerts import DIGITS, Alerts, Reading
-from stream.calls.floor import PARTIES, Floor
+from stream.calls.alerts import DIGITS, AlertReading, AlertTracker
+from stream.calls.floor import PARTIES, FloorTracker
 from stream.clock import samples, seconds
-from stream.events import Alert, Body, Call, CallEmotion, CallParty, Emotion, Party
+from stream.events import AlertBody, Body, CallBody, CallEmotion, CallParty, EmotionBody, Party
 from stream.settings import Settings
 from stream.tracking.emotion import SILENCE
-from stream.types import SAMPLE_RATE_HZ, Stretch
+from stream.types import SAMPLE_RATE_HZ, SpeechSegment
 
 ANGER = "angry"
 """The label that anger goes by."""
@@ -31,10 +31,10 @@ PATIENCE = 120 * SAMPLE_RATE_HZ
 
 
 @dataclass(slots=True)
-class _Mood:
+class _PartyEmotion:
     """How one party sounds and has sounded; times in samples of its talk."""
 
-    newest: Emotion | None = None
+    newest: EmotionBody | None = None
     slow: float = 0.0  # anger, averaged slowly
     furious: int = 0  # talk since anger reached its threshold
     judged_at: int = 0  # the party's talk when it was judged last
@@ -47,25 +47,25 @@ class _Mood:
 
 
 @dataclass(slots=True)
-class _Track:
+class _PartyTrack:
     """What one track has told that the call has not come to yet."""
 
     settled: int
     left: bool = False
-    talk: deque[Stretch] = field(default_factory=deque)
-    emotions: deque[Emotion] = field(default_factory=deque)
-    mood: _Mood = field(default_factory=_Mood)
+    talk: deque[SpeechSegment] = field(default_factory=deque)
+    emotions: deque[EmotionBody] = field(default_factory=deque)
+    mood: _PartyEmotion = field(default_factory=_PartyEmotion)
 
 
-class CallKeeper:
+class CallTracker:
     """One call's account."""
 
     def __init__(self, *, settings: Settings) -> None:
         self._calls, self._alarms = settings.calls, settings.alerts
         self._update = samples(settings.calls.update_s)
-        self._floor = Floor(settings=settings.calls)
-        self._alerts = Alerts(clear_s=settings.alerts.clear_s)
-        self._tracks: dict[Party, _Track] = {}
+        self._floor = FloorTracker(settings=settings.calls)
+        self._alerts = AlertTracker(clear_s=settings.alerts.clear_s)
+        self._tracks: dict[Party, _PartyTrack] = {}
         # crosstalk up to each update within the window that its share is taken over
         self._crosstalk: deque[int] = deque(
             [0], maxlen=max(2, round(self._alarms.crosstalk_window_s / settings.calls.update_s))
@@ -73,13 +73,13 @@ class CallKeeper:
 
     def join(self, party: Party) -> None:
         """A party's track begins; before, it was silent."""
-        self._tracks[party] = _Track(settled=self._floor.position)
+        self._tracks[party] = _PartyTrack(settled=self._floor.position)
 
-    def feel(self, party: Party, emotion: Emotion) -> None:
+    def feel(self, party: Party, emotion: EmotionBody) -> None:
         """How a party sounds from `emotion.end_s` on; to be told before the talk that reaches there."""
         self._tracks[party].emotions.append(emotion)
 
-    def hear(self, party: Party, talk: Sequence[Stretch], settled: int) -> list[Body]:
+    def hear(self, party: Party, talk: Sequence[SpeechSegment], settled: int) -> list[Body]:
         """All of a party's talk from where it was told last up to the sample `settled`."""
         track = self._tracks[party]
         track.talk.extend(talk)
@@ -127,7 +127,7 @@ class CallKeeper:
             while track.emotions and samples(track.emotions[0].end_s) <= end:
                 self._judge(track.mood, track.emotions.popleft(), self._floor.rows[party].talk)
 
-    def _judge(self, mood: _Mood, emotion: Emotion, talk: int) -> None:
+    def _judge(self, mood: _PartyEmotion, emotion: EmotionBody, talk: int) -> None:
         """Take one emotion; the talk since the one before is what it rests on."""
         fresh, mood.judged_at = talk - mood.judged_at, talk
         if emotion.label == SILENCE:
@@ -138,26 +138,28 @@ class CallKeeper:
         mood.slow += weight * (mood.anger - mood.slow)
         mood.furious = mood.furious + fresh if mood.anger >= self._alarms.anger_on else 0
 
-    def _check(self) -> list[Alert]:
+    def _check(self) -> list[AlertBody]:
         floor, alarms = self._floor, self._alarms
         crosstalk = floor.spent["crosstalk"]
         window = (self._crosstalk.maxlen or 1) * self._update
         share = (crosstalk - self._crosstalk[0]) / window
         self._crosstalk.append(crosstalk)
         readings = [
-            Reading("dead_air", None, seconds(floor.current_silence), alarms.dead_air_s, alarms.dead_air_s),
-            Reading("crosstalk", None, share, alarms.crosstalk_on, alarms.crosstalk_off),
+            AlertReading("dead_air", None, seconds(floor.current_silence), alarms.dead_air_s, alarms.dead_air_s),
+            AlertReading("crosstalk", None, share, alarms.crosstalk_on, alarms.crosstalk_off),
         ]
         for party, track in self._tracks.items():
             held_s = seconds(floor.monologue(party))
-            readings.append(Reading("monologue", party, held_s, alarms.monologue_s, alarms.monologue_s))
+            readings.append(AlertReading("monologue", party, held_s, alarms.monologue_s, alarms.monologue_s))
             ripe = seconds(track.mood.furious) >= alarms.anger_s
-            readings.append(Reading("anger", party, track.mood.anger, alarms.anger_on, alarms.anger_off, ripe=ripe))
+            readings.append(
+                AlertReading("anger", party, track.mood.anger, alarms.anger_on, alarms.anger_off, ripe=ripe)
+            )
         return self._alerts.check(floor.position, readings)
 
-    def _body(self, phase: str) -> Call:
+    def _body(self, phase: str) -> CallBody:
         floor = self._floor
-        return Call.model_validate(
+        return CallBody.model_validate(
             {
                 "phase": phase,
                 "end_s": seconds(floor.position),
@@ -188,7 +190,7 @@ class CallKeeper:
         )
 
 
-def _emotion(mood: _Mood) -> CallEmotion | None:
+def _emotion(mood: _PartyEmotion) -> CallEmotion | None:
     newest = mood.newest
     if newest is None:
         return None

@@ -12,9 +12,9 @@ from stream.cli.options import Config, Preset, Profiles, Set, Speaker, as_layer,
 from stream.errors import SettingsError
 
 if TYPE_CHECKING:
-    from stream.profiles.profile import Profile, Recording
-    from stream.tools.calibration.threshold import Verdict
-    from stream.tools.enrolment.enrolment import Ears
+    from stream.profiles.profile import EnrolledRecording, Profile
+    from stream.tools.calibration.threshold import ThresholdResult
+    from stream.tools.enrolment.enrolment import EnrolmentModels
 
 
 def calibrate(
@@ -40,9 +40,9 @@ def calibrate(
     people = profiles_in(path)
     if not people:
         raise SettingsError(f"nobody is enrolled in {path}; `tonewatch enroll NAME --from FILE` begins")
-    from stream.tools.enrolment.enrolment import Ears  # noqa: PLC0415 - torch, from here on
+    from stream.tools.enrolment.enrolment import EnrolmentModels  # noqa: PLC0415 - torch, from here on
 
-    ears = Ears(read)
+    ears = EnrolmentModels(read)
     if clear:
         with ProfileStore(path) as store:
             store.clear_calibration(ears.ref)
@@ -56,7 +56,9 @@ def calibrate(
     _keep(verdict, ears, path)
 
 
-def _judged(people: Sequence[Profile], ears: Ears, tests: Sequence[tuple[str, Recording]]) -> Verdict:
+def _judged(
+    people: Sequence[Profile], ears: EnrolmentModels, tests: Sequence[tuple[str, EnrolledRecording]]
+) -> ThresholdResult:
     """Raises `SettingsError` where the model has heard nobody."""
     from stream.tools.calibration.scores import scores  # noqa: PLC0415
     from stream.tools.calibration.threshold import judge  # noqa: PLC0415
@@ -69,17 +71,17 @@ def _judged(people: Sequence[Profile], ears: Ears, tests: Sequence[tuple[str, Re
     return judge(scores(people, ears.model.info, extra=tests), reliability_s=own.reliability_s)
 
 
-def _listen(name: str, device: str, people: Sequence[Profile], ears: Ears) -> Recording:
+def _listen(name: str, device: str, people: Sequence[Profile], ears: EnrolmentModels) -> EnrolledRecording:
     """Somebody at the microphone, now. Raises `SettingsError` or `TonewatchError`."""
     import asyncio  # noqa: PLC0415
 
-    from stream.tools.enrolment.guide import Microphone  # noqa: PLC0415
+    from stream.tools.enrolment.guide import MicrophoneEnrolment  # noqa: PLC0415
 
     if not any(profile.name == name and profile.of(ears.ref) for profile in people):
         known = ", ".join(profile.name for profile in people if profile.of(ears.ref))
         raise SettingsError(f"{ears.ref.name} knows no {name!r}; it knows {known or 'nobody'}")
     try:
-        (taken,) = asyncio.run(Microphone(device).listen(ears))
+        (taken,) = asyncio.run(MicrophoneEnrolment(device).listen(ears))
     except KeyboardInterrupt:
         typer.echo("tonewatch: broken off; nothing was changed", err=True)
         raise typer.Exit(130) from None
@@ -88,7 +90,7 @@ def _listen(name: str, device: str, people: Sequence[Profile], ears: Ears) -> Re
     return taken.take.recording(kind=taken.kind, origin=taken.origin)
 
 
-def _tell(verdict: Verdict, ears: Ears, *, html: Path | None) -> None:
+def _tell(verdict: ThresholdResult, ears: EnrolmentModels, *, html: Path | None) -> None:
     from rich.console import Console  # noqa: PLC0415
 
     from stream.tools.calibration import display  # noqa: PLC0415
@@ -107,7 +109,7 @@ def _tell(verdict: Verdict, ears: Ears, *, html: Path | None) -> None:
         typer.echo(f"wrote {html}")
 
 
-def _keep(verdict: Verdict, ears: Ears, path: Path) -> None:
+def _keep(verdict: ThresholdResult, ears: EnrolmentModels, path: Path) -> None:
     from stream.profiles.profile import FittedCalibration  # noqa: PLC0415
     from stream.profiles.store import ProfileStore  # noqa: PLC0415
 

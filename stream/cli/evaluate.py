@@ -15,7 +15,7 @@ from stream.tools.evaluation.output import bar, brief, felt, flat, give, science
 
 if TYPE_CHECKING:
     from stream.tools.evaluation.report import Section
-    from stream.tools.evaluation.runner import Ears
+    from stream.tools.evaluation.runner import EvaluationRunner
 
 app = typer.Typer(
     help="Measure models on labelled recordings, the way live sound goes.", no_args_is_help=True, add_completion=False
@@ -296,7 +296,7 @@ def mix(
     if speakers is not None:
         wanted = set(inputs.lines(speakers))
         utterances = [one for one in utterances if one.speaker in wanted]
-    voices = mixing.Voices(utterances)
+    voices = mixing.SpeakerPool(utterances)
     files = sorted(p for p in noise.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES) if noise is not None else []
     noises = [samples_of(path) for path in files]
     counts = range(int(low), int(high or low) + 1)
@@ -304,7 +304,7 @@ def mix(
     with bar("conversations", conversations) as step:
         for number in range(conversations):
             count = counts[number % len(counts)]
-            plan = mixing.Plan(seconds=seconds, people=count, enrolled=min(enrolled, count), overlap=overlap)
+            plan = mixing.MixturePlan(seconds=seconds, people=count, enrolled=min(enrolled, count), overlap=overlap)
             mixtures.append(mixing.mix(voices, noises, plan, number=number, seed=seed))
             step()
     mixing.write(mixtures, folder)
@@ -324,9 +324,9 @@ def _each(
     preset: str,
     config: Path | None,
     settings: list[str] | None,
-) -> Iterator[tuple[str, Ears]]:
+) -> Iterator[tuple[str, EvaluationRunner]]:
     """Ears with each model that was asked for, one after the other; other tasks' models stay out where they may."""
-    from stream.tools.evaluation.runner import Ears  # noqa: PLC0415
+    from stream.tools.evaluation.runner import EvaluationRunner  # noqa: PLC0415
 
     told: set[str] = set()
     for name in names:
@@ -336,7 +336,7 @@ def _each(
         names_of |= {"overlap": ""} if task != "speaker" else {}
         names_of |= {task: name} if name is not None else {}
         chosen = {key: getattr(tree.models, key).model_copy(update={"name": one}) for key, one in names_of.items()}
-        made = Ears(tree.model_copy(update={"models": tree.models.model_copy(update=chosen)}))
+        made = EvaluationRunner(tree.model_copy(update={"models": tree.models.model_copy(update=chosen)}))
         shown = made.model_info(task).name
         while shown in told:  # two folders of one name
             shown = f"{shown} ({name})"

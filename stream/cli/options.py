@@ -84,7 +84,7 @@ def profiles_path(settings: Settings) -> Path:
 
 def source_of(text: str) -> dict[str, Any]:
     """`-`, `demo`, `microphone`, `microphone:NAME`, `KIND:TARGET` of a plug-in, or a file: a source's settings."""
-    from stream.registry import SOURCES, names  # noqa: PLC0415
+    from stream.app.registry import SOURCES, names  # noqa: PLC0415
 
     if text == "-":
         return {"kind": "pipe"}

@@ -50,12 +50,12 @@ def enroll(
     path = profiles_path(read)
     from stream.profiles.store import profiles_in  # noqa: PLC0415
     from stream.tools.enrolment import enrolment  # noqa: PLC0415 - torch, from here on
-    from stream.tools.enrolment.guide import Microphone  # noqa: PLC0415
+    from stream.tools.enrolment.guide import MicrophoneEnrolment  # noqa: PLC0415
 
     profiles_in(path)  # a file that cannot be used is said before anybody speaks
-    source = Microphone(device) if microphone else enrolment.Files(paths)
+    source = MicrophoneEnrolment(device) if microphone else enrolment.FileEnrolment(paths)
     try:
-        found = enrolment.enrol(name, source, ears=enrolment.Ears(read), path=path, note=note)
+        found = enrolment.enrol(name, source, ears=enrolment.EnrolmentModels(read), path=path, note=note)
     except KeyboardInterrupt:
         typer.echo("tonewatch: broken off; nothing was stored", err=True)
         raise typer.Exit(130) from None
@@ -113,7 +113,7 @@ def verify(
     read = _settings(profiles, speaker=speaker, preset=preset, config=config, settings=settings)
     from stream.tools.enrolment import enrolment  # noqa: PLC0415
 
-    verdict = enrolment.verify(file, ears=enrolment.Ears(read), path=profiles_path(read))
+    verdict = enrolment.verify(file, ears=enrolment.EnrolmentModels(read), path=profiles_path(read))
     typer.echo(json.dumps(verdict.as_dict(), indent=2, ensure_ascii=False) if as_json else verdict.sentence())
     if verdict.name is None:
         raise typer.Exit(1)

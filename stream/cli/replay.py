@@ -60,10 +60,10 @@ def replay(
     from rich.console import Console  # noqa: PLC0415
 
     from stream.tools.evaluation.segments import read_rttm  # noqa: PLC0415
-    from stream.tools.replay.display import Part, heard_of, show, show_account  # noqa: PLC0415
+    from stream.tools.replay.display import DisplayPart, heard_of, show, show_account  # noqa: PLC0415
     from stream.tools.replay.plot import SUFFIXES, write  # noqa: PLC0415
 
-    part, reference = Part.of(since, until), read_rttm(rttm) if rttm is not None else None
+    part, reference = DisplayPart.of(since, until), read_rttm(rttm) if rttm is not None else None
     if plot is not None and plot.suffix not in SUFFIXES:
         raise SettingsError(f"--plot draws {', '.join(SUFFIXES)}, not {plot.name}")
     if plot is not None and not plot.parent.is_dir():

@@ -25,35 +25,35 @@ COMMANDS: tuple[CommandName, ...] = get_args(CommandName)
 """All there are."""
 
 
-class _Frozen(BaseModel):
+class _CommandModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class _Asked(_Frozen):
+class _Request(_CommandModel):
     id: str | None = Field(None, max_length=128, description="Whatever the asker likes; it comes back in the answer.")
 
 
-class StatusCommand(_Asked):
+class StatusCommand(_Request):
     """Tell what every source is doing."""
 
     command: Literal["status"] = "status"
 
 
-class PauseCommand(_Asked):
+class PauseCommand(_Request):
     """The privacy switch: throw a source's sound away until it is resumed."""
 
     command: Literal["pause"] = "pause"
     source: Name = Field(description="The source's id, or one stream of it.")
 
 
-class ResumeCommand(_Asked):
+class ResumeCommand(_Request):
     """Listen again."""
 
     command: Literal["resume"] = "resume"
     source: Name = Field(description="The source's id, or one stream of it.")
 
 
-class EnrollCommand(_Asked):
+class EnrollCommand(_Request):
     """Know a voice by a name from now on."""
 
     command: Literal["enroll"] = "enroll"
@@ -62,7 +62,7 @@ class EnrollCommand(_Asked):
     voice: Name | None = Field(None, description="What the stream calls it now (`S1`); null: whoever speaks.")
 
 
-class ReloadCommand(_Asked):
+class ReloadCommand(_Request):
     """Read enrolled voices anew (the file of profiles, recordings in the settings); other settings need a restart."""
 
     command: Literal["reload"] = "reload"
@@ -72,7 +72,7 @@ Command = StatusCommand | PauseCommand | ResumeCommand | EnrollCommand | ReloadC
 _ADAPTER: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="command")])
 
 
-class StreamStatus(_Frozen):
+class StreamStatus(_CommandModel):
     """What one stream is doing."""
 
     source: str = Field(description="The source it comes from, as `pause` and `resume` name it.")
@@ -83,14 +83,14 @@ class StreamStatus(_Frozen):
     speech_s: float = Field(description="Speech in it, seconds.")
 
 
-class NodeStatus(_Frozen):
+class NodeStatus(_CommandModel):
     """The answer to `status`."""
 
     up_s: float = Field(description="Seconds since the run began.")
     streams: tuple[StreamStatus, ...] = Field(description="A row a stream, ended ones included.")
 
 
-class Reply(_Frozen):
+class CommandReply(_CommandModel):
     """The answer to any command. `result` holds what was asked for; `error` is one sentence when `ok` is false."""
 
     id: str | None = Field(None, description="The command's.")
@@ -124,7 +124,9 @@ def id_of(payload: bytes | str) -> str | None:
     except (ValueError, RecursionError):
         return None
     found = given.get("id") if isinstance(given, dict) else None
-    return found if isinstance(found, str) and len(found) <= _Asked.model_fields["id"].metadata[0].max_length else None
+    return (
+        found if isinstance(found, str) and len(found) <= _Request.model_fields["id"].metadata[0].max_length else None
+    )
 
 
 def _explain(error: ValidationError) -> str:

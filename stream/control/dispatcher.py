@@ -1,6 +1,6 @@
 """From a command to what is done about it: the one place where a running pipeline is told something.
 
-`Control` carries out what `commands.parse` let through. What the pipeline itself can do (`status`, `pause`, `resume`)
+`CommandDispatcher` carries out what `commands.parse` let through. What the pipeline itself can do (`status`, `pause`, `resume`)
 is done here; `enroll` and `reload` are done by handlers that whoever assembles the node hands in, and are refused
 where there is none. Every command is answered, a refused one too; nothing raised on purpose gets past `answer`.
 """
@@ -11,7 +11,16 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from stream.control.commands import Command, NodeStatus, PauseCommand, Reply, ResumeCommand, StatusCommand, id_of, parse
+from stream.control.commands import (
+    Command,
+    CommandReply,
+    NodeStatus,
+    PauseCommand,
+    ResumeCommand,
+    StatusCommand,
+    id_of,
+    parse,
+)
 from stream.errors import CommandRefused, TonewatchError
 
 Handler = Callable[[Any], Awaitable[Mapping[str, Any]]]
@@ -20,7 +29,7 @@ Handler = Callable[[Any], Awaitable[Mapping[str, Any]]]
 log = logging.getLogger(__name__)
 
 
-class Controlled(Protocol):
+class CommandTarget(Protocol):
     """What `Pipeline` offers to be told."""
 
     async def pause(self, source_id: str) -> None:
@@ -37,33 +46,33 @@ class Controlled(Protocol):
 
 
 @runtime_checkable
-class CommandedSink(Protocol):
+class CommandSource(Protocol):
     """A sink through which commands come in."""
 
-    def attach(self, answer: Callable[[bytes, Collection[str]], Awaitable[Reply]]) -> None:
+    def attach(self, answer: Callable[[bytes, Collection[str]], Awaitable[CommandReply]]) -> None:
         """Who carries them out."""
         ...
 
 
-class Control:
+class CommandDispatcher:
     """Carries out commands. `handlers` are for `enroll` and `reload`, by the command's name."""
 
-    def __init__(self, *, pipeline: Controlled, handlers: Mapping[str, Handler] | None = None) -> None:
+    def __init__(self, *, pipeline: CommandTarget, handlers: Mapping[str, Handler] | None = None) -> None:
         self._pipeline = pipeline
         self._handlers = dict(handlers or {})
 
-    async def answer(self, payload: bytes | str, allowed: Collection[str]) -> Reply:
+    async def answer(self, payload: bytes | str, allowed: Collection[str]) -> CommandReply:
         """Parse and carry out what came from outside."""
         try:
             command = parse(payload, allowed=allowed)
         except CommandRefused as refusal:
             log.warning("a command was refused: %s", refusal)
-            return Reply(id=id_of(payload), ok=False, error=str(refusal))
+            return CommandReply(id=id_of(payload), ok=False, error=str(refusal))
         try:
             result = await self.execute(command)
         except TonewatchError as error:
-            return Reply(id=command.id, command=command.command, ok=False, error=str(error))
-        return Reply(id=command.id, command=command.command, ok=True, result=dict(result))
+            return CommandReply(id=command.id, command=command.command, ok=False, error=str(error))
+        return CommandReply(id=command.id, command=command.command, ok=True, result=dict(result))
 
     async def execute(self, command: Command) -> Mapping[str, Any]:
         """Do it. Raises `CommandRefused` where nobody can, or what the handler raises."""

@@ -22,7 +22,7 @@ Answer = Callable[[str], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Powers:
+class PageCapabilities:
     """What pages can do beside watching.
 
     `commands` are names of commands; `microphone` is the path of the socket that takes a browser's sound; `about` is
@@ -41,7 +41,7 @@ class Feed:
 
     def __init__(self) -> None:
         self.wall = Wall()
-        self.powers = Powers()
+        self.powers = PageCapabilities()
         self._watchers: set[asyncio.Event] = set()
 
     def apply(self, event: Mapping[str, Any], *, node: str) -> None:

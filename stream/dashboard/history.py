@@ -20,7 +20,7 @@ Json = dict[str, Any]
 
 
 @dataclass(slots=True)
-class Entry:
+class LogEntry:
     """Something of the past and when it last changed."""
 
     serial: int
@@ -28,15 +28,15 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Row:
+class BoundedLog:
     """The newest entries of one kind by name, oldest first; touching one gives it a new serial."""
 
     capacity: int
-    entries: OrderedDict[str, Entry] = field(default_factory=OrderedDict)
+    entries: OrderedDict[str, LogEntry] = field(default_factory=OrderedDict)
 
     def put(self, name: str, serial: int, value: Json) -> None:
         """Keep an entry, or what it has become."""
-        self.entries[name] = Entry(serial, value)
+        self.entries[name] = LogEntry(serial, value)
         while len(self.entries) > self.capacity:
             self.entries.popitem(last=False)
 
@@ -49,8 +49,8 @@ class History:
     """Turns, emotions over time, decisions on the speaker, and notes."""
 
     def __init__(self) -> None:
-        self.turns, self.points = Row(TURNS), Row(POINTS)
-        self.decisions, self.notes = Row(DECISIONS), Row(NOTES)
+        self.turns, self.points = BoundedLog(TURNS), BoundedLog(POINTS)
+        self.decisions, self.notes = BoundedLog(DECISIONS), BoundedLog(NOTES)
 
     def since(self, serial: int) -> Json:
         """What changed after a serial, by kind."""

@@ -18,7 +18,7 @@ import aiomqtt
 
 from stream.dashboard.feed import Feed
 from stream.errors import SettingsError
-from stream.events import KINDS, LARGEST_EVENT, read_event
+from stream.events import EVENT_TYPE_NAMES, MAX_EVENT_BYTES, read_event
 from stream.settings import Settings
 from stream.sinks.mqtt import topics
 
@@ -27,7 +27,7 @@ FIRST_PAUSE_S = 0.5
 log = logging.getLogger(__name__)
 
 
-class Remote:
+class MqttFeed:
     """Feeds a page from `mqtt://[user@]host[:port]/prefix`."""
 
     def __init__(self, *, target: str, settings: Settings, feed: Feed) -> None:
@@ -74,13 +74,13 @@ class Remote:
         if not text:  # a retained message that was cleared
             return
         try:
-            if len(text) > LARGEST_EVENT:
+            if len(text) > MAX_EVENT_BYTES:
                 raise ValueError  # noqa: TRY301 - refused like the rest
             if levels[1:] == ["availability"]:
                 self._feed.tell_of(levels[0], online=text == b"online")
             elif levels[1:] == ["info"]:
                 self._feed.tell_of(levels[0], version=str(json.loads(text).get("version", ""))[:32])
-            elif levels[-1] in KINDS and len(levels) in (2, 3):
+            elif levels[-1] in EVENT_TYPE_NAMES and len(levels) in (2, 3):
                 self._feed.apply(read_event(text).model_dump(mode="json", by_alias=True), node=levels[0])
         except (ValueError, AttributeError, RecursionError):
             self.refused += 1

@@ -16,12 +16,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from stream import __version__
-from stream.control.dispatcher import Control, Controlled, Handler
-from stream.dashboard.feed import Feed, Levels, Powers
+from stream.control.dispatcher import CommandDispatcher, CommandTarget, Handler
+from stream.dashboard.feed import Feed, Levels, PageCapabilities
 from stream.dashboard.server import RATE_HZ, create_app
 from stream.dashboard.sink import DashboardSink
-from stream.server.access import Door, is_loopback
-from stream.server.http import Site
+from stream.server.access import AccessPolicy, is_loopback
+from stream.server.http import HttpServer
 from stream.settings import Settings
 
 GOODBYE_S = 3
@@ -38,10 +38,10 @@ class Dashboard:
         chosen = settings.dashboard
         self._settings = settings
         self.feed = Feed()
-        self.feed.powers = Powers(about=_about(settings))
-        self.door = Door(host=chosen.host, token=chosen.token.get_secret_value(), origins=chosen.origins)
+        self.feed.powers = PageCapabilities(about=_about(settings))
+        self.door = AccessPolicy(host=chosen.host, token=chosen.token.get_secret_value(), origins=chosen.origins)
         self.app = create_app(feed=self.feed, door=self.door)
-        self.site = Site(
+        self.site = HttpServer(
             app=self.app,
             host=chosen.host,
             port=chosen.port,
@@ -63,20 +63,20 @@ class Dashboard:
 
     def control(
         self,
-        pipeline: Controlled,
+        pipeline: CommandTarget,
         *,
         levels: Levels | None = None,
         handlers: Mapping[str, Handler] | None = None,
         microphone: str | None = None,
     ) -> None:
         """Let the page pause and resume sources, and whatever else there is a handler for (`enroll`)."""
-        control = Control(pipeline=pipeline, handlers=handlers)
+        control = CommandDispatcher(pipeline=pipeline, handlers=handlers)
         commands = ("pause", "resume", *(handlers or {}))
 
         async def answer(text: str) -> str:
             return (await control.answer(text, allowed=commands)).model_dump_json()
 
-        self.feed.powers = Powers(
+        self.feed.powers = PageCapabilities(
             commands=commands, answer=answer, levels=levels, microphone=microphone, about=_about(self._settings)
         )
         self.feed.wake()

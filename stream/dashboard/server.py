@@ -26,8 +26,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from stream import __version__
-from stream.dashboard.feed import Feed, Powers
-from stream.server.access import COOKIE, Door
+from stream.dashboard.feed import Feed, PageCapabilities
+from stream.server.access import COOKIE, AccessPolicy
 
 STATIC = Path(__file__).parent / "static"
 RATE_HZ = 10.0
@@ -55,7 +55,7 @@ TRY_AGAIN, TOO_MANY, POLICY, TOO_BIG, MALFORMED = 1012, 1013, 1008, 1009, 1003
 log = logging.getLogger(__name__)
 
 
-def create_app(*, feed: Feed, door: Door) -> Starlette:
+def create_app(*, feed: Feed, door: AccessPolicy) -> Starlette:
     """The page of one feed."""
     pages = _Pages(feed, door)
     routes = [
@@ -72,7 +72,7 @@ def create_app(*, feed: Feed, door: Door) -> Starlette:
 class _Guard:
     """Refuses strange hosts and, but for the files of the page, those without a pass; adds the headers."""
 
-    def __init__(self, app: ASGIApp, door: Door) -> None:
+    def __init__(self, app: ASGIApp, door: AccessPolicy) -> None:
         self._app, self._door = app, door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,7 +99,7 @@ class _Guard:
 class _Pages:
     """What the routes answer."""
 
-    def __init__(self, feed: Feed, door: Door) -> None:
+    def __init__(self, feed: Feed, door: AccessPolicy) -> None:
         self._feed, self._door = feed, door
         self._open = 0
 
@@ -159,7 +159,7 @@ class _Page:
 
     def __init__(self, socket: WebSocket, feed: Feed) -> None:
         self._socket, self._feed = socket, feed
-        self._powers: Powers | None = None
+        self._powers: PageCapabilities | None = None
         self._version = 0
         self._watched: str | None = None
         self._serial = 0
@@ -261,7 +261,7 @@ class _Page:
             await self._socket.send_text(text)
 
 
-def _hello(powers: Powers) -> dict[str, Any]:
+def _hello(powers: PageCapabilities) -> dict[str, Any]:
     """What a page is told first, and again when a run begins that can do more or less."""
     return {
         "t": "hello",

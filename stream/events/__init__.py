@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from stream.events.base import NODE, Frozen, ModelRef, Party, Probability, Seconds, TimeOfDay
+from stream.events.base import NODE, EventModel, ModelRef, Party, Probability, Seconds, TimeOfDay
 from stream.events.bodies import (
     Body,
     Candidate,
-    Emotion,
+    EmotionBody,
     Identity,
     Reason,
-    Speaker,
-    SpeakerResolved,
+    SpeakerBody,
+    SpeakerResolvedBody,
     SpeakerState,
-    Stream,
-    Turn,
+    StreamBody,
+    TurnBody,
 )
-from stream.events.call_bodies import Alert, AlertKind, Call, CallAlert, CallEmotion, CallParty, Floor
+from stream.events.call_bodies import AlertBody, AlertKind, CallAlert, CallBody, CallEmotion, CallParty, FloorState
 from stream.events.envelope import (
     EVENT_TYPES,
     SCHEMA_VERSION,
@@ -36,32 +36,32 @@ from stream.events.envelope import (
     stamp,
     to_json,
 )
-from stream.events.health_bodies import Health, LaneHealth, ProtocolHealth, SinkHealth
-from stream.events.parsing import KINDS, LARGEST_EVENT, read_event
+from stream.events.health_bodies import HealthBody, LaneHealth, ProtocolHealth, SinkHealth
+from stream.events.parsing import EVENT_TYPE_NAMES, MAX_EVENT_BYTES, read_event
 
 __all__ = [
     "EVENT_TYPES",
-    "KINDS",
-    "LARGEST_EVENT",
+    "EVENT_TYPE_NAMES",
+    "MAX_EVENT_BYTES",
     "NODE",
     "SCHEMA_VERSION",
-    "Alert",
+    "AlertBody",
     "AlertEvent",
     "AlertKind",
     "Body",
-    "Call",
     "CallAlert",
+    "CallBody",
     "CallEmotion",
     "CallEvent",
     "CallParty",
     "Candidate",
-    "Emotion",
+    "EmotionBody",
     "EmotionEvent",
     "Envelope",
     "Event",
-    "Floor",
-    "Frozen",
-    "Health",
+    "EventModel",
+    "FloorState",
+    "HealthBody",
     "HealthEvent",
     "Identity",
     "LaneHealth",
@@ -72,15 +72,15 @@ __all__ = [
     "Reason",
     "Seconds",
     "SinkHealth",
-    "Speaker",
+    "SpeakerBody",
     "SpeakerEvent",
-    "SpeakerResolved",
+    "SpeakerResolvedBody",
     "SpeakerResolvedEvent",
     "SpeakerState",
-    "Stream",
+    "StreamBody",
     "StreamEvent",
     "TimeOfDay",
-    "Turn",
+    "TurnBody",
     "TurnEvent",
     "from_json",
     "is_last",

@@ -23,13 +23,13 @@ Seconds = Annotated[float, Field(ge=0)]
 Party = Literal["customer", "agent"]
 
 
-class Frozen(BaseModel):
+class EventModel(BaseModel):
     """A model that never changes and takes nothing unknown, on its own or as part of an event."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
 
-class ModelRef(Frozen):
+class ModelRef(EventModel):
     """Which model, at which revision, an event rests on."""
 
     name: str

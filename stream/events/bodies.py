@@ -9,9 +9,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from stream.events.base import Frozen, Probability, Seconds
-from stream.events.call_bodies import Alert, Call
-from stream.events.health_bodies import Health
+from stream.events.base import EventModel, Probability, Seconds
+from stream.events.call_bodies import AlertBody, CallBody
+from stream.events.health_bodies import HealthBody
 
 SpeakerState = Literal["silence", "tentative", "confirmed", "unknown", "overlap"]
 Reason = Literal[
@@ -28,7 +28,7 @@ Reason = Literal[
 ]
 
 
-class Emotion(Frozen):
+class EmotionBody(EventModel):
     """How the speaker sounds: the rolling state after one more window."""
 
     type: Literal["emotion"] = "emotion"
@@ -43,14 +43,14 @@ class Emotion(Frozen):
     speaker: str | None = Field(description="Who was speaking, if known.")
 
 
-class Candidate(Frozen):
+class Candidate(EventModel):
     """One of a closed set of people."""
 
     label: str = Field(description="The model's own label of somebody, such as `id10001` of VoxCeleb1.")
     probability: Probability = Field(description="How likely it is they, were it one of the set.")
 
 
-class Identity(Frozen):
+class Identity(EventModel):
     """A demonstration: the likeliest of a closed set of people. A stranger is called someone, too."""
 
     label: str = Field(description="The likeliest.")
@@ -61,7 +61,7 @@ class Identity(Frozen):
     evidence_s: Seconds = Field(default=0.0, description="Speech of the turn that this rests on.")
 
 
-class Speaker(Frozen):
+class SpeakerBody(EventModel):
     """Who is speaking now."""
 
     type: Literal["speaker"] = "speaker"
@@ -88,7 +88,7 @@ class Speaker(Frozen):
     )
 
 
-class SpeakerResolved(Frozen):
+class SpeakerResolvedBody(EventModel):
     """A voice met in the stream turned out to be somebody else: what was told under its old name since is theirs."""
 
     type: Literal["speaker_resolved"] = "speaker_resolved"
@@ -100,7 +100,7 @@ class SpeakerResolved(Frozen):
     probability: Probability = Field(description="How likely the two voices are one person's.")
 
 
-class Turn(Frozen):
+class TurnBody(EventModel):
     """One person's turn: told when it starts and, with what it held, when it ends."""
 
     type: Literal["turn"] = "turn"
@@ -114,7 +114,7 @@ class Turn(Frozen):
     speech_s: Seconds = Field(default=0.0, description="Speech in the turn, pauses left out.")
 
 
-class Stream(Frozen):
+class StreamBody(EventModel):
     """What became of the sound itself."""
 
     type: Literal["stream"] = "stream"
@@ -125,5 +125,5 @@ class Stream(Frozen):
     detail: str = Field(default="", description="Rate and channels, or the reason, for people.")
 
 
-Body = Emotion | Speaker | SpeakerResolved | Turn | Stream | Call | Alert | Health
+Body = EmotionBody | SpeakerBody | SpeakerResolvedBody | TurnBody | StreamBody | CallBody | AlertBody | HealthBody
 """What was found, before it is put into an envelope."""

@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from stream.events.base import Frozen, Party, Probability, Seconds
+from stream.events.base import EventModel, Party, Probability, Seconds
 
-Floor = Literal["customer", "agent", "silence", "crosstalk"]
+FloorState = Literal["customer", "agent", "silence", "crosstalk"]
 AlertKind = Literal["anger", "dead_air", "crosstalk", "monologue"]
 
 
-class CallEmotion(Frozen):
+class CallEmotion(EventModel):
     """How one party of a call sounds, and has sounded."""
 
     label: str = Field(description="The newest label: one of the model's, or `uncertain`.")
@@ -26,7 +26,7 @@ class CallEmotion(Frozen):
     shares: dict[str, Probability] = Field(description="Share of the party's judged speech that each label held.")
 
 
-class CallParty(Frozen):
+class CallParty(EventModel):
     """One party of a call."""
 
     party: Party = Field(description="Whose row it is.")
@@ -46,7 +46,7 @@ class CallParty(Frozen):
     )
 
 
-class CallAlert(Frozen):
+class CallAlert(EventModel):
     """An alert that is on."""
 
     alert: str = Field(description="The same as in the `alert` events.")
@@ -55,7 +55,7 @@ class CallAlert(Frozen):
     since_s: Seconds = Field(description="Media time at which it was raised.")
 
 
-class Call(Frozen):
+class CallBody(EventModel):
     """A call so far (`live`) or as a whole (`final`, told once, at hang-up)."""
 
     type: Literal["call"] = "call"
@@ -66,7 +66,7 @@ class Call(Frozen):
     agent_s: Seconds = Field(description="Time in which only the agent talked.")
     silence_s: Seconds = Field(description="Time in which nobody talked.")
     crosstalk_s: Seconds = Field(description="Time in which both talked. The four add up to `end_s`.")
-    state: Floor = Field(description="What goes on at `end_s`.")
+    state: FloorState = Field(description="What goes on at `end_s`.")
     current_silence_s: Seconds = Field(description="For how long nobody has talked; 0 if somebody does.")
     longest_silence_s: Seconds = Field(description="The longest silence so far.")
     parties: tuple[CallParty, ...] = Field(description="A row a party that is on the line.")
@@ -74,7 +74,7 @@ class Call(Frozen):
     alerts_raised: dict[AlertKind, int] = Field(description="Alerts so far, ended ones included, by kind.")
 
 
-class Alert(Frozen):
+class AlertBody(EventModel):
     """Something in a call asks for attention (`start`), or no longer does (`end`)."""
 
     type: Literal["alert"] = "alert"

@@ -1,7 +1,7 @@
 """The wire contract: what leaves tonewatch, one pydantic model a type of event, under one version number.
 
-An event is what was found (its *body*: `Emotion`, `Speaker`, `SpeakerResolved`, `Turn`, `Stream`, `Call`, `Alert`,
-`Health`) in an `Envelope` that says which one it is, of which stream, when, and by which models. `rolling/` finds
+An event is what was found (its *body*: `EmotionBody`, `SpeakerBody`, `SpeakerResolvedBody`, `TurnBody`, `StreamBody`, `CallBody`, `AlertBody`,
+`HealthBody`) in an `Envelope` that says which one it is, of which stream, when, and by which models. `rolling/` finds
 bodies and knows no time of day; `stamp` puts the envelope around. Field names are stable within `SCHEMA_VERSION`;
 adding an optional field does not raise it.
 """
@@ -13,15 +13,15 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, TypeAdapter, field_serializer
 
-from stream.events.base import Frozen, ModelRef, Party, TimeOfDay
-from stream.events.bodies import Body, Emotion, Speaker, SpeakerResolved, Stream, Turn
-from stream.events.call_bodies import Alert, Call
-from stream.events.health_bodies import Health
+from stream.events.base import EventModel, ModelRef, Party, TimeOfDay
+from stream.events.bodies import Body, EmotionBody, SpeakerBody, SpeakerResolvedBody, StreamBody, TurnBody
+from stream.events.call_bodies import AlertBody, CallBody
+from stream.events.health_bodies import HealthBody
 
 SCHEMA_VERSION = 1
 
 
-class Envelope(Frozen):
+class Envelope(EventModel):
     """What every event carries beside its body."""
 
     schema_version: Literal[1] = Field(default=1, alias="schema", description="The version of this contract.")
@@ -44,35 +44,35 @@ class Envelope(Frozen):
         return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class EmotionEvent(Emotion, Envelope):
+class EmotionEvent(EmotionBody, Envelope):
     """How the speaker sounds (rolling state: the newest replaces the one before)."""
 
 
-class SpeakerEvent(Speaker, Envelope):
+class SpeakerEvent(SpeakerBody, Envelope):
     """Who is speaking (rolling state: the newest replaces the one before)."""
 
 
-class SpeakerResolvedEvent(SpeakerResolved, Envelope):
+class SpeakerResolvedEvent(SpeakerResolvedBody, Envelope):
     """A correction of who spoke (kept in order, never conflated)."""
 
 
-class TurnEvent(Turn, Envelope):
+class TurnEvent(TurnBody, Envelope):
     """A turn began or ended (kept in order, never conflated)."""
 
 
-class StreamEvent(Stream, Envelope):
+class StreamEvent(StreamBody, Envelope):
     """A stream began, lost sound, or ended (kept in order, never conflated)."""
 
 
-class CallEvent(Call, Envelope):
+class CallEvent(CallBody, Envelope):
     """The figures of a call (rolling state while `live`; the `final` one is always kept)."""
 
 
-class AlertEvent(Alert, Envelope):
+class AlertEvent(AlertBody, Envelope):
     """An alert was raised or ended (kept in order, never conflated)."""
 
 
-class HealthEvent(Health, Envelope):
+class HealthEvent(HealthBody, Envelope):
     """Statistics of the node (rolling state)."""
 
 

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from stream.events.base import Frozen, Seconds
+from stream.events.base import EventModel, Seconds
 
 
-class LaneHealth(Frozen):
+class LaneHealth(EventModel):
     """The lane of one model, or of several that answer together, through the pool.
 
     `cut` = `inferred` + `dropped` + `failed` + `waiting`.
@@ -32,7 +32,7 @@ class LaneHealth(Frozen):
     )
 
 
-class SinkHealth(Frozen):
+class SinkHealth(EventModel):
     """One sink's queue."""
 
     sink: str = Field(description="The sink's target.")
@@ -45,7 +45,7 @@ class SinkHealth(Frozen):
     unsaved: int = Field(default=0, description="Events owed that are not on disk, because it is full or broken.")
 
 
-class ProtocolHealth(Frozen):
+class ProtocolHealth(EventModel):
     """What came over the network by one protocol."""
 
     protocol: str = Field(description="generic, twilio, asterisk, audiosocket or audiohook.")
@@ -58,7 +58,7 @@ class ProtocolHealth(Frozen):
     lost_s: float = Field(description="How much of it, in seconds.")
 
 
-class Health(Frozen):
+class HealthBody(EventModel):
     """How the node is doing, now and at the end."""
 
     type: Literal["health"] = "health"

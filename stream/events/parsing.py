@@ -13,14 +13,14 @@ from pydantic import ValidationError
 
 from stream.events.envelope import EVENT_TYPES, Event, from_json
 
-LARGEST_EVENT = 65_536
-KINDS = frozenset(str(kind.model_fields["type"].default) for kind in EVENT_TYPES)
+MAX_EVENT_BYTES = 65_536
+EVENT_TYPE_NAMES = frozenset(str(kind.model_fields["type"].default) for kind in EVENT_TYPES)
 
 
 def read_event(text: str | bytes) -> Event:
     """One event. Raises `ValueError`, in words, for what is none."""
-    if len(text) > LARGEST_EVENT:
-        raise ValueError(f"it is longer than {LARGEST_EVENT} bytes")
+    if len(text) > MAX_EVENT_BYTES:
+        raise ValueError(f"it is longer than {MAX_EVENT_BYTES} bytes")
     try:
         return from_json(text)
     except ValidationError as error:

@@ -1,6 +1,6 @@
 """The worker pool: micro-batches in, answers out, one thread a model replica.
 
-A `Lane` leads to one model: a `FairQueue`, and `workers` tasks that each take a batch and run it on a thread of their
+A `InferenceLane` leads to one model: a `FairQueue`, and `workers` tasks that each take a batch and run it on a thread of their
 own. All bookkeeping stays on the event loop; only `infer` runs elsewhere. The pool knows no torch: what a thread must
 do before its first batch (limit its BLAS threads) is handed in as `prepare`.
 
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from stream.errors import InferenceError
-from stream.inference.worker import Worker
+from stream.inference.worker import InferenceThread
 from stream.queues import FairQueue, Policy, QueueClosed
 
 Item = TypeVar("Item")
@@ -54,7 +54,7 @@ class LaneStatistics:
     max_batch: int
 
 
-class Lane(Generic[Item, Answer]):
+class InferenceLane(Generic[Item, Answer]):
     """One model's way through the pool."""
 
     def __init__(
@@ -148,10 +148,10 @@ class Lane(Generic[Item, Answer]):
         finally:
             worker.close()
 
-    def _hire(self) -> Worker:
-        return Worker(name=f"tonewatch-{self.name}", prepare=self._prepare)
+    def _hire(self) -> InferenceThread:
+        return InferenceThread(name=f"tonewatch-{self.name}", prepare=self._prepare)
 
-    async def _answer(self, batch: list[tuple[Item, asyncio.Future[Answer | None]]], worker: Worker) -> bool:
+    async def _answer(self, batch: list[tuple[Item, asyncio.Future[Answer | None]]], worker: InferenceThread) -> bool:
         """Score a batch and settle it; returns whether the worker can still be used."""
         items = [item for item, _ in batch]
         self._in_flight += len(batch)

@@ -14,23 +14,23 @@ from typing import Any
 
 from stream.clock import seconds
 from stream.events import LaneHealth
-from stream.inference.lane import Lane, LaneStatistics
+from stream.inference.lane import InferenceLane, LaneStatistics
 from stream.settings import PoolSettings
 from stream.types import Ensemble, Model, Scores, SpeechDetector, SpeechRequest, SpeechResult, Window
 
-ModelLane = Lane[Window, Sequence[Scores]]
+ModelLane = InferenceLane[Window, Sequence[Scores]]
 """To one model, or to several that answer together: one `Scores` from each."""
 
-Seat = tuple[ModelLane, int]
+LaneSlot = tuple[ModelLane, int]
 """A model's lane, and its place among those who answer there."""
 
-SpeechLane = Lane[SpeechRequest, SpeechResult]
+SpeechLane = InferenceLane[SpeechRequest, SpeechResult]
 
 SPEECH_BATCH = 256
 """Streams whose speech is judged in one pass at most."""
 
 
-class Lanes:
+class InferencePool:
     """All lanes of a run. `prepare` is called once in every worker thread, with its BLAS threads."""
 
     def __init__(
@@ -43,11 +43,11 @@ class Lanes:
         prepare: Callable[[int], None],
     ) -> None:
         together = {model.info.name for ensemble in ensembles for model in ensemble.models}
-        alone = [_Alone(model) for model in models if model.info.name not in together]
+        alone = [_SingleModel(model) for model in models if model.info.name not in together]
         threads = _threads(settings, lanes=len(ensembles) + len(alone))
-        self.seats: dict[str, Seat] = {}
+        self.seats: dict[str, LaneSlot] = {}
         for ensemble in (*ensembles, *alone):
-            lane: ModelLane = Lane(
+            lane: ModelLane = InferenceLane(
                 name="+".join(model.info.name for model in ensemble.models),
                 infer=ensemble.infer,
                 key=lambda window: len(window.samples),
@@ -64,7 +64,7 @@ class Lanes:
         self._lanes: tuple[ModelLane, ...] = tuple(dict.fromkeys(in_order))
         self._hops_s = {self.seats[m.info.name][0].name: seconds(m.spec.hop_samples) for m in models}
         self._before: dict[str, LaneStatistics] = {}  # each lane at the last pulse
-        self.speech: SpeechLane = Lane(
+        self.speech: SpeechLane = InferenceLane(
             name="speech",
             infer=detector.infer,
             key=lambda request: len(request.samples),
@@ -75,7 +75,7 @@ class Lanes:
         )
 
     @property
-    def all(self) -> list[Lane[Any, Any]]:
+    def all(self) -> list[InferenceLane[Any, Any]]:
         """The speech detector's, and the models' in their order."""
         return [self.speech, *self._lanes]
 
@@ -115,7 +115,7 @@ class Lanes:
         return round(self._hops_s[lane.name] * 1000 * (inferred + lost) / inferred, 1) if inferred else None
 
 
-class _Alone:
+class _SingleModel:
     """One model as an ensemble of its own."""
 
     def __init__(self, model: Model) -> None:

@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 _Job = tuple[Callable[[], Any], "asyncio.Future[Any]", asyncio.AbstractEventLoop]
 
 
-_alive: weakref.WeakSet[Worker] = weakref.WeakSet()
+_alive: weakref.WeakSet[InferenceThread] = weakref.WeakSet()
 
 
 def stuck() -> bool:
@@ -52,7 +52,7 @@ def _wait_for_the_busy() -> None:
             worker.join()
 
 
-class Worker:
+class InferenceThread:
     """A daemon thread; `prepare` is called in it once, before its first job."""
 
     def __init__(self, *, name: str, prepare: Callable[[], None]) -> None:

@@ -68,7 +68,7 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class Timing:
     """One model and batch size. Times in milliseconds a window; `ratio` is achieved over the limit."""
 
     model: str
@@ -127,7 +127,7 @@ def compare(
     device: str,
     bfloat16: bool | None,
     windows: int,
-) -> list[Measured]:
+) -> list[Timing]:
     """Each model in each batch size, ours against the library's own forward; answers are compared for `windows`.
 
     `bfloat16` says whether the library is timed in it, too; None: where this machine is at its best in it.
@@ -195,7 +195,7 @@ def _measured(
     runs: int,
     dtype: torch.dtype,
     wanted: str,
-) -> Measured:
+) -> Timing:
     device = next(net.parameters()).device
     sound = torch.randn(batch, samples, generator=torch.Generator().manual_seed(batch)).to(device)
     rows, inputs, outputs = GEMM
@@ -214,7 +214,7 @@ def _measured(
         one_s, whole_s, ours_s, plain_s, packed_s, *half_s = by_turns(jobs, runs=runs, device=device)
     gflop = work(net, samples=samples) / 1e9
     limit = 2 * rows * inputs * outputs / min(plain_s, packed_s) / 1e9
-    return Measured(
+    return Timing(
         model=name,
         batch=batch,
         dtype="int8" if wanted == "int8" else str(dtype).removeprefix("torch."),

@@ -33,7 +33,7 @@ from stream.models.capability import choose_dtype, packs
 from stream.models.checkpoint import Checkpoint, Head, read
 from stream.models.devices import resolve_device, resolve_dtype
 from stream.models.fast.conversion import accelerated
-from stream.models.pretrained import Pretrained
+from stream.models.pretrained import PretrainedModel
 from stream.models.zoo import ZOO, absent, cached, fetch, find, is_hub_name, on_disk
 from stream.settings import ModelSettings
 from stream.types import SAMPLE_RATE_HZ, ModelInfo, Task, WindowSpec
@@ -52,7 +52,7 @@ _loading = threading.Lock()  # transformers patches torch while it builds a mode
 log = logging.getLogger(__name__)
 
 
-def load(settings: ModelSettings, *, task: Task | None = None) -> Pretrained:
+def load(settings: ModelSettings, *, task: Task | None = None) -> PretrainedModel:
     """The model that the settings name, ready to score.
 
     `task` decides what a checkpoint is that names no architecture. Raises `ModelNotFound`, `ModelFormatError`, and
@@ -83,7 +83,7 @@ def load(settings: ModelSettings, *, task: Task | None = None) -> Pretrained:
         labels=checkpoint.labels,
         threshold=_threshold(checkpoint, None if is_folder or entry is None else entry.threshold),
     )
-    return Pretrained(net=net, info=info, spec=_spec(settings, checkpoint.head), normalise=checkpoint.normalise)
+    return PretrainedModel(net=net, info=info, spec=_spec(settings, checkpoint.head), normalise=checkpoint.normalise)
 
 
 def library_model(name: str) -> nn.Module:

@@ -7,7 +7,7 @@ Rules:
 * An x-vector is the `.embeddings` of its model at unit length, never the logits, which belong to the training's people.
 * Probabilities are a softmax in float32, whatever the model computes in; of the people in a frame, who may speak at
   once, each has a sigmoid of his own.
-* Models whose backbones are one and the same may answer together (`Ensemble`): one pass, and then each one's head.
+* Models whose backbones are one and the same may answer together (`SharedBackbone`): one pass, and then each one's head.
 
 Refused, with `InferenceError`: mixed or too short windows, what torch cannot compute (out of memory, too), and scores
 that are not finite.
@@ -28,7 +28,7 @@ from stream.models.preprocessing import prepare
 from stream.types import ModelInfo, Scores, Task, Window, WindowSpec
 
 
-class Pretrained:
+class PretrainedModel:
     """A model as the house knows it; holds nothing between calls, so threads may share it.
 
     `net` is a model of transformers or the `FastNet` made from one.
@@ -70,10 +70,10 @@ class Pretrained:
         return answer
 
 
-class Ensemble:
+class SharedBackbone:
     """Models with one backbone and one idea of a window: one pass answers for all. Made by `sharing.share`."""
 
-    def __init__(self, *, models: Sequence[Pretrained]) -> None:
+    def __init__(self, *, models: Sequence[PretrainedModel]) -> None:
         self.models = tuple(models)
         self._nets = [model.fast for model in models if model.fast is not None]
         self._device = next(self._nets[0].parameters()).device
@@ -84,7 +84,7 @@ class Ensemble:
 
 
 def _scored(
-    models: Sequence[Pretrained], batch: Sequence[Window], hear: Callable[[Tensor], Sequence[Tensor]]
+    models: Sequence[PretrainedModel], batch: Sequence[Window], hear: Callable[[Tensor], Sequence[Tensor]]
 ) -> list[tuple[Scores, ...]]:
     """Windows through `hear`, which makes one tensor a model of the stacked sound (batch, n)."""
     if not batch:

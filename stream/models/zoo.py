@@ -50,7 +50,7 @@ _FLAGS = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class ZooEntry:
     """One model of the zoo: a `checkpoint` on the hub, a Python `package`'s weights, or neither: it ships here."""
 
     name: str
@@ -75,7 +75,7 @@ _EMOTIONS = ("neutral", "happy", "angry", "sad")
 _XVECTOR = "512-d x-vector; cosine threshold"
 _CARD = "CC-BY-SA-3.0 (the card links to the LICENSE of microsoft/UniSpeech)"
 _ENTRIES = (
-    Entry(
+    ZooEntry(
         name="compact-emotion",
         task=Task.EMOTION,
         gives="neutral, happy, angry, sad",
@@ -83,8 +83,8 @@ _ENTRIES = (
         size_mb=1,
         labels=_EMOTIONS,
     ),
-    Entry(name="compact-speaker", task=Task.SPEAKER, gives="192-d x-vector", licence="MIT", size_mb=5),
-    Entry(
+    ZooEntry(name="compact-speaker", task=Task.SPEAKER, gives="192-d x-vector", licence="MIT", size_mb=5),
+    ZooEntry(
         name="emotion-wav2vec2-large",
         checkpoint="superb/wav2vec2-large-superb-er",
         revision="306186e4b83667e06d6817940b2c1c823b8e1487",
@@ -94,7 +94,7 @@ _ENTRIES = (
         size_mb=1262,
         labels=_EMOTIONS,
     ),
-    Entry(
+    ZooEntry(
         name="speaker-wavlm",
         checkpoint="microsoft/wavlm-base-sv",
         revision="0a23162ffc49adcf42bdf836a00cb2eb45af3601",
@@ -104,7 +104,7 @@ _ENTRIES = (
         size_mb=405,
         threshold=0.86,
     ),
-    Entry(
+    ZooEntry(
         name="speaker-unispeech-sat",
         checkpoint="microsoft/unispeech-sat-base-plus-sv",
         revision="a492b4bf41b1bd2fa6e6d07c6eae573b3f711b66",
@@ -114,7 +114,7 @@ _ENTRIES = (
         size_mb=404,
         threshold=0.89,
     ),
-    Entry(
+    ZooEntry(
         name="speaker-wav2vec2",
         checkpoint="anton-l/wav2vec2-base-superb-sv",
         revision="eb0be47779dda10620d068ab579fca970ee7e417",
@@ -124,7 +124,7 @@ _ENTRIES = (
         size_mb=404,
         threshold=0.7,
     ),
-    Entry(
+    ZooEntry(
         name="speaker-id-voxceleb1",
         checkpoint="superb/wav2vec2-base-superb-sid",
         revision="43bcc3598e916f0608d0cb81d388d260bcdd04d3",
@@ -133,7 +133,7 @@ _ENTRIES = (
         licence="Apache-2.0",
         size_mb=380,
     ),
-    Entry(
+    ZooEntry(
         name="overlap-wavlm",
         checkpoint="microsoft/wavlm-base-plus-sd",
         revision="5bd86f0662bd55704109a794c6a1b1790ea0f91a",
@@ -142,7 +142,7 @@ _ENTRIES = (
         licence=_CARD,
         size_mb=378,
     ),
-    Entry(
+    ZooEntry(
         name="speaker-resemblyzer",
         package="resemblyzer",
         task=Task.SPEAKER,
@@ -152,11 +152,11 @@ _ENTRIES = (
         threshold=0.75,
     ),
 )
-ZOO: Mapping[str, Entry] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
+ZOO: Mapping[str, ZooEntry] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
 """Every model by name."""
 
 
-def find(name: str) -> Entry | None:
+def find(name: str) -> ZooEntry | None:
     """The entry of a name in the zoo, or of its checkpoint's name on the hub."""
     return ZOO.get(name) or next((entry for entry in _ENTRIES if entry.checkpoint == name and name), None)
 
@@ -166,7 +166,7 @@ def is_hub_name(name: str) -> bool:
     return _HUB_NAME.fullmatch(name) is not None
 
 
-def on_disk(entry: Entry) -> Path | None:
+def on_disk(entry: ZooEntry) -> Path | None:
     """The folder an entry can be loaded from without a network, if there is one."""
     if entry.bundled:
         return Path(__file__).parent / "compact"
@@ -288,7 +288,7 @@ def _called(name: str, checkpoint: str) -> str:
     return name if name == checkpoint else f"{name} ({checkpoint})"
 
 
-def _way_out(entry: Entry | None) -> str:
+def _way_out(entry: ZooEntry | None) -> str:
     flag = _FLAGS[entry.task] if entry else "--emotion or --speaker "
     return f"go online once, or put its files in a folder and name that: {flag}/path/to/folder"
 

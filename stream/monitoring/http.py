@@ -14,15 +14,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from stream.monitoring import metrics
-from stream.monitoring.node import Node
+from stream.monitoring.node import NodeMonitor
 from stream.server.access import is_same
-from stream.server.http import Site
+from stream.server.http import HttpServer
 from stream.settings import ServiceSettings
 
 GOODBYE_S = 1
 
 
-def application(*, node: Node, token: str) -> ASGIApp:
+def application(*, node: NodeMonitor, token: str) -> ASGIApp:
     """What answers the probes."""
 
     def guarded(answer: Callable[[], Response]) -> Callable[[Request], Awaitable[Response]]:
@@ -48,9 +48,9 @@ def application(*, node: Node, token: str) -> ASGIApp:
     return Starlette(routes=[Route(path, guarded(answer)) for path, answer in pages.items()])
 
 
-def site(*, settings: ServiceSettings, node: Node) -> Site:
+def site(*, settings: ServiceSettings, node: NodeMonitor) -> HttpServer:
     """The port, while it is entered."""
-    return Site(
+    return HttpServer(
         app=application(node=node, token=settings.token.get_secret_value()),
         host=settings.host,
         port=settings.port,

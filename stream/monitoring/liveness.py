@@ -11,7 +11,7 @@ from __future__ import annotations
 from stream.control.commands import NodeStatus
 
 
-class Vitals:
+class StallDetector:
     """Remembers how far each stream was, and since when."""
 
     def __init__(self, *, stuck_s: float) -> None:

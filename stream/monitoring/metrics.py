@@ -14,13 +14,13 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from stream import __version__
 from stream.control.commands import NodeStatus
-from stream.events import Health, ProtocolHealth
+from stream.events import HealthBody, ProtocolHealth
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 STATES = ("listening", "paused", "stalled", "ended")
 
 
-def exposition(health: Health, status: NodeStatus) -> bytes:
+def exposition(health: HealthBody, status: NodeStatus) -> bytes:
     """A page for Prometheus."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Found(health, status))
@@ -30,7 +30,7 @@ def exposition(health: Health, status: NodeStatus) -> bytes:
 class _Found:
     """What prometheus_client calls a collector."""
 
-    def __init__(self, health: Health, status: NodeStatus) -> None:
+    def __init__(self, health: HealthBody, status: NodeStatus) -> None:
         self._health, self._status = health, status
 
     def collect(self) -> Iterable[Metric]:

@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from stream.control.commands import NodeStatus
-from stream.events import Health
-from stream.monitoring.liveness import Vitals
-from stream.monitoring.systemd import Notifier
+from stream.events import HealthBody
+from stream.monitoring.liveness import StallDetector
+from stream.monitoring.systemd import SystemdNotifier
 
 LOOK_S = 1.0
 """How often readiness and vitals are looked at, at least."""
@@ -20,32 +20,32 @@ LOOK_S = 1.0
 log = logging.getLogger(__name__)
 
 
-class Observed(Protocol):
+class NodeView(Protocol):
     """What `Pipeline` offers to be seen."""
 
     def status(self) -> NodeStatus:
         """What every stream is doing."""
         ...
 
-    def health(self) -> Health:
+    def health(self) -> HealthBody:
         """Statistics of this moment."""
         ...
 
 
-class Node:
+class NodeMonitor:
     """A running pipeline as probes and systemd see it."""
 
     def __init__(
         self,
         *,
-        pipeline: Observed,
+        pipeline: NodeView,
         stuck_s: float,
-        notifier: Notifier | None = None,
+        notifier: SystemdNotifier | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pipeline = pipeline
-        self._vitals = Vitals(stuck_s=stuck_s)
-        self._notifier = notifier or Notifier()
+        self._vitals = StallDetector(stuck_s=stuck_s)
+        self._notifier = notifier or SystemdNotifier()
         self._clock = clock
         self._said: tuple[str, ...] = ()
         self._task: asyncio.Task[None] | None = None
@@ -55,7 +55,7 @@ class Node:
         """What every stream is doing."""
         return self._pipeline.status()
 
-    def health(self) -> Health:
+    def health(self) -> HealthBody:
         """Statistics of this moment."""
         return self._pipeline.health()
 

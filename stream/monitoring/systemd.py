@@ -13,7 +13,7 @@ from collections.abc import Mapping
 log = logging.getLogger(__name__)
 
 
-class Notifier:
+class SystemdNotifier:
     """A line to the service manager, where there is one."""
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:

@@ -1,7 +1,7 @@
 """The calls that are on: which parties belong together, and one account for both.
 
 A call is known before its tracks begin to be heard (`expect`), so that neither runs ahead of a party that is just being
-put through. Each track then speaks over a `Line` of its own; the call's account (`CallKeeper`) is told under the call's
+put through. Each track then speaks over a `Line` of its own; the call's account (`CallTracker`) is told under the call's
 name, in order, whichever track moved it. When the last party has left, the call is over and its name is free again.
 """
 
@@ -10,20 +10,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from stream.calls.tracker import CallKeeper
+from stream.calls.tracker import CallTracker
 from stream.clock import ArrivalLog, samples
 from stream.errors import SourceError
-from stream.events import Body, Emotion, Party
+from stream.events import Body, EmotionBody, Party
 from stream.pipeline.publisher import Publisher
 from stream.settings import Settings
-from stream.types import Stretch, Task
+from stream.types import SpeechSegment, Task
 
 
 class _Call:
     """One call that is on. Its account is moved by one track at a time."""
 
     def __init__(self, settings: Settings) -> None:
-        self.keeper = CallKeeper(settings=settings)
+        self.keeper = CallTracker(settings=settings)
         self.parties: set[Party] = set()
         self.open: set[Party] = set()
         self.moving = asyncio.Lock()
@@ -37,11 +37,11 @@ class Line:
         self.call, self.party = call, party
         self._board = board
 
-    def feel(self, emotion: Emotion) -> None:
+    def feel(self, emotion: EmotionBody) -> None:
         """How the party sounds; to be told before the talk that reaches there."""
         self._board.calls[self.call].keeper.feel(self.party, emotion)
 
-    async def hear(self, talk: Sequence[Stretch], settled: int) -> None:
+    async def hear(self, talk: Sequence[SpeechSegment], settled: int) -> None:
         """The party's talk up to `settled`; tells what follows for the call."""
         call = self._board.calls[self.call]
         async with call.moving:

@@ -14,14 +14,14 @@ from collections.abc import Mapping, Sequence
 from stream.audio.channels import select
 from stream.clock import ArrivalLog
 from stream.events import Party
-from stream.inference.pool import Seat, SpeechLane
+from stream.inference.pool import LaneSlot, SpeechLane
 from stream.pipeline.live_call import Switchboard
-from stream.pipeline.processor import Listener
+from stream.pipeline.processor import StreamProcessor
 from stream.pipeline.publisher import Publisher
 from stream.profiles.profile import FittedCalibration
 from stream.settings import Settings
-from stream.tracking.party_tracker import LEAD, TrackConversation
-from stream.tracking.stream_tracker import Conversation
+from stream.tracking.party_tracker import LEAD, PartyTracker
+from stream.tracking.stream_tracker import StreamTracker
 from stream.tracking.voice import Voice
 from stream.types import Block, Interruption, Model, ModelInfo, Source, Task
 
@@ -34,7 +34,7 @@ class Opening:
         *,
         settings: Settings,
         models: Sequence[Model],
-        seats: Mapping[str, Seat],
+        seats: Mapping[str, LaneSlot],
         speech: SpeechLane,
         enrolled: Sequence[Voice],
         calibration: FittedCalibration | None,
@@ -47,7 +47,7 @@ class Opening:
         self._calibration = calibration
         self._publisher, self._board = publisher, board
 
-    def listener(self, source: Source, source_id: str, party: Party | None) -> Listener:
+    def listener(self, source: Source, source_id: str, party: Party | None) -> StreamProcessor:
         """A listener for one stream of a source; `party` is whose track of a call it is."""
         heard = (Task.EMOTION,) if party == "customer" or self._settings.calls.agent_emotion else ()
         tasks: tuple[Task, ...] = tuple(Task) if party is None else heard
@@ -56,7 +56,7 @@ class Opening:
         arrivals = ArrivalLog(paced=source.paced)
         line = None if party is None else self._board.line(source.id, party, arrivals)
         self._publisher.open(source_id, arrivals, tasks=tasks, call=None if party is None else source.id, party=party)
-        return Listener(
+        return StreamProcessor(
             source_id=source_id,
             rate_hz=source.format.rate_hz,
             policy="drop_oldest" if source.live else "wait",
@@ -66,9 +66,9 @@ class Opening:
             models=models,
             seats={info.name: self._seats[info.name] for info in infos},
             speech=self._speech,
-            conversation=Conversation(settings=self._settings, models=infos, enrolled=self.enrolled)
+            conversation=StreamTracker(settings=self._settings, models=infos, enrolled=self.enrolled)
             if party is None
-            else TrackConversation(settings=self._settings, models=infos, party=party),
+            else PartyTracker(settings=self._settings, models=infos, party=party),
             line=line,
             lead=None if party is None else LEAD,
         )
@@ -80,7 +80,7 @@ class Opening:
         return self._calibration.applied(info)
 
 
-async def pass_on(block: Block | Interruption, source: Source, listeners: Sequence[Listener]) -> None:
+async def dispatch_block(block: Block | Interruption, source: Source, listeners: Sequence[StreamProcessor]) -> None:
     """Give a block, or the news that there is none, to the listeners of its source."""
     if isinstance(block, Interruption):
         for listener in listeners:

@@ -26,11 +26,11 @@ from stream.audio.channels import PARTIES, labels
 from stream.clock import seconds
 from stream.control.commands import NodeStatus, StreamStatus
 from stream.errors import CommandRefused, SourceError, SourceNotFound, TonewatchError
-from stream.events import NODE, Health, Party, ProtocolHealth
-from stream.inference.pool import Lanes
+from stream.events import NODE, HealthBody, Party, ProtocolHealth
+from stream.inference.pool import InferencePool
 from stream.pipeline.live_call import Switchboard
-from stream.pipeline.live_stream import Opening, pass_on
-from stream.pipeline.processor import Listener
+from stream.pipeline.live_stream import Opening, dispatch_block
+from stream.pipeline.processor import StreamProcessor
 from stream.pipeline.publisher import Publisher
 from stream.profiles.profile import FittedCalibration
 from stream.settings import Settings
@@ -57,7 +57,7 @@ class _Past:
 class Report:
     """How a run ended. `failures` are sources that broke; `cut_off` says that the grace ran out."""
 
-    health: Health
+    health: HealthBody
     failures: tuple[SourceError, ...]
     cut_off: bool
 
@@ -86,7 +86,7 @@ class Pipeline:
         self._streams: asyncio.TaskGroup | None = None
         self._past = _Past()
         self._models = sorted(models, key=lambda model: ORDER.index(model.info.task))
-        self._lanes = Lanes(
+        self._lanes = InferencePool(
             settings=settings.pool, models=self._models, ensembles=ensembles, detector=detector, prepare=prepare
         )
         self._publisher = Publisher(
@@ -105,7 +105,7 @@ class Pipeline:
             publisher=self._publisher,
             board=self._board,
         )
-        self._listeners: list[Listener] = []
+        self._listeners: list[StreamProcessor] = []
         self._heard_from: dict[str, str] = {}  # a stream's source
         self._failures: list[SourceError] = []
         self._began_s = 0.0
@@ -212,7 +212,7 @@ class Pipeline:
             log.warning("the stop took longer than %g s; what was left is cut off", self._settings.grace_s)
         return Report(self.health(), tuple(self._failures), self._cut_off)
 
-    def health(self) -> Health:
+    def health(self) -> HealthBody:
         """Statistics of this moment."""
         elapsed_s = time.monotonic() - self._began_s
         past = self._past
@@ -222,7 +222,7 @@ class Pipeline:
         if self._stays or any(source.paced for source in self._sources):  # most of the time is spent waiting for sound
             busy_s = self._lanes.busy_s
         median_ms, slow_ms = self._publisher.percentiles_ms()
-        return Health(
+        return HealthBody(
             end_s=round(elapsed_s, 3),
             streams=past.streams + len(self._listeners),
             audio_s=round(audio_s, 3),
@@ -281,7 +281,7 @@ class Pipeline:
 
     async def _listen(self, source: Source) -> None:
         """One source from its first block to its last."""
-        detail, listeners = "the sound has ended", list[Listener]()
+        detail, listeners = "the sound has ended", list[StreamProcessor]()
         try:
             async with asyncio.TaskGroup() as tellers, source.blocks() as blocks:
                 listeners = self._open_listeners(source, tellers)
@@ -290,7 +290,7 @@ class Pipeline:
                     await listener.start(sound)
                 try:
                     async for block in blocks:
-                        await pass_on(block, source, listeners)
+                        await dispatch_block(block, source, listeners)
                 except SourceError as error:
                     detail = str(error)
                     self._failures.append(error)
@@ -304,7 +304,7 @@ class Pipeline:
         if self._stays:
             self._forget(source, listeners)
 
-    def _forget(self, source: Source, listeners: Sequence[Listener]) -> None:
+    def _forget(self, source: Source, listeners: Sequence[StreamProcessor]) -> None:
         """A source has ended; only what it adds to the statistics is kept."""
         self._sources.remove(source)
         for listener in listeners:
@@ -316,7 +316,7 @@ class Pipeline:
             self._past.speech += listener.speech_samples
             self._past.gated += listener.windows_gated
 
-    def _open_listeners(self, source: Source, tellers: asyncio.TaskGroup) -> list[Listener]:
+    def _open_listeners(self, source: Source, tellers: asyncio.TaskGroup) -> list[StreamProcessor]:
         """A listener for each stream the source's channels make, each with a task that tells what it finds."""
         opened = []
         for label in labels(source.channels, source.format.channels):
@@ -331,7 +331,7 @@ class Pipeline:
         self._heard_from |= dict.fromkeys((listener.source_id for listener in opened), source.id)
         return opened
 
-    def _named(self, source_id: str) -> list[Listener]:
+    def _named(self, source_id: str) -> list[StreamProcessor]:
         """The streams of a source, or the one stream of that name."""
         found = [
             listener

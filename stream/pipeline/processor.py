@@ -2,7 +2,7 @@
 
 `push` takes a block's worth of mono sound through resampler, speech detector and cutters, and submits what the gate
 lets pass to the models' lanes. Each cut becomes a ticket, in order; `tell` waits for each ticket's answers in turn
-and lets the stream's `Conversation` speak. So whatever order the models answer in, the same sound tells the same, and
+and lets the stream's `StreamTracker` speak. So whatever order the models answer in, the same sound tells the same, and
 a stream's events are numbered by one task only. The price: an answer waits for those before it, at most the slowest
 model's time.
 
@@ -22,61 +22,61 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from stream.audio.buffer import Intake, enough
+from stream.audio.buffer import StreamBuffer, required_capacity
 from stream.audio.loudness import SILENCE_DBFS, level_dbfs
 from stream.audio.resampling import Resampler
 from stream.clock import ArrivalLog, samples, seconds
-from stream.events import Body, Emotion, Stream
-from stream.inference.lane import PATIENCE, Lane
-from stream.inference.pool import Seat, SpeechLane
+from stream.events import Body, EmotionBody, StreamBody
+from stream.inference.lane import PATIENCE, InferenceLane
+from stream.inference.pool import LaneSlot, SpeechLane
 from stream.pipeline.live_call import Line
 from stream.pipeline.publisher import Publisher
 from stream.queues import Policy
 from stream.settings import Settings
-from stream.tracking.stream_tracker import Conversation
+from stream.tracking.stream_tracker import StreamTracker
 from stream.types import (
     FRAME_SAMPLES,
     SAMPLE_RATE_HZ,
-    Cut,
     Model,
     Samples,
     Scores,
     SpeechRequest,
-    Stretch,
+    SpeechSegment,
     Task,
+    WindowSpan,
     WindowSpec,
 )
 
-TICKETS = 64
+MAX_PENDING_WINDOWS = 64
 """Cuts of one stream that may wait for their answers."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Ticket:
+class _PendingWindow:
     """A cut and, for each model that wants it, the answers to come and its place among them (None: none was asked)."""
 
-    cut: Cut
+    cut: WindowSpan
     answers: tuple[tuple[Task, tuple[asyncio.Future[Sequence[Scores] | None], int] | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Talk:
+class _SettledSpeech:
     """What is settled of a party's talk, for its call."""
 
-    spans: tuple[Stretch, ...]
+    spans: tuple[SpeechSegment, ...]
     settled: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Break:
+class _GapMarker:
     """A gap: what was said before it is closed first."""
 
-    body: Stream
+    body: StreamBody
 
 
-class Listener:
+class StreamProcessor:
     """One stream: its intake, its conversation, and the tickets between them.
 
     `line` leads to the call that the stream is a track of; such a track is led by windows of the spec `lead` that no
@@ -93,9 +93,9 @@ class Listener:
         arrivals: ArrivalLog,
         settings: Settings,
         models: Sequence[Model],
-        seats: Mapping[str, Seat],
+        seats: Mapping[str, LaneSlot],
         speech: SpeechLane,
-        conversation: Conversation,
+        conversation: StreamTracker,
         line: Line | None = None,
         lead: WindowSpec | None = None,
     ) -> None:
@@ -114,9 +114,13 @@ class Listener:
         if lead is not None:
             specs = list(dict.fromkeys([lead, *specs]))
         memory = samples(settings.ring_s)
-        capacity = min(memory, enough(specs, piece=2 * SAMPLE_RATE_HZ))  # `push` gives at most a second at a time
-        self._intake = Intake(source_id=source_id, specs=specs, gate=settings.gate, capacity=capacity, memory=memory)
-        self._wanting: dict[WindowSpec, list[tuple[Task, Seat | None]]] = {
+        capacity = min(
+            memory, required_capacity(specs, piece=2 * SAMPLE_RATE_HZ)
+        )  # `push` gives at most a second at a time
+        self._intake = StreamBuffer(
+            source_id=source_id, specs=specs, gate=settings.gate, capacity=capacity, memory=memory
+        )
+        self._wanting: dict[WindowSpec, list[tuple[Task, LaneSlot | None]]] = {
             spec: [(model.info.task, seats[model.info.name]) for model in models if model.spec == spec]
             for spec in specs
         }
@@ -126,12 +130,14 @@ class Listener:
         self._settled = 0  # how much of the talk the call has been told of
         self._unseen = 0  # closed windows that no model would have seen anyway
         self._speech = speech
-        self._all: list[Lane[Any, Any]] = [speech, *dict.fromkeys(lane for lane, _ in seats.values())]
+        self._all: list[InferenceLane[Any, Any]] = [speech, *dict.fromkeys(lane for lane, _ in seats.values())]
         self._level_dbfs = SILENCE_DBFS
         self._flushed = False  # the unbroken sound has been heard to its end
         self._memory: object | None = None  # the speech detector's, of this stream
         self._conversation = conversation
-        self._tickets: asyncio.Queue[_Ticket | _Break | _Talk | Body | None] = asyncio.Queue(TICKETS)
+        self._tickets: asyncio.Queue[_PendingWindow | _GapMarker | _SettledSpeech | Body | None] = asyncio.Queue(
+            MAX_PENDING_WINDOWS
+        )
         for lane in self._all:
             lane.join(source_id)
 
@@ -163,13 +169,13 @@ class Listener:
         return "paused" if self._paused else "stalled" if self._stalled else "listening"
 
     @property
-    def conversation(self) -> Conversation:
+    def conversation(self) -> StreamTracker:
         """What is made of the stream; between two awaits it is whole."""
         return self._conversation
 
     async def start(self, detail: str) -> None:
         """Tell that the stream has begun."""
-        await self._tickets.put(Stream(state="started", start_s=0.0, end_s=0.0, detail=detail))
+        await self._tickets.put(StreamBody(state="started", start_s=0.0, end_s=0.0, detail=detail))
 
     async def push(self, sound: Samples, *, start_frame: int, now_s: float) -> None:
         """Take mono samples (n,) at the source's rate; a `start_frame` beyond what was heard is a gap."""
@@ -229,14 +235,14 @@ class Listener:
     async def tell(self, publisher: Publisher) -> None:
         """Publish what is found until the stream has ended."""
         while (ticket := await self._tickets.get()) is not None:
-            if isinstance(ticket, _Ticket):
+            if isinstance(ticket, _PendingWindow):
                 await self._tell_answers(ticket, publisher)
                 continue
-            if isinstance(ticket, _Talk):
+            if isinstance(ticket, _SettledSpeech):
                 if self._line is not None:
                     await self._line.hear(ticket.spans, ticket.settled)
                 continue
-            if isinstance(ticket, _Break):
+            if isinstance(ticket, _GapMarker):
                 broke_off = samples(ticket.body.start_s)
                 bodies: tuple[Body, ...] = (*self._conversation.close(broke_off), ticket.body)
             else:
@@ -246,7 +252,7 @@ class Listener:
         if self._line is not None:
             await self._line.leave()
 
-    async def _tell_answers(self, ticket: _Ticket, publisher: Publisher) -> None:
+    async def _tell_answers(self, ticket: _PendingWindow, publisher: Publisher) -> None:
         for task, answer in ticket.answers:
             values = None
             if answer is not None:
@@ -254,7 +260,7 @@ class Listener:
                 scores = await coming
                 values = scores[place].values if scores is not None else None
             for body in self._conversation.observe(task, ticket.cut, values):
-                if self._line is not None and isinstance(body, Emotion):
+                if self._line is not None and isinstance(body, EmotionBody):
                     self._line.feel(body)
                 await publisher.publish(self.source_id, body, heard_sample=ticket.cut.end_sample)
 
@@ -262,11 +268,11 @@ class Listener:
         """Tell what was heard so far, and then why no more comes."""
         await self._flush()
         at_s = seconds(self.end_sample)
-        await self._tickets.put(_Break(Stream(state=state, start_s=at_s, end_s=at_s, detail=detail)))
+        await self._tickets.put(_GapMarker(StreamBody(state=state, start_s=at_s, end_s=at_s, detail=detail)))
 
     async def _say(self, state: Literal["resumed"], detail: str) -> None:
         at_s = seconds(self.end_sample)
-        await self._tickets.put(Stream(state=state, start_s=at_s, end_s=at_s, detail=detail))
+        await self._tickets.put(StreamBody(state=state, start_s=at_s, end_s=at_s, detail=detail))
 
     async def _bridge(self, start_frame: int) -> None:
         """Begin anew where sound was lost."""
@@ -283,8 +289,8 @@ class Listener:
         self._memory, self._flushed = None, False
         await self._settle()
         why = "paused" if self._ignored > self._frames else ""
-        gap = Stream(state="gap", start_s=start_s, end_s=seconds(self.end_sample), lost_s=seconds(lost), detail=why)
-        await self._tickets.put(_Break(gap))
+        gap = StreamBody(state="gap", start_s=start_s, end_s=seconds(self.end_sample), lost_s=seconds(lost), detail=why)
+        await self._tickets.put(_GapMarker(gap))
 
     async def _flush(self) -> None:
         """Hear what resampler and frames still hold back; nothing may follow but a gap or the end."""
@@ -327,20 +333,20 @@ class Listener:
         spans, settled = self._intake.talk(self._settled, last=last)
         if settled > self._settled:
             self._settled = settled
-            await self._tickets.put(_Talk(tuple(spans), settled))
+            await self._tickets.put(_SettledSpeech(tuple(spans), settled))
 
-    async def _submit(self, cut: Cut) -> None:
+    async def _submit(self, cut: WindowSpan) -> None:
         wanting = self._wanting[cut.spec]
         lanes = dict.fromkeys(seat[0] for _, seat in wanting if seat is not None)
         if not cut.open or not lanes:
             self._unseen += not (cut.open or lanes)
-            await self._tickets.put(_Ticket(cut, tuple((task, None) for task, _ in wanting)))
+            await self._tickets.put(_PendingWindow(cut, tuple((task, None) for task, _ in wanting)))
             return
         window = self._intake.window(cut)
         age_s = time.monotonic() - self._arrived_s
         asked = {lane: await lane.submit(self.source_id, window, policy=self._policy, age_s=age_s) for lane in lanes}
         answers = ((task, None if seat is None else (asked[seat[0]], seat[1])) for task, seat in wanting)
-        await self._tickets.put(_Ticket(cut, tuple(answers)))
+        await self._tickets.put(_PendingWindow(cut, tuple(answers)))
 
     def _sample(self, frame: int) -> int:
         return round(frame * SAMPLE_RATE_HZ / self._rate_hz)

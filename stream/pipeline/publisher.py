@@ -18,21 +18,21 @@ from stream import events
 from stream.clock import ArrivalLog, SampleClock, samples
 from stream.events import Body, Event, ModelRef, Party, SinkHealth
 from stream.queues import EventQueue, Policy, QueueClosed
-from stream.sinks.base import AccountableSink, BatchingSink, SinkAccount
+from stream.sinks.base import BatchingSink, CountingSink, SinkCounters
 from stream.types import ModelInfo, Sink, Task
 
-QUEUE_EVENTS = 1_024
+MAX_QUEUED_EVENTS = 1_024
 """Events that may wait for one sink."""
 
-REMEMBERED = 4_096
+MAX_REMEMBERED_STREAMS = 4_096
 """Ended streams whose numbers are remembered, so that one that comes back goes on counting."""
 BATCH_EVENTS = 64
 """Events handed at once to a sink that likes it so."""
 
-LATENCIES = 8_192
+MAX_LATENCIES = 8_192
 """Latencies from which the percentiles are taken: the newest ones."""
 
-BEHIND: Mapping[str, tuple[Task, ...]] = {
+TASKS_BEHIND: Mapping[str, tuple[Task, ...]] = {
     "emotion": (Task.EMOTION,),
     "speaker": (Task.SPEAKER, Task.IDENTITY, Task.OVERLAP),
     "speaker_resolved": (Task.SPEAKER,),
@@ -56,7 +56,7 @@ class _Feed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Outlet:
+class _SinkWorker:
     """A sink and the queue before it."""
 
     name: str
@@ -70,13 +70,13 @@ class Publisher:
     def __init__(self, *, sinks: Mapping[str, Sink], models: Sequence[ModelInfo], policy: Policy) -> None:
         self._policy: Policy = policy
         self._outlets = [
-            _Outlet(name, sink, EventQueue(capacity=QUEUE_EVENTS, conflate=_rolling_key))
+            _SinkWorker(name, sink, EventQueue(capacity=MAX_QUEUED_EVENTS, conflate=_rolling_key))
             for name, sink in sinks.items()
         ]
         self._models = tuple(models)
         self._feeds: dict[str, _Feed] = {}
         self._ended: OrderedDict[str, int] = OrderedDict()
-        self._latencies: deque[float] = deque(maxlen=LATENCIES)
+        self._latencies: deque[float] = deque(maxlen=MAX_LATENCIES)
         now = datetime.now(UTC)
         self._session = f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}Z"
         self.open(events.NODE)
@@ -102,14 +102,14 @@ class Publisher:
                 for model in self._models
                 if model.task is task and task in tasks
             )
-            for kind, behind in BEHIND.items()
+            for kind, behind in TASKS_BEHIND.items()
         }
         self._feeds[source_id] = _Feed(clock, arrivals, models, call, party, self._ended.pop(source_id, 0))
 
     def close_feed(self, source_id: str) -> None:
         """A stream has ended, and nothing more will be told of it."""
         self._ended[source_id] = self._feeds.pop(source_id).seq
-        if len(self._ended) > REMEMBERED:
+        if len(self._ended) > MAX_REMEMBERED_STREAMS:
             self._ended.popitem(last=False)
 
     async def publish(self, source_id: str, body: Body, *, heard_sample: int = 0) -> None:
@@ -157,7 +157,7 @@ class Publisher:
         return tuple(_health(outlet) for outlet in self._outlets)
 
 
-async def _drain(outlet: _Outlet) -> None:
+async def _drain(outlet: _SinkWorker) -> None:
     async with outlet.sink as sink:
         batching = sink if isinstance(sink, BatchingSink) else None  # asked once: it takes longer than most sends
         try:
@@ -170,9 +170,9 @@ async def _drain(outlet: _Outlet) -> None:
             return
 
 
-def _health(outlet: _Outlet) -> SinkHealth:
+def _health(outlet: _SinkWorker) -> SinkHealth:
     queue = outlet.queue.statistics()
-    account = outlet.sink.account() if isinstance(outlet.sink, AccountableSink) else SinkAccount()
+    account = outlet.sink.account() if isinstance(outlet.sink, CountingSink) else SinkCounters()
     return SinkHealth(
         sink=outlet.name,
         sent=queue.taken,

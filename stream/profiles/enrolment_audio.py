@@ -8,30 +8,30 @@ from __future__ import annotations
 
 import numpy as np
 
-from stream.audio.buffer import Intake, enough
+from stream.audio.buffer import StreamBuffer, required_capacity
 from stream.audio.channels import select
 from stream.audio.loudness import SILENCE_DBFS, level_dbfs
 from stream.audio.resampling import Resampler
 from stream.clock import samples, seconds
 from stream.events import ModelRef
-from stream.profiles.profile import Exemplar, Kind, Recording
-from stream.profiles.quality import Piece, Sound, clipped_share, snr_db
+from stream.profiles.profile import EnrolledRecording, Exemplar, Kind
+from stream.profiles.quality import SoundQuality, WindowEmbedding, clipped_share, snr_db
 from stream.settings import Settings
-from stream.types import FRAME_SAMPLES, SAMPLE_RATE_HZ, Cut, Model, Samples, SpeechDetector, SpeechRequest
+from stream.types import FRAME_SAMPLES, SAMPLE_RATE_HZ, Model, Samples, SpeechDetector, SpeechRequest, WindowSpan
 
 MOST_S = 120.0
 """Speech after which nothing is learned any more."""
 
 
-class Take:
+class EnrolmentAudio:
     """Sound of one person, pushed block after block. Models run in the caller's thread."""
 
     def __init__(self, *, settings: Settings, model: Model, detector: SpeechDetector, rate_hz: int) -> None:
         self._model, self._detector, self._gate = model, detector, settings.gate
         self._rate_hz = rate_hz
         self._resampler = Resampler(rate_hz=rate_hz)
-        capacity = enough([model.spec], piece=2 * SAMPLE_RATE_HZ)
-        self._intake = Intake(
+        capacity = required_capacity([model.spec], piece=2 * SAMPLE_RATE_HZ)
+        self._intake = StreamBuffer(
             source_id="enrolment",
             specs=[model.spec],
             gate=settings.gate,
@@ -43,7 +43,7 @@ class Take:
         self._powers: list[Samples] = []  # of frames
         self._speech: list[Samples] = []  # their probabilities of speech
         self._peaks: list[Samples] = []  # of frames at the source's rate
-        self.pieces: list[Piece] = []
+        self.pieces: list[WindowEmbedding] = []
         self.exemplars: list[Exemplar] = []
         self.level_dbfs = SILENCE_DBFS  # of the newest block
 
@@ -73,21 +73,21 @@ class Take:
         self._intake.push(self._resampler.flush())
         self._listen(last=True)
 
-    def sound(self, *, recent_s: float | None = None) -> Sound:
+    def sound(self, *, recent_s: float | None = None) -> SoundQuality:
         """How good it is: all of it, or the newest part."""
         frames = None if recent_s is None else -round(recent_s * SAMPLE_RATE_HZ / FRAME_SAMPLES)
         powers, speech, peaks = (_joined(parts)[frames:] for parts in (self._powers, self._speech, self._peaks))
         talk = powers[speech >= self._gate.on]
-        return Sound(
+        return SoundQuality(
             level_dbfs=max(SILENCE_DBFS, float(10 * np.log10(talk.mean() + 1e-12))) if len(talk) else SILENCE_DBFS,
             snr_db=snr_db(powers, speech, on=self._gate.on),
             clipped=clipped_share(peaks, speech_frames=len(talk)),
         )
 
-    def recording(self, *, kind: Kind, origin: str) -> Recording:
+    def recording(self, *, kind: Kind, origin: str) -> EnrolledRecording:
         """What is kept of it. Raises `ProfilesError` if there is nothing."""
         info = self._model.info
-        return Recording(
+        return EnrolledRecording(
             model=ModelRef(name=info.name, revision=info.revision),
             kind=kind,
             origin=origin,
@@ -107,14 +107,14 @@ class Take:
         for cut in self._intake.hear(probabilities, last=last):
             self._embed(cut)
 
-    def _embed(self, cut: Cut) -> None:
+    def _embed(self, cut: WindowSpan) -> None:
         """Every window tells who speaks; those that share no more than half of their sound become exemplars."""
         if self.is_full or not cut.open:
             return
         vector = self._model.infer([self._intake.window(cut)])[0].values
         if not np.isfinite(vector).all():
             return
-        self.pieces.append(Piece(vector, seconds(cut.speech_samples), seconds(cut.fresh_samples)))
+        self.pieces.append(WindowEmbedding(vector, seconds(cut.speech_samples), seconds(cut.fresh_samples)))
         if cut.end_sample - self._kept_until >= self._model.spec.length_samples // 2:
             self._kept_until = cut.end_sample
             self.exemplars.append(Exemplar(vector, seconds(cut.speech_samples)))

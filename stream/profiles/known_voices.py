@@ -7,14 +7,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stream import registry
 from stream.errors import SettingsError
 from stream.events import ModelRef
-from stream.profiles.enrolment_audio import Take
+from stream.profiles.enrolment_audio import EnrolmentAudio
 from stream.profiles.profile import voices
-from stream.profiles.quality import LEAST_S
+from stream.profiles.quality import MIN_ENROLMENT_SPEECH_S
 from stream.profiles.store import path_of, profiles_in
 from stream.settings import Settings, SourceSettings
+from stream.sources.file import FileSource
 from stream.tracking.voice import Voice
 from stream.types import Block, Model, SpeechDetector
 
@@ -22,14 +22,14 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownVoices:
     """Voices this run knows, and how many people it cannot know because other models heard them."""
 
     voices: tuple[Voice, ...]
     left_out: int
 
 
-async def known(*, settings: Settings, model: Model, named: Sequence[Voice]) -> Known:
+async def known(*, settings: Settings, model: Model, named: Sequence[Voice]) -> KnownVoices:
     """Everybody in the file of profiles, and those `named` in the settings; who is both is known by the latter.
 
     Raises `ProfilesError`.
@@ -48,7 +48,7 @@ async def known(*, settings: Settings, model: Model, named: Sequence[Voice]) -> 
             info.name,
             info.revision,
         )
-    return Known((*named, *stored), len(left_out))
+    return KnownVoices((*named, *stored), len(left_out))
 
 
 async def enrol(*, settings: Settings, model: Model, detector: SpeechDetector) -> list[Voice]:
@@ -61,9 +61,9 @@ async def enrol(*, settings: Settings, model: Model, detector: SpeechDetector) -
 
 async def _voice(name: str, path: str, *, settings: Settings, model: Model, detector: SpeechDetector) -> Voice:
     take = await hear_file(path, settings=settings, model=model, detector=detector)
-    if take.speech_s < LEAST_S or not take.exemplars:
+    if take.speech_s < MIN_ENROLMENT_SPEECH_S or not take.exemplars:
         raise SettingsError(
-            f"speakers.enrolled: {path} holds {take.speech_s:.1f} s of speech; {name} needs {LEAST_S:g} s at least"
+            f"speakers.enrolled: {path} holds {take.speech_s:.1f} s of speech; {name} needs {MIN_ENROLMENT_SPEECH_S:g} s at least"
         )
     return Voice(
         name=name,
@@ -73,11 +73,11 @@ async def _voice(name: str, path: str, *, settings: Settings, model: Model, dete
     )
 
 
-async def hear_file(path: str, *, settings: Settings, model: Model, detector: SpeechDetector) -> Take:
+async def hear_file(path: str, *, settings: Settings, model: Model, detector: SpeechDetector) -> EnrolmentAudio:
     """A recording from its beginning to its end, or until there is enough. Raises `SourceError`."""
-    source = registry.source(SourceSettings(kind="file", target=path))
+    source = FileSource(settings=SourceSettings(kind="file", target=path))
     async with source.blocks() as blocks:
-        take = Take(settings=settings, model=model, detector=detector, rate_hz=source.format.rate_hz)
+        take = EnrolmentAudio(settings=settings, model=model, detector=detector, rate_hz=source.format.rate_hz)
         async for block in blocks:
             if isinstance(block, Block):
                 await asyncio.to_thread(take.push, block.samples)  # beside the event loop: a node may be running

@@ -38,7 +38,7 @@ class Exemplar:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class EnrolledRecording:
     """One enrolment: windows of one piece of sound, heard by one model.
 
     Windows may overlap, so `speech_s`, the speech of the whole, may be less than the exemplars' sum. `origin` names the
@@ -68,7 +68,7 @@ class Profile:
     """One person. `note` says what they agreed to; times are UTC."""
 
     name: str
-    recordings: tuple[Recording, ...]
+    recordings: tuple[EnrolledRecording, ...]
     created: datetime
     updated: datetime
     note: str = ""
@@ -78,7 +78,7 @@ class Profile:
         """Those their voice was heard by, in order of enrolment."""
         return tuple(dict.fromkeys(recording.model for recording in self.recordings))
 
-    def of(self, model: ModelRef) -> tuple[Recording, ...]:
+    def of(self, model: ModelRef) -> tuple[EnrolledRecording, ...]:
         """What this model, at this revision, heard of them."""
         return tuple(recording for recording in self.recordings if recording.model == model)
 
@@ -130,7 +130,7 @@ def checked_note(note: str) -> str:
     return note
 
 
-def voice_of(name: str, recordings: Sequence[Recording]) -> Voice:
+def voice_of(name: str, recordings: Sequence[EnrolledRecording]) -> Voice:
     """The voice of recordings that one model heard."""
     return Voice(
         name=name,

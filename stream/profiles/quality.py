@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stream.tracking.scoring import Scorer
 from stream.tracking.voice import Vector, Voice, unit
 
-LEAST_S = 3.0
+MIN_ENROLMENT_SPEECH_S = 3.0
 """Speech below which a voice is refused: an x-vector of less tells words rather than people."""
 
 QUIET_DBFS = -50.0
@@ -52,7 +52,7 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class SoundQuality:
     """What was measured of it. `snr_db` is None where pauses are too few to tell."""
 
     level_dbfs: float
@@ -61,7 +61,7 @@ class Sound:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class WindowEmbedding:
     """A window's x-vector, shape (dimensions,), its seconds of speech, and those the window before does not hold."""
 
     vector: Vector = field(repr=False)
@@ -70,19 +70,19 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class QualityIssue:
     """Something wrong: in a word for a meter (`brief`), and in a sentence that says what to do."""
 
     brief: str
     sentence: str
 
 
-def faults(sound: Sound) -> list[Fault]:
+def faults(sound: SoundQuality) -> list[QualityIssue]:
     """What is wrong with the sound, whoever speaks; the worst first."""
     found = []
     if sound.clipped > CLIPPED:
         found.append(
-            Fault(
+            QualityIssue(
                 "clipping",
                 f"the loudest parts are cut off in {sound.clipped:.0%} of the speech; turn the microphone down or step "
                 "back",
@@ -90,11 +90,13 @@ def faults(sound: Sound) -> list[Fault]:
         )
     if sound.level_dbfs < QUIET_DBFS:
         found.append(
-            Fault("too quiet", f"speech is at {sound.level_dbfs:.0f} dBFS; come nearer or turn the microphone up")
+            QualityIssue(
+                "too quiet", f"speech is at {sound.level_dbfs:.0f} dBFS; come nearer or turn the microphone up"
+            )
         )
     if sound.snr_db is not None and sound.snr_db < NOISY_DB:
         found.append(
-            Fault(
+            QualityIssue(
                 "noisy",
                 f"speech is {sound.snr_db:.0f} dB louder than the pauses, and {NOISY_DB:g} dB are needed; find a "
                 "quieter place or come nearer",
@@ -103,18 +105,20 @@ def faults(sound: Sound) -> list[Fault]:
     return found
 
 
-def too_short(speech_s: float) -> Fault | None:
+def too_short(speech_s: float) -> QualityIssue | None:
     """Whether there is too little speech in all."""
-    if speech_s >= LEAST_S:
+    if speech_s >= MIN_ENROLMENT_SPEECH_S:
         return None
-    return Fault("too short", f"there are {speech_s:.1f} s of speech, and {LEAST_S:g} s are needed; record more")
+    return QualityIssue(
+        "too short", f"there are {speech_s:.1f} s of speech, and {MIN_ENROLMENT_SPEECH_S:g} s are needed; record more"
+    )
 
 
-def several(one_person: float | None) -> Fault | None:
+def several(one_person: float | None) -> QualityIssue | None:
     """Whether more than one person speaks, by `one_person`."""
     if one_person is None or one_person >= ONE_PERSON:
         return None
-    return Fault("several voices", "more than one person seems to speak; record one alone")
+    return QualityIssue("several voices", "more than one person seems to speak; record one alone")
 
 
 def snr_db(powers: Floats, speech: Floats, *, on: float) -> float | None:
@@ -136,7 +140,7 @@ def clipped_share(peaks: Floats, *, speech_frames: int) -> float:
     return min(1.0, int((peaks >= CEILING * peaks.max()).sum() - 1) / speech_frames)
 
 
-def one_person(pieces: Sequence[Piece], scorer: Scorer) -> float | None:
+def one_person(pieces: Sequence[WindowEmbedding], scorer: Scorer) -> float | None:
     """Probability that two halves are one person's, at the split that sets them apart most; None for too little sound.
 
     The split is 2-means on directions, begun from the two x-vectors that are farthest from each other.
@@ -152,12 +156,12 @@ def one_person(pieces: Sequence[Piece], scorer: Scorer) -> float | None:
     return scorer.probability(less, more)
 
 
-def _half(pieces: Sequence[Piece]) -> Voice:
+def _half(pieces: Sequence[WindowEmbedding]) -> Voice:
     vectors = [piece.vector for piece in pieces]
     return Voice(name="", exemplars=vectors, enrolled=False, evidence_s=_evidence_s(pieces))
 
 
-def _evidence_s(pieces: Sequence[Piece]) -> float:
+def _evidence_s(pieces: Sequence[WindowEmbedding]) -> float:
     """Speech in all, what windows share counted once."""
     shared_s = max((piece.speech_s - piece.fresh_s for piece in pieces), default=0.0)
     return shared_s + sum(piece.fresh_s for piece in pieces)

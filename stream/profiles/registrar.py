@@ -16,9 +16,9 @@ from stream.control.commands import EnrollCommand, ReloadCommand
 from stream.control.dispatcher import Handler
 from stream.errors import CommandRefused
 from stream.events import ModelRef
-from stream.profiles.known_voices import Known, enrol, known
-from stream.profiles.profile import Exemplar, Recording, checked_name
-from stream.profiles.quality import Piece, one_person, several, too_short
+from stream.profiles.known_voices import KnownVoices, enrol, known
+from stream.profiles.profile import EnrolledRecording, Exemplar, checked_name
+from stream.profiles.quality import WindowEmbedding, one_person, several, too_short
 from stream.profiles.store import ProfileStore, path_of
 from stream.settings import Settings
 from stream.tracking.stream_tracker import scorer
@@ -26,7 +26,7 @@ from stream.tracking.voice import Voice
 from stream.types import Model, SpeechDetector
 
 
-class Hearing(Protocol):
+class EnrolmentTarget(Protocol):
     """What `Pipeline` offers."""
 
     def met(self, source_id: str, name: str | None = None) -> tuple[str, Voice | None]:
@@ -48,7 +48,7 @@ class Registrar:
         self._path: Path | None = path_of(settings.speakers.profiles)
         self._model: Model | None = None
         self._detector: SpeechDetector | None = None
-        self._hearing: Hearing | None = None
+        self._hearing: EnrolmentTarget | None = None
         self._named: Sequence[Voice] = ()  # by recordings in the settings
         self._one_at_a_time = asyncio.Lock()
 
@@ -57,7 +57,7 @@ class Registrar:
         self._model, self._detector = model, detector
         return (await self._read_all(model, detector)).voices
 
-    def attach(self, hearing: Hearing) -> None:
+    def attach(self, hearing: EnrolmentTarget) -> None:
         """Whom to tell what changes."""
         self._hearing = hearing
 
@@ -98,11 +98,11 @@ class Registrar:
             streams = hearing.know(people.voices)
         return {"people": len(people.voices), "left_out": people.left_out, "streams": streams}
 
-    async def _read_all(self, model: Model, detector: SpeechDetector) -> Known:
+    async def _read_all(self, model: Model, detector: SpeechDetector) -> KnownVoices:
         self._named = await enrol(settings=self._settings, model=model, detector=detector)
         return await known(settings=self._settings, model=model, named=self._named)
 
-    def _recording(self, model: Model, stream: str, voice: Voice | None, *, wanted: str | None) -> Recording:
+    def _recording(self, model: Model, stream: str, voice: Voice | None, *, wanted: str | None) -> EnrolledRecording:
         """What the stream remembers of a voice. Raises `CommandRefused` where that cannot make a profile."""
         if voice is None:
             raise CommandRefused(
@@ -114,13 +114,13 @@ class Registrar:
             raise CommandRefused(f"{voice.name} is enrolled already; `tonewatch profiles rename` gives another name")
         exemplars = tuple(Exemplar(vector, speech_s) for vector, speech_s in voice.recent)
         speech_s = sum(exemplar.speech_s for exemplar in exemplars)
-        pieces = [Piece(vector, speech_s, speech_s) for vector, speech_s in voice.recent]
+        pieces = [WindowEmbedding(vector, speech_s, speech_s) for vector, speech_s in voice.recent]
         likeness = one_person(pieces, scorer(model.info, self._settings.speakers.threshold))
         fault = too_short(speech_s) or several(likeness)
         if fault is not None:
             raise CommandRefused(f"{voice.name} cannot be enrolled yet: {fault.sentence}")
         info = model.info
-        return Recording(
+        return EnrolledRecording(
             model=ModelRef(name=info.name, revision=info.revision),
             kind="stream",
             origin=stream,
@@ -129,6 +129,6 @@ class Registrar:
         )
 
 
-def _store(path: Path, name: str, recording: Recording) -> None:
+def _store(path: Path, name: str, recording: EnrolledRecording) -> None:
     with ProfileStore(path, create=True) as store:
         store.add(name, recording)

@@ -29,7 +29,7 @@ import platformdirs
 from stream import database
 from stream.errors import ProfileNotFound, ProfilesError
 from stream.events import ModelRef
-from stream.profiles.profile import Exemplar, FittedCalibration, Profile, Recording, checked_name, checked_note
+from stream.profiles.profile import EnrolledRecording, Exemplar, FittedCalibration, Profile, checked_name, checked_note
 from stream.profiles.schema import sentence, set_up
 from stream.settings import SpeakersSettings
 from stream.tracking.voice import Vector
@@ -105,12 +105,12 @@ class ProfileStore:
                 "SELECT recording, speech_s, vector FROM exemplars ORDER BY recording, place"
             ):
                 exemplars.setdefault(recording, []).append(Exemplar(_vector(blob), speech_s))
-            recordings: dict[int, list[Recording]] = {}
+            recordings: dict[int, list[EnrolledRecording]] = {}
             for number, person, model, revision, kind, origin, speech_s, created in self._rows(
                 "SELECT id, person, model, revision, kind, origin, speech_s, created FROM recordings ORDER BY id"
             ):
                 recordings.setdefault(person, []).append(
-                    Recording(
+                    EnrolledRecording(
                         model=ModelRef(name=model, revision=revision),
                         kind=kind,
                         origin=origin,
@@ -139,7 +139,7 @@ class ProfileStore:
         wanted = checked_name(name)
         return next(profile for profile in self.profiles() if profile.name == wanted)
 
-    def add(self, name: str, *recordings: Recording, note: str | None = None) -> None:
+    def add(self, name: str, *recordings: EnrolledRecording, note: str | None = None) -> None:
         """Keep recordings of somebody, new or known already; `note` takes the place of the one there was.
 
         Raises `ProfilesError`, also when an x-vector's length is not that of its model's others.
@@ -265,7 +265,7 @@ class ProfileStore:
             raise ProfileNotFound(f"nobody is enrolled as {name!r}; there is {there}")
         return int(found[0])
 
-    def _insert(self, connection: sqlite3.Connection, person: int, recording: Recording) -> None:
+    def _insert(self, connection: sqlite3.Connection, person: int, recording: EnrolledRecording) -> None:
         model = recording.model
         length = connection.execute(
             "SELECT length(vector) FROM exemplars JOIN recordings ON recordings.id = recording"

@@ -21,7 +21,7 @@ from pydantic.functional_validators import BeforeValidator, InstanceOf
 
 from stream.errors import ProfilesError
 from stream.events import ModelRef
-from stream.profiles.profile import LONGEST_NOTE, Exemplar, Kind, Profile, Recording, checked_name
+from stream.profiles.profile import LONGEST_NOTE, EnrolledRecording, Exemplar, Kind, Profile, checked_name
 from stream.tracking.voice import Vector
 
 LARGEST_BYTES = 256 * 2**20
@@ -52,42 +52,42 @@ _Vector = Annotated[
 _Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
-class _Frozen(BaseModel):
+class _TransferModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
-class _Exemplar(_Frozen):
+class _ExemplarRecord(_TransferModel):
     vector: _Vector
     speech_s: _Seconds
 
 
-class _Recording(_Frozen):
+class _RecordingRecord(_TransferModel):
     model: ModelRef
     kind: Kind
     origin: str = Field(max_length=1_024)
     speech_s: _Seconds
     created: AwareDatetime
-    exemplars: tuple[_Exemplar, ...] = Field(min_length=1, max_length=10_000)
+    exemplars: tuple[_ExemplarRecord, ...] = Field(min_length=1, max_length=10_000)
 
 
-class _Person(_Frozen):
+class _ProfileRecord(_TransferModel):
     name: str
     note: str = Field(max_length=LONGEST_NOTE)
     created: AwareDatetime
     updated: AwareDatetime
-    recordings: tuple[_Recording, ...] = Field(max_length=10_000)
+    recordings: tuple[_RecordingRecord, ...] = Field(max_length=10_000)
 
 
-class _File(_Frozen):
+class _TransferFile(_TransferModel):
     tonewatch_profiles: Literal[1] = 1
-    people: tuple[_Person, ...]
+    people: tuple[_ProfileRecord, ...]
 
 
 def write(path: Path, profiles: Sequence[Profile]) -> None:
     """Put profiles into a new file. Raises `ProfilesError`."""
-    text = _File(people=tuple(_Person.model_validate(_dumped(profile)) for profile in profiles)).model_dump_json(
-        indent=1
-    )
+    text = _TransferFile(
+        people=tuple(_ProfileRecord.model_validate(_dumped(profile)) for profile in profiles)
+    ).model_dump_json(indent=1)
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(text + "\n")
@@ -102,7 +102,7 @@ def read(path: Path) -> tuple[Profile, ...]:
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise ProfilesError(f"{path} is larger than {LARGEST_BYTES // 2**20} MB; export fewer people at a time")
-        people = _File.model_validate_json(path.read_bytes()).people
+        people = _TransferFile.model_validate_json(path.read_bytes()).people
     except OSError as error:
         raise ProfilesError(f"{path} cannot be read ({error.strerror}); name a file of `profiles export`") from None
     except ValidationError as error:
@@ -138,9 +138,9 @@ def _dumped(profile: Profile) -> dict[str, Any]:
     }
 
 
-def _profile(name: str, person: _Person) -> Profile:
+def _profile(name: str, person: _ProfileRecord) -> Profile:
     recordings = tuple(
-        Recording(
+        EnrolledRecording(
             model=one.model,
             kind=one.kind,
             origin=one.origin,

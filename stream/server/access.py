@@ -39,7 +39,7 @@ def is_same(given: str, wanted: str) -> bool:
     return bool(wanted) and hmac.compare_digest(given.encode(), wanted.encode())
 
 
-class Door:
+class AccessPolicy:
     """Lets in or not.
 
     `branch` is where host and token are set (`serve`, `dashboard`), for complaints; `origins` are further sites

@@ -15,7 +15,7 @@ from stream.server.protocols.audiosocket import AudioSocketProtocol
 READ_BYTES = 16_384
 
 
-class SocketShell:
+class AudioSocketServer:
     """Takes connections for the gateway."""
 
     def __init__(self, gateway: Gateway) -> None:
@@ -28,7 +28,7 @@ class SocketShell:
             if not signatures.is_within(peer, self._gateway.settings.audiosocket_peers):
                 self._gateway.turn_away(AudioSocketProtocol.name)
                 return
-            await self._gateway.serve(_SocketLink(reader, writer), AudioSocketProtocol(), peer=peer)
+            await self._gateway.serve(_SocketTransport(reader, writer), AudioSocketProtocol(), peer=peer)
         except asyncio.CancelledError:  # the listener closes; asyncio would call it an error
             pass
         finally:
@@ -38,7 +38,7 @@ class SocketShell:
                     await writer.wait_closed()
 
 
-class _SocketLink:
+class _SocketTransport:
     """A TCP connection as the gateway sees it."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -11,19 +11,28 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-from typing import Protocol as Shape
+from typing import TYPE_CHECKING, Protocol
 
 from stream.calls.floor import PARTIES
 from stream.errors import SourceError
 from stream.events import Party
-from stream.server.counts import Counts
-from stream.server.protocols.base import Action, Audio, Close, End, Fault, Open, Protocol, Reply, Tune
+from stream.server.counts import ProtocolCounters
+from stream.server.protocols.base import (
+    Action,
+    AudioChunk,
+    CloseConnection,
+    ConnectionProtocol,
+    EndOfAudio,
+    OpenStream,
+    RejectReason,
+    SendMessage,
+    SetRate,
+)
 from stream.sinks.clients import Subscription
-from stream.sources.push import TrackSource
+from stream.sources.push import PushSource
 
 if TYPE_CHECKING:
-    from stream.server.gateway import Call, Gateway
+    from stream.server.gateway import CallLegs, Gateway
 
 FLUSH_S = 30.0
 """How long the last events of a connection may take."""
@@ -31,7 +40,7 @@ FLUSH_S = 30.0
 log = logging.getLogger(__name__)
 
 
-class Link(Shape):
+class Transport(Protocol):
     """A connection, whatever carries it."""
 
     async def receive(self) -> str | bytes | None:
@@ -51,22 +60,22 @@ class Link(Shape):
         ...
 
 
-class _Refused(Exception):
+class _Rejected(Exception):
     """A limit was broken."""
 
-    def __init__(self, fault: Fault, message: str) -> None:
+    def __init__(self, fault: RejectReason, message: str) -> None:
         super().__init__(message)
         self.fault = fault
 
 
-class Connection:
+class ClientConnection:
     """One connection. The gateway looks after it (`look`) and counts what it brings."""
 
-    def __init__(self, *, gateway: Gateway, link: Link, protocol: Protocol, peer: str) -> None:
+    def __init__(self, *, gateway: Gateway, link: Transport, protocol: ConnectionProtocol, peer: str) -> None:
         self._gateway, self._link, self._protocol, self._peer = gateway, link, protocol, peer
         self._settings = gateway.settings
-        self._counts: Counts = gateway.counts[protocol.name]
-        self._tracks: list[tuple[Party | None, TrackSource]] = []
+        self._counts: ProtocolCounters = gateway.counts[protocol.name]
+        self._tracks: list[tuple[Party | None, PushSource]] = []
         self._key = ""  # of the call that others may join
         self._offset_s = 0.0
         self._offset = 0  # the same in frames, once the rate is known
@@ -84,7 +93,7 @@ class Connection:
         most = self._settings.streams_per_peer
         try:
             if self._gateway.connections_of(self._peer) > most:
-                await self.refuse(Fault.TOO_MANY, f"{most} connections of this peer are open already")
+                await self.refuse(RejectReason.TOO_MANY, f"{most} connections of this peer are open already")
             while not self._done:
                 self._listening = True
                 message = await self._link.receive()
@@ -108,11 +117,11 @@ class Connection:
         if self._done or not self._listening:  # who is held back cannot be blamed for saying nothing
             return
         if now_s - self._heard_s > idle_s:
-            self._let_go(Fault.IDLE, f"nothing came for {idle_s:g} s")
+            self._let_go(RejectReason.IDLE, f"nothing came for {idle_s:g} s")
         elif not self._tracks and not self._opened_s and now_s - self._began_s > idle_s:
-            self._let_go(Fault.IDLE, f"no sound was announced for {idle_s:g} s")
+            self._let_go(RejectReason.IDLE, f"no sound was announced for {idle_s:g} s")
 
-    async def refuse(self, fault: Fault, message: str) -> None:
+    async def refuse(self, fault: RejectReason, message: str) -> None:
         """Close it with the protocol's own error."""
         log.warning("a connection from %s is closed: %s", self._peer, message)
         self._done = True
@@ -125,37 +134,37 @@ class Connection:
         self._counts.messages += 1
         self._counts.bytes += len(message)
         if len(message) > settings.max_message_bytes:
-            await self.refuse(Fault.TOO_BIG, f"a message may have {settings.max_message_bytes} bytes")
+            await self.refuse(RejectReason.TOO_BIG, f"a message may have {settings.max_message_bytes} bytes")
         elif self._messages > settings.messages_per_s * (self._heard_s - self._began_s + settings.ahead_s):
-            await self.refuse(Fault.TOO_FAST, f"more than {settings.messages_per_s} messages a second came")
+            await self.refuse(RejectReason.TOO_FAST, f"more than {settings.messages_per_s} messages a second came")
         else:
             await self._perform(self._protocol.receive(message))
 
     async def _perform(self, actions: Sequence[Action]) -> None:
         try:
             for action in actions:
-                if isinstance(action, Audio):  # thousands a second: not worth a coroutine each
+                if isinstance(action, AudioChunk):  # thousands a second: not worth a coroutine each
                     self._hear(action)
                 else:
                     await self._do(action)
             for _, track in self._tracks:
                 await track.room()
-        except _Refused as refusal:
+        except _Rejected as refusal:
             await self.refuse(refusal.fault, str(refusal))
 
     async def _do(self, action: Action) -> None:
         match action:
-            case Audio():
+            case AudioChunk():
                 self._hear(action)
-            case Reply():
+            case SendMessage():
                 await self._send(action.data)
-            case Open():
+            case OpenStream():
                 await self._open(action)
-            case Tune():
+            case SetRate():
                 self._tune(action.rate_hz)
-            case End():
+            case EndOfAudio():
                 await self._end()
-            case Close():
+            case CloseConnection():
                 if action.fault is not None:
                     self._counts.refused[action.fault.value] += 1
                 self._done = True
@@ -166,15 +175,17 @@ class Connection:
                 except TimeoutError:  # it does not even read that
                     self._link.abort()
 
-    async def _open(self, action: Open) -> None:
+    async def _open(self, action: OpenStream) -> None:
         gateway, settings, count = self._gateway, self._settings, len(action.tracks)
         pipeline = gateway.pipeline
         if pipeline is None:
-            raise _Refused(Fault.STOPPING, "this node has not begun yet")
+            raise _Rejected(RejectReason.STOPPING, "this node has not begun yet")
         if gateway.streams.total() + count > settings.max_streams:
-            raise _Refused(Fault.BUSY, f"{settings.max_streams} streams are heard already")
+            raise _Rejected(RejectReason.BUSY, f"{settings.max_streams} streams are heard already")
         if gateway.streams[self._peer] + count > settings.streams_per_peer:
-            raise _Refused(Fault.TOO_MANY, f"{settings.streams_per_peer} streams of this peer are heard already")
+            raise _Rejected(
+                RejectReason.TOO_MANY, f"{settings.streams_per_peer} streams of this peer are heard already"
+            )
         call = gateway.calls.get(action.name) if action.leg else None
         parties = _parties(action, call)
         name = call.name if call is not None else gateway.free_name(action.name)
@@ -182,7 +193,7 @@ class Connection:
             self._offset_s = max(track.reached_s for track in call.tracks.values())
             self._offset = round(self._offset_s * action.rate_hz)
         tracks = [
-            TrackSource(source_id=name, channels=party or "mix", rate_hz=action.rate_hz, on_stop=self._stop)
+            PushSource(source_id=name, channels=party or "mix", rate_hz=action.rate_hz, on_stop=self._stop)
             for party in parties
         ]
         is_call = parties != (None,)
@@ -192,7 +203,7 @@ class Connection:
         try:
             pipeline.add(*tracks)
         except SourceError as error:
-            raise _Refused(Fault.BUSY, str(error)) from None
+            raise _Rejected(RejectReason.BUSY, str(error)) from None
         self._opened_s = time.monotonic()
         self._tracks = list(zip(parties, tracks, strict=True))
         self._key = action.name if action.leg else f"\0{name}"  # what is no leg nobody else can join
@@ -204,10 +215,12 @@ class Connection:
         self._offset = round(self._offset_s * rate_hz)
         for _, track in self._tracks:
             if track.rate_hz not in (0, rate_hz):
-                raise _Refused(Fault.MALFORMED, f"the call's sound comes at {track.rate_hz} Hz, not at {rate_hz}")
+                raise _Rejected(
+                    RejectReason.MALFORMED, f"the call's sound comes at {track.rate_hz} Hz, not at {rate_hz}"
+                )
             track.tune(rate_hz)
 
-    def _hear(self, audio: Audio) -> None:
+    def _hear(self, audio: AudioChunk) -> None:
         if self._done:  # the run was stopped while we waited
             return
         _, track = self._tracks[audio.track]
@@ -218,7 +231,9 @@ class Connection:
         track.put(start_frame, audio.samples)
         brought_s = track.reached_s - self._offset_s
         if brought_s - (time.monotonic() - self._opened_s) > self._settings.ahead_s:
-            raise _Refused(Fault.TOO_FAST, f"the sound is more than {self._settings.ahead_s:g} s ahead of the clock")
+            raise _Rejected(
+                RejectReason.TOO_FAST, f"the sound is more than {self._settings.ahead_s:g} s ahead of the clock"
+            )
 
     async def _end(self) -> None:
         """The sound has ended: wait for what is still told of it, then say good-bye."""
@@ -240,12 +255,12 @@ class Connection:
 
     def _stop(self) -> None:
         """The run stops."""
-        self._let_go(Fault.STOPPING, "this node is stopping")
+        self._let_go(RejectReason.STOPPING, "this node is stopping")
 
-    def _let_go(self, fault: Fault, message: str) -> None:
+    def _let_go(self, fault: RejectReason, message: str) -> None:
         self._gateway.see_off(self._say_goodbye(fault, message))
 
-    async def _say_goodbye(self, fault: Fault, message: str) -> None:
+    async def _say_goodbye(self, fault: RejectReason, message: str) -> None:
         if not self._done:
             with contextlib.suppress(ConnectionError):
                 await self.refuse(fault, message)
@@ -255,7 +270,7 @@ class Connection:
         try:
             async for event in subscription:
                 for action in self._protocol.tell(event):
-                    if isinstance(action, Reply):
+                    if isinstance(action, SendMessage):
                         await self._send(action.data)
         except ConnectionError:
             return
@@ -271,12 +286,12 @@ class Connection:
             raise ConnectionAbortedError from None
 
 
-def _parties(action: Open, call: Call | None) -> tuple[Party | None, ...]:
+def _parties(action: OpenStream, call: CallLegs | None) -> tuple[Party | None, ...]:
     """Whose tracks these are; a leg that does not say so is whoever is missing, the customer first."""
     if not action.leg or action.tracks[0] is not None:
         return action.tracks
     there = set(call.tracks) if call is not None else set[Party | None]()
     missing = [party for party in PARTIES if party not in there]
     if not missing:
-        raise _Refused(Fault.TOO_MANY, "both parties of this call are on the line already")
+        raise _Rejected(RejectReason.TOO_MANY, "both parties of this call are on the line already")
     return (missing[0],)

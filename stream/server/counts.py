@@ -9,7 +9,7 @@ from stream.events import ProtocolHealth
 
 
 @dataclass(slots=True)
-class Counts:
+class ProtocolCounters:
     """All connections of one protocol since the start."""
 
     accepted: int = 0

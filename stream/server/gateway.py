@@ -17,12 +17,12 @@ import numpy as np
 
 from stream.events import Party, ProtocolHealth
 from stream.pipeline.pipeline import Pipeline
-from stream.server.connection import Connection, Link
-from stream.server.counts import Counts
-from stream.server.protocols.base import Fault, Protocol
+from stream.server.connection import ClientConnection, Transport
+from stream.server.counts import ProtocolCounters
+from stream.server.protocols.base import ConnectionProtocol, RejectReason
 from stream.settings import ServeSettings
 from stream.sinks.clients import ClientsSink
-from stream.sources.push import TrackSource
+from stream.sources.push import PushSource
 
 LAG_S = 1.0
 """A track that brings nothing for so long, while the other goes on, is silent (switches leave silence out)."""
@@ -41,11 +41,11 @@ class GatewayStatistics:
 
 
 @dataclass(slots=True)
-class Call:
+class CallLegs:
     """The tracks of a call that are on the line, and the name it goes by in the pipeline."""
 
     name: str
-    tracks: dict[Party | None, TrackSource] = field(default_factory=dict)
+    tracks: dict[Party | None, PushSource] = field(default_factory=dict)
 
 
 class Gateway:
@@ -55,23 +55,23 @@ class Gateway:
         self.settings = settings
         self.clients = ClientsSink()
         self.pipeline: Pipeline | None = None
-        self.calls: dict[str, Call] = {}  # by the name their connections gave
+        self.calls: dict[str, CallLegs] = {}  # by the name their connections gave
         self.streams: Counter[str] = Counter()  # by peer
-        self.counts: defaultdict[str, Counts] = defaultdict(Counts)  # by protocol
+        self.counts: defaultdict[str, ProtocolCounters] = defaultdict(ProtocolCounters)  # by protocol
         self.farewells: set[asyncio.Task[None]] = set()
-        self._connections: dict[Connection, str] = {}  # and their peers
+        self._connections: dict[ClientConnection, str] = {}  # and their peers
         self._filled_s = 0.0
-        self._lagging: dict[TrackSource, int] = {}  # tracks behind when we last looked, and where they were
+        self._lagging: dict[PushSource, int] = {}  # tracks behind when we last looked, and where they were
 
     def attach(self, pipeline: Pipeline) -> None:
         """The run that sound is brought to, and that tells what came."""
         self.pipeline = pipeline
         pipeline.listens(lambda: self.statistics().protocols)
 
-    async def serve(self, link: Link, protocol: Protocol, *, peer: str) -> None:
+    async def serve(self, link: Transport, protocol: ConnectionProtocol, *, peer: str) -> None:
         """One connection, from its first message to its last."""
         counts = self.counts[protocol.name]
-        connection = Connection(gateway=self, link=link, protocol=protocol, peer=peer)
+        connection = ClientConnection(gateway=self, link=link, protocol=protocol, peer=peer)
         counts.accepted += 1
         counts.open += 1
         self._connections[connection] = peer
@@ -87,17 +87,17 @@ class Gateway:
 
     def turn_away(self, protocol: str) -> None:
         """Count somebody who was not let in."""
-        self.counts[protocol].refused[Fault.UNAUTHORIZED.value] += 1
+        self.counts[protocol].refused[RejectReason.UNAUTHORIZED.value] += 1
 
-    def enter(self, tracks: Sequence[tuple[Party | None, TrackSource]], *, peer: str, key: str, name: str) -> None:
+    def enter(self, tracks: Sequence[tuple[Party | None, PushSource]], *, peer: str, key: str, name: str) -> None:
         """Tracks are on the line; those of a call can be found under `key`."""
         self.streams[peer] += len(tracks)
         for party, track in tracks:
             if party is not None:
                 track.heard_s = time.monotonic()
-                self.calls.setdefault(key, Call(name)).tracks[party] = track
+                self.calls.setdefault(key, CallLegs(name)).tracks[party] = track
 
-    def leave(self, tracks: Sequence[tuple[Party | None, TrackSource]], *, peer: str, key: str) -> None:
+    def leave(self, tracks: Sequence[tuple[Party | None, PushSource]], *, peer: str, key: str) -> None:
         """They are not any more."""
         self.streams[peer] -= len(tracks)
         self.streams += Counter()  # forget peers who have none

@@ -24,14 +24,14 @@ BACKLOG = 512
 """Connections that may wait to be taken."""
 
 
-class _Server(uvicorn.Server):
+class _UvicornServer(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """None: the run has its own handlers."""
         yield
 
 
-class Site:
+class HttpServer:
     """One app on one port, from entering to leaving.
 
     `setting` is what the port is called where it is set; `options` are uvicorn's. `goodbye_s` is how long requests
@@ -51,7 +51,7 @@ class Site:
             timeout_graceful_shutdown=goodbye_s,
             **options,
         )
-        self._server: _Server | None = None
+        self._server: _UvicornServer | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -59,7 +59,7 @@ class Site:
         opened = bind(self.host, self.port, setting=self._setting)
         self.port = opened.getsockname()[1]
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
-        self._server = _Server(self._config)
+        self._server = _UvicornServer(self._config)
         self._task = asyncio.create_task(self._server.serve(sockets=[opened]), name=self._setting)
         return self
 

@@ -15,10 +15,10 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from stream.errors import SettingsError
 from stream.server import signatures
-from stream.server.access import Door
-from stream.server.audiosocket import SocketShell
+from stream.server.access import AccessPolicy
+from stream.server.audiosocket import AudioSocketServer
 from stream.server.gateway import Gateway
-from stream.server.http import BACKLOG, Site, bind
+from stream.server.http import BACKLOG, HttpServer, bind
 from stream.server.websockets import Mounts, create_app
 
 GOODBYE_S = 2
@@ -49,7 +49,7 @@ class NetworkListener:
     `mounts` are applications behind the listener's own paths; whoever the `page` among them admits may bring sound.
     """
 
-    def __init__(self, *, gateway: Gateway, mounts: Mounts = (), page: Door | None = None) -> None:
+    def __init__(self, *, gateway: Gateway, mounts: Mounts = (), page: AccessPolicy | None = None) -> None:
         self._gateway, self._settings = gateway, gateway.settings
         self._mounts, self._page = mounts, page
         self.port = self.audiosocket_port = 0
@@ -58,14 +58,14 @@ class NetworkListener:
     async def __aenter__(self) -> Self:
         """Open the ports. Raises `ListenError`, or `SettingsError` where it would not be safe."""
         settings = self._settings
-        door = Door(
+        door = AccessPolicy(
             host=settings.host, token=settings.token.get_secret_value(), origins=settings.origins, branch="serve"
         )
         try:
             signatures.is_within("127.0.0.1", settings.audiosocket_peers)
         except ValueError as error:
             raise SettingsError(f"serve.audiosocket_peers: {error}") from None
-        site = Site(
+        site = HttpServer(
             app=create_app(self._gateway, door=door, page=self._page, mounts=self._mounts),
             host=settings.host,
             port=settings.port,
@@ -96,4 +96,4 @@ class NetworkListener:
     async def _open_audiosocket(self, port: int) -> asyncio.Server:
         bound = bind(self._settings.host, port, setting="serve.audiosocket_port")
         self.audiosocket_port = bound.getsockname()[1]
-        return await asyncio.start_server(SocketShell(self._gateway).take, sock=bound, backlog=BACKLOG)
+        return await asyncio.start_server(AudioSocketServer(self._gateway).take, sock=bound, backlog=BACKLOG)

@@ -25,11 +25,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from stream.events import Party
 from stream.server import signatures
-from stream.server.access import Door, is_same
+from stream.server.access import AccessPolicy, is_same
 from stream.server.gateway import Gateway
 from stream.server.protocols.asterisk import AsteriskProtocol
 from stream.server.protocols.audiohook import AudioHookProtocol
-from stream.server.protocols.base import Protocol
+from stream.server.protocols.base import ConnectionProtocol
 from stream.server.protocols.generic import GenericProtocol
 from stream.server.protocols.twilio import TwilioProtocol
 
@@ -37,7 +37,9 @@ Mounts = Sequence[tuple[str, ASGIApp]]
 """Paths and the applications behind them."""
 
 
-def create_app(gateway: Gateway, *, door: Door, page: Door | None = None, mounts: Mounts = ()) -> Starlette:
+def create_app(
+    gateway: Gateway, *, door: AccessPolicy, page: AccessPolicy | None = None, mounts: Mounts = ()
+) -> Starlette:
     """The endpoints, and behind them what else is mounted; `page` is the door of the page among that."""
     endpoints = _Endpoints(gateway, door, page or door)
     routes: list[BaseRoute] = [
@@ -53,7 +55,7 @@ def create_app(gateway: Gateway, *, door: Door, page: Door | None = None, mounts
 class _Endpoints:
     """What is checked, and which protocol is spoken, at each address."""
 
-    def __init__(self, gateway: Gateway, door: Door, page: Door) -> None:
+    def __init__(self, gateway: Gateway, door: AccessPolicy, page: AccessPolicy) -> None:
         self._gateway, self._door, self._page = gateway, door, page
         settings = gateway.settings
         self._twilio = settings.twilio_auth_token.get_secret_value()
@@ -116,7 +118,7 @@ class _Endpoints:
         return self._door.is_token(str(parameters.get("token", "")))
 
     async def _serve(
-        self, websocket: WebSocket, protocol: Protocol, *, admitted: bool, subprotocol: str | None = None
+        self, websocket: WebSocket, protocol: ConnectionProtocol, *, admitted: bool, subprotocol: str | None = None
     ) -> None:
         if not (admitted and self._door.is_ours(websocket.headers)):
             self._gateway.turn_away(protocol.name)
@@ -125,10 +127,10 @@ class _Endpoints:
         asked = websocket.scope.get("subprotocols", ())
         await websocket.accept(subprotocol=subprotocol if subprotocol in asked else None)
         peer = websocket.client.host if websocket.client is not None else "unknown"
-        await self._gateway.serve(_WebSocketLink(websocket), protocol, peer=peer)
+        await self._gateway.serve(_WebSocketTransport(websocket), protocol, peer=peer)
 
 
-class _WebSocketLink:
+class _WebSocketTransport:
     """A WebSocket as the gateway sees it."""
 
     def __init__(self, websocket: WebSocket) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol, Self, runtime_checkable
 from stream.events import Event
 
 
-class Watching:
+class ObserverSink:
     """A sink but for `send`."""
 
     async def __aenter__(self) -> Self:
@@ -24,7 +24,7 @@ class Watching:
 
 
 @dataclass(frozen=True, slots=True)
-class SinkAccount:
+class SinkCounters:
     """What a sink that delivers later knows of its events, beyond the queue before it; counts since the start."""
 
     dropped: int = 0  # given up: too many, too old, or no room for them
@@ -34,10 +34,10 @@ class SinkAccount:
 
 
 @runtime_checkable
-class AccountableSink(Protocol):
+class CountingSink(Protocol):
     """A sink that has more to say in `health`."""
 
-    def account(self) -> SinkAccount:
+    def account(self) -> SinkCounters:
         """Counts so far."""
         ...
 

@@ -16,8 +16,8 @@ from typing import Self
 from stream.errors import SettingsError, SinkError
 from stream.events import Event
 from stream.settings import Settings
-from stream.sinks.base import SinkAccount
-from stream.sinks.lines import LineWriter, NoRoom
+from stream.sinks.base import SinkCounters
+from stream.sinks.lines import DiskFull, LineWriter
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class FileSink:
             raise RuntimeError("a sink sends only while it is open")
         try:
             await self._writer.write(event)
-        except NoRoom as full:
+        except DiskFull as full:
             if not self._dropped_in_a_row:
                 log.warning("%s; until then events are dropped, and counted", full)
             self._dropped += 1
@@ -77,6 +77,6 @@ class FileSink:
                 log.warning("%s takes events again; %d were dropped", self._path, self._dropped_in_a_row)
             self._dropped_in_a_row = 0
 
-    def account(self) -> SinkAccount:
+    def account(self) -> SinkCounters:
         """What was dropped."""
-        return SinkAccount(dropped=self._dropped)
+        return SinkCounters(dropped=self._dropped)

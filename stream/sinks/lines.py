@@ -20,7 +20,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """The disk, its quota, or the largest file there may be."""
 
 
-class NoRoom(SinkError):
+class DiskFull(SinkError):
     """The line did not fit; later ones may."""
 
 
@@ -36,7 +36,7 @@ class LineWriter:
     async def write(self, event: Event) -> None:
         """Write one line.
 
-        Raises `BrokenPipeError` when the reader has gone, `NoRoom` when the disk is full, else `SinkError`.
+        Raises `BrokenPipeError` when the reader has gone, `DiskFull` when the disk is full, else `SinkError`.
         """
         line = events.to_json(event).encode() + b"\n"
         try:
@@ -45,7 +45,7 @@ class LineWriter:
             raise
         except OSError as error:
             if error.errno in FULL:
-                raise NoRoom(
+                raise DiskFull(
                     f"{self._name} cannot be written: {error.strerror}; make room or choose another place"
                 ) from None
             raise SinkError(

@@ -14,7 +14,7 @@ from stream.errors import DeviceLost, PortAudioMissing, SourceNotFound
 from stream.types import SAMPLE_RATE_HZ, AudioFormat
 
 if TYPE_CHECKING:
-    from stream.sources.recorder import Recording
+    from stream.sources.recorder import CaptureStream
 
 LATENCY_S = 0.1
 """Asked of PortAudio: it buffers this much, and calls back every 32 ms rather than hundreds of times a second."""
@@ -87,7 +87,9 @@ def rate_of(backend: Any, device: InputDevice) -> int:
     return SAMPLE_RATE_HZ
 
 
-def open_stream(backend: Any, device: InputDevice, format_: AudioFormat, recording: Recording, *, frames: int) -> Any:
+def open_stream(
+    backend: Any, device: InputDevice, format_: AudioFormat, recording: CaptureStream, *, frames: int
+) -> Any:
     """Open and start recording into `recording`. Raises `SourceNotFound` or `DeviceLost`."""
     if format_.channels > device.channels:
         raise SourceNotFound(f"{device.name} has {device.channels} channel(s), not {format_.channels}")

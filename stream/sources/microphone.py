@@ -6,7 +6,7 @@ A device that goes away is rarely reported (no exception, no status flag). It co
 when nothing came for `SILENT_S` (the first sound may take `STARTING_S`: sound servers wake slowly), or when every
 sample has been exactly zero for `ZEROS_S`. Then its process is ended, and another one tries with a pause that doubles
 up to `LONGEST_PAUSE_S`. `Interruption`s tell both ends; the frames lost are counted by the clock, so that the gap has
-its true length: by the block that came least late (`Pace`), before the loss and in the first `SETTLE_S` after it, for a
+its true length: by the block that came least late (`CaptureClock`), before the loss and in the first `SETTLE_S` after it, for a
 device that opens gives its first blocks late and in a bunch.
 
 A machine that wakes from sleep gives sound at once, as if nothing had been: the clock, which goes on in sleep, tells
@@ -29,8 +29,8 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from stream.clock import steady_s
 from stream.errors import DeviceLost, SourceError
 from stream.settings import SourceSettings
-from stream.sources.microphone_process import Capture
-from stream.sources.recorder import Piece, Wish
+from stream.sources.microphone_process import MicrophoneProcess
+from stream.sources.recorder import CaptureBlock, CaptureRequest
 from stream.types import AudioFormat, Block, Interruption
 
 SILENT_S = 1.0
@@ -41,12 +41,12 @@ JITTER_S = 0.1
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
 
-Opener = Callable[[Wish, Callable[[], None]], Awaitable[Capture]]
+Opener = Callable[[CaptureRequest, Callable[[], None]], Awaitable[MicrophoneProcess]]
 
 log = logging.getLogger(__name__)
 
 
-class Pace:
+class CaptureClock:
     """When frame 0 was heard, by the clock, as the block says that came least late in the last `SPAN_S` or so.
 
     Not in all the time: no device's clock goes exactly like ours.
@@ -78,7 +78,7 @@ class MicrophoneSource:
     paced = True
 
     def __init__(
-        self, *, settings: SourceSettings, open_: Opener = Capture.open, clock: Callable[[], float] = steady_s
+        self, *, settings: SourceSettings, open_: Opener = MicrophoneProcess.open, clock: Callable[[], float] = steady_s
     ) -> None:
         self.id = settings.id or "microphone"
         self.channels = settings.channels
@@ -86,7 +86,7 @@ class MicrophoneSource:
         self._open_device = open_
         self._clock = clock
         self._format: AudioFormat | None = None
-        self._capture: Capture | None = None
+        self._capture: MicrophoneProcess | None = None
         self._stopped = False
         self._heard_s = clock()
         self._woken = asyncio.Event()
@@ -115,20 +115,20 @@ class MicrophoneSource:
         finally:
             await self._close()
 
-    async def _open(self) -> Capture:
+    async def _open(self) -> MicrophoneProcess:
         """Open the device at 16 kHz if it can, else at its own rate; once more as it was the first time."""
-        wish = Wish(self._target, self.channels, self._format)
+        wish = CaptureRequest(self._target, self.channels, self._format)
         self._capture = capture = await self._open_device(wish, self._woken.set)
         self._format = capture.format
         if self._stopped:
             capture.finish()
         return capture
 
-    async def _follow(self, capture: Capture) -> AsyncGenerator[Block | Interruption]:
+    async def _follow(self, capture: MicrophoneProcess) -> AsyncGenerator[Block | Interruption]:
         """Blocks of one device after the other, as it comes and goes."""
         frame, origin_s = 0, None  # of the whole stream: what was lost counts
         while True:
-            pace = Pace()
+            pace = CaptureClock()
             try:
                 async with aclosing(self._read(capture, frame, origin_s)) as blocks:
                     async for block in blocks:
@@ -150,7 +150,7 @@ class MicrophoneSource:
             capture = again
             yield Interruption(self.id, "resumed", "the device is back")
 
-    async def _read(self, capture: Capture, frame: int, origin_s: float | None) -> AsyncGenerator[Block]:
+    async def _read(self, capture: MicrophoneProcess, frame: int, origin_s: float | None) -> AsyncGenerator[Block]:
         """Blocks from `frame` on until stopped; after a loss, from where we are by now if frame 0 was at `origin_s`.
 
         Raises `DeviceLost`.
@@ -186,10 +186,10 @@ class MicrophoneSource:
             nothing_s = 0.0 if capture.waiting else self._clock() - came_s
             _silent(nothing_s, patience_s=SILENT_S if taken else STARTING_S, zeros_s=heard_s - sounded_s)
 
-    async def _settled(self, capture: Capture, origin_s: float) -> int:
+    async def _settled(self, capture: MicrophoneProcess, origin_s: float) -> int:
         """The stream's frame at which a device that was opened anew begins; 0 if it gives nothing."""
-        pace = Pace()
-        seen: Piece | None = None
+        pace = CaptureClock()
+        seen: CaptureBlock | None = None
         opened_s = self._clock()
         first_s = opened_s
         while not (self._stopped or capture.finished):
@@ -205,7 +205,7 @@ class MicrophoneSource:
                 break
         return 0 if pace.origin_s is None else round((pace.origin_s - origin_s) * self.format.rate_hz)
 
-    async def _wait(self, capture: Capture, ready: Callable[[], bool]) -> None:
+    async def _wait(self, capture: MicrophoneProcess, ready: Callable[[], bool]) -> None:
         """For something to be heard, the end, or the watchdog's next look."""
         if ready() or capture.finished:
             return
@@ -214,7 +214,7 @@ class MicrophoneSource:
             async with asyncio.timeout(SILENT_S / 4):
                 await self._woken.wait()
 
-    async def _reopen(self) -> Capture | None:
+    async def _reopen(self) -> MicrophoneProcess | None:
         """Try until the device is back; None when stopped meanwhile."""
         pause_s = FIRST_PAUSE_S
         while not self._stopped:

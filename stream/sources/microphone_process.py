@@ -20,7 +20,7 @@ import numpy as np
 
 from stream import errors
 from stream.errors import DeviceLost, SourceError
-from stream.sources.recorder import HEADER, LINGER_S, Piece, Wish
+from stream.sources.recorder import HEADER, LINGER_S, CaptureBlock, CaptureRequest
 from stream.types import AudioFormat
 
 OPENING_S = 10.0
@@ -30,7 +30,7 @@ WAITING = 64
 """Pieces that may wait to be taken before the pipe is left alone."""
 
 
-class Capture(asyncio.Protocol):
+class MicrophoneProcess(asyncio.Protocol):
     """One recording process; `wake` is called whenever there is something new to see."""
 
     def __init__(self, *, process: subprocess.Popen[bytes], wake: Callable[[], None]) -> None:
@@ -39,12 +39,12 @@ class Capture(asyncio.Protocol):
         self._opened: asyncio.Future[AudioFormat] = asyncio.get_running_loop().create_future()
         self._pipe: asyncio.ReadTransport | None = None
         self._bytes = bytearray()
-        self._pieces: deque[Piece] = deque()
-        self.newest: Piece | None = None
+        self._pieces: deque[CaptureBlock] = deque()
+        self.newest: CaptureBlock | None = None
         self.finished = False
 
     @classmethod
-    async def open(cls, wish: Wish, wake: Callable[[], None]) -> Self:
+    async def open(cls, wish: CaptureRequest, wake: Callable[[], None]) -> Self:
         """Record a device. Raises `SourceNotFound`, `PortAudioMissing` or `DeviceLost`, as the process says."""
         capture = cls(process=_start(wish), wake=wake)
         try:
@@ -69,7 +69,7 @@ class Capture(asyncio.Protocol):
         """Whether there is a piece to take."""
         return bool(self._pieces)
 
-    def take(self) -> Piece:
+    def take(self) -> CaptureBlock:
         """The next piece; there must be one `waiting`."""
         piece = self._pieces.popleft()
         if self._pipe is not None and len(self._pieces) < WAITING // 2:
@@ -142,7 +142,7 @@ class Capture(asyncio.Protocol):
         self._opened.set_exception(refusal(told["message"]))
         return False
 
-    def _cut(self) -> Piece | None:
+    def _cut(self) -> CaptureBlock | None:
         """The first whole piece of what has come."""
         if len(self._bytes) < HEADER.size:
             return None
@@ -153,10 +153,10 @@ class Capture(asyncio.Protocol):
             return None
         samples = np.frombuffer(bytes(self._bytes[HEADER.size : end]), np.float32).reshape(-1, channels)
         del self._bytes[:end]
-        return Piece(start, samples, overflows, heard_s)
+        return CaptureBlock(start, samples, overflows, heard_s)
 
 
-def _start(wish: Wish) -> subprocess.Popen[bytes]:
+def _start(wish: CaptureRequest) -> subprocess.Popen[bytes]:
     """A process in a session of its own, so that Ctrl-C is its owner's to act on."""
     return subprocess.Popen(  # noqa: S603 - ourselves
         [sys.executable, "-P", "-m", "stream.sources.recorder", wish.to_json()],

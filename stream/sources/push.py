@@ -31,7 +31,7 @@ MOST_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class _AudioChunk:
     """Sound as it was put in, and when."""
 
     start_frame: int
@@ -39,7 +39,7 @@ class _Piece:
     heard_s: float
 
 
-class TrackSource:
+class PushSource:
     """One track. `on_stop` is called when the run stops it, for whoever holds the connection.
 
     A rate of 0 is not known yet: `tune` tells it, before any sound.
@@ -58,7 +58,7 @@ class TrackSource:
         self._on_stop = on_stop
         self._block_frames = self._longest_frames = self._most_frames = 0
         self._tuned = asyncio.Event()
-        self._pieces: deque[_Piece] = deque()
+        self._pieces: deque[_AudioChunk] = deque()
         self._waiting_frames = 0
         self._jumps = 0  # among what waits
         self._changed = asyncio.Event()  # for the reader
@@ -99,7 +99,7 @@ class TrackSource:
             return
         self._jumps += bool(self._pieces) and start_frame != self.end_frame
         self.end_frame, self.heard_s = start_frame + len(samples), time.monotonic()
-        self._pieces.append(_Piece(start_frame, samples, self.heard_s))
+        self._pieces.append(_AudioChunk(start_frame, samples, self.heard_s))
         self._waiting_frames += len(samples)
         if self._waiting_frames > self._most_frames:
             self._room.clear()

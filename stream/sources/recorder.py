@@ -5,7 +5,7 @@ microphone is recorded by a process that lives as long as its device is there: a
 found by a fresh one, and no other microphone hears of it.
 
 Standard output carries a line of JSON (`Opened`, or the error's name and sentence), then pieces: a `HEADER` and its
-samples. PortAudio's thread calls `Recording.hear`, which copies into a ring and wakes the main thread, nothing else (no
+samples. PortAudio's thread calls `CaptureStream.hear`, which copies into a ring and wakes the main thread, nothing else (no
 log, no exception: one would silently end the stream). A reader that does not read leaves the sound in the ring, which
 keeps the last `RING_S`.
 
@@ -48,7 +48,7 @@ MOST_CHANNELS = {"mix": 2, "split": 8}
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CaptureRequest:
     """Which device, and how; a device that comes back has the format it had before."""
 
     target: str
@@ -60,14 +60,14 @@ class Wish:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Wish:
+    def from_json(cls, text: str) -> CaptureRequest:
         """What `to_json` wrote."""
         told = json.loads(text)
         return cls(**{**told, "format": told["format"] and AudioFormat(**told["format"])})
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class CaptureBlock:
     """Sound as it came: `samples` (frames, channels) from `start_frame` on, the last of them there at `heard_s`."""
 
     start_frame: int
@@ -81,7 +81,7 @@ class Piece:
         return self.start_frame + len(self.samples)
 
 
-class Recording:
+class CaptureStream:
     """One open PortAudio stream, its ring, and what its callback noticed."""
 
     def __init__(self, *, format: AudioFormat, woken: threading.Event) -> None:  # noqa: A002 - the field's own word
@@ -103,7 +103,7 @@ class Recording:
         self._finished = True
         self._woken.set()
 
-    def pieces(self, closing: threading.Event) -> Iterator[Piece]:
+    def pieces(self, closing: threading.Event) -> Iterator[CaptureBlock]:
         """What is heard, until the stream ends or `closing` is set."""
         ring, taken, ended = self._ring, 0, False
         while not ended:
@@ -115,17 +115,19 @@ class Recording:
                 start = max(taken, ring.oldest + self._format.rate_hz) if ring.oldest else taken
                 samples = ring.read(start, ring.committed - start)
                 taken = start + len(samples)
-                yield Piece(start, samples, self._overflows, steady_s())
+                yield CaptureBlock(start, samples, self._overflows, steady_s())
 
 
-def record(backend: Any, wish: Wish, out: BinaryIO, *, woken: threading.Event, closing: threading.Event) -> None:
+def record(
+    backend: Any, wish: CaptureRequest, out: BinaryIO, *, woken: threading.Event, closing: threading.Event
+) -> None:
     """Open the device, say so, and write what it gives. Raises `SourceError`, and `OSError` when nobody reads."""
     device = devices.find(backend, wish.target)
     format_ = wish.format or AudioFormat(
         rate_hz=devices.rate_of(backend, device),
         channels=min(device.channels, MOST_CHANNELS.get(wish.channels, 0)) or int(wish.channels),
     )
-    recording = Recording(format=format_, woken=woken)
+    recording = CaptureStream(format=format_, woken=woken)
     stream = devices.open_stream(backend, device, format_, recording, frames=round(BLOCK_S * format_.rate_hz))
     try:
         _say(out, opened=asdict(format_))
@@ -150,7 +152,7 @@ def main(words: list[str]) -> None:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
     try:
-        record(devices.portaudio(), Wish.from_json(words[0]), out, woken=woken, closing=closing)
+        record(devices.portaudio(), CaptureRequest.from_json(words[0]), out, woken=woken, closing=closing)
     except SourceError as error:
         _say(out, error=type(error).__name__, message=str(error))
     except OSError:  # nobody reads any more

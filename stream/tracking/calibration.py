@@ -52,7 +52,7 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class ScoreTrial:
     """A score of some seconds of speech against a profile of some seconds, and whether both are one person's."""
 
     score: float
@@ -69,7 +69,7 @@ class Fit:
     loss: float
 
 
-def fit(trials: Sequence[Trial], *, reliabilities_s: Sequence[float] = RELIABILITIES_S) -> Fit:
+def fit(trials: Sequence[ScoreTrial], *, reliabilities_s: Sequence[float] = RELIABILITIES_S) -> Fit:
     """The best for any of the reliabilities. There must be trials of one person and of two."""
     score, speech_s, profile_s = (
         np.array(column, dtype=np.float64)

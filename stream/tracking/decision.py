@@ -35,7 +35,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class SpeakerCorrection:
     """A voice turned out to be another one, since a sample."""
 
     was: str
@@ -45,7 +45,7 @@ class Resolved:
 
 
 @dataclass(frozen=True, slots=True)
-class Grounds:
+class Evidence:
     """What a decision rests on: cosines to `voices` (n,), belief in them and in nobody known (n + 1,)."""
 
     voices: Sequence[Voice]

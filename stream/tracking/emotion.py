@@ -27,7 +27,7 @@ class EmotionState:
     probabilities: tuple[float, ...]
 
 
-class RollingEmotion:
+class EmotionTracker:
     """One speaker's emotion over time."""
 
     def __init__(self, *, labels: Sequence[str], settings: EmotionSettings) -> None:

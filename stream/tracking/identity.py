@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stream.clock import samples, seconds
 from stream.events import Candidate, Identity
-from stream.types import Cut
+from stream.types import WindowSpan
 
 Probabilities = NDArray[np.float32]
 
@@ -35,7 +35,7 @@ class _Evidence:
         return _Evidence(self.weighted + other.weighted, self.speech_samples + other.speech_samples)
 
 
-class RollingIdentity:
+class IdentityTracker:
     """The candidates of one stream."""
 
     def __init__(self, *, labels: Sequence[str], candidates: int, pause_s: float) -> None:
@@ -49,7 +49,7 @@ class RollingIdentity:
         self._stretch: int | None = None
         self._heard_until = self._pure_from = 0
 
-    def hear(self, cut: Cut, probabilities: Probabilities | None) -> None:
+    def hear(self, cut: WindowSpan, probabilities: Probabilities | None) -> None:
         """A window's probabilities (people,), in the order of the labels; None if it was not scored."""
         if cut.stretch is None or probabilities is None:
             return
@@ -60,7 +60,7 @@ class RollingIdentity:
         if cut.start_sample >= self._pure_from:
             self._windows.append((cut.start_sample, _Evidence(probabilities * np.float32(fresh), fresh)))
 
-    def settle(self, speaker: str | None, cut: Cut, *, changed_at: int | None) -> None:
+    def settle(self, speaker: str | None, cut: WindowSpan, *, changed_at: int | None) -> None:
         """It was decided who spoke in a window; None: nobody that is known."""
         if speaker == self._found:
             return

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.tracking.voice import Vector, Voice
-from stream.types import Cut
+from stream.types import WindowSpan
 
 FRAME_SAMPLES = 320
 """From one frame of such a model to the next."""
@@ -47,14 +47,14 @@ class Overlap:
     within: bool = False
 
 
-class OverlapMap:
+class OverlapTracker:
     """The newest frames of one stream in which two people were heard at once."""
 
     def __init__(self) -> None:
         self._flags: NDArray[np.bool_] = np.zeros(MEMORY_FRAMES, dtype=bool)
         self._end = 0  # the frame after the last one remembered
 
-    def hear(self, cut: Cut, probabilities: NDArray[np.float32]) -> None:
+    def hear(self, cut: WindowSpan, probabilities: NDArray[np.float32]) -> None:
         """Take what the model says of a window, (frames, people); newer windows know better than older ones."""
         both = (probabilities >= SPEAKS).sum(axis=1) >= 2  # noqa: PLR2004
         start = cut.start_sample // FRAME_SAMPLES
@@ -63,7 +63,7 @@ class OverlapMap:
         place = MEMORY_FRAMES - (self._end - start)
         self._flags[max(0, place) : place + len(both)] = both[max(0, -place) :]
 
-    def of(self, cut: Cut) -> Overlap:
+    def of(self, cut: WindowSpan) -> Overlap:
         """What is known of a window."""
         fresh = max(cut.fresh_samples, FRAME_SAMPLES)
         return Overlap(

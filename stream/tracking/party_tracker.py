@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.clock import seconds
-from stream.events import Body, Party, Speaker
+from stream.events import Body, Party, SpeakerBody
 from stream.settings import Settings
 from stream.tracking.decision import Decision
-from stream.tracking.stream_tracker import Conversation
-from stream.types import SAMPLE_RATE_HZ, Cut, ModelInfo, Task, WindowSpec
+from stream.tracking.stream_tracker import StreamTracker
+from stream.types import SAMPLE_RATE_HZ, ModelInfo, Task, WindowSpan, WindowSpec
 
 LEAD = WindowSpec(length_samples=SAMPLE_RATE_HZ, hop_samples=SAMPLE_RATE_HZ // 2, minimum_samples=SAMPLE_RATE_HZ // 10)
 """The windows that move a track's turns; no model sees them."""
@@ -24,7 +24,7 @@ LEAD = WindowSpec(length_samples=SAMPLE_RATE_HZ, hop_samples=SAMPLE_RATE_HZ // 2
 _NOBODY = ModelInfo(name="track", revision="", task=Task.SPEAKER)
 
 
-class TrackConversation(Conversation):
+class PartyTracker(StreamTracker):
     """Turns and emotion of one party."""
 
     def __init__(self, *, settings: Settings, models: Sequence[ModelInfo], party: Party) -> None:
@@ -37,7 +37,7 @@ class TrackConversation(Conversation):
         self._speaker = self._party
         return told
 
-    def _lead(self, task: Task, cut: Cut, values: NDArray[np.float32] | None) -> list[Body]:  # noqa: ARG002
+    def _lead(self, task: Task, cut: WindowSpan, values: NDArray[np.float32] | None) -> list[Body]:  # noqa: ARG002
         told: list[Body] = []
         silent = cut.stretch is None or cut.fresh_samples == 0
         if cut.stretch is None or silent:
@@ -56,8 +56,8 @@ class TrackConversation(Conversation):
             told.append(self._speaker_body(cut.start_sample, cut.end_sample, decision))
         return told
 
-    def _speaker_body(self, start_sample: int, end_sample: int, decision: Decision) -> Speaker:
-        return Speaker(
+    def _speaker_body(self, start_sample: int, end_sample: int, decision: Decision) -> SpeakerBody:
+        return SpeakerBody(
             start_s=seconds(start_sample),
             end_s=seconds(end_sample),
             state=decision.state,

@@ -35,11 +35,11 @@ from numpy.typing import NDArray
 from stream.clock import samples, seconds
 from stream.events import Reason
 from stream.settings import SpeakersSettings
-from stream.tracking.decision import Decision, Grounds, Resolved
+from stream.tracking.decision import Decision, Evidence, SpeakerCorrection
 from stream.tracking.overlap import Overlap, mixed
 from stream.tracking.scoring import Scorer
 from stream.tracking.voice import Vector, Voice
-from stream.types import Cut
+from stream.types import WindowSpan
 
 ROOM_NATS = 8.0
 """Log-odds that a model without calibration is taken to gain from its threshold to a cosine of 1."""
@@ -82,17 +82,17 @@ class SpeakerTracker:
         self._evidence = 0
         self._pure_from = 0  # since here one voice was heard
         self._before: Voice | None = None  # who was told last in this stretch
-        self._windows: deque[tuple[Cut, Vector]] = deque(maxlen=RECALLED)  # of this stretch
+        self._windows: deque[tuple[WindowSpan, Vector]] = deque(maxlen=RECALLED)  # of this stretch
         self._learned_until = 0
         self._candidate: _Candidate | None = None
-        self._resolved: list[Resolved] = []
+        self._resolved: list[SpeakerCorrection] = []
 
     @property
     def voices(self) -> tuple[Voice, ...]:
         """Enrolled voices first, then those met, in order."""
         return tuple(self._voices)
 
-    def resolved(self) -> list[Resolved]:
+    def resolved(self) -> list[SpeakerCorrection]:
         """What turned out since this was asked last."""
         found, self._resolved = self._resolved, []
         return found
@@ -111,7 +111,7 @@ class SpeakerTracker:
         person = next((voice for voice in enrolled if voice.name == name), None)
         if met is not None and person is not None and met in believed:
             believed[person.name] = believed.pop(met) + believed.get(person.name, 0.0)
-            self._resolved.append(Resolved(met, person, self._since.pop(met, self._heard_until), 1.0))
+            self._resolved.append(SpeakerCorrection(met, person, self._since.pop(met, self._heard_until), 1.0))
         others = [voice for voice in self._voices if not voice.enrolled and (person is None or voice.name != met)]
         self._voices = [*enrolled, *others]
         floor = exp(-_LIMIT_NATS)
@@ -128,7 +128,7 @@ class SpeakerTracker:
         self._current, self._stretch, self._candidate = None, None, None
         self._belief = self._prior()
 
-    def observe(self, cut: Cut, vector: Vector | None, overlap: Overlap = ALONE) -> Decision:
+    def observe(self, cut: WindowSpan, vector: Vector | None, overlap: Overlap = ALONE) -> Decision:
         """Decide about one window; `vector` (length one) is None when it was gated, dropped or failed."""
         if cut.stretch is None or cut.fresh_samples == 0:
             return Decision("silence", "silence")
@@ -148,8 +148,8 @@ class SpeakerTracker:
         self._windows.append((cut, vector))
         return self._decide(cut, vector, self._grounds(cosines, mixed=blurred), pure=not (blurred or overlap.within))
 
-    def _grounds(self, cosines: NDArray[np.float64] | None = None, *, mixed: bool = False) -> Grounds:
-        return Grounds(
+    def _grounds(self, cosines: NDArray[np.float64] | None = None, *, mixed: bool = False) -> Evidence:
+        return Evidence(
             voices=tuple(self._voices),
             cosines=np.empty(0) if cosines is None else cosines,
             belief=np.empty(0) if cosines is None else np.exp(self._belief),
@@ -179,7 +179,7 @@ class SpeakerTracker:
         new = self._settings.novelty / (known + self._settings.novelty)
         return np.log(np.array([(1 - new) / known] * known + [new])) if known else np.zeros(1)
 
-    def _weigh(self, cut: Cut, vector: Vector) -> None:
+    def _weigh(self, cut: WindowSpan, vector: Vector) -> None:
         """Let time pass, then add what the window says."""
         change = 1.0 - exp(-seconds(cut.fresh_samples) / self._settings.change_s)
         mixed = (1 - change) * np.exp(self._belief) + change * np.exp(self._prior())
@@ -203,7 +203,7 @@ class SpeakerTracker:
             return self._settings.caution
         return self._settings.novel_caution * exp(-voice.evidence_s / MERGE_S)
 
-    def _decide(self, cut: Cut, vector: Vector, grounds: Grounds, *, pure: bool) -> Decision:
+    def _decide(self, cut: WindowSpan, vector: Vector, grounds: Evidence, *, pure: bool) -> Decision:
         settings = self._settings
         best = int(grounds.belief.argmax())
         if best < len(self._voices):
@@ -219,7 +219,7 @@ class SpeakerTracker:
         """Why somebody has no name."""
         return "below_threshold" if any(voice.enrolled for voice in self._voices) else "no_profiles"
 
-    def _match(self, cut: Cut, vector: Vector, voice: Voice, grounds: Grounds, *, pure: bool) -> Decision:
+    def _match(self, cut: WindowSpan, vector: Vector, voice: Voice, grounds: Evidence, *, pure: bool) -> Decision:
         changed_at = self._switch(cut, voice)
         voice.heard(cut.end_sample)
         sure = grounds.belief[self._voices.index(voice)] >= self._settings.update
@@ -229,7 +229,7 @@ class SpeakerTracker:
             self._reconsider(cut.end_sample)
         return grounds.decision("confirmed", "matched", self._current or voice, changed_at=changed_at)
 
-    def _meet(self, cut: Cut, vector: Vector, grounds: Grounds, *, pure: bool) -> Decision:
+    def _meet(self, cut: WindowSpan, vector: Vector, grounds: Evidence, *, pure: bool) -> Decision:
         """Found a new voice, if the window can be trusted to hold one voice only."""
         founds = pure and self._is_one_voice(cut, vector)
         if not founds or not self._make_room(cut.end_sample):
@@ -272,7 +272,7 @@ class SpeakerTracker:
                 return name
         raise AssertionError
 
-    def _is_one_voice(self, cut: Cut, vector: Vector) -> bool:
+    def _is_one_voice(self, cut: WindowSpan, vector: Vector) -> bool:
         if self._before is None:  # nobody else was heard in this stretch
             return True
         candidate = self._candidate
@@ -281,7 +281,7 @@ class SpeakerTracker:
             return False
         return candidate.end_sample <= cut.start_sample + cut.length_samples // 2
 
-    def _switch(self, cut: Cut, voice: Voice) -> int | None:
+    def _switch(self, cut: WindowSpan, voice: Voice) -> int | None:
         before, self._current, self._before = self._before, voice, voice
         if before is None or before is voice:
             return None
@@ -289,7 +289,7 @@ class SpeakerTracker:
         self._pure_from = self._changed_at(cut, before, voice)
         return self._pure_from
 
-    def _changed_at(self, cut: Cut, before: Voice, voice: Voice) -> int:
+    def _changed_at(self, cut: WindowSpan, before: Voice, voice: Voice) -> int:
         """Where the voice changed: looking back, where windows begin to speak for it rather than for the one before."""
         first = cut
         for heard, vector in reversed(self._windows):
@@ -321,7 +321,7 @@ class SpeakerTracker:
         into.update(voice.centroid, voice.evidence_s)
         into.heard(end_sample)
         self._current = self._before = into  # the same person goes on: nobody took over
-        self._resolved.append(Resolved(voice.name, into, since, probability))
+        self._resolved.append(SpeakerCorrection(voice.name, into, since, probability))
 
     def _remove(self, voice: Voice, *, into: int) -> None:
         """Forget a voice; what was believed of it is believed of another hypothesis (-1: of nobody known)."""
@@ -332,12 +332,12 @@ class SpeakerTracker:
         del self._voices[place]
         self._since.pop(voice.name, None)
 
-    def _undecided(self, reason: Reason, grounds: Grounds) -> Decision:
+    def _undecided(self, reason: Reason, grounds: Evidence) -> Decision:
         if self._current is not None:
             return grounds.decision("confirmed", "held", self._current)
         return grounds.decision("tentative", reason, settled=False, stranger=reason == self._nobody)
 
 
-def _founded(name: str, cut: Cut, vector: Vector) -> Voice:
+def _founded(name: str, cut: WindowSpan, vector: Vector) -> Voice:
     """A voice of one window."""
     return Voice(name=name, exemplars=[vector], enrolled=False, evidence_s=seconds(cut.speech_samples))

@@ -17,24 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.clock import milliseconds, seconds
-from stream.events import Body, Emotion, Speaker, SpeakerResolved
+from stream.events import Body, EmotionBody, SpeakerBody, SpeakerResolvedBody
 from stream.settings import Settings
 from stream.tracking.calibration import Calibration
 from stream.tracking.decision import Decision
-from stream.tracking.emotion import SILENCE, EmotionState, RollingEmotion
-from stream.tracking.identity import RollingIdentity
-from stream.tracking.overlap import OverlapMap
+from stream.tracking.emotion import SILENCE, EmotionState, EmotionTracker
+from stream.tracking.identity import IdentityTracker
+from stream.tracking.overlap import OverlapTracker
 from stream.tracking.scoring import Cohort, Scorer
 from stream.tracking.speakers import ROOM_NATS, SpeakerTracker
-from stream.tracking.turns import TurnKeeper
+from stream.tracking.turns import TurnTracker
 from stream.tracking.voice import Voice
-from stream.types import Cut, ModelInfo, Task
+from stream.types import ModelInfo, Task, WindowSpan
 
 DIGITS = 4
 """Probabilities and cosines are told to this many places."""
 
 
-class Conversation:
+class StreamTracker:
     """Speakers, emotions and turns of one stream."""
 
     def __init__(self, *, settings: Settings, models: Sequence[ModelInfo], enrolled: Sequence[Voice] = ()) -> None:
@@ -46,11 +46,11 @@ class Conversation:
             settings=settings.speakers, scorer=scorer(speaker, settings.speakers.threshold), enrolled=enrolled
         )
         self._threshold = settings.speakers.threshold or (speaker.threshold if speaker is not None else None)
-        self._overlap = OverlapMap()
-        self._turns = TurnKeeper(settings=settings.turns)
-        self._emotions: OrderedDict[str | None, RollingEmotion] = OrderedDict()
+        self._overlap = OverlapTracker()
+        self._turns = TurnTracker(settings=settings.turns)
+        self._emotions: OrderedDict[str | None, EmotionTracker] = OrderedDict()
         identity = self._models.get(Task.IDENTITY)
-        self._identity = RollingIdentity(
+        self._identity = IdentityTracker(
             labels=identity.labels if identity is not None else (),
             candidates=settings.speakers.candidates,
             pause_s=settings.turns.pause_s,
@@ -67,7 +67,7 @@ class Conversation:
         """Enrolled people are these from now on; the voice `met`, if any, turned out to be `name`."""
         self._tracker.know(enrolled, met=met, name=name)
 
-    def observe(self, task: Task, cut: Cut, values: NDArray[np.float32] | None) -> list[Body]:
+    def observe(self, task: Task, cut: WindowSpan, values: NDArray[np.float32] | None) -> list[Body]:
         """One model's cut with its scores (None: gated, dropped or failed)."""
         if task is Task.IDENTITY:
             self._identity.hear(cut, values)
@@ -90,7 +90,7 @@ class Conversation:
             told.append(self._emotion_body(end_sample, end_sample, 0, EmotionState(SILENCE, 0.0, end_sample, ()), ()))
         return told
 
-    def _lead(self, task: Task, cut: Cut, values: NDArray[np.float32] | None) -> list[Body]:
+    def _lead(self, task: Task, cut: WindowSpan, values: NDArray[np.float32] | None) -> list[Body]:
         if task is Task.SPEAKER:
             decision = self._tracker.observe(cut, values, self._overlap.of(cut))
         else:
@@ -125,7 +125,7 @@ class Conversation:
             if felt is not None:
                 self._emotions.setdefault(found.voice.name, felt)
             told.append(
-                SpeakerResolved(
+                SpeakerResolvedBody(
                     start_s=seconds(found.since_sample),
                     end_s=seconds(end_sample),
                     was=found.was,
@@ -136,7 +136,7 @@ class Conversation:
             )
         return told
 
-    def _feel(self, cut: Cut, values: NDArray[np.float32] | None) -> list[Body]:
+    def _feel(self, cut: WindowSpan, values: NDArray[np.float32] | None) -> list[Body]:
         if values is None:
             silent = cut.fresh_samples == 0
             if not silent or not self._changes_silence(Task.EMOTION, silent=True):
@@ -159,10 +159,10 @@ class Conversation:
         self._silent[task] = silent
         return not (silent and before)
 
-    def _emotion_of(self, speaker: str | None) -> RollingEmotion:
+    def _emotion_of(self, speaker: str | None) -> EmotionTracker:
         """A speaker's own rolling emotion; those not heard for longest are forgotten first."""
         if speaker not in self._emotions:
-            self._emotions[speaker] = RollingEmotion(
+            self._emotions[speaker] = EmotionTracker(
                 labels=self._models[Task.EMOTION].labels, settings=self._settings.emotion
             )
             if len(self._emotions) > self._settings.speakers.max_speakers + 1:
@@ -172,9 +172,9 @@ class Conversation:
 
     def _emotion_body(
         self, start_sample: int, end_sample: int, speech_samples: int, state: EmotionState, raw: Sequence[float]
-    ) -> Emotion:
+    ) -> EmotionBody:
         labels = self._models[Task.EMOTION].labels
-        return Emotion(
+        return EmotionBody(
             start_s=seconds(start_sample),
             end_s=seconds(end_sample),
             label=state.label,
@@ -186,8 +186,8 @@ class Conversation:
             speaker=self._speaker,
         )
 
-    def _speaker_body(self, start_sample: int, end_sample: int, decision: Decision) -> Speaker:
-        return Speaker(
+    def _speaker_body(self, start_sample: int, end_sample: int, decision: Decision) -> SpeakerBody:
+        return SpeakerBody(
             start_s=seconds(start_sample),
             end_s=seconds(end_sample),
             state=decision.state,

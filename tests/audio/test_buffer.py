@@ -8,11 +8,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.audio.buffer import Intake
-from stream.audio.speech import SpeechMap
+from stream.audio.buffer import StreamBuffer
+from stream.audio.speech import SpeechTimeline
 from stream.audio.windows import GRAIN
 from stream.settings import GateSettings
-from stream.types import FRAME_SAMPLES, Cut, SpeechRequest, WindowSpec
+from stream.types import FRAME_SAMPLES, SpeechRequest, WindowSpan, WindowSpec
 from tests.support.fakes import FakeDetector
 
 GATE = GateSettings(min_speech_ms=64, min_silence_ms=300, window_speech_ms=300, fresh_speech_ms=64)
@@ -35,8 +35,8 @@ class Walk:
     """Drives an intake as the listener does, and keeps cuts with their samples."""
 
     def __init__(self) -> None:
-        self.intake = Intake(source_id="a", specs=SPECS, gate=GATE, capacity=20 * 16_000)
-        self.cuts: list[Cut] = []
+        self.intake = StreamBuffer(source_id="a", specs=SPECS, gate=GATE, capacity=20 * 16_000)
+        self.cuts: list[WindowSpan] = []
         self.sounds: list[np.ndarray] = []
 
     def hear(self, sound: np.ndarray, *, last: bool = False) -> None:
@@ -117,7 +117,7 @@ def test_answers_about_the_past_do_not_depend_on_what_comes(spans: list[tuple[in
     sound = talk(spans, 110 * FRAME_SAMPLES * 2)
     probabilities = DETECTOR.infer([SpeechRequest("a", sound, None)])[0].probabilities.tolist()
     heard = at // FRAME_SAMPLES
-    early, late = (SpeechMap(settings=GATE, memory_samples=20 * 16_000) for _ in range(2))
+    early, late = (SpeechTimeline(settings=GATE, memory_samples=20 * 16_000) for _ in range(2))
     early.hear(probabilities[:heard])
     late.hear(probabilities)
     assert early.stretch(at) == late.stretch(at)
@@ -126,7 +126,7 @@ def test_answers_about_the_past_do_not_depend_on_what_comes(spans: list[tuple[in
 
 
 def test_memory_is_bounded() -> None:
-    speech = SpeechMap(settings=GATE, memory_samples=16_000)
+    speech = SpeechTimeline(settings=GATE, memory_samples=16_000)
     for _ in range(200):
         speech.hear([1.0] * 20 + [0.0] * 20)
     assert len(speech._flags) <= 32
@@ -134,7 +134,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_hysteresis() -> None:
-    speech = SpeechMap(settings=GateSettings(on=0.5, off=0.35), memory_samples=160_000)
+    speech = SpeechTimeline(settings=GateSettings(on=0.5, off=0.35), memory_samples=160_000)
     speech.hear([0.4, 0.5, 0.4, 0.36, 0.34, 0.4])
     assert list(speech._flags) == [False, True, True, True, False, False]
 

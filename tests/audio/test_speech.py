@@ -8,9 +8,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.audio.speech import SpeechMap
+from stream.audio.speech import SpeechTimeline
 from stream.settings import GateSettings
-from stream.types import FRAME_SAMPLES, Stretch
+from stream.types import FRAME_SAMPLES, SpeechSegment
 
 frames = st.lists(st.sampled_from([0.0, 0.4, 0.6]), max_size=80)
 gates = st.builds(
@@ -20,16 +20,16 @@ gates = st.builds(
 )
 
 
-def heard(probabilities: Sequence[float], gate: GateSettings, *, origin: int = 0) -> SpeechMap:
-    speech = SpeechMap(settings=gate, memory_samples=10 * 16_000)
+def heard(probabilities: Sequence[float], gate: GateSettings, *, origin: int = 0) -> SpeechTimeline:
+    speech = SpeechTimeline(settings=gate, memory_samples=10 * 16_000)
     speech.restart(origin)
     speech.hear(probabilities)
     return speech
 
 
-def runs(probabilities: Sequence[float], gate: GateSettings) -> list[Stretch]:
+def runs(probabilities: Sequence[float], gate: GateSettings) -> list[SpeechSegment]:
     """Stretches by a slower way: flags, runs of them, and runs joined where the pause between is short."""
-    found: list[Stretch] = []
+    found: list[SpeechSegment] = []
     speaking = False
     for number, probability in enumerate(probabilities):
         speaking = probability >= (gate.off if speaking else gate.on)
@@ -37,9 +37,9 @@ def runs(probabilities: Sequence[float], gate: GateSettings) -> list[Stretch]:
         if not speaking:
             continue
         if found and (start == found[-1].end_sample or start - found[-1].end_sample < gate.min_silence_ms * 16):
-            found[-1] = Stretch(found[-1].start_sample, end)
+            found[-1] = SpeechSegment(found[-1].start_sample, end)
         else:
-            found.append(Stretch(start, end))
+            found.append(SpeechSegment(start, end))
     return [stretch for stretch in found if stretch.end_sample - stretch.start_sample >= gate.min_speech_ms * 16]
 
 
@@ -87,13 +87,13 @@ def test_after_a_gap_nothing_is_remembered_but_the_count() -> None:
     assert speech.speech(0, 100_000) == 0
     assert speech.speech_samples == 20 * FRAME_SAMPLES
     speech.hear([1.0] * 20)
-    assert speech.stretch(speech.horizon) == Stretch(100_000, 100_000 + 20 * FRAME_SAMPLES)
+    assert speech.stretch(speech.horizon) == SpeechSegment(100_000, 100_000 + 20 * FRAME_SAMPLES)
 
 
 def test_a_long_stretch_keeps_its_beginning_after_its_frames_are_forgotten() -> None:
-    speech = SpeechMap(settings=GateSettings(), memory_samples=16_000)
+    speech = SpeechTimeline(settings=GateSettings(), memory_samples=16_000)
     speech.hear([1.0] * 1_000)
-    assert speech.stretch(speech.horizon) == Stretch(0, 1_000 * FRAME_SAMPLES)
+    assert speech.stretch(speech.horizon) == SpeechSegment(0, 1_000 * FRAME_SAMPLES)
 
 
 @given(probabilities=frames, gate=gates, sizes=st.lists(st.integers(1, 20), min_size=1), origin=st.integers(0, 3_000))
@@ -101,7 +101,7 @@ def test_settled_talk_is_told_once_and_never_changes(
     probabilities: list[float], gate: GateSettings, sizes: list[int], origin: int
 ) -> None:
     """Asked bit by bit, the pieces join into the stretches of the whole."""
-    pieces, place, turn, told, settled = heard((), gate, origin=origin), 0, 0, list[Stretch](), origin
+    pieces, place, turn, told, settled = heard((), gate, origin=origin), 0, 0, list[SpeechSegment](), origin
     while place < len(probabilities):
         size = sizes[turn % len(sizes)]
         pieces.hear(probabilities[place : place + size])
@@ -112,11 +112,11 @@ def test_settled_talk_is_told_once_and_never_changes(
     found, upto = pieces.talk(settled, last=True)
     told += found
     assert upto == pieces.horizon
-    joined: list[Stretch] = []
+    joined: list[SpeechSegment] = []
     for span in told:
         if joined and joined[-1].end_sample == span.start_sample:
-            joined[-1] = Stretch(joined[-1].start_sample, span.end_sample)
+            joined[-1] = SpeechSegment(joined[-1].start_sample, span.end_sample)
         else:
             joined.append(span)
-    expected = [Stretch(one.start_sample + origin, one.end_sample + origin) for one in runs(probabilities, gate)]
+    expected = [SpeechSegment(one.start_sample + origin, one.end_sample + origin) for one in runs(probabilities, gate)]
     assert joined == expected

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.audio.speech import SpeechMap
-from stream.audio.windows import GRAIN, Cutter
+from stream.audio.speech import SpeechTimeline
+from stream.audio.windows import GRAIN, WindowExtractor
 from stream.settings import GateSettings
-from stream.types import Cut, WindowSpec
+from stream.types import WindowSpan, WindowSpec
 
 GATE = GateSettings(min_speech_ms=64, min_silence_ms=100, window_speech_ms=200, fresh_speech_ms=64)
 frames = st.lists(st.integers(0, 12), max_size=10).map(
@@ -23,15 +23,15 @@ specs = st.builds(
 )
 
 
-def listen(probabilities: list[float], *, origin: int = 0) -> SpeechMap:
-    speech = SpeechMap(settings=GATE, memory_samples=10 * 16_000)
+def listen(probabilities: list[float], *, origin: int = 0) -> SpeechTimeline:
+    speech = SpeechTimeline(settings=GATE, memory_samples=10 * 16_000)
     speech.restart(origin)
     speech.hear(probabilities)
     return speech
 
 
-def cutter(spec: WindowSpec, *, origin: int = 0) -> Cutter:
-    made = Cutter(spec=spec, settings=GATE)
+def cutter(spec: WindowSpec, *, origin: int = 0) -> WindowExtractor:
+    made = WindowExtractor(spec=spec, settings=GATE)
     made.restart(origin)
     return made
 
@@ -43,7 +43,7 @@ def test_it_does_not_matter_how_often_windows_are_asked_for(
     speech = listen(probabilities, origin=origin)
     end, place = speech.horizon, origin
     once, often = cutter(spec, origin=origin), cutter(spec, origin=origin)
-    cuts: list[Cut] = []
+    cuts: list[WindowSpan] = []
     for size in sizes:
         place = min(end, place + size)
         cuts += often.due(speech, place)
@@ -81,9 +81,9 @@ def test_where_windows_lie(probabilities: list[float], spec: WindowSpec, origin:
 @given(probabilities=frames, spec=specs)
 def test_speech_is_fresh_exactly_once(probabilities: list[float], spec: WindowSpec) -> None:
     gate = GATE.model_copy(update={"min_speech_ms": 0})
-    speech = SpeechMap(settings=gate, memory_samples=10 * 16_000)
+    speech = SpeechTimeline(settings=gate, memory_samples=10 * 16_000)
     speech.hear(probabilities)
-    cuts = Cutter(spec=spec, settings=gate).due(speech, speech.horizon, last=True)
+    cuts = WindowExtractor(spec=spec, settings=gate).due(speech, speech.horizon, last=True)
     assert sum(cut.fresh_samples for cut in cuts) == speech.speech_samples
 
 

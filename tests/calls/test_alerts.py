@@ -5,17 +5,17 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.calls.alerts import Alerts, Reading
-from stream.events import Alert
+from stream.calls.alerts import AlertReading, AlertTracker
+from stream.events import AlertBody
 
 SECOND = 16_000
 
 
-def run(values: list[float], *, clear_s: float = 2.0) -> list[Alert]:
+def run(values: list[float], *, clear_s: float = 2.0) -> list[AlertBody]:
     """One value a second, on at 0.6 and off below 0.4."""
-    tested, told = Alerts(clear_s=clear_s), []
+    tested, told = AlertTracker(clear_s=clear_s), []
     for second, value in enumerate(values):
-        told += tested.check(second * SECOND, [Reading("anger", "customer", value, 0.6, 0.4)])
+        told += tested.check(second * SECOND, [AlertReading("anger", "customer", value, 0.6, 0.4)])
     return told + tested.close(len(values) * SECOND)
 
 
@@ -36,18 +36,18 @@ def test_it_ends_only_after_it_has_stayed_clear() -> None:
 
 
 def test_what_is_not_ripe_is_not_raised() -> None:
-    tested = Alerts(clear_s=0)
-    reading = Reading("anger", "agent", 0.9, 0.6, 0.4, ripe=False)
+    tested = AlertTracker(clear_s=0)
+    reading = AlertReading("anger", "agent", 0.9, 0.6, 0.4, ripe=False)
     assert not tested.check(0, [reading])
     assert not tested.open
 
 
 def test_an_open_alert_is_listed_until_it_ends() -> None:
-    tested = Alerts(clear_s=0)
-    tested.check(SECOND, [Reading("dead_air", None, 11.0, 10.0, 10.0)])
+    tested = AlertTracker(clear_s=0)
+    tested.check(SECOND, [AlertReading("dead_air", None, 11.0, 10.0, 10.0)])
     (open_one,) = tested.open
     assert (open_one.kind, open_one.speaker, open_one.since_s) == ("dead_air", None, 1.0)
-    (ended,) = tested.check(2 * SECOND, [Reading("dead_air", None, 0.0, 10.0, 10.0)])
+    (ended,) = tested.check(2 * SECOND, [AlertReading("dead_air", None, 0.0, 10.0, 10.0)])
     assert (ended.phase, ended.value, ended.threshold) == ("end", 0.0, 10.0)
     assert not tested.open
     assert dict(tested.counts) == {"dead_air": 1}

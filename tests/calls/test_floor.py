@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.calls.floor import PARTIES, Floor
+from stream.calls.floor import PARTIES, FloorTracker
 from stream.events import Party
 from stream.settings import CallsSettings
 
@@ -18,9 +18,9 @@ spans = st.lists(
 )
 
 
-def floor(*script: tuple[float, str]) -> Floor:
+def floor(*script: tuple[float, str]) -> FloorTracker:
     """`c` talks, `a` talks, `ca` both, `` nobody, each for some seconds."""
-    made, at = Floor(settings=SETTINGS), 0
+    made, at = FloorTracker(settings=SETTINGS), 0
     for length_s, who in script:
         at += round(length_s * SECOND)
         talking: list[Party] = [party for party in PARTIES if party[0] in who]
@@ -28,7 +28,7 @@ def floor(*script: tuple[float, str]) -> Floor:
     return made
 
 
-def figures(tested: Floor) -> object:
+def figures(tested: FloorTracker) -> object:
     return (
         tested.spent,
         tested.rows,
@@ -40,7 +40,7 @@ def figures(tested: Floor) -> object:
 
 @given(script=spans)
 def test_every_sample_is_somebodys_silence_or_crosstalk(script: list[tuple[int, set[Party]]]) -> None:
-    tested = Floor(settings=SETTINGS)
+    tested = FloorTracker(settings=SETTINGS)
     for length, talking in script:
         tested.advance(tested.position + length, talking)
     assert sum(tested.spent.values()) == tested.position == sum(length for length, _ in script)
@@ -54,7 +54,7 @@ def test_every_sample_is_somebodys_silence_or_crosstalk(script: list[tuple[int, 
 @settings(deadline=None)  # many pieces
 @given(script=spans, sizes=st.lists(st.integers(SECOND // 20, SECOND), min_size=1, max_size=8))
 def test_it_does_not_matter_how_the_time_is_cut(script: list[tuple[int, set[Party]]], sizes: list[int]) -> None:
-    whole, pieces, turn = Floor(settings=SETTINGS), Floor(settings=SETTINGS), 0
+    whole, pieces, turn = FloorTracker(settings=SETTINGS), FloorTracker(settings=SETTINGS), 0
     for length, talking in script:
         end = whole.position + length
         whole.advance(end, talking)

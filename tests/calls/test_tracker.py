@@ -10,25 +10,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.calls.floor import PARTIES
-from stream.calls.tracker import PATIENCE, CallKeeper
+from stream.calls.tracker import PATIENCE, CallTracker
 from stream.clock import samples, seconds
-from stream.events import Alert, Body, Call, Emotion, Party
+from stream.events import AlertBody, Body, CallBody, EmotionBody, Party
 from stream.settings import Settings
-from stream.types import Stretch
+from stream.types import SpeechSegment
 
 SECOND = 16_000
 places = st.lists(st.integers(0, 10 * 31), max_size=12, unique=True).map(sorted)  # frames of 32 ms, ten seconds
 
 
-def talk(at: list[int]) -> list[Stretch]:
+def talk(at: list[int]) -> list[SpeechSegment]:
     """Spans between every other place."""
-    return [Stretch(start * 512, end * 512) for start, end in list(pairwise(at))[::2]]
+    return [SpeechSegment(start * 512, end * 512) for start, end in list(pairwise(at))[::2]]
 
 
-def felt(end_s: float, angry: float) -> Emotion:
+def felt(end_s: float, angry: float) -> EmotionBody:
     probabilities = {"neutral": 1 - angry, "angry": angry}
     label = max(probabilities, key=lambda name: probabilities[name])
-    return Emotion(
+    return EmotionBody(
         start_s=max(0.0, end_s - 3),
         end_s=end_s,
         label=label,
@@ -41,22 +41,22 @@ def felt(end_s: float, angry: float) -> Emotion:
     )
 
 
-def keeper(**changed: dict[str, float]) -> CallKeeper:
-    made = CallKeeper(settings=Settings.model_validate(changed))
+def keeper(**changed: dict[str, float]) -> CallTracker:
+    made = CallTracker(settings=Settings.model_validate(changed))
     for party in PARTIES:
         made.join(party)
     return made
 
 
-def within(spans: list[Stretch], start: int, end: int) -> list[Stretch]:
+def within(spans: list[SpeechSegment], start: int, end: int) -> list[SpeechSegment]:
     return [
-        Stretch(max(span.start_sample, start), min(span.end_sample, end))
+        SpeechSegment(max(span.start_sample, start), min(span.end_sample, end))
         for span in spans
         if span.start_sample < end and span.end_sample > start
     ]
 
 
-def run(tracks: dict[Party, list[Stretch]], end: int, *, seed: int | None = None) -> list[Body]:
+def run(tracks: dict[Party, list[SpeechSegment]], end: int, *, seed: int | None = None) -> list[Body]:
     """Tell both tracks in small pieces, in turns or as the seed has it."""
     tested, told = keeper(), list[Body]()
     chance = random.Random(seed)
@@ -79,16 +79,16 @@ def run(tracks: dict[Party, list[Stretch]], end: int, *, seed: int | None = None
 def test_the_time_adds_up_and_the_quicker_track_changes_nothing(
     customer: list[int], agent: list[int], seed: int
 ) -> None:
-    tracks: dict[Party, list[Stretch]] = {"customer": talk(customer), "agent": talk(agent)}
+    tracks: dict[Party, list[SpeechSegment]] = {"customer": talk(customer), "agent": talk(agent)}
     end = max([spans[-1].end_sample for spans in tracks.values() if spans] + [SECOND]) + 777
     told = run(tracks, end)
     assert told == run(tracks, end, seed=seed)
     for body in told:
-        if isinstance(body, Call):
+        if isinstance(body, CallBody):
             parts = body.customer_s + body.agent_s + body.silence_s + body.crosstalk_s
             assert parts == pytest.approx(body.end_s, abs=3e-6)
     final = told[-1]
-    assert isinstance(final, Call)
+    assert isinstance(final, CallBody)
     assert (final.phase, final.end_s) == ("final", seconds(end))
     by_hand = {party: sum(span.end_sample - span.start_sample for span in spans) for party, spans in tracks.items()}
     assert {row.party: row.talk_s for row in final.parties} == {party: seconds(by) for party, by in by_hand.items()}
@@ -97,8 +97,8 @@ def test_the_time_adds_up_and_the_quicker_track_changes_nothing(
 
 
 def test_it_is_told_every_second_and_once_at_the_end() -> None:
-    told = run({"customer": [Stretch(0, 2 * SECOND)], "agent": []}, 5 * SECOND + 100)
-    calls = [body for body in told if isinstance(body, Call)]
+    told = run({"customer": [SpeechSegment(0, 2 * SECOND)], "agent": []}, 5 * SECOND + 100)
+    calls = [body for body in told if isinstance(body, CallBody)]
     assert [(call.phase, call.end_s) for call in calls] == [
         *(("live", float(second)) for second in range(1, 6)),
         ("final", 5.00625),
@@ -110,15 +110,15 @@ def test_lasting_anger_is_raised_and_ended_and_counted() -> None:
     for second in range(1, 31):
         angry = 0.9 if 5 < second <= 15 else 0.1
         tested.feel("customer", felt(second, angry))
-        span = [Stretch((second - 1) * SECOND, second * SECOND)]
+        span = [SpeechSegment((second - 1) * SECOND, second * SECOND)]
         told += tested.hear("agent", [], second * SECOND)
         told += tested.hear("customer", span, second * SECOND)
-    alerts = [body for body in told if isinstance(body, Alert)]
+    alerts = [body for body in told if isinstance(body, AlertBody)]
     assert [(one.phase, one.kind, one.speaker, one.end_s) for one in alerts] == [
         ("start", "anger", "customer", 8.0),
         ("end", "anger", "customer", 18.0),
     ]
-    call = next(body for body in reversed(told) if isinstance(body, Call))
+    call = next(body for body in reversed(told) if isinstance(body, CallBody))
     customer, agent = call.parties
     assert agent.emotion is None
     assert customer.emotion is not None
@@ -127,7 +127,7 @@ def test_lasting_anger_is_raised_and_ended_and_counted() -> None:
         "neutral": pytest.approx(2 / 3, abs=1e-4),
         "angry": pytest.approx(1 / 3, abs=1e-4),
     }
-    trends = {body.end_s: body.parties[0].emotion for body in told if isinstance(body, Call)}
+    trends = {body.end_s: body.parties[0].emotion for body in told if isinstance(body, CallBody)}
     assert trends[6.0] is not None
     assert trends[6.0].trend > 0
     assert trends[16.0] is not None
@@ -141,8 +141,8 @@ def test_silence_between_words_is_not_felt() -> None:
     tested.feel("customer", felt(1, 0.9))
     tested.feel("customer", felt(2, 0.9).model_copy(update={"label": "silence", "probabilities": {}}))
     tested.hear("agent", [], 3 * SECOND)
-    call = tested.hear("customer", [Stretch(0, 2 * SECOND)], 3 * SECOND)[-1]
-    assert isinstance(call, Call)
+    call = tested.hear("customer", [SpeechSegment(0, 2 * SECOND)], 3 * SECOND)[-1]
+    assert isinstance(call, CallBody)
     emotion = call.parties[0].emotion
     assert emotion is not None
     assert (emotion.label, emotion.angry_s) == ("angry", 1.0)
@@ -151,11 +151,11 @@ def test_silence_between_words_is_not_felt() -> None:
 def test_dead_air_crosstalk_and_monologue_raise_alerts_that_end_with_the_call_at_the_latest() -> None:
     alarms = {"alerts": {"dead_air_s": 4.0, "monologue_s": 6.0, "crosstalk_window_s": 5.0}}
     tested, told = keeper(**alarms), list[Body]()
-    told += tested.hear("agent", [Stretch(0, 8 * SECOND)], 20 * SECOND)
-    told += tested.hear("customer", [Stretch(7 * SECOND, 9 * SECOND)], 20 * SECOND)
+    told += tested.hear("agent", [SpeechSegment(0, 8 * SECOND)], 20 * SECOND)
+    told += tested.hear("customer", [SpeechSegment(7 * SECOND, 9 * SECOND)], 20 * SECOND)
     for party in PARTIES:
         told += tested.leave(party)
-    alerts = [(one.phase, one.kind, one.speaker, one.end_s) for one in told if isinstance(one, Alert)]
+    alerts = [(one.phase, one.kind, one.speaker, one.end_s) for one in told if isinstance(one, AlertBody)]
     assert alerts == [
         ("start", "monologue", "agent", 6.0),
         ("start", "crosstalk", None, 8.0),
@@ -164,30 +164,30 @@ def test_dead_air_crosstalk_and_monologue_raise_alerts_that_end_with_the_call_at
         ("end", "crosstalk", None, 15.0),
         ("end", "dead_air", None, 20.0),
     ]
-    assert isinstance(told[-1], Call)
+    assert isinstance(told[-1], CallBody)
     assert not told[-1].alerts
     assert told[-1].alerts_raised == {"monologue": 1, "crosstalk": 1, "dead_air": 1}
 
 
 def test_a_party_that_is_put_through_later_was_silent_before() -> None:
-    tested = CallKeeper(settings=Settings())
+    tested = CallTracker(settings=Settings())
     tested.join("customer")
-    tested.hear("customer", [Stretch(0, 2 * SECOND)], 2 * SECOND)
+    tested.hear("customer", [SpeechSegment(0, 2 * SECOND)], 2 * SECOND)
     tested.join("agent")
-    tested.hear("agent", [Stretch(2 * SECOND, 4 * SECOND)], 4 * SECOND)
+    tested.hear("agent", [SpeechSegment(2 * SECOND, 4 * SECOND)], 4 * SECOND)
     told = tested.hear("customer", [], 4 * SECOND)
     final = told + tested.leave("customer") + tested.leave("agent")
-    assert isinstance(final[-1], Call)
+    assert isinstance(final[-1], CallBody)
     assert (final[-1].customer_s, final[-1].agent_s, final[-1].end_s) == (2.0, 2.0, 4.0)
 
 
 def test_a_party_that_hangs_up_first_is_silent_from_then_on() -> None:
     tested = keeper()
-    tested.hear("customer", [Stretch(0, SECOND)], SECOND)
-    assert not any(isinstance(body, Call) and body.phase == "final" for body in tested.leave("customer"))
-    tested.hear("agent", [Stretch(SECOND, 3 * SECOND)], 3 * SECOND)
+    tested.hear("customer", [SpeechSegment(0, SECOND)], SECOND)
+    assert not any(isinstance(body, CallBody) and body.phase == "final" for body in tested.leave("customer"))
+    tested.hear("agent", [SpeechSegment(SECOND, 3 * SECOND)], 3 * SECOND)
     final = tested.leave("agent")[-1]
-    assert isinstance(final, Call)
+    assert isinstance(final, CallBody)
     assert (final.customer_s, final.agent_s, final.end_s) == (1.0, 2.0, 3.0)
 
 

@@ -15,7 +15,7 @@ from stream.cli.main import app
 from stream.events import ModelRef
 from stream.profiles.store import ProfileStore, calibration_of
 from stream.settings import load
-from stream.tools.enrolment.enrolment import Ears, Files, enrol
+from stream.tools.enrolment.enrolment import EnrolmentModels, FileEnrolment, enrol
 from tests.support.requirements import labelled_audio
 
 RUNNER = CliRunner()
@@ -29,12 +29,12 @@ def typed(*words: str | Path) -> tuple[int, str, str]:
 
 
 @pytest.fixture(scope="module")
-def ears() -> Ears:
-    return Ears(load())
+def ears() -> EnrolmentModels:
+    return EnrolmentModels(load())
 
 
 @pytest.fixture(scope="module")
-def enrolled(tmp_path_factory: pytest.TempPathFactory, ears: Ears) -> Path:
+def enrolled(tmp_path_factory: pytest.TempPathFactory, ears: EnrolmentModels) -> Path:
     """Three people, two recordings each."""
     data, folder = labelled_audio(), tmp_path_factory.mktemp("people")
     with (data / "manifest.csv").open() as lines:
@@ -44,11 +44,11 @@ def enrolled(tmp_path_factory: pytest.TempPathFactory, ears: Ears) -> Path:
         files = [folder / f"{name}-{half}.wav" for half in (0, 1)]
         for half, file in enumerate(files):
             soundfile.write(file, np.concatenate(said[half::2]), 16_000)
-        enrol(name, Files(files), ears=ears, path=folder / "people.sqlite", note=None)
+        enrol(name, FileEnrolment(files), ears=ears, path=folder / "people.sqlite", note=None)
     return folder / "people.sqlite"
 
 
-def test_real_voices_give_a_threshold_that_a_run_goes_by(enrolled: Path, tmp_path: Path, ears: Ears) -> None:
+def test_real_voices_give_a_threshold_that_a_run_goes_by(enrolled: Path, tmp_path: Path, ears: EnrolmentModels) -> None:
     page = tmp_path / "calibration.html"
     code, said, error = typed("--profiles", enrolled, "--html", page)
     assert (code, error) == (0, "")
@@ -64,7 +64,7 @@ def test_real_voices_give_a_threshold_that_a_run_goes_by(enrolled: Path, tmp_pat
     assert fitted.applied(ears.model.info).calibration == fitted.weights
     given = settings.speakers.model_copy(update={"threshold": 0.5})
     assert calibration_of(ears.model.info, given) is None
-    assert Ears(settings).calibrated.calibration.threshold == pytest.approx(fitted.weights[1])
+    assert EnrolmentModels(settings).calibrated.calibration.threshold == pytest.approx(fitted.weights[1])
     text = page.read_text()
     assert text.count("<svg") == 2
     assert not re.search(r"(?:src|href)=\"http|<script|@import", text)

@@ -20,11 +20,11 @@ import soundfile
 from rich.console import Console
 from typer.testing import CliRunner
 
-from stream import registry
+from stream.app import registry
 from stream.cli.main import app
 from stream.demo.conversation import AUDIO
 from stream.errors import EnrolmentRefused, SourceError
-from stream.profiles.enrolment_audio import Take
+from stream.profiles.enrolment_audio import EnrolmentAudio
 from stream.profiles.store import ProfileStore, profiles_in
 from stream.settings import Settings
 from stream.tools.enrolment import enrolment, guide
@@ -142,7 +142,7 @@ def test_listing_needs_no_models(filled: Path) -> None:
     assert "Bob" in done.stdout
 
 
-class Ears(enrolment.Ears):
+class Ears(enrolment.EnrolmentModels):
     """Hears tones."""
 
     def __init__(self) -> None:
@@ -154,10 +154,10 @@ def tone(seconds: float, *, gain: float = 0.3, hz: int = 400) -> Samples:
 
 
 @pytest.fixture
-def microphone(monkeypatch: pytest.MonkeyPatch) -> Callable[..., guide.Microphone]:
+def microphone(monkeypatch: pytest.MonkeyPatch) -> Callable[..., guide.MicrophoneEnrolment]:
     """A microphone that gives what it is told to, as fast as it is taken."""
 
-    def made(*parts: Samples | Interruption, terminal: bool = False) -> guide.Microphone:
+    def made(*parts: Samples | Interruption, terminal: bool = False) -> guide.MicrophoneEnrolment:
         blocks: list[Block | Interruption] = []
         at = 0
         for part in parts:
@@ -170,12 +170,14 @@ def microphone(monkeypatch: pytest.MonkeyPatch) -> Callable[..., guide.Microphon
         source = FakeSource(blocks, source_id="microphone", live=True, audio_format=AudioFormat(16_000, 1))
         monkeypatch.setattr(registry, "source", lambda settings: source)  # noqa: ARG005
         console = Console(record=True, force_terminal=terminal, width=100, file=io.StringIO())
-        return guide.Microphone(console=console)
+        return guide.MicrophoneEnrolment(console=console)
 
     return made
 
 
-def test_the_microphone_ends_by_itself_when_there_is_enough(microphone: Callable[..., guide.Microphone]) -> None:
+def test_the_microphone_ends_by_itself_when_there_is_enough(
+    microphone: Callable[..., guide.MicrophoneEnrolment],
+) -> None:
     source = microphone(tone(30.0), terminal=True)
     (taken,) = asyncio.run(source.listen(Ears()))
     assert guide.ENOUGH_S <= taken.take.speech_s < guide.ENOUGH_S + 2
@@ -184,13 +186,15 @@ def test_the_microphone_ends_by_itself_when_there_is_enough(microphone: Callable
     assert "Read this aloud" in shown
 
 
-def test_the_microphone_gives_up_on_silence_and_says_why(microphone: Callable[..., guide.Microphone]) -> None:
+def test_the_microphone_gives_up_on_silence_and_says_why(microphone: Callable[..., guide.MicrophoneEnrolment]) -> None:
     (taken,) = asyncio.run(microphone(np.zeros(16_000 * 90, np.float32)).listen(Ears()))
     with pytest.raises(EnrolmentRefused, match=r"nothing was stored: there are 0\.0 s of speech"):
         enrolment.judge([taken], Ears())
 
 
-def test_a_microphone_that_is_lost_stores_nothing(microphone: Callable[..., guide.Microphone], store: Path) -> None:
+def test_a_microphone_that_is_lost_stores_nothing(
+    microphone: Callable[..., guide.MicrophoneEnrolment], store: Path
+) -> None:
     source = microphone(tone(2.0), Interruption("microphone", "stalled", "the device was taken away"))
     with pytest.raises(SourceError, match="the microphone is gone"):
         enrolment.enrol("Al", source, ears=Ears(), path=store, note=None)
@@ -198,7 +202,7 @@ def test_a_microphone_that_is_lost_stores_nothing(microphone: Callable[..., guid
 
 
 def test_what_is_wrong_right_now_is_shown() -> None:
-    def take(sound: Samples) -> Take:
+    def take(sound: Samples) -> EnrolmentAudio:
         made = Ears().take(16_000)
         made.push(sound[:, None])
         return made

@@ -17,8 +17,8 @@ from stream import events
 from stream.cli.main import app
 from stream.demo.conversation import AUDIO
 from stream.tools.evaluation.segments import Segment
-from stream.tools.replay.display import Part, heard_of, show
-from stream.tools.replay.plot import Heard, write
+from stream.tools.replay.display import DisplayPart, heard_of, show
+from stream.tools.replay.plot import ReplayedStream, write
 from tests.tools.replay.test_log import evening
 
 RUNNER = CliRunner()
@@ -37,7 +37,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def timeline_of(heard: Heard, *, terminal: bool = False, part: Part = Part()) -> str:  # noqa: B008 - frozen
+def timeline_of(heard: ReplayedStream, *, terminal: bool = False, part: DisplayPart = DisplayPart()) -> str:  # noqa: B008 - frozen
     console = Console(width=95, file=io.StringIO(), force_terminal=terminal, color_system=None)
     show([heard], part=part, explain=terminal, console=console)
     assert isinstance(console.file, io.StringIO)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from stream.control.commands import COMMANDS, EnrollCommand, NodeStatus
-from stream.control.dispatcher import Control
+from stream.control.dispatcher import CommandDispatcher
 from stream.errors import SettingsError, SourceNotFound
 from stream.events import EmotionEvent, StreamEvent, TurnEvent
 from stream.pipeline.pipeline import Pipeline
@@ -145,7 +145,7 @@ class Told:
 
 
 def ask(payload: str, **parts: Any) -> dict[str, Any]:
-    control = Control(pipeline=parts.pop("pipeline", Told()), **parts)
+    control = CommandDispatcher(pipeline=parts.pop("pipeline", Told()), **parts)
     reply: dict[str, Any] = json.loads(asyncio.run(control.answer(payload, allowed=COMMANDS)).model_dump_json())
     return reply
 

@@ -9,18 +9,18 @@ from typing import Any
 
 from stream import events
 from stream.events import (
-    Alert,
+    AlertBody,
     Body,
-    Call,
     CallAlert,
+    CallBody,
     CallEmotion,
     CallParty,
-    Emotion,
+    EmotionBody,
     Event,
     ModelRef,
-    Speaker,
-    Stream,
-    Turn,
+    SpeakerBody,
+    StreamBody,
+    TurnBody,
 )
 
 LABELS = ("neutral", "happy", "angry", "sad")
@@ -52,7 +52,7 @@ class Scene:
         )
 
     def stream(self, state: Any = "started", at_s: float = 0.0, party: str | None = None, **more: Any) -> Event:
-        return self.event(Stream(state=state, start_s=more.pop("start_s", at_s), end_s=at_s, **more), party)
+        return self.event(StreamBody(state=state, start_s=more.pop("start_s", at_s), end_s=at_s, **more), party)
 
     def speaker(self, who: str | None, at_s: float, party: str | None = None, **more: Any) -> Event:
         state = more.pop("state", "confirmed" if who else "silence")
@@ -65,7 +65,7 @@ class Scene:
             "evidence_s": 3.2,
             "reason": "track" if party else "matched" if who else "silence",
         } | more
-        return self.event(Speaker(start_s=max(0.0, at_s - 2), end_s=at_s, state=state, speaker=who, **given), party)
+        return self.event(SpeakerBody(start_s=max(0.0, at_s - 2), end_s=at_s, state=state, speaker=who, **given), party)
 
     def emotion(
         self, label: str, at_s: float, *, who: str | None = "S1", sure: float = 0.7, party: str | None = None
@@ -73,7 +73,7 @@ class Scene:
         shared = (1 - sure) / (len(LABELS) - 1)
         probabilities = {name: sure if name == label else shared for name in LABELS}
         return self.event(
-            Emotion(
+            EmotionBody(
                 start_s=max(0.0, at_s - 3),
                 end_s=at_s,
                 label=label,
@@ -98,10 +98,12 @@ class Scene:
         party: str | None = None,
     ) -> list[Event]:
         """From start to end; without a label it goes on."""
-        begun = Turn(phase="start", turn=f"t{number}", start_s=start_s, end_s=start_s + 0.5, speaker=who, speech_s=0.5)
+        begun = TurnBody(
+            phase="start", turn=f"t{number}", start_s=start_s, end_s=start_s + 0.5, speaker=who, speech_s=0.5
+        )
         if label is None:
             return [self.event(begun, party)]
-        done = Turn(
+        done = TurnBody(
             phase="end",
             turn=f"t{number}",
             start_s=start_s,
@@ -158,7 +160,7 @@ class Scene:
             for party in ("customer", "agent")
         )
         on = tuple(CallAlert(alert=name, kind=kind, speaker=who, since_s=since) for name, kind, who, since in alerts)
-        body = Call(
+        body = CallBody(
             phase=phase,
             end_s=at_s,
             customer_s=talk["customer"],
@@ -191,7 +193,7 @@ class Scene:
     ) -> Event:
         start_s = at_s if since_s is None else since_s
         return self.event(
-            Alert(
+            AlertBody(
                 phase=phase, alert=name, kind=kind, speaker=who, start_s=start_s, end_s=at_s, value=0.7, threshold=0.6
             )
         )

@@ -16,7 +16,7 @@ from hypothesis import strategies as some
 
 from stream import events
 from stream.dashboard.feed import Feed
-from stream.dashboard.mqtt import Remote
+from stream.dashboard.mqtt import MqttFeed
 from stream.errors import SettingsError
 from stream.settings import MqttSettings, Settings
 from tests.dashboard.scenes import Scene
@@ -40,7 +40,7 @@ def nodes(feed: Feed) -> dict[str, Any]:
 @asynccontextmanager
 async def watching(port: int) -> AsyncIterator[Feed]:
     feed = Feed()
-    remote = Remote(target=f"mqtt://127.0.0.1:{port}/home", settings=SETTINGS, feed=feed)
+    remote = MqttFeed(target=f"mqtt://127.0.0.1:{port}/home", settings=SETTINGS, feed=feed)
     reading = asyncio.create_task(remote.run())
     yield feed
     remote.stop()
@@ -84,7 +84,7 @@ def test_a_broker_that_comes_back_is_read_again(tmp_path: Path) -> None:
 
 def test_what_is_no_event_is_counted_and_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
     feed = Feed()
-    remote = Remote(target="mqtt://127.0.0.1/home", settings=SETTINGS, feed=feed)
+    remote = MqttFeed(target="mqtt://127.0.0.1/home", settings=SETTINGS, feed=feed)
     good = events.to_json(Scene("lobby").speaker("S1", 1.0)).encode()
     newer = json.loads(good) | {"mood_ring": {"colour": "teal"}, "id": "s/lobby/1"}
     for payload in (
@@ -112,7 +112,7 @@ def test_what_is_no_event_is_counted_and_harms_nobody(caplog: pytest.LogCaptureF
 @given(topic=some.text(max_size=30), payload=some.binary(max_size=60))
 def test_no_bytes_break_the_reader(topic: str, payload: bytes) -> None:
     feed = Feed()
-    remote = Remote(target="mqtt://127.0.0.1/home", settings=SETTINGS, feed=feed)
+    remote = MqttFeed(target="mqtt://127.0.0.1/home", settings=SETTINGS, feed=feed)
     for where in (topic, f"home/hall/{topic}", "home/hall/lobby/speaker", "home/hall/availability", "home/hall/info"):
         remote.take(where, payload)
     json.loads(feed.wall.message())
@@ -120,4 +120,4 @@ def test_no_bytes_break_the_reader(topic: str, payload: bytes) -> None:
 
 def test_a_target_that_is_none_is_refused() -> None:
     with pytest.raises(SettingsError, match="is no broker"):
-        Remote(target="http://x", settings=SETTINGS, feed=Feed())
+        MqttFeed(target="http://x", settings=SETTINGS, feed=Feed())

@@ -13,18 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.errors import InferenceError
-from stream.inference.lane import PATIENCE, Lane
+from stream.inference.lane import PATIENCE, InferenceLane
 from stream.queues import Policy, QueueClosed
 from tests.support.hurry import run_hastily
 
 PATIENCE_S = 20
 
 
-def lane(infer: Callable[[Sequence[int]], Sequence[Any]], **options: Any) -> Lane[int, Any]:
-    return Lane(name="fake", infer=infer, key=lambda _: 0, **options)
+def lane(infer: Callable[[Sequence[int]], Sequence[Any]], **options: Any) -> InferenceLane[int, Any]:
+    return InferenceLane(name="fake", infer=infer, key=lambda _: 0, **options)
 
 
-async def drain(tested: Lane[int, Any], workers: asyncio.TaskGroup) -> None:
+async def drain(tested: InferenceLane[int, Any], workers: asyncio.TaskGroup) -> None:
     for _ in range(tested.workers):
         workers.create_task(tested.work())
 
@@ -172,7 +172,7 @@ def test_every_item_is_answered_and_counted(
         return [number for number, _, _ in batch]
 
     async def check() -> None:
-        tested: Lane[tuple[int, int, bool], int] = Lane(
+        tested: InferenceLane[tuple[int, int, bool], int] = InferenceLane(
             name="fake", infer=infer, key=lambda item: item[1], workers=workers, max_batch=max_batch, capacity=capacity
         )
         with contextlib.suppress(ExceptionGroup):  # unless failures happened to come in a row
@@ -218,7 +218,7 @@ def test_under_overload_hops_stretch_evenly_and_the_freshest_is_taken() -> None:
     model = Gate()
 
     async def check() -> None:
-        tested: Lane[Any, Any] = Lane(
+        tested: InferenceLane[Any, Any] = InferenceLane(
             name="fake", infer=model.infer, key=lambda _: 0, max_batch=1, capacity=4, deadline_s=2.5
         )
         async with asyncio.TaskGroup() as workers:

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 import pytest
 
 from stream.errors import InferenceError
-from stream.inference.lane import PATIENCE, Lane
-from stream.inference.worker import Worker
+from stream.inference.lane import PATIENCE, InferenceLane
+from stream.inference.worker import InferenceThread
 
 PATIENCE_S = 20.0
 
 
-async def through(lane: Lane[int, int], items: Sequence[int]) -> list[int | None]:
+async def through(lane: InferenceLane[int, int], items: Sequence[int]) -> list[int | None]:
     """Put items into a lane that has one worker; returns the answers in order."""
     lane.join("a")
     async with asyncio.TaskGroup() as group:
@@ -38,7 +38,7 @@ def test_a_batch_that_hangs_is_lost_and_its_worker_replaced(caplog: pytest.LogCa
             release.wait(PATIENCE_S)
         return [2 * item for item in batch]
 
-    lane = Lane(name="m", infer=infer, key=lambda _: 0, max_batch=1, timeout_s=0.1)
+    lane = InferenceLane(name="m", infer=infer, key=lambda _: 0, max_batch=1, timeout_s=0.1)
     assert asyncio.run(through(lane, range(6))) == [0, 2, 4, None, 8, 10]
     counts = lane.statistics()
     assert (counts.inferred, counts.failed, counts.replaced, counts.waiting) == (5, 1, 1, 0)
@@ -55,7 +55,9 @@ def test_a_model_that_always_hangs_breaks_its_lane() -> None:
         release.wait(PATIENCE_S)
         return list(batch)
 
-    lane = Lane(name="m", infer=infer, key=lambda _: 0, max_batch=1, timeout_s=0.05, prepare=lambda: prepared.append(1))
+    lane = InferenceLane(
+        name="m", infer=infer, key=lambda _: 0, max_batch=1, timeout_s=0.05, prepare=lambda: prepared.append(1)
+    )
     with pytest.raises(BaseExceptionGroup) as broken:
         asyncio.run(through(lane, range(9)))
     assert isinstance(broken.value.exceptions[0], InferenceError)
@@ -81,7 +83,7 @@ def test_a_batch_that_does_not_fit_is_halved(cause: BaseException, caplog: pytes
             raise InferenceError("it failed") from cause
         return [2 * item for item in batch]
 
-    lane = Lane(name="m", infer=infer, key=lambda _: 0, max_batch=8, capacity=8)
+    lane = InferenceLane(name="m", infer=infer, key=lambda _: 0, max_batch=8, capacity=8)
     answers = asyncio.run(through(lane, range(8)))
     assert answers == [2 * item for item in range(8)], "nothing is lost, and the order holds"
     assert lane.statistics().max_batch == 2
@@ -96,7 +98,7 @@ def test_one_window_that_does_not_fit_is_a_failure_like_any_other() -> None:
             raise InferenceError("CUDA out of memory")
         return list(batch)
 
-    lane = Lane(name="m", infer=infer, key=lambda _: 0, max_batch=1)
+    lane = InferenceLane(name="m", infer=infer, key=lambda _: 0, max_batch=1)
     assert asyncio.run(through(lane, [0, 1, 2])) == [0, None, 2]
 
 
@@ -105,7 +107,7 @@ def test_a_worker_that_cannot_be_prepared_says_so() -> None:
         raise InferenceError("no threads left")
 
     async def check() -> None:
-        worker = Worker(name="w", prepare=broken)
+        worker = InferenceThread(name="w", prepare=broken)
         with pytest.raises(InferenceError, match="no threads left"):
             await worker.run(lambda: 1)
         worker.close()

@@ -19,7 +19,7 @@ from torch import nn
 
 from stream.errors import InferenceError, ModelError, ModelFormatError, ModelNotFound
 from stream.models.loading import load
-from stream.models.pretrained import Pretrained
+from stream.models.pretrained import PretrainedModel
 from stream.settings import ModelSettings
 from stream.types import Task, Window
 
@@ -62,7 +62,7 @@ def expected(net: nn.Module, folder: Path, batch: list[Window]) -> np.ndarray:
     return torch.stack(rows).numpy()
 
 
-def assert_parity(model: Pretrained, net: nn.Module, folder: Path, batch: list[Window]) -> None:
+def assert_parity(model: PretrainedModel, net: nn.Module, folder: Path, batch: list[Window]) -> None:
     wanted = expected(net, folder, batch)
     assert np.abs(wanted - wanted[:1]).max() > 0.01 * wanted.max() or len(batch) == 1  # or the test would see nothing
     scores = model.infer(batch)

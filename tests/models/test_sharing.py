@@ -12,7 +12,7 @@ from torch import nn
 
 from stream.errors import InferenceError
 from stream.models.fast.conversion import accelerated
-from stream.models.pretrained import Pretrained
+from stream.models.pretrained import PretrainedModel
 from stream.models.sharing import share
 from stream.types import ModelInfo, Task, Window, WindowSpec
 from tests.models.fast.conftest import made
@@ -21,7 +21,7 @@ from tests.support.fakes import FakeModel
 SPEC = WindowSpec(32_000, 8_000, 8_000)
 
 
-def pair(**changes: Any) -> list[Pretrained]:
+def pair(**changes: Any) -> list[PretrainedModel]:
     """A verifier and an identifier with one frozen backbone; `changes` are made to the second."""
     verifier = copy.deepcopy(made("Wav2Vec2ForXVector", "group"))
     identifier = copy.deepcopy(made("Wav2Vec2ForSequenceClassification", "group"))
@@ -34,10 +34,12 @@ def pair(**changes: Any) -> list[Pretrained]:
     ]
 
 
-def model(name: str, task: Task, net: nn.Module, *, spec: WindowSpec = SPEC, normalise: bool = False) -> Pretrained:
+def model(
+    name: str, task: Task, net: nn.Module, *, spec: WindowSpec = SPEC, normalise: bool = False
+) -> PretrainedModel:
     fast = accelerated(net, name=name)
     assert fast is not None
-    return Pretrained(net=fast, info=ModelInfo(name, "0", task), spec=spec, normalise=normalise)
+    return PretrainedModel(net=fast, info=ModelInfo(name, "0", task), spec=spec, normalise=normalise)
 
 
 def test_one_pass_says_what_two_say(windows: Callable[..., list[Window]]) -> None:

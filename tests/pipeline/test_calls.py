@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stream import registry
+from stream.app import registry
 from stream.demo.conversation import AUDIO
 from stream.errors import AudioFormatError, SourceError
 from stream.events import AlertEvent, CallEvent, EmotionEvent, Event, HealthEvent, SpeakerEvent, StreamEvent, TurnEvent

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stream import registry
+from stream.app import registry
 from stream.demo.conversation import AUDIO, turns
 from stream.events import EmotionEvent, Event, HealthEvent, SpeakerEvent, StreamEvent, TurnEvent
 from stream.models.devices import limit_threads

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from stream.control.commands import COMMANDS
-from stream.control.dispatcher import Control
+from stream.control.dispatcher import CommandDispatcher
 from stream.pipeline.pipeline import Pipeline
 from stream.profiles.registrar import Registrar
 from stream.settings import Settings, SpeakersSettings
@@ -69,7 +69,7 @@ class Node:
         self.settings = Settings(speakers=chosen)
         self.registrar = Registrar(settings=self.settings)
         self.pipeline: Pipeline
-        self.control: Control
+        self.control: CommandDispatcher
 
     async def assemble(self, sources: Sequence[Script], sinks: dict[str, Sink]) -> None:
         """Like `assembly.assemble`, with tones for models."""
@@ -83,7 +83,7 @@ class Node:
             enrolled=await self.registrar.read(model, detector),
         )
         self.registrar.attach(self.pipeline)
-        self.control = Control(pipeline=self.pipeline, handlers=self.registrar.handlers)
+        self.control = CommandDispatcher(pipeline=self.pipeline, handlers=self.registrar.handlers)
 
     async def ask(self, **command: str) -> dict[str, Any]:
         """The answer to a command."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stream.profiles.enrolment_audio import MOST_S, Take
-from stream.profiles.quality import Piece, Sound, faults, one_person, several, snr_db, too_short
+from stream.profiles.enrolment_audio import MOST_S, EnrolmentAudio
+from stream.profiles.quality import SoundQuality, WindowEmbedding, faults, one_person, several, snr_db, too_short
 from stream.settings import Settings
 from stream.tracking.calibration import Calibration
 from stream.tracking.scoring import Scorer
@@ -24,8 +24,8 @@ def voice(*, loud: float = 0.2, pauses: float = 0.001, seconds: int = 6, seed: i
     return np.asarray((noise * levels[:, None]).reshape(-1, 1), np.float32)
 
 
-def taken(sound: Samples, *, rate_hz: int = RATE_HZ) -> Take:
-    take = Take(
+def taken(sound: Samples, *, rate_hz: int = RATE_HZ) -> EnrolmentAudio:
+    take = EnrolmentAudio(
         settings=Settings(), model=FakeModel(task=Task.SPEAKER), detector=FakeDetector(floor=0.02), rate_hz=rate_hz
     )
     for piece in np.array_split(sound, 7):
@@ -34,7 +34,7 @@ def taken(sound: Samples, *, rate_hz: int = RATE_HZ) -> Take:
     return take
 
 
-def briefs(take: Take) -> list[str]:
+def briefs(take: EnrolmentAudio) -> list[str]:
     return [fault.brief for fault in faults(take.sound())]
 
 
@@ -61,7 +61,7 @@ def test_each_fault_is_found(sound: Samples, fault: str) -> None:
 
 
 def test_quiet_speech_is_a_fault() -> None:
-    assert [fault.brief for fault in faults(Sound(level_dbfs=-60.0, snr_db=None, clipped=0.0))] == ["too quiet"]
+    assert [fault.brief for fault in faults(SoundQuality(level_dbfs=-60.0, snr_db=None, clipped=0.0))] == ["too quiet"]
 
 
 def test_too_little_speech_is_a_fault() -> None:
@@ -88,7 +88,7 @@ def test_enough_is_enough() -> None:
     assert taken(voice(seconds=seconds)).is_full
 
 
-def pieces(*people: tuple[int, int]) -> list[Piece]:
+def pieces(*people: tuple[int, int]) -> list[WindowEmbedding]:
     """So many windows of each person, a second apart."""
     draw = np.random.default_rng(8)
     found = []
@@ -96,7 +96,7 @@ def pieces(*people: tuple[int, int]) -> list[Piece]:
         for _ in range(windows):
             vector = np.zeros(16, np.float32)
             vector[person] = 1.0
-            found.append(Piece(vector + draw.normal(scale=0.08, size=16).astype(np.float32), 2.0, 1.0))
+            found.append(WindowEmbedding(vector + draw.normal(scale=0.08, size=16).astype(np.float32), 2.0, 1.0))
     return found
 
 
@@ -111,5 +111,5 @@ def test_one_person_is_one_and_two_are_two() -> None:
 def test_who_cannot_be_told_is_not_refused() -> None:
     assert one_person([], SCORER) is None
     assert one_person(pieces((0, 1)), SCORER) is None
-    same = [Piece(np.ones(4, np.float32), 2.0, 1.0)] * 4
+    same = [WindowEmbedding(np.ones(4, np.float32), 2.0, 1.0)] * 4
     assert one_person(same, SCORER) is None

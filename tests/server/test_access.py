@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stream.errors import SettingsError
-from stream.server.access import COOKIE, Door, is_loopback, is_same
+from stream.server.access import COOKIE, AccessPolicy, is_loopback, is_same
 
 TOKEN = "a long enough token"
 
@@ -25,16 +25,16 @@ def test_what_is_not(host: str) -> None:
 
 def test_elsewhere_a_token_is_needed_and_a_long_one() -> None:
     with pytest.raises(SettingsError, match="TONEWATCH__DASHBOARD__TOKEN"):
-        Door(host=EVERYWHERE)
+        AccessPolicy(host=EVERYWHERE)
     with pytest.raises(SettingsError, match="too short"):
-        Door(host=EVERYWHERE, token="short")
+        AccessPolicy(host=EVERYWHERE, token="short")
     with pytest.raises(SettingsError, match="TONEWATCH__SERVE__TOKEN"):
-        Door(host=EVERYWHERE, branch="serve")
-    assert "long enough" not in repr(Door(host=EVERYWHERE, token=TOKEN))
+        AccessPolicy(host=EVERYWHERE, branch="serve")
+    assert "long enough" not in repr(AccessPolicy(host=EVERYWHERE, token=TOKEN))
 
 
 def test_a_strange_name_that_points_here_gets_nothing() -> None:
-    door = Door(host="127.0.0.1")
+    door = AccessPolicy(host="127.0.0.1")
     assert door.knows_host({"host": "127.0.0.1:8765"})
     assert door.knows_host({"host": "localhost:8765"})
     assert door.knows_host({"host": "[::1]:8765"})
@@ -43,7 +43,7 @@ def test_a_strange_name_that_points_here_gets_nothing() -> None:
 
 
 def test_token_and_cookie_admit_and_nothing_else_does() -> None:
-    door = Door(host=EVERYWHERE, token=TOKEN)
+    door = AccessPolicy(host=EVERYWHERE, token=TOKEN)
     assert door.is_token(TOKEN)
     assert not door.is_token("")
     assert door.admits({"authorization": f"Bearer {TOKEN}"})
@@ -51,11 +51,11 @@ def test_token_and_cookie_admit_and_nothing_else_does() -> None:
     assert TOKEN not in door.pass_value
     for headers in ({}, {"cookie": f"{COOKIE}={TOKEN}"}, {"authorization": "Bearer é"}, {"cookie": "\x00=;=;"}):
         assert not door.admits(headers)
-    assert Door(host="127.0.0.1").admits({})
+    assert AccessPolicy(host="127.0.0.1").admits({})
 
 
 def test_only_our_own_pages_and_allowed_sites_connect() -> None:
-    door = Door(host="127.0.0.1", origins=["https://wall.example/"])
+    door = AccessPolicy(host="127.0.0.1", origins=["https://wall.example/"])
     here = {"host": "localhost:8765"}
     assert door.is_ours(here)
     assert door.is_ours({**here, "origin": "http://localhost:8765"})
@@ -67,8 +67,10 @@ def test_only_our_own_pages_and_allowed_sites_connect() -> None:
 def test_a_strange_page_whose_name_points_to_loopback_does_not_connect() -> None:
     """DNS rebinding: to the browser the page and the listener are one site."""
     strange = {"host": "evil.example:8765", "origin": "http://evil.example:8765"}
-    assert not Door(host="127.0.0.1").is_ours(strange)
-    assert Door(host="127.0.0.1", token=TOKEN).is_ours(strange)  # a proxy's name, and the token is asked for anyway
+    assert not AccessPolicy(host="127.0.0.1").is_ours(strange)
+    assert AccessPolicy(host="127.0.0.1", token=TOKEN).is_ours(
+        strange
+    )  # a proxy's name, and the token is asked for anyway
 
 
 def test_an_empty_secret_opens_nothing() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from stream.events import CallEvent, StreamEvent, TurnEvent
 from stream.server.protocols.audiosocket import AudioSocketProtocol
-from stream.server.protocols.base import Protocol
+from stream.server.protocols.base import ConnectionProtocol
 from stream.server.protocols.generic import GenericProtocol
 from stream.server.protocols.twilio import TwilioProtocol
 from tests.server.node import Node, node
@@ -66,7 +66,9 @@ def pieces(sound: np.ndarray = LOUD, size: int = 1_600) -> list[bytes]:
     return [sound[place : place + size].tobytes() for place in range(0, len(sound), size)]
 
 
-async def session(tested: Node, link: HandLink, *, protocol: Protocol | None = None, peer: str = "peer") -> None:
+async def session(
+    tested: Node, link: HandLink, *, protocol: ConnectionProtocol | None = None, peer: str = "peer"
+) -> None:
     await asyncio.wait_for(tested.gateway.serve(link, protocol or GenericProtocol(), peer=peer), PATIENCE_S)
 
 

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from stream.errors import ListenError, SettingsError
 from stream.events import CallEvent
-from stream.server.access import COOKIE, Door
+from stream.server.access import COOKIE, AccessPolicy
 from stream.server.gateway import Gateway
 from stream.server.listener import NetworkListener
 from stream.settings import ServeSettings
@@ -53,7 +53,7 @@ def test_a_token_is_asked_for_at_every_door() -> None:
                 assert not await is_let_in(tested.listener, f"{path}?token=wrong")
                 assert await is_let_in(tested.listener, f"{path}?token=sesame")
                 assert await is_let_in(tested.listener, path, additional_headers={"Authorization": "Bearer sesame"})
-                cookie = f"{COOKIE}={Door(host='127.0.0.1', token='sesame').pass_value}"  # a page's
+                cookie = f"{COOKIE}={AccessPolicy(host='127.0.0.1', token='sesame').pass_value}"  # a page's
                 assert await is_let_in(tested.listener, path, additional_headers={"Cookie": cookie})
             messages = twilio_messages(CALL)
             for token, code in (("wrong", 1008), ("sesame", 1000)):

@@ -7,22 +7,22 @@ from typing import Any
 
 from stream import events
 from stream.events import (
-    Alert,
+    AlertBody,
     Body,
-    Call,
     CallAlert,
+    CallBody,
     CallEmotion,
     CallParty,
-    Emotion,
+    EmotionBody,
     Event,
-    Health,
+    HealthBody,
     LaneHealth,
     ModelRef,
     ProtocolHealth,
-    Speaker,
-    SpeakerResolved,
-    Stream,
-    Turn,
+    SpeakerBody,
+    SpeakerResolvedBody,
+    StreamBody,
+    TurnBody,
 )
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -43,10 +43,10 @@ def event(body: Body, *, seq: int = 0, source: str = "room", **more: Any) -> Eve
     )
 
 
-def emotion(label: str = "happy", *, end_s: float = 3.0, **more: Any) -> Emotion:
+def emotion(label: str = "happy", *, end_s: float = 3.0, **more: Any) -> EmotionBody:
     """Two labels, one leading."""
     probabilities = {"happy": 0.7, "sad": 0.3}
-    return Emotion(
+    return EmotionBody(
         start_s=max(0.0, end_s - 3),
         end_s=end_s,
         label=label,
@@ -59,9 +59,9 @@ def emotion(label: str = "happy", *, end_s: float = 3.0, **more: Any) -> Emotion
     )
 
 
-def speaker(name: str | None = "S1", *, end_s: float = 3.0, state: Any = "confirmed") -> Speaker:
+def speaker(name: str | None = "S1", *, end_s: float = 3.0, state: Any = "confirmed") -> SpeakerBody:
     """Somebody speaks."""
-    return Speaker(
+    return SpeakerBody(
         start_s=max(0.0, end_s - 2),
         end_s=end_s,
         state=state,
@@ -77,15 +77,17 @@ def speaker(name: str | None = "S1", *, end_s: float = 3.0, state: Any = "confir
     )
 
 
-def resolved() -> SpeakerResolved:
+def resolved() -> SpeakerResolvedBody:
     """A voice turned out to be Alice's."""
-    return SpeakerResolved(start_s=2.0, end_s=9.0, was="S2", speaker="Alice", enrolled=True, probability=0.97)
+    return SpeakerResolvedBody(start_s=2.0, end_s=9.0, was="S2", speaker="Alice", enrolled=True, probability=0.97)
 
 
-def turn(number: int, phase: Any = "end", *, name: str | None = "S1", start_s: float = 0.0, end_s: float = 2.0) -> Turn:
+def turn(
+    number: int, phase: Any = "end", *, name: str | None = "S1", start_s: float = 0.0, end_s: float = 2.0
+) -> TurnBody:
     """Somebody's turn."""
     shares = {"happy": 0.75, "sad": 0.25} if phase == "end" else {}
-    return Turn(
+    return TurnBody(
         phase=phase,
         turn=f"t{number}",
         start_s=start_s,
@@ -97,12 +99,12 @@ def turn(number: int, phase: Any = "end", *, name: str | None = "S1", start_s: f
     )
 
 
-def stream(state: Any = "started") -> Stream:
+def stream(state: Any = "started") -> StreamBody:
     """What became of the sound."""
-    return Stream(state=state, start_s=0.0, end_s=0.0)
+    return StreamBody(state=state, start_s=0.0, end_s=0.0)
 
 
-def call(phase: Any = "live") -> Call:
+def call(phase: Any = "live") -> CallBody:
     """A minute of a call, the customer angry by now."""
     emotion = CallEmotion(
         label="angry",
@@ -139,7 +141,7 @@ def call(phase: Any = "live") -> Call:
         response_gap_s=None,
         emotion=None,
     )
-    return Call(
+    return CallBody(
         phase=phase,
         end_s=60.0,
         customer_s=22.0,
@@ -155,9 +157,9 @@ def call(phase: Any = "live") -> Call:
     )
 
 
-def alert(phase: Any = "start") -> Alert:
+def alert(phase: Any = "start") -> AlertBody:
     """The customer has sounded angry for a while."""
-    return Alert(
+    return AlertBody(
         phase=phase,
         alert="a1",
         kind="anger",
@@ -169,12 +171,12 @@ def alert(phase: Any = "start") -> Alert:
     )
 
 
-def health() -> Health:
+def health() -> HealthBody:
     """Statistics."""
     lane = LaneHealth(
         model="fake", cut=10, inferred=9, dropped=1, failed=0, waiting=0, batches=3, mean_batch=3.0, inference_ms=4.5
     )
-    return Health(
+    return HealthBody(
         end_s=10.0,
         streams=1,
         audio_s=10.0,

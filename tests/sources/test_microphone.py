@@ -22,7 +22,7 @@ from stream.clock import steady_s
 from stream.demo.conversation import AUDIO
 from stream.settings import SourceSettings
 from stream.sources.microphone import MicrophoneSource
-from stream.sources.recorder import Piece, Wish
+from stream.sources.recorder import CaptureBlock, CaptureRequest
 from stream.types import AudioFormat, Block, Interruption
 from tests.support.pulseaudio import SoundServer
 
@@ -33,10 +33,10 @@ class FakeMicrophone:
     """Stands in for `Capture.open` and for the captures it gives; `opened` is the one that records now."""
 
     def __init__(self) -> None:
-        self.wishes: list[Wish] = []
+        self.wishes: list[CaptureRequest] = []
         self.opened: Any = None
 
-    async def open(self, wish: Wish, wake: Callable[[], None]) -> Any:
+    async def open(self, wish: CaptureRequest, wake: Callable[[], None]) -> Any:
         self.wishes.append(wish)
         self.opened = FakeCapture(wake)
         return self.opened
@@ -47,16 +47,16 @@ class FakeCapture:
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
-        self._pieces: list[Piece] = []
+        self._pieces: list[CaptureBlock] = []
         self._frames = self.overflows = 0
-        self.newest: Piece | None = None
+        self.newest: CaptureBlock | None = None
         self.finished = self.closed = False
 
     @property
     def waiting(self) -> bool:
         return bool(self._pieces)
 
-    def take(self) -> Piece:
+    def take(self) -> CaptureBlock:
         return self._pieces.pop(0)
 
     def finish(self) -> None:
@@ -71,7 +71,7 @@ class FakeCapture:
 
     def speak(self, samples: np.ndarray, *, heard_s: float, overflow: bool = False, skip: int = 0) -> None:
         self.overflows += overflow
-        self.newest = Piece(self._frames + skip, samples.astype(np.float32), self.overflows, heard_s)
+        self.newest = CaptureBlock(self._frames + skip, samples.astype(np.float32), self.overflows, heard_s)
         self._frames = self.newest.end_frame
         self._pieces.append(self.newest)
         self._wake()

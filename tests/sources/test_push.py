@@ -10,16 +10,16 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.sources.push import LONGEST_S, MOST_S, TrackSource
+from stream.sources.push import LONGEST_S, MOST_S, PushSource
 from stream.types import Block
 
 RATE_HZ = 8_000
 RAMP = np.arange(40_000, dtype=np.float32)
 
 
-def heard(fill: Callable[[TrackSource], Any]) -> list[Block]:
+def heard(fill: Callable[[PushSource], Any]) -> list[Block]:
     async def check() -> list[Block]:
-        source = TrackSource(source_id="desk", channels="customer", rate_hz=RATE_HZ)
+        source = PushSource(source_id="desk", channels="customer", rate_hz=RATE_HZ)
         fill(source)
         source.end()
         async with source.blocks() as blocks:
@@ -31,7 +31,7 @@ def heard(fill: Callable[[TrackSource], Any]) -> list[Block]:
 @settings(deadline=None)  # each example has a loop of its own
 @given(sizes=st.lists(st.integers(1, 3_000), min_size=1, max_size=40))
 def test_pieces_become_blocks_without_a_loss(sizes: list[int]) -> None:
-    def fill(source: TrackSource) -> None:
+    def fill(source: PushSource) -> None:
         place = 0
         for size in sizes:
             source.put(place, RAMP[place : place + size])
@@ -46,7 +46,7 @@ def test_pieces_become_blocks_without_a_loss(sizes: list[int]) -> None:
 
 
 def test_a_jump_is_a_gap_and_the_past_stays_as_it_was() -> None:
-    def fill(source: TrackSource) -> None:
+    def fill(source: PushSource) -> None:
         source.put(0, RAMP[:100])
         source.put(50, RAMP[50:150])
         source.put(500, RAMP[500:600])
@@ -61,7 +61,7 @@ def test_who_is_late_hears_more_at_a_time() -> None:
     """A reader that keeps up gets short blocks; what has piled up costs it hardly more than one of them."""
 
     async def check() -> list[int]:
-        source = TrackSource(source_id="desk", channels="customer", rate_hz=RATE_HZ)
+        source = PushSource(source_id="desk", channels="customer", rate_hz=RATE_HZ)
         heard, place = [], 0
         async with source.blocks() as blocks:
             for pieces in (13, 13, 130):  # of 20 ms
@@ -76,7 +76,7 @@ def test_who_is_late_hears_more_at_a_time() -> None:
 
 def test_who_brings_more_than_is_heard_waits() -> None:
     async def check() -> None:
-        source = TrackSource(source_id="desk", channels="customer", rate_hz=RATE_HZ)
+        source = PushSource(source_id="desk", channels="customer", rate_hz=RATE_HZ)
         most = round(MOST_S * RATE_HZ)
         source.put(0, np.zeros(most, np.float32))
         await source.room()
@@ -93,14 +93,14 @@ def test_who_brings_more_than_is_heard_waits() -> None:
 
 def test_a_rate_may_be_told_later_or_never() -> None:
     async def check() -> tuple[int, int]:
-        tuned = TrackSource(source_id="desk", channels="customer", rate_hz=0)
+        tuned = PushSource(source_id="desk", channels="customer", rate_hz=0)
         assert tuned.reached_s == 0.0
         tuned.tune(16_000)
         tuned.put(0, RAMP[:16_000])
         tuned.end()
         async with tuned.blocks() as blocks:
             count = sum([len(block.samples) async for block in blocks])
-        never = TrackSource(source_id="desk", channels="customer", rate_hz=0)
+        never = PushSource(source_id="desk", channels="customer", rate_hz=0)
         never.end()
         async with never.blocks() as blocks:
             assert not [block async for block in blocks]
@@ -111,7 +111,7 @@ def test_a_rate_may_be_told_later_or_never() -> None:
 
 def test_a_stop_is_told_to_whoever_holds_the_connection() -> None:
     told = []
-    source = TrackSource(source_id="desk", channels="mix", rate_hz=RATE_HZ, on_stop=lambda: told.append("stop"))
+    source = PushSource(source_id="desk", channels="mix", rate_hz=RATE_HZ, on_stop=lambda: told.append("stop"))
     source.stop()
     source.put(0, RAMP[:100])
     assert told == ["stop"]

@@ -15,7 +15,7 @@ import pytest
 
 from stream.errors import DeviceLost, PortAudioMissing, SourceNotFound
 from stream.sources import devices
-from stream.sources.recorder import HEADER, Piece, Wish, record
+from stream.sources.recorder import HEADER, CaptureBlock, CaptureRequest, record
 from stream.types import AudioFormat
 
 
@@ -72,12 +72,12 @@ class FakePortAudio:
         return True
 
 
-ANY = Wish("", "mix")
+ANY = CaptureRequest("", "mix")
 
 
 def recorded(
-    backend: FakePortAudio, play: Callable[[], object], wish: Wish = ANY
-) -> tuple[dict[str, Any], list[Piece]]:
+    backend: FakePortAudio, play: Callable[[], object], wish: CaptureRequest = ANY
+) -> tuple[dict[str, Any], list[CaptureBlock]]:
     """What the program writes while `play` goes on, and until its owner has enough."""
     out, woken, closing, opened = io.BytesIO(), threading.Event(), threading.Event(), threading.Event()
     backend.started = opened.set
@@ -105,7 +105,7 @@ def recorded(
         start, frames, overflows, heard_s = HEADER.unpack_from(rest)
         end = HEADER.size + 4 * frames * told["channels"]
         samples = np.frombuffer(rest[HEADER.size : end], np.float32).reshape(-1, told["channels"])
-        pieces.append(Piece(start, samples, overflows, heard_s))
+        pieces.append(CaptureBlock(start, samples, overflows, heard_s))
         rest = rest[end:]
     return told, pieces
 
@@ -128,11 +128,13 @@ def test_a_device_that_refuses_16_khz_gives_its_own_rate() -> None:
 
 def test_a_device_that_comes_back_has_the_format_it_had() -> None:
     told, _ = recorded(
-        FakePortAudio(["raw"]), lambda: None, Wish.from_json(Wish("", "mix", AudioFormat(44_100, 1)).to_json())
+        FakePortAudio(["raw"]),
+        lambda: None,
+        CaptureRequest.from_json(CaptureRequest("", "mix", AudioFormat(44_100, 1)).to_json()),
     )
     assert told == {"rate_hz": 44_100, "channels": 1}
     with pytest.raises(SourceNotFound, match="raw has 2 channel"):
-        recorded(FakePortAudio(["raw"]), lambda: None, Wish("", "mix", AudioFormat(16_000, 4)))
+        recorded(FakePortAudio(["raw"]), lambda: None, CaptureRequest("", "mix", AudioFormat(16_000, 4)))
 
 
 def test_sound_that_the_system_lost_is_counted() -> None:
@@ -158,7 +160,7 @@ def test_a_reader_that_does_not_read_loses_the_oldest_sound_only() -> None:
     started = threading.Event()
     backend.started = started.set
     thread = threading.Thread(
-        target=record, args=(backend, Wish("", "1"), out), kwargs={"woken": woken, "closing": closing}
+        target=record, args=(backend, CaptureRequest("", "1"), out), kwargs={"woken": woken, "closing": closing}
     )
     thread.start()
     started.wait()
@@ -183,7 +185,7 @@ def test_a_stream_that_ends_ends_the_recording() -> None:
     out, started = io.BytesIO(), threading.Event()
     backend.started = started.set
     events = {"woken": threading.Event(), "closing": threading.Event()}
-    thread = threading.Thread(target=record, args=(backend, Wish("", "mix"), out), kwargs=events)
+    thread = threading.Thread(target=record, args=(backend, CaptureRequest("", "mix"), out), kwargs=events)
     thread.start()
     started.wait()
     backend.opened.finished_callback()

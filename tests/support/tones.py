@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from stream.settings import Settings
-from stream.tools.evaluation.runner import Ears
+from stream.tools.evaluation.runner import EvaluationRunner
 from tests.tools.evaluation.stand_ins import loader
 
 
@@ -18,15 +18,15 @@ def tones(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def ears(tones: None) -> Callable[..., Ears]:
+def ears(tones: None) -> Callable[..., EvaluationRunner]:
     """Ears with a tone model for each task that is named: `ears("speaker")`."""
     assert tones is None
 
-    def made(*tasks: str) -> Ears:
+    def made(*tasks: str) -> EvaluationRunner:
         names = {
             task: {"name": f"tone-{task}" if task in tasks else "", "window_s": 2.0, "hop_s": 0.5}
             for task in ("emotion", "speaker", "identity")
         }
-        return Ears(Settings.model_validate({"models": names}))
+        return EvaluationRunner(Settings.model_validate({"models": names}))
 
     return made

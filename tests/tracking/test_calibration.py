@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from stream.tracking.calibration import Calibration, Trial, fit
+from stream.tracking.calibration import Calibration, ScoreTrial, fit
 
 
-def trials(calibration: Calibration, count: int = 4_000) -> list[Trial]:
+def trials(calibration: Calibration, count: int = 4_000) -> list[ScoreTrial]:
     """Trials whose truth is drawn from what a calibration makes of their scores."""
     draw = np.random.default_rng(3)
     made = []
     for _ in range(count):
         speech_s, profile_s, score = draw.uniform(0.5, 3), draw.choice([5.0, 20.0]), draw.normal(0.3, 0.4)
         odds = calibration.log_odds(np.array([score]), speech_s=speech_s, profile_s=np.array([profile_s]))[0]
-        made.append(Trial(score, speech_s, profile_s, bool(draw.random() < 1 / (1 + np.exp(-odds)))))
+        made.append(ScoreTrial(score, speech_s, profile_s, bool(draw.random() < 1 / (1 + np.exp(-odds)))))
     return made
 
 
@@ -43,7 +43,7 @@ def test_it_is_the_logistic_regression_everybody_knows() -> None:
 
 @pytest.mark.parametrize("count", [5, 50, 500])
 def test_scores_told_apart_without_error_promise_no_certainty(count: int) -> None:
-    apart = [Trial(0.9, 2.0, 20.0, True), Trial(0.1, 2.0, 20.0, False)] * count
+    apart = [ScoreTrial(0.9, 2.0, 20.0, True), ScoreTrial(0.1, 2.0, 20.0, False)] * count
     found = fit(apart, reliabilities_s=(0.0,)).calibration
     assert found.threshold == pytest.approx(0.5, abs=0.01)
     sure = 1 / (1 + np.exp(-found.log_odds(np.array([0.9]), speech_s=2.0, profile_s=np.array([20.0]))[0]))

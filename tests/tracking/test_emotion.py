@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.settings import EmotionSettings
-from stream.tracking.emotion import UNCERTAIN, RollingEmotion
+from stream.tracking.emotion import UNCERTAIN, EmotionTracker
 
 LABELS = ("neutral", "happy", "angry")
 CALM, JOY, DOUBT = (0.9, 0.05, 0.05), (0.05, 0.9, 0.05), (0.34, 0.33, 0.33)
 
 
-def rolling(**options: float) -> RollingEmotion:
-    return RollingEmotion(labels=LABELS, settings=EmotionSettings.model_validate(options))
+def rolling(**options: float) -> EmotionTracker:
+    return EmotionTracker(labels=LABELS, settings=EmotionSettings.model_validate(options))
 
 
 def test_a_label_is_taken_up_held_and_given_up() -> None:

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from stream.events import Identity
-from stream.tracking.identity import RollingIdentity
+from stream.tracking.identity import IdentityTracker
 from tests.tracking.speech import talk
 
 ANN, BEN = np.array([0.8, 0.15, 0.05], np.float32), np.array([0.1, 0.2, 0.7], np.float32)
 
 
-def rolling(candidates: int = 3) -> RollingIdentity:
-    return RollingIdentity(labels=("ann", "bea", "ben"), candidates=candidates, pause_s=1.0)
+def rolling(candidates: int = 3) -> IdentityTracker:
+    return IdentityTracker(labels=("ann", "bea", "ben"), candidates=candidates, pause_s=1.0)
 
 
 def hear(
-    tested: RollingIdentity, start_s: float, end_s: float, says: np.ndarray, who: str | None, *, since_s: float = 0.0
+    tested: IdentityTracker, start_s: float, end_s: float, says: np.ndarray, who: str | None, *, since_s: float = 0.0
 ) -> Identity | None:
     """Speech of one voice, made out at every window that ends behind `since_s`."""
     for cut in talk(start_s, end_s):

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from stream.events import Body, Speaker
+from stream.events import Body, SpeakerBody
 from stream.settings import Settings
-from stream.tracking.overlap import MEMORY_FRAMES, Overlap, OverlapMap, mixed
-from stream.tracking.stream_tracker import Conversation
+from stream.tracking.overlap import MEMORY_FRAMES, Overlap, OverlapTracker, mixed
+from stream.tracking.stream_tracker import StreamTracker
 from stream.tracking.voice import Vector, Voice, unit
-from stream.types import SAMPLE_RATE_HZ, Cut, ModelInfo, Task
+from stream.types import SAMPLE_RATE_HZ, ModelInfo, Task, WindowSpan
 from tests.tracking.speech import talk, voice
 
 SPEAKER = ModelInfo(name="s", revision="0", task=Task.SPEAKER, threshold=0.5)
 OVERLAP = ModelInfo(name="o", revision="0", task=Task.OVERLAP)
 
 
-def frames(cut: Cut, *, both_from_s: float = 1e9, both_to_s: float = 1e9) -> np.ndarray:
+def frames(cut: WindowSpan, *, both_from_s: float = 1e9, both_to_s: float = 1e9) -> np.ndarray:
     """What a model says of a window in which a second person speaks for a while; (frames, 2)."""
     at_s = (cut.start_sample + 320 * np.arange(cut.length_samples // 320 - 1)) / SAMPLE_RATE_HZ
     second = np.where((at_s >= both_from_s) & (at_s < both_to_s), 0.9, 0.1)
@@ -27,12 +27,12 @@ def blend(vector: np.ndarray) -> Vector:
     return unit(vector.astype(np.float32))
 
 
-def open_cuts(start_s: float, end_s: float) -> list[Cut]:
+def open_cuts(start_s: float, end_s: float) -> list[WindowSpan]:
     return [cut for cut in talk(start_s, end_s) if cut.open]
 
 
 def test_frames_of_two_people_are_an_overlap() -> None:
-    tested = OverlapMap()
+    tested = OverlapTracker()
     found = []
     for cut in open_cuts(10, 20):
         tested.hear(cut, frames(cut, both_from_s=13.0, both_to_s=15.0))
@@ -42,7 +42,7 @@ def test_frames_of_two_people_are_an_overlap() -> None:
 
 
 def test_what_was_not_judged_is_no_overlap() -> None:
-    tested = OverlapMap()
+    tested = OverlapTracker()
     first, *_, last = open_cuts(0, 60)
     assert tested.of(first) == Overlap()
     tested.hear(first, frames(first, both_from_s=0.0))
@@ -51,20 +51,20 @@ def test_what_was_not_judged_is_no_overlap() -> None:
 
 
 def test_an_hour_takes_no_more_memory_than_half_a_minute() -> None:
-    tested = OverlapMap()
+    tested = OverlapTracker()
     for cut in open_cuts(0, 3_600)[::50]:
         tested.hear(cut, frames(cut))
     assert len(tested._flags) == MEMORY_FRAMES
 
 
 def test_overlapped_speech_is_told_keeps_the_speaker_and_teaches_nobody() -> None:
-    tested, told = Conversation(settings=Settings(), models=[SPEAKER, OVERLAP]), list[Body]()
+    tested, told = StreamTracker(settings=Settings(), models=[SPEAKER, OVERLAP]), list[Body]()
     lesson = blend(voice(0) + 0.6 * voice(4))
     for cut in talk(0, 12):
         both = 4.0 <= (cut.end_sample - 1) / SAMPLE_RATE_HZ < 8.0
         tested.observe(Task.OVERLAP, cut, frames(cut, both_from_s=4.0, both_to_s=8.0) if cut.open else None)
         told += tested.observe(Task.SPEAKER, cut, (lesson if both else voice(0)) if cut.open else None)
-    events = [body for body in told if isinstance(body, Speaker)]
+    events = [body for body in told if isinstance(body, SpeakerBody)]
     overlapped = [body for body in events if body.state == "overlap"]
     assert [body.end_s for body in overlapped] == [4.5 + 0.5 * step for step in range(8)]
     assert {(body.speaker, body.reason) for body in overlapped} == {("S1", "overlap")}
@@ -73,11 +73,11 @@ def test_overlapped_speech_is_told_keeps_the_speaker_and_teaches_nobody() -> Non
 
 
 def test_overlapped_speech_founds_nobody() -> None:
-    tested, told = Conversation(settings=Settings(), models=[SPEAKER, OVERLAP]), list[Body]()
+    tested, told = StreamTracker(settings=Settings(), models=[SPEAKER, OVERLAP]), list[Body]()
     for cut in talk(0, 6):
         tested.observe(Task.OVERLAP, cut, frames(cut, both_from_s=0.0) if cut.open else None)
         told += tested.observe(Task.SPEAKER, cut, blend(voice(0) + voice(4)) if cut.open else None)
-    states = {(body.state, body.speaker) for body in told if isinstance(body, Speaker)}
+    states = {(body.state, body.speaker) for body in told if isinstance(body, SpeakerBody)}
     assert states == {("overlap", None), ("silence", None)}
 
 
@@ -98,13 +98,13 @@ def test_a_window_that_two_voices_share() -> None:
 
 
 def test_a_shared_window_is_marked_but_not_called_overlap() -> None:
-    tested, told = Conversation(settings=Settings(), models=[SPEAKER]), list[Body]()
+    tested, told = StreamTracker(settings=Settings(), models=[SPEAKER]), list[Body]()
     for start_s, who in ((0, 0), (6, 4)):
         for cut in talk(start_s, start_s + 4):
             tested.observe(Task.SPEAKER, cut, voice(who) if cut.open else None)
     for place, cut in enumerate(open_cuts(20, 24)):
         vector = blend(voice(0) + voice(4)) if place == 3 else voice(0)
         told += tested.observe(Task.SPEAKER, cut, vector)
-    events = [body for body in told if isinstance(body, Speaker)]
+    events = [body for body in told if isinstance(body, SpeakerBody)]
     assert [body.mixed for body in events[:5]] == [False, False, False, True, False]
     assert all(body.state == "confirmed" and body.speaker == "S1" for body in events[1:])

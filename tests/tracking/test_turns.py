@@ -8,20 +8,20 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.events import Turn
+from stream.events import TurnBody
 from stream.settings import TurnsSettings
-from stream.tracking.turns import TurnKeeper
-from stream.types import Stretch
+from stream.tracking.turns import TurnTracker
+from stream.types import SpeechSegment
 from tests.tracking.speech import talk
 
 SECOND = 16_000
 
 
-def keeper() -> TurnKeeper:
-    return TurnKeeper(settings=TurnsSettings())
+def keeper() -> TurnTracker:
+    return TurnTracker(settings=TurnsSettings())
 
 
-def hear(tested: TurnKeeper, start_s: float, end_s: float, who: str | None, *, known: bool = True) -> list[Turn]:
+def hear(tested: TurnTracker, start_s: float, end_s: float, who: str | None, *, known: bool = True) -> list[TurnBody]:
     told = []
     for cut in talk(start_s, end_s):
         assert cut.stretch is not None
@@ -114,17 +114,17 @@ def test_turns_pair_up_and_never_overlap(script: list[tuple[float, float, str | 
 
 def test_a_pause_within_a_stretch_can_end_a_turn_and_the_next_begins_behind_it() -> None:
     tested = keeper()
-    stretch = Stretch(0, 2 * SECOND)
+    stretch = SpeechSegment(0, 2 * SECOND)
     told = tested.hear(stretch, speaker="A", known=True, speech_samples=2 * SECOND, changed_at=None)
     told += tested.pause(4 * SECOND)  # longer than a turn's pause, shorter than what parts stretches
-    resumed = Stretch(0, 5 * SECOND)
+    resumed = SpeechSegment(0, 5 * SECOND)
     told += tested.hear(resumed, speaker="A", known=True, speech_samples=SECOND, changed_at=None) + tested.finish()
     spans = [(turn.start_s, turn.end_s) for turn in told if turn.phase == "end"]
     assert spans == [(0.0, 2.0), (4.0, 5.0)]
 
 
 def test_short_turns_are_not_told() -> None:
-    tested = TurnKeeper(settings=TurnsSettings(min_s=2.0))
+    tested = TurnTracker(settings=TurnsSettings(min_s=2.0))
     assert hear(tested, 0, 1.5, "A") + hear(tested, 4, 5.5, "B") + tested.finish() == []
     assert [turn.phase for turn in hear(tested, 10, 13, "A") + tested.finish()] == ["start", "end"]
 
@@ -154,7 +154,7 @@ def test_whatever_is_heard_turns_pair_up_and_never_overlap(script: list[Any]) ->
             tested.feel("happy", length)
         else:
             told += tested.hear(
-                Stretch(begin, now),
+                SpeechSegment(begin, now),
                 speaker=who,
                 known=known,
                 speech_samples=length,

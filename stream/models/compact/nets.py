@@ -39,7 +39,7 @@ class SqueezeExcitation(nn.Module):
         return x * weight[:, :, None]
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """A dilated convolution over three frames, a mix of channels, squeeze-excitation, and the way around."""
 
     def __init__(self, *, channels: int, dilation: int, dropout: float = 0.0) -> None:
@@ -89,7 +89,7 @@ class Trunk(nn.Module):
         self.halve: nn.Module = nn.Conv1d(channels, channels, 3, stride=2, padding=1, bias=False)
         self.halve_norm: nn.Module = nn.BatchNorm1d(channels)
         self.blocks = nn.ModuleList(
-            Block(channels=channels, dilation=dilation, dropout=dropout) for dilation in dilations
+            ResidualBlock(channels=channels, dilation=dilation, dropout=dropout) for dilation in dilations
         )
         self.gather: nn.Module = nn.Conv1d(channels * len(dilations), pooled, 1)
         self.pool = AttentiveStatistics(channels=pooled, hidden=64)

@@ -3,7 +3,7 @@
 Rules:
 
 * Nothing is assumed that is not checked: every module, activation and shape the fast forward relies on is looked at,
-  and what is not known (adapters, batch norms, other activations, another head) is `Unknown`.
+  and what is not known (adapters, batch norms, other activations, another head) is `UnsupportedArchitecture`.
 * Then both are asked: the library's forward and the fast one hear the same short noise. Only if they agree within
   `TOLERANCE` is the fast one used, whatever release of transformers is installed.
 * Else the library's own forward stays, and the log says why. Never wrong numbers.
@@ -19,10 +19,8 @@ from torch import Tensor, nn
 
 from stream.models.fast.attention import Attention, Gate, PositionBias
 from stream.models.fast.dense import Convolution
-from stream.models.fast.encoder import Encoder
-from stream.models.fast.encoder import Layer as EncoderLayer
-from stream.models.fast.frontend import FirstLayer, Frontend, Norm
-from stream.models.fast.frontend import Layer as FrontendLayer
+from stream.models.fast.encoder import Encoder, EncoderLayer
+from stream.models.fast.frontend import ConvLayer, FirstLayer, Frontend, Norm
 from stream.models.fast.heads import Classifier, FrameClassifier, Head, XVector
 from stream.models.fast.net import Backbone, FastNet
 from stream.models.fast.positions import PositionalConv, Positions
@@ -36,7 +34,7 @@ PROBE_SAMPLES = 5_840
 log = logging.getLogger(__name__)
 
 
-class Unknown(Exception):
+class UnsupportedArchitecture(Exception):
     """A layout that the fast forward does not know; says what it met."""
 
 
@@ -51,7 +49,7 @@ def accelerated(net: nn.Module, *, name: str) -> FastNet | None:
             fast = build(net, last_normed=_last_normed(net, sound)).eval().requires_grad_(requires_grad=False)
         with torch.inference_mode():
             difference = _difference(fast(sound), net(sound))
-    except (Unknown, AttributeError, RuntimeError, TypeError, ValueError) as reason:
+    except (UnsupportedArchitecture, AttributeError, RuntimeError, TypeError, ValueError) as reason:
         log.warning("%s has no fast forward (%s); the library's own is used", name, reason)
         return None
     if not difference <= TOLERANCE:
@@ -61,7 +59,7 @@ def accelerated(net: nn.Module, *, name: str) -> FastNet | None:
 
 
 def build(net: nn.Module, *, last_normed: bool) -> FastNet:
-    """Take a model apart and put it together anew. Raises `Unknown`, or `AttributeError` for a part that is missing."""
+    """Take a model apart and put it together anew. Raises `UnsupportedArchitecture`, or `AttributeError` for a part that is missing."""
     config: Any = net.config
     backbone: Any = getattr(net, str(net.base_model_prefix))
     for key in ("feat_extract_activation", "hidden_act"):
@@ -100,7 +98,7 @@ def _frontend(encoder: Any) -> Frontend:
     assert norms[0] is not None  # noqa: S101 - for mypy
     return Frontend(
         first=FirstLayer(conv=convs[0], norm=norms[0], per_frame=per_frame),
-        layers=[FrontendLayer(conv=conv, norm=norm) for conv, norm in zip(convs[1:], norms[1:], strict=True)],
+        layers=[ConvLayer(conv=conv, norm=norm) for conv, norm in zip(convs[1:], norms[1:], strict=True)],
     )
 
 
@@ -189,10 +187,10 @@ def _last_normed(net: nn.Module, sound: Tensor) -> bool:
 def _difference(ours: Tensor, output: Any) -> float:
     theirs: Tensor = output.embeddings if "embeddings" in output else output.logits
     if ours.shape != theirs.shape:
-        raise Unknown(f"outputs of shape {tuple(ours.shape)} instead of {tuple(theirs.shape)}")
+        raise UnsupportedArchitecture(f"outputs of shape {tuple(ours.shape)} instead of {tuple(theirs.shape)}")
     return float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-6))
 
 
 def _require(known: object, what: str) -> None:
     if not known:
-        raise Unknown(what)
+        raise UnsupportedArchitecture(what)

@@ -15,7 +15,7 @@ from stream.models.fast.dense import Dense
 from stream.models.fast.positions import Positions
 
 
-class Layer(nn.Module):
+class EncoderLayer(nn.Module):
     """Attention and a feed-forward net, each with a norm behind it or (`norm_first`) before it."""
 
     def __init__(
@@ -60,7 +60,7 @@ class Encoder(nn.Module):
         *,
         positions: Positions,
         norm: nn.LayerNorm,
-        layers: Sequence[Layer],
+        layers: Sequence[EncoderLayer],
         position_bias: PositionBias | None,
         norm_first: bool,
         last_normed: bool,
@@ -74,7 +74,7 @@ class Encoder(nn.Module):
     @property
     def traits(self) -> tuple[object, ...]:
         """What decides over the answers beside the weights."""
-        heads = {layer.attention.heads for layer in self.layers if isinstance(layer, Layer)}
+        heads = {layer.attention.heads for layer in self.layers if isinstance(layer, EncoderLayer)}
         return (self.norm_first, self.last_normed, tuple(heads), self.norm.eps)
 
     def forward(self, x: Tensor, weights: Sequence[Sequence[float] | None]) -> list[Tensor]:

@@ -107,7 +107,7 @@ def _halves(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return rounded, (x - rounded).to(dtype)
 
 
-class Layer(nn.Module):
+class ConvLayer(nn.Module):
     """One convolution behind the first, its norm if it has one, and the GELU: (B, L, C) to (B, frames, outputs)."""
 
     def __init__(self, *, conv: nn.Conv1d, norm: Norm | None) -> None:
@@ -135,7 +135,7 @@ class Layer(nn.Module):
 class Frontend(nn.Module):
     """All layers, the first and those behind it."""
 
-    def __init__(self, *, first: FirstLayer, layers: Sequence[Layer]) -> None:
+    def __init__(self, *, first: FirstLayer, layers: Sequence[ConvLayer]) -> None:
         super().__init__()
         self.first = first
         self.layers = nn.ModuleList(layers)

@@ -16,7 +16,17 @@ import numpy as np
 from stream.audio import g711
 from stream.audio.pcm import decode
 from stream.events import Party
-from stream.server.protocols.base import Action, Audio, Fault, Malformed, Open, Protocol, Reply, get, parse
+from stream.server.protocols.base import (
+    Action,
+    AudioChunk,
+    ConnectionProtocol,
+    OpenStream,
+    ProtocolViolation,
+    RejectReason,
+    SendMessage,
+    get,
+    parse,
+)
 from stream.types import Samples
 
 CODECS: dict[str, tuple[str, int]] = {
@@ -29,7 +39,7 @@ CODECS: dict[str, tuple[str, int]] = {
 """Asterisk's names of the codecs that need no decoder of their own."""
 
 
-class AsteriskProtocol(Protocol):
+class AsteriskProtocol(ConnectionProtocol):
     """One channel's connection; `call` and `party` come from its address."""
 
     name = "asterisk"
@@ -45,13 +55,13 @@ class AsteriskProtocol(Protocol):
         if isinstance(message, bytes):
             samples = self._decode(message)
             start, self._frames = self._frames, self._frames + len(samples)
-            return [Audio(0, start, samples)] if len(samples) else []
+            return [AudioChunk(0, start, samples)] if len(samples) else []
         event, fields = self._event(message)
         if event == "MEDIA_START":
             return self._start(fields)
         if event.isascii() and event.replace("_", "").isupper():  # DTMF_END, MEDIA_XOFF, STATUS … concern senders
             return []
-        raise Malformed("a text message must be an event of chan_websocket")
+        raise ProtocolViolation("a text message must be an event of chan_websocket")
 
     def _event(self, message: str) -> tuple[str, dict[str, Any]]:
         if message.lstrip().startswith("{"):
@@ -63,22 +73,24 @@ class AsteriskProtocol(Protocol):
 
     def _start(self, fields: dict[str, Any]) -> list[Action]:
         if self._codec:
-            raise Malformed("a second MEDIA_START came")
+            raise ProtocolViolation("a second MEDIA_START came")
         codec = get(fields, "format")
         if codec not in CODECS:
-            raise Malformed(f"the codec must be one of {', '.join(CODECS)}; set it in the dial string, e.g. c(slin16)")
+            raise ProtocolViolation(
+                f"the codec must be one of {', '.join(CODECS)}; set it in the dial string, e.g. c(slin16)"
+            )
         self._codec, rate_hz = CODECS[codec]
         name = self._call or str(fields.get("connection_id") or fields.get("channel_id") or "asterisk")
-        return [Open(name, rate_hz, (self._party,), leg=True)]
+        return [OpenStream(name, rate_hz, (self._party,), leg=True)]
 
     def _decode(self, data: bytes) -> Samples:
         if not self._codec:
-            raise Malformed("media came before MEDIA_START")
+            raise ProtocolViolation("media came before MEDIA_START")
         if self._codec != "slin":
             return g711.decode(data, self._codec)
         if len(data) % 2:
-            raise Malformed("the media is not of whole samples")
+            raise ProtocolViolation("the media is not of whole samples")
         return np.ascontiguousarray(decode(data, pcm_format="s16le", channels=1)[:, 0])
 
-    def _last_words(self, fault: Fault, message: str) -> Sequence[Action]:  # noqa: ARG002 - its commands carry none
-        return [Reply('{"command": "HANGUP"}' if self._json else "HANGUP")]
+    def _last_words(self, fault: RejectReason, message: str) -> Sequence[Action]:  # noqa: ARG002 - its commands carry none
+        return [SendMessage('{"command": "HANGUP"}' if self._json else "HANGUP")]

@@ -22,14 +22,14 @@ from stream.audio import g711
 from stream.events import AlertEvent, CallEvent, Event, Party, TurnEvent
 from stream.server.protocols.base import (
     Action,
-    Audio,
-    Close,
-    End,
-    Fault,
-    Malformed,
-    Open,
-    Protocol,
-    Reply,
+    AudioChunk,
+    CloseConnection,
+    ConnectionProtocol,
+    EndOfAudio,
+    OpenStream,
+    ProtocolViolation,
+    RejectReason,
+    SendMessage,
     Unauthorized,
     get,
     number,
@@ -44,7 +44,7 @@ _DURATION = re.compile(r"PT(\d{1,9}(?:\.\d{1,9})?)S")
 _PARTIES: dict[str, Party] = {"external": "customer", "internal": "agent"}
 
 
-class AudioHookProtocol(Protocol):
+class AudioHookProtocol(ConnectionProtocol):
     """One session. `session` and `organization` are what the request's headers said, where they did."""
 
     name = "audiohook"
@@ -72,7 +72,7 @@ class AudioHookProtocol(Protocol):
 
     def finished(self) -> list[Action]:
         """The rest of what was found, and `closed`; the client closes the connection."""
-        return self._seal([*self._flush(), self._say("closed", {}), Close(1000, "")])
+        return self._seal([*self._flush(), self._say("closed", {}), CloseConnection(1000, "")])
 
     def _receive(self, message: str | bytes) -> list[Action]:
         if isinstance(message, bytes):
@@ -80,7 +80,7 @@ class AudioHookProtocol(Protocol):
         fields = parse(message)
         kind, parameters = self._envelope(fields)
         if self._state == "preparing" and kind not in ("open", "close", "ping", "error"):
-            raise Malformed("a session must begin with open")
+            raise ProtocolViolation("a session must begin with open")
         handlers: dict[str, Callable[[dict[str, Any]], list[Action]]] = {
             "open": self._open,
             "close": self._close,
@@ -92,26 +92,26 @@ class AudioHookProtocol(Protocol):
             "error": lambda _: [],
         }
         if kind not in handlers:
-            raise Malformed("that is no message of a client")
+            raise ProtocolViolation("that is no message of a client")
         return handlers[kind](parameters)
 
     def _envelope(self, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         if get(fields, "version") != "2":
-            raise Malformed("the version must be 2")
+            raise ProtocolViolation("the version must be 2")
         kind, session = get(fields, "type"), get(fields, "id")
         if number(get(fields, "seq", kind=int), "seq") != self._client_seq + 1:
-            raise Malformed("seq must count up by one")
+            raise ProtocolViolation("seq must count up by one")
         self._client_seq += 1
         if number(get(fields, "serverseq", kind=int), "serverseq") > self._seq:
-            raise Malformed("serverseq is of a message that was never sent")
+            raise ProtocolViolation("serverseq is of a message that was never sent")
         self._id = self._id or session
         if session != self._id:
-            raise Malformed("the id is of another connection")
+            raise ProtocolViolation("the id is of another connection")
         return kind, get(fields, "parameters", kind=dict)
 
     def _open(self, parameters: dict[str, Any]) -> list[Action]:
         if self._state != "preparing":
-            raise Malformed("a second open came")
+            raise ProtocolViolation("a second open came")
         organization = get(parameters, "organizationId")
         if self._organization and organization != self._organization:
             raise Unauthorized("organizationId is not the header's")
@@ -119,7 +119,7 @@ class AudioHookProtocol(Protocol):
         participant = get(parameters, "participant", kind=dict)
         media = _choose(get(parameters, "media", kind=list))
         if media is None:
-            raise Malformed("no PCMU at 8 kHz was offered")
+            raise ProtocolViolation("no PCMU at 8 kHz was offered")
         self._probe = conversation == NULL_UUID and participant.get("id") == NULL_UUID
         self._channels = media["channels"]
         self._state = "open"
@@ -127,26 +127,26 @@ class AudioHookProtocol(Protocol):
         if self._probe:
             return [opened]
         tracks = tuple(_PARTIES[channel] for channel in self._channels)
-        return [Open(conversation, RATE_HZ, tracks, events=True), opened]
+        return [OpenStream(conversation, RATE_HZ, tracks, events=True), opened]
 
     def _close(self, _: dict[str, Any]) -> list[Action]:
         if self._state == "closing":
             return []
         never = self._probe or self._state == "preparing"
         self._state = "closing"
-        return self.finished() if never else [End("the conversation has ended")]
+        return self.finished() if never else [EndOfAudio("the conversation has ended")]
 
     def _hear(self, data: bytes) -> list[Action]:
         if self._state != "open":
-            raise Malformed(f"audio came while the session was {self._state}")
+            raise ProtocolViolation(f"audio came while the session was {self._state}")
         channels = len(self._channels)
         if len(data) % channels:
-            raise Malformed("the audio is not of whole frames")
+            raise ProtocolViolation("the audio is not of whole frames")
         if self._probe or not data:
             return []
         samples = g711.decode(data, "mulaw").reshape(-1, channels)
         start, self._frames = self._frames, self._frames + len(samples)
-        return [Audio(track, start, np.ascontiguousarray(samples[:, track])) for track in range(channels)]
+        return [AudioChunk(track, start, np.ascontiguousarray(samples[:, track])) for track in range(channels)]
 
     def _pause(self, _: dict[str, Any]) -> list[Action]:
         self._state = "paused" if self._state == "open" else self._state
@@ -160,7 +160,7 @@ class AudioHookProtocol(Protocol):
         """Sound was lost, for as long as it says."""
         found = _DURATION.fullmatch(get(parameters, "discarded"))
         if found is None or float(found[1]) > LONGEST_GAP_S:
-            raise Malformed("discarded must be a duration like PT1.5S")
+            raise ProtocolViolation("discarded must be a duration like PT1.5S")
         self._frames += round(float(found[1]) * RATE_HZ)
         return []
 
@@ -170,14 +170,14 @@ class AudioHookProtocol(Protocol):
         entities, self._entities = self._entities, []
         return [self._say("event", {"entities": entities})]
 
-    def _last_words(self, fault: Fault, message: str) -> Sequence[Action]:
-        reason = {Fault.UNAUTHORIZED: "unauthorized", Fault.STOPPING: "completed"}.get(fault, "error")
+    def _last_words(self, fault: RejectReason, message: str) -> Sequence[Action]:
+        reason = {RejectReason.UNAUTHORIZED: "unauthorized", RejectReason.STOPPING: "completed"}.get(fault, "error")
         return [self._say("disconnect", {"reason": reason, "info": message})]
 
-    def _say(self, kind: str, parameters: dict[str, Any]) -> Reply:
+    def _say(self, kind: str, parameters: dict[str, Any]) -> SendMessage:
         self._seq += 1
         envelope = {"version": "2", "type": kind, "seq": self._seq, "clientseq": self._client_seq, "id": self._id}
-        return Reply(json.dumps({**envelope, "parameters": parameters}))
+        return SendMessage(json.dumps({**envelope, "parameters": parameters}))
 
 
 def _choose(offered: list[Any]) -> dict[str, Any] | None:
@@ -185,7 +185,7 @@ def _choose(offered: list[Any]) -> dict[str, Any] | None:
     fit = []
     for media in offered:
         if not isinstance(media, dict):
-            raise Malformed("media is not a list of objects")
+            raise ProtocolViolation("media is not a list of objects")
         channels = media.get("channels")
         known = isinstance(channels, list) and 0 < len(channels) == len({str(one) for one in channels})
         if not known or not all(isinstance(one, str) and one in _PARTIES for one in media["channels"]):

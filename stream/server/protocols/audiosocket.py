@@ -15,7 +15,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from stream.audio.pcm import decode
-from stream.server.protocols.base import Action, Audio, End, Fault, Malformed, Open, Protocol, Reply, Tune
+from stream.server.protocols.base import (
+    Action,
+    AudioChunk,
+    ConnectionProtocol,
+    EndOfAudio,
+    OpenStream,
+    ProtocolViolation,
+    RejectReason,
+    SendMessage,
+    SetRate,
+)
 
 RATES_HZ = (8_000, 12_000, 16_000, 24_000, 32_000, 44_100, 48_000, 96_000, 192_000)
 HANG_UP, UUID, DTMF, AUDIO, ERROR = 0x00, 0x01, 0x03, 0x10, 0xFF
@@ -23,7 +33,7 @@ HEADER_BYTES = 3
 UUID_BYTES = 16
 
 
-class AudioSocketProtocol(Protocol):
+class AudioSocketProtocol(ConnectionProtocol):
     """One channel's connection."""
 
     name = "audiosocket"
@@ -38,7 +48,7 @@ class AudioSocketProtocol(Protocol):
 
     def _receive(self, message: str | bytes) -> list[Action]:
         if isinstance(message, str):
-            raise Malformed("AudioSocket is made of bytes")
+            raise ProtocolViolation("AudioSocket is made of bytes")
         if self._ended:
             return []
         self._buffer += message
@@ -52,8 +62,8 @@ class AudioSocketProtocol(Protocol):
                     break
                 place += HEADER_BYTES + length
                 actions += self._packet(kind, bytes(self._buffer[place - length : place]))
-        except Malformed as wrong:  # what came before it counts
-            return [*actions, *self.refuse(Fault.MALFORMED, str(wrong))]
+        except ProtocolViolation as wrong:  # what came before it counts
+            return [*actions, *self.refuse(RejectReason.MALFORMED, str(wrong))]
         finally:
             del self._buffer[:place]
         return actions
@@ -61,39 +71,43 @@ class AudioSocketProtocol(Protocol):
     def _check(self, kind: int, length: int) -> None:
         """Refuse what cannot be before its payload has come."""
         if not self._name and kind not in (UUID, HANG_UP):
-            raise Malformed("the first packet must be a UUID")
+            raise ProtocolViolation("the first packet must be a UUID")
         if kind == UUID and (length != UUID_BYTES or self._name):
-            raise Malformed("there must be one UUID of 16 bytes")
+            raise ProtocolViolation("there must be one UUID of 16 bytes")
         if kind == DTMF and length != 1:
-            raise Malformed("a DTMF packet holds one digit")
+            raise ProtocolViolation("a DTMF packet holds one digit")
         if AUDIO <= kind < AUDIO + len(RATES_HZ) and length % 2:
-            raise Malformed("the sound is not of whole samples")
+            raise ProtocolViolation("the sound is not of whole samples")
         if kind not in (HANG_UP, UUID, DTMF, ERROR) and not AUDIO <= kind < AUDIO + len(RATES_HZ):
-            raise Malformed(f"there is no packet of type 0x{kind:02x}")
+            raise ProtocolViolation(f"there is no packet of type 0x{kind:02x}")
 
     def _packet(self, kind: int, payload: bytes) -> list[Action]:
         if kind == UUID:
             self._name = str(uuid.UUID(bytes=payload))
-            return [Open(self._name, 0, (None,), leg=True)]
+            return [OpenStream(self._name, 0, (None,), leg=True)]
         if kind == DTMF:
             return []
         if kind in (HANG_UP, ERROR):
             self._ended = True
-            return [End("the channel has hung up" if kind == HANG_UP else "the channel has failed")]
+            return [EndOfAudio("the channel has hung up" if kind == HANG_UP else "the channel has failed")]
         return self._hear(RATES_HZ[kind - AUDIO], payload)
 
     def _hear(self, rate_hz: int, payload: bytes) -> list[Action]:
         actions: list[Action] = []
         if not self._rate_hz:  # only now is it known
             self._rate_hz = rate_hz
-            actions.append(Tune(rate_hz))
+            actions.append(SetRate(rate_hz))
         if rate_hz != self._rate_hz:
-            raise Malformed("the rate changed within the call")
+            raise ProtocolViolation("the rate changed within the call")
         samples = np.ascontiguousarray(decode(payload, pcm_format="s16le", channels=1)[:, 0])
         if len(samples):
-            actions.append(Audio(0, self._frames, samples))
+            actions.append(AudioChunk(0, self._frames, samples))
             self._frames += len(samples)
         return actions
 
-    def _last_words(self, fault: Fault, message: str) -> Sequence[Action]:  # noqa: ARG002 - there is no room for it
-        return [Reply(bytes((ERROR, 0, 1, 0x01 if fault is Fault.MALFORMED else 0x02)) + bytes((HANG_UP, 0, 0)))]
+    def _last_words(self, fault: RejectReason, message: str) -> Sequence[Action]:  # noqa: ARG002 - there is no room for it
+        return [
+            SendMessage(
+                bytes((ERROR, 0, 1, 0x01 if fault is RejectReason.MALFORMED else 0x02)) + bytes((HANG_UP, 0, 0))
+            )
+        ]

@@ -22,7 +22,18 @@ import numpy as np
 from stream.audio import g711
 from stream.audio.pcm import decode
 from stream.events import Party
-from stream.server.protocols.base import Action, Audio, End, Malformed, Open, Protocol, Unauthorized, get, number, parse
+from stream.server.protocols.base import (
+    Action,
+    AudioChunk,
+    ConnectionProtocol,
+    EndOfAudio,
+    OpenStream,
+    ProtocolViolation,
+    Unauthorized,
+    get,
+    number,
+    parse,
+)
 from stream.types import Samples
 
 HELD = 32
@@ -37,7 +48,7 @@ LONGEST_GAP_S = 600
 _ENCODINGS = {"audio/x-mulaw": "mulaw", "PCMU": "mulaw", "audio/x-alaw": "alaw", "PCMA": "alaw", "L16": "l16"}
 
 
-class TwilioProtocol(Protocol):
+class TwilioProtocol(ConnectionProtocol):
     """One media stream. `admits` judges the stream's custom parameters, where the connection has not proved itself."""
 
     name = "twilio"
@@ -60,7 +71,7 @@ class TwilioProtocol(Protocol):
 
     def _receive(self, message: str | bytes) -> list[Action]:
         if isinstance(message, bytes):
-            raise Malformed("media streams are made of text messages")
+            raise ProtocolViolation("media streams are made of text messages")
         fields = parse(message)
         event = get(fields, "event")
         if event == "connected":
@@ -91,39 +102,39 @@ class TwilioProtocol(Protocol):
 
     def _take(self, event: str, fields: dict[str, Any]) -> list[Action]:
         if self._ended:
-            raise Malformed("nothing may follow a stop")
+            raise ProtocolViolation("nothing may follow a stop")
         if event == "start":
             return self._start(get(fields, "start", kind=dict), fields)
         if event == "media":
             return self._media(get(fields, "media", kind=dict))
         if event == "stop":
             if not self._started:
-                raise Malformed("a stop came before the start")
+                raise ProtocolViolation("a stop came before the start")
             self._ended = True
-            return [End("the call has ended")]
+            return [EndOfAudio("the call has ended")]
         if event in ("mark", "dtmf", "clear", "error"):
             return []
-        raise Malformed("event must be connected, start, media, mark, dtmf or stop")
+        raise ProtocolViolation("event must be connected, start, media, mark, dtmf or stop")
 
     def _start(self, start: dict[str, Any], fields: dict[str, Any]) -> list[Action]:
         if self._started:
-            raise Malformed("a second start came")
+            raise ProtocolViolation("a second start came")
         parameters = start.get("customParameters", start.get("custom_parameters")) or {}
         if not isinstance(parameters, dict):
-            raise Malformed("customParameters is not an object")
+            raise ProtocolViolation("customParameters is not an object")
         if self._admits is not None and not self._admits(parameters):
             raise Unauthorized("the stream brought no valid token; set the parameter `token`")
         self._started = True
         shape = start.get("mediaFormat", start.get("media_format")) or {}
         if not isinstance(shape, dict):
-            raise Malformed("mediaFormat is not an object")
+            raise ProtocolViolation("mediaFormat is not an object")
         encoding = shape.get("encoding", "audio/x-mulaw")
         if not isinstance(encoding, str) or encoding not in _ENCODINGS:
-            raise Malformed("the encoding must be audio/x-mulaw, PCMU, PCMA or L16")
+            raise ProtocolViolation("the encoding must be audio/x-mulaw, PCMU, PCMA or L16")
         self._encoding = _ENCODINGS[encoding]
         self._rate_hz = number(shape.get("sampleRate", shape.get("sample_rate", 8_000)), "sampleRate")
         if self._rate_hz not in (8_000, 16_000, 24_000, 48_000) or number(shape.get("channels", 1), "channels") != 1:
-            raise Malformed("the sound must be mono at 8, 16, 24 or 48 kHz")
+            raise ProtocolViolation("the sound must be mono at 8, 16, 24 or 48 kHz")
         names = self._names(start)
         self._tracks = {name: place for place, name in enumerate(names)}
         self._ends = [0] * len(names)
@@ -132,43 +143,43 @@ class TwilioProtocol(Protocol):
         name = parameters.get("call") or start.get("callSid") or start.get("call_control_id") or ""
         name = name or fields.get("streamSid") or fields.get("stream_id") or "twilio"
         parties = tuple(inbound if one == "inbound" else outbound for one in names)
-        return [Open(str(name), self._rate_hz, parties)]
+        return [OpenStream(str(name), self._rate_hz, parties)]
 
     def _names(self, start: dict[str, Any]) -> list[Literal["inbound", "outbound"]]:
         tracks = start.get("tracks", ["inbound", "outbound"])
         if not isinstance(tracks, list):
-            raise Malformed("tracks is not a list")
+            raise ProtocolViolation("tracks is not a list")
         names: list[Literal["inbound", "outbound"]] = []
         if "inbound" in tracks:
             names.append("inbound")
         if "outbound" in tracks:
             names.append("outbound")
         if not names:
-            raise Malformed("tracks must hold inbound or outbound")
+            raise ProtocolViolation("tracks must hold inbound or outbound")
         return names
 
     def _media(self, media: dict[str, Any]) -> list[Action]:
         if not self._started:
-            raise Malformed("media came before the start")
+            raise ProtocolViolation("media came before the start")
         track = self._tracks.get(str(media.get("track", "inbound")))
         if track is None:
-            raise Malformed("media came for a track that the start did not name")
+            raise ProtocolViolation("media came for a track that the start did not name")
         stamp_ms = number(get(media, "timestamp", kind=object), "timestamp")
         samples = self._decode(get(media, "payload"))
         due, said = self._ends[track], stamp_ms * self._rate_hz // 1_000
         start = said if said - due > JITTER_MS * self._rate_hz // 1_000 else due
         if start - due > LONGEST_GAP_S * self._rate_hz:
-            raise Malformed(f"the timestamp jumps by more than {LONGEST_GAP_S} s")
+            raise ProtocolViolation(f"the timestamp jumps by more than {LONGEST_GAP_S} s")
         self._ends[track] = start + len(samples)
-        return [Audio(track, start, samples)] if len(samples) else []
+        return [AudioChunk(track, start, samples)] if len(samples) else []
 
     def _decode(self, payload: str) -> Samples:
         try:
             data = base64.b64decode(payload, validate=True)
         except (binascii.Error, ValueError):
-            raise Malformed("the payload is not base64") from None
+            raise ProtocolViolation("the payload is not base64") from None
         if self._encoding != "l16":
             return g711.decode(data, self._encoding)
         if len(data) % 2:
-            raise Malformed("the payload is not of whole samples")
+            raise ProtocolViolation("the payload is not of whole samples")
         return np.ascontiguousarray(decode(data, pcm_format="s16le", channels=1)[:, 0])

@@ -1,6 +1,6 @@
 """One connection to an MQTT broker: the only file that knows aiomqtt and paho.
 
-`Connection` is aiomqtt's client with four things of ours:
+`BrokerConnection` is aiomqtt's client with four things of ours:
 
 * `post` publishes without a task a message and tells by a callback what became of it, the broker's reason included:
   aiomqtt's own `publish` takes a message that an access list refused (MQTT 5) for one that was delivered.
@@ -33,7 +33,7 @@ from paho.mqtt.properties import Properties
 
 from stream.errors import SettingsError
 from stream.settings import MqttSettings
-from stream.sinks.mqtt.topics import Address
+from stream.sinks.mqtt.topics import BrokerAddress
 
 IN_FLIGHT = 20
 """Messages published but not yet acknowledged; brokers promise to take as many (mosquitto's receive maximum)."""
@@ -65,13 +65,13 @@ def _look_at(gone: asyncio.Future[None]) -> None:
         gone.exception()
 
 
-class Connection(aiomqtt.Client):
+class BrokerConnection(aiomqtt.Client):
     """One connection; entered once."""
 
     def __init__(
         self,
         *,
-        address: Address,
+        address: BrokerAddress,
         settings: MqttSettings,
         identifier: str,
         will: tuple[str, str],

@@ -17,7 +17,15 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
-from stream.sinks.mqtt.connection import FAILURE, GOODBYE_S, IN_FLIGHT, QUOTA_EXCEEDED, BrokerError, Connection, about
+from stream.sinks.mqtt.connection import (
+    FAILURE,
+    GOODBYE_S,
+    IN_FLIGHT,
+    QUOTA_EXCEEDED,
+    BrokerConnection,
+    BrokerError,
+    about,
+)
 from stream.sinks.mqtt.journal import Journal
 from stream.sinks.mqtt.outbox import Message, Outbox
 
@@ -47,14 +55,14 @@ class Delivery:
         self,
         *,
         where: str,
-        connect: Callable[[], Connection],
+        connect: Callable[[], BrokerConnection],
         outbox: Outbox,
         journal: Journal,
         qos: int,
         reconnect_max_s: float,
         greeting: Sequence[State],
         farewell: State,
-        listen: Callable[[Connection], Awaitable[None]],
+        listen: Callable[[BrokerConnection], Awaitable[None]],
         refused: Callable[[Message, str], None],
         keep_house: Callable[[], None],
         content_type: Callable[[Message], str],
@@ -169,10 +177,10 @@ class Delivery:
             finally:  # a connection that is closed cleanly does not fire the will, even when we are cut off
                 await self._part(connection)
 
-    async def _hear(self, connection: Connection) -> None:
+    async def _hear(self, connection: BrokerConnection) -> None:
         await self._listen(connection)
 
-    async def _part(self, connection: Connection) -> None:
+    async def _part(self, connection: BrokerConnection) -> None:
         """Say good-bye; a broker that does not listen learns of it by the will."""
         said = asyncio.Event()
         try:
@@ -182,7 +190,9 @@ class Delivery:
         except (BrokerError, TimeoutError):
             connection.drop()
 
-    def _tell(self, connection: Connection, topic: str, payload: str, *, said: asyncio.Event | None = None) -> None:
+    def _tell(
+        self, connection: BrokerConnection, topic: str, payload: str, *, said: asyncio.Event | None = None
+    ) -> None:
         """Publish what this connection is to begin or end with."""
         kind = "application/json" if payload.startswith("{") else "text/plain"
         properties = about(content_type=kind, expires_s=None, v5=connection.v5)
@@ -195,7 +205,7 @@ class Delivery:
             outcome=lambda *_: said.set() if said else None,
         )
 
-    async def _publish_all(self, connection: Connection) -> None:
+    async def _publish_all(self, connection: BrokerConnection) -> None:
         """Publish what is owed, several messages in flight, until closing and nothing is owed."""
         while not (self._closing.is_set() and self._outbox.empty and not self._flying):
             self._wake.clear()
@@ -206,7 +216,7 @@ class Delivery:
             if not (self._closing.is_set() and self._outbox.empty and not self._flying):
                 await self._wake.wait()
 
-    def _publish(self, connection: Connection, message: Message) -> None:
+    def _publish(self, connection: BrokerConnection, message: Message) -> None:
         def told(code: int, reason: str) -> None:
             self._flying -= 1
             self._progress_s = self._clock()

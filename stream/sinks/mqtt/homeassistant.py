@@ -5,7 +5,7 @@ an empty one takes it back. A device holds what Home Assistant calls components.
 and speaker, a binary sensor for speech, an event entity for turns, and a switch that pauses, where that is allowed. A
 party's track of a call needs no sensor that tells who speaks; the call has one for who has the floor, and its alerts.
 
-An enum may only take values it has announced, so `Streams` remembers the labels and names it has met and says when a
+An enum may only take values it has announced, so `Discovery` remembers the labels and names it has met and says when a
 device has to be announced anew. The order is kept by the sink: first the announcement, then the state.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from stream import __version__, events
-from stream.events import Event, Floor
+from stream.events import Event, FloorState
 from stream.settings import Settings
 from stream.sinks.mqtt import topics
 
@@ -35,7 +35,7 @@ STATUS = "status"
 Kind = Literal["stream", "track", "call"]
 
 
-class Streams:
+class Discovery:
     """The streams and calls that are announced, and which labels and names each may show."""
 
     def __init__(self, *, settings: Settings, prefix: str) -> None:
@@ -120,7 +120,7 @@ class Streams:
     def _call(self, source: str) -> dict[str, Any]:
         floor = self._component(
             source, "floor", "sensor", "Floor", icon="mdi:phone-in-talk", device_class="enum",
-            options=list(get_args(Floor)), state_topic=self._of(source, "call"),
+            options=list(get_args(FloorState)), state_topic=self._of(source, "call"),
             value_template="{{ " + self._value("state") + " }}",
         )  # fmt: skip
         return {"floor": floor, "alert": self._phases(source, "alert", "mdi:alert-outline")}

@@ -12,19 +12,19 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
 
-from stream.control.commands import Reply
-from stream.sinks.mqtt.connection import Connection, IncomingMessage, answering
+from stream.control.commands import CommandReply
+from stream.sinks.mqtt.connection import BrokerConnection, IncomingMessage, answering
 
 PATIENCE_S = 60.0
 """How long a command may take."""
 
-Answer = Callable[[bytes, Collection[str]], Awaitable[Reply]]
+Answer = Callable[[bytes, Collection[str]], Awaitable[CommandReply]]
 """Carries out a command, if it is one of those allowed; never raises on purpose."""
 
 log = logging.getLogger(__name__)
 
 
-class Incoming:
+class CommandReceiver:
     """Reads what a connection brings, for as long as it lasts."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Incoming:
         """Who carries commands out."""
         self._answer = answer
 
-    async def listen(self, connection: Connection) -> None:
+    async def listen(self, connection: BrokerConnection) -> None:
         """Until the connection is lost. Raises `BrokerError`."""
         wanted = [self._topic] if self._allowed else []
         for topic in (*wanted, *filter(None, [self._status_topic])):
@@ -66,18 +66,20 @@ class Incoming:
             elif message.payload == b"online":
                 self._came_up()
 
-    async def _obey(self, connection: Connection, message: IncomingMessage) -> None:
+    async def _obey(self, connection: BrokerConnection, message: IncomingMessage) -> None:
         if message.retain:
             log.warning("a retained command on %s is not obeyed; publish commands without retain", self._topic)
             return
         payload = message.payload if isinstance(message.payload, bytes) else str(message.payload).encode()
-        reply = Reply(ok=False, error="this node takes no commands now; try again in a moment")
+        reply = CommandReply(ok=False, error="this node takes no commands now; try again in a moment")
         if self._answer is not None:
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     reply = await self._answer(payload, self._allowed)
             except TimeoutError:
-                reply = Reply(ok=False, error=f"the command was not done within {PATIENCE_S:g} s; ask for `status`")
+                reply = CommandReply(
+                    ok=False, error=f"the command was not done within {PATIENCE_S:g} s; ask for `status`"
+                )
         where, properties = answering(message, v5=connection.v5)
         if not where.startswith(f"{self._prefix}/") or set(where) & set("+#\0"):
             where = self._reply_topic

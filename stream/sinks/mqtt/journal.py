@@ -28,7 +28,7 @@ from typing import TypeVar
 
 from stream.database import connect, remove
 from stream.sinks.mqtt.outbox import Message
-from stream.sinks.mqtt.topics import Address
+from stream.sinks.mqtt.topics import BrokerAddress
 
 SLOTS = 16
 """Processes of one node and broker that may each have a file."""
@@ -268,7 +268,7 @@ def state_folder(chosen: str) -> Path | None:
     return (Path(home) if home else Path.home() / ".local" / "state") / "tonewatch"
 
 
-def name_of(node: str, address: Address) -> str:
+def name_of(node: str, address: BrokerAddress) -> str:
     """The file's name for one node and broker."""
     key = f"{address.host}\n{address.port}\n{address.prefix}"
     return f"outbox-{node}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"

@@ -25,11 +25,11 @@ _STATES: dict[str, StreamState] = {
 }
 
 
-class _Frozen(BaseModel):
+class _PresenceModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
-class NodeInfo(_Frozen):
+class NodeInfo(_PresenceModel):
     """What the node is."""
 
     node: str = Field(description="Its name.")
@@ -40,7 +40,7 @@ class NodeInfo(_Frozen):
     commands: tuple[CommandName, ...] = Field(description="Commands that may come over MQTT.")
 
 
-class SourceState(_Frozen):
+class SourceState(_PresenceModel):
     """What a stream is doing."""
 
     state: StreamState = Field(description="What it does now.")
@@ -48,7 +48,7 @@ class SourceState(_Frozen):
     detail: str = Field(description="Why, for people.")
 
 
-class OutboxState(_Frozen):
+class OutboxState(_PresenceModel):
     """What did not get through; told only once something was lost."""
 
     dropped: int = Field(description="Events of this run given up because they were too many, too old or too big.")

@@ -24,12 +24,12 @@ from stream.clock import steady_s
 from stream.errors import BrokerUnreachable
 from stream.events import Event, StreamEvent
 from stream.settings import Settings
-from stream.sinks.base import SinkAccount
+from stream.sinks.base import SinkCounters
 from stream.sinks.mqtt import presence, topics
-from stream.sinks.mqtt.connection import Connection, password, tls_context
+from stream.sinks.mqtt.connection import BrokerConnection, password, tls_context
 from stream.sinks.mqtt.delivery import Delivery
-from stream.sinks.mqtt.homeassistant import Streams
-from stream.sinks.mqtt.incoming import Answer, Incoming
+from stream.sinks.mqtt.homeassistant import Discovery
+from stream.sinks.mqtt.incoming import Answer, CommandReceiver
 from stream.sinks.mqtt.journal import Journal, name_of, state_folder
 from stream.sinks.mqtt.outbox import Message, Outbox, OutboxStatistics
 
@@ -57,9 +57,9 @@ class MqttSink:
         host = socket.gethostname()[:20]
         self._identifier = settings.mqtt.client_id or f"{self._node[:20]}-{host}-{secrets.token_hex(4)}"
         self._announcer = (
-            Streams(settings=settings, prefix=self._address.prefix) if settings.mqtt.homeassistant else None
+            Discovery(settings=settings, prefix=self._address.prefix) if settings.mqtt.homeassistant else None
         )
-        self._incoming = Incoming(
+        self._incoming = CommandReceiver(
             topic=self._own("command"),
             reply_topic=self._own("response"),
             prefix=self._address.prefix,
@@ -153,10 +153,10 @@ class MqttSink:
         """Counts so far."""
         return self._outbox.statistics()
 
-    def account(self) -> SinkAccount:
+    def account(self) -> SinkCounters:
         """What `health` says about this sink beyond its queue."""
         counts = self._outbox.statistics()
-        return SinkAccount(
+        return SinkCounters(
             dropped=counts.dropped, refused=counts.refused, owed=counts.waiting, unsaved=self._journal.unsaved
         )
 
@@ -255,8 +255,8 @@ class MqttSink:
         wrapped = self._settings.payload == "cloudevents" and message.payload.startswith('{"specversion"')
         return "application/cloudevents+json" if wrapped else "application/json"
 
-    def _connection(self) -> Connection:
-        return Connection(
+    def _connection(self) -> BrokerConnection:
+        return BrokerConnection(
             address=self._address,
             settings=self._settings,
             identifier=self._identifier,

@@ -42,7 +42,7 @@ _UNFIT = re.compile(r"[+#/%\x00-\x1f\x7f]")  # wildcards, the separator, what st
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class BrokerAddress:
     """Where to connect, as whom, and under which prefix to publish."""
 
     host: str
@@ -53,7 +53,7 @@ class Address:
     transport: Literal["tcp", "websockets"] = "tcp"
 
 
-def parse(target: str, settings: MqttSettings) -> Address:
+def parse(target: str, settings: MqttSettings) -> BrokerAddress:
     """`mqtt://[user@]host[:port][/prefix]`; `mqtts://`, `mqtt+ws://`, `mqtt+wss://`. Raises `SettingsError`."""
     try:
         url = urlsplit(target)
@@ -71,7 +71,7 @@ def parse(target: str, settings: MqttSettings) -> Address:
     prefix = unquote(url.path).strip("/") or DEFAULT_PREFIX
     if _UNFIT.search(prefix.replace("/", "")) or "#" in target or "?" in target:  # an address ends where these begin
         raise SettingsError(f"the topic prefix in {_shown(target)} must not hold +, # or ?")
-    return Address(
+    return BrokerAddress(
         host=host,
         port=port,
         tls=tls or settings.tls,

@@ -17,7 +17,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from stream.events import Event, HealthEvent, SpeakerEvent
-from stream.sinks.terminal.panel_state import PanelState, StreamState, clock, strip
+from stream.sinks.terminal.panel_state import PanelState, PanelStream, clock, strip
 
 MARKS = {"confirmed": "●", "tentative": "◌", "unknown": "?", "silence": "–", "overlap": "⧉"}
 STREAM_LINES = 15
@@ -88,7 +88,7 @@ def render(state: PanelState, *, width: int, height: int) -> RenderableType:
     return Group(*parts)
 
 
-def _stream_lines(stream: StreamState, width: int) -> list[RenderableType]:
+def _stream_lines(stream: PanelStream, width: int) -> list[RenderableType]:
     lines: list[RenderableType] = [_who(stream.speaker, stream)]
     lines += _closed_set(stream.speaker)
     lines += _bars(stream, min(40, width - 20))
@@ -102,7 +102,7 @@ def _stream_lines(stream: StreamState, width: int) -> list[RenderableType]:
     return lines
 
 
-def _who(event: SpeakerEvent | None, stream: StreamState) -> Text:
+def _who(event: SpeakerEvent | None, stream: PanelStream) -> Text:
     now = Text(f"{clock(stream.end_s)}  ", style="dim")
     if stream.sound is not None and stream.sound.state in ("stalled", "ended"):
         return now.append(f"■ {stream.sound.state}: {stream.sound.detail}", style="bold")
@@ -124,7 +124,7 @@ def _closed_set(event: SpeakerEvent | None) -> list[RenderableType]:
     return [Text(f"closed set (demonstration): {named}", style="dim", no_wrap=True, overflow="ellipsis")]
 
 
-def _bars(stream: StreamState, width: int) -> list[RenderableType]:
+def _bars(stream: PanelStream, width: int) -> list[RenderableType]:
     event = stream.emotion
     if event is None or not event.probabilities:
         return [Text("silence" if event is not None else "", style="dim"), Text(), Text(), Text()]
@@ -141,14 +141,14 @@ def _bars(stream: StreamState, width: int) -> list[RenderableType]:
     return rows
 
 
-def _one_line(name: str, stream: StreamState, width: int) -> Text:
+def _one_line(name: str, stream: PanelStream, width: int) -> Text:
     label = stream.emotion.label if stream.emotion is not None else ""
     line = Text(f"{name[:20]:<20} ", style="bold").append_text(_who(stream.speaker, stream)).append(f"  {label}")
     line.truncate(width)
     return line
 
 
-def _footer(health: HealthEvent | None, streams: dict[str, StreamState]) -> Text:
+def _footer(health: HealthEvent | None, streams: dict[str, PanelStream]) -> Text:
     newest = max((stream.latency_ms for stream in streams.values()), default=0.0)
     said = [f"latency {newest:.0f} ms"]
     if health is not None:

@@ -22,7 +22,7 @@ NOBODY = "?"
 
 
 @dataclass(slots=True)
-class StreamState:
+class PanelStream:
     """The newest of everything about one stream."""
 
     speaker: SpeakerEvent | None = None
@@ -43,7 +43,7 @@ class PanelState:
     """All streams, and the node's health."""
 
     def __init__(self) -> None:
-        self.streams: dict[str, StreamState] = {}
+        self.streams: dict[str, PanelStream] = {}
         self.health: HealthEvent | None = None
 
     def apply(self, event: Event) -> None:
@@ -53,7 +53,7 @@ class PanelState:
             return
         if isinstance(event, CallEvent | AlertEvent):  # the panel shows streams
             return
-        stream = self.streams.setdefault(event.source, StreamState())
+        stream = self.streams.setdefault(event.source, PanelStream())
         stream.end_s = max(stream.end_s, event.end_s)
         stream.latency_ms = event.latency_ms
         if isinstance(event, SpeakerEvent):
@@ -71,7 +71,7 @@ class PanelState:
         shown = set(order[:most])
         return [name for name in self.streams if name in shown]
 
-    def _turn(self, stream: StreamState, event: TurnEvent) -> None:
+    def _turn(self, stream: PanelStream, event: TurnEvent) -> None:
         if event.speaker is not None and event.speaker not in stream.speakers:
             stream.speakers.append(event.speaker)
         if event.phase == "start":
@@ -81,9 +81,9 @@ class PanelState:
             stream.open_turn = None
 
 
-def strip(stream: StreamState, width: int) -> list[Text]:
+def strip(stream: PanelStream, width: int) -> list[Text]:
     """A row a speaker over the last `SPAN_S`, each cell an emotion's initial on the speaker's colour; then the axis."""
-    view = View(max(0.0, stream.end_s - SPAN_S), SPAN_S, width)
+    view = PanelView(max(0.0, stream.end_s - SPAN_S), SPAN_S, width)
     rows = [_row(stream, speaker, view) for speaker in stream.speakers[-len(COLOURS) :]]
     if any(turn.speaker is None for turn in stream.turns):
         rows.append(_row(stream, None, view))
@@ -91,7 +91,7 @@ def strip(stream: StreamState, width: int) -> list[Text]:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class PanelView:
     """A part of media time on a row of `width` cells."""
 
     begin_s: float
@@ -107,7 +107,7 @@ Span = tuple[float, float, str]
 """From when to when, and the letter that fills it."""
 
 
-def lane(name: str, colour: str, spans: Iterable[Span], view: View, *, painted: bool = True) -> Text:
+def lane(name: str, colour: str, spans: Iterable[Span], view: PanelView, *, painted: bool = True) -> Text:
     """One row: a name of up to eight letters, then a cell for each part of the view; `painted` colours the ground."""
     marks = [" "] * view.width
     for start_s, end_s, letter in spans:
@@ -121,7 +121,7 @@ def lane(name: str, colour: str, spans: Iterable[Span], view: View, *, painted: 
     return row
 
 
-def axis(view: View) -> Text:
+def axis(view: PanelView) -> Text:
     """Minutes and seconds below the rows."""
     cells = [" "] * (view.width + 5)
     step = next((step for step in TICKS_S if step / view.span_s * view.width >= TICK_CELLS), TICKS_S[-1])
@@ -137,7 +137,7 @@ def clock(second: float) -> str:
     return f"{int(second) // 60:02}:{int(second) % 60:02}"
 
 
-def _row(stream: StreamState, speaker: str | None, view: View) -> Text:
+def _row(stream: PanelStream, speaker: str | None, view: PanelView) -> Text:
     spans: list[Span] = []
     turns = [*stream.turns, *([stream.open_turn] if stream.open_turn is not None else [])]
     for turn in turns:

@@ -1,6 +1,6 @@
 """A short account at the end of a run: who spoke how long and how, and what it took.
 
-Counts ended turns only (a turn that never ends is ended when its stream does) and the last `health`. `Account` keeps
+Counts ended turns only (a turn that never ends is ended when its stream does) and the last `health`. `RunSummary` keeps
 the figures and knows no terminal; `SummarySink` prints them when it closes.
 """
 
@@ -20,7 +20,7 @@ NOBODY = "(unknown)"
 
 
 @dataclass(slots=True)
-class _Share:
+class _SpeakerShare:
     """One speaker's part of a stream."""
 
     turns: int = 0
@@ -28,11 +28,11 @@ class _Share:
     emotions: Counter[str] = field(default_factory=Counter)
 
 
-class Account:
+class RunSummary:
     """What a run's events add up to."""
 
     def __init__(self) -> None:
-        self._speakers: defaultdict[str, dict[str, _Share]] = defaultdict(dict)
+        self._speakers: defaultdict[str, dict[str, _SpeakerShare]] = defaultdict(dict)
         self._health: HealthEvent | None = None
 
     def take(self, event: Event) -> None:
@@ -40,7 +40,7 @@ class Account:
         if isinstance(event, HealthEvent):
             self._health = event
         elif isinstance(event, TurnEvent) and event.phase == "end":
-            share = self._speakers[event.source].setdefault(event.speaker or NOBODY, _Share())
+            share = self._speakers[event.source].setdefault(event.speaker or NOBODY, _SpeakerShare())
             length_s = event.end_s - event.start_s
             share.turns += 1
             share.talk_s += length_s
@@ -87,7 +87,7 @@ class SummarySink:
 
     def __init__(self, *, console: Console) -> None:
         self._console = console
-        self._account = Account()
+        self._account = RunSummary()
 
     async def __aenter__(self) -> Self:
         """Nothing to open."""

@@ -22,7 +22,7 @@ from stream.demo.conversation import AUDIO
 from stream.events import Event
 from stream.pipeline.pipeline import Pipeline
 from stream.settings import Settings
-from stream.sinks.base import Watching
+from stream.sinks.base import ObserverSink
 from stream.types import SAMPLE_RATE_HZ, AudioFormat, Block, Ensemble, Model, Samples, SpeechDetector
 
 BLOCK_SAMPLES = 512
@@ -40,7 +40,7 @@ GOLDEN = 0.618_034
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
+class LoadedModels:
     """What all trials use: models, those that answer together, the speech detector, what a worker thread does first."""
 
     models: Sequence[Model]
@@ -49,14 +49,14 @@ class Loaded:
     prepare: Callable[[int], None]
 
 
-def load(settings: Settings) -> Loaded:
+def load(settings: Settings) -> LoadedModels:
     """Load what the settings name, once."""
     models, detector, prepare = load_models(settings)
-    return Loaded(models=models, ensembles=answering_together(models), detector=detector, prepare=prepare)
+    return LoadedModels(models=models, ensembles=answering_together(models), detector=detector, prepare=prepare)
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class LoadTrial:
     """One number of sources; latencies in milliseconds, memory resident at the end in megabytes."""
 
     sources: int
@@ -103,7 +103,7 @@ class _Live:
             place += BLOCK_SAMPLES
 
 
-class _Latencies(Watching):
+class _Latencies(ObserverSink):
     """A sink that keeps the latencies of rolling events between two moments."""
 
     def __init__(self) -> None:
@@ -123,13 +123,13 @@ def sustained(
     bound_ms: float,
     seconds_s: float,
     most: int,
-    tell: Callable[[Trial], None] = lambda trial: None,  # noqa: ARG005
-) -> list[Trial]:
+    tell: Callable[[LoadTrial], None] = lambda trial: None,  # noqa: ARG005
+) -> list[LoadTrial]:
     """Search for the largest number of sources; every trial in the order it was made."""
     loaded = load(settings)
     # what a long run does once (nets are traced, memory is fetched) is done before anything is judged
     attempt(settings, loaded, count=min(WARM_SOURCES, most), bound_ms=bound_ms, seconds_s=WARM_SOURCES)
-    trials: list[Trial] = []
+    trials: list[LoadTrial] = []
 
     def holds(count: int) -> bool:
         trials.append(attempt(settings, loaded, count=count, bound_ms=bound_ms, seconds_s=seconds_s))
@@ -151,12 +151,14 @@ def sustained(
     return trials
 
 
-def attempt(settings: Settings, loaded: Loaded, *, count: int, bound_ms: float, seconds_s: float) -> Trial:
+def attempt(settings: Settings, loaded: LoadedModels, *, count: int, bound_ms: float, seconds_s: float) -> LoadTrial:
     """Run so many sources for `seconds_s` after warming up."""
     return asyncio.run(_attempt(settings, loaded, count=count, bound_ms=bound_ms, seconds_s=seconds_s))
 
 
-async def _attempt(settings: Settings, loaded: Loaded, *, count: int, bound_ms: float, seconds_s: float) -> Trial:
+async def _attempt(
+    settings: Settings, loaded: LoadedModels, *, count: int, bound_ms: float, seconds_s: float
+) -> LoadTrial:
     sound, _ = soundfile.read(AUDIO, dtype="float32", always_2d=True)
     samples = np.ascontiguousarray(sound[:, 0])
     lateness: list[float] = []
@@ -199,7 +201,7 @@ async def _attempt(settings: Settings, loaded: Loaded, *, count: int, bound_ms: 
     in_time = p95_ms is not None and p95_ms + late_ms <= bound_ms
     # a run that took much longer than it was to was still busy with what it had
     flowed = time.monotonic() - began_s < WARM_S + seconds_s + 1 + bound_ms / 1000
-    return Trial(
+    return LoadTrial(
         sources=count,
         sustained=in_time and not dropped and flowed and not report.cut_off,
         latency_p50_ms=None if p50_ms is None else round(p50_ms, 1),
@@ -216,6 +218,6 @@ def _percentile(values: list[float], share: float) -> float:
     return float(np.percentile(values, share)) if values else 0.0
 
 
-def rows(trials: list[Trial]) -> list[dict[str, object]]:
+def rows(trials: list[LoadTrial]) -> list[dict[str, object]]:
     """Trials as a table."""
     return [asdict(trial) for trial in trials]

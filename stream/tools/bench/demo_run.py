@@ -16,10 +16,10 @@ from stream.demo.conversation import AUDIO
 from stream.events import Event
 from stream.pipeline.pipeline import Report
 from stream.settings import Settings, SourceSettings
-from stream.sinks.base import Watching
+from stream.sinks.base import ObserverSink
 
 
-class _Counter(Watching):
+class _Counter(ObserverSink):
     """A sink that notes when the first event about sound came."""
 
     def __init__(self) -> None:

@@ -24,9 +24,9 @@ def corridor(settings: Settings, *, runs: int, realtime: bool, as_json: bool) ->
 
 def channels(settings: Settings, *, bound_ms: float, seconds_s: float, most: int, as_json: bool) -> None:
     """Live sources."""
-    from stream.tools.bench.channels import Trial, rows, sustained  # noqa: PLC0415
+    from stream.tools.bench.channels import LoadTrial, rows, sustained  # noqa: PLC0415
 
-    def tell(trial: Trial) -> None:
+    def tell(trial: LoadTrial) -> None:
         verdict = "sustained" if trial.sustained else "too many"
         sys.stderr.write(f"{trial.sources} sources: {verdict} (p95 {trial.latency_p95_ms} ms)\n")
 

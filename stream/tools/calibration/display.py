@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stream.tools.calibration.threshold import TradeOff, Verdict
+from stream.tools.calibration.threshold import ThresholdResult, TradeOff
 from stream.tracking.calibration import Calibration
 
 BINS = 16
@@ -19,7 +19,7 @@ FALSE_ACCEPTS = (0.01, 0.001)
 """Rates whose thresholds are shown beside the one that is named."""
 
 
-def show(verdict: Verdict, own: Calibration, console: Console) -> None:
+def show(verdict: ThresholdResult, own: Calibration, console: Console) -> None:
     """Both distributions, a row a range of scores; then what each threshold would cost."""
     if verdict.trade_off is None:
         return
@@ -45,7 +45,7 @@ def show(verdict: Verdict, own: Calibration, console: Console) -> None:
     console.print(costs)
 
 
-def trade_off_rows(verdict: Verdict, own: Calibration) -> list[dict[str, Any]]:
+def trade_off_rows(verdict: ThresholdResult, own: Calibration) -> list[dict[str, Any]]:
     """Thresholds somebody might choose, and what they cost."""
     curve = verdict.trade_off
     assert curve is not None  # noqa: S101 - asked only with scores
@@ -64,7 +64,7 @@ def trade_off_rows(verdict: Verdict, own: Calibration) -> list[dict[str, Any]]:
     ]
 
 
-def write(path: Path, verdict: Verdict, own: Calibration, *, title: str, note: str) -> None:
+def write(path: Path, verdict: ThresholdResult, own: Calibration, *, title: str, note: str) -> None:
     """A page with pictures. Raises `TonewatchError` where it cannot be written, or drawing libraries are missing."""
     from stream.tools.evaluation.output import science  # noqa: PLC0415
 

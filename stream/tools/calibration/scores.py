@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stream.events import ModelRef
-from stream.profiles.profile import Exemplar, Profile, Recording
-from stream.tracking.calibration import Calibration, Trial
+from stream.profiles.profile import EnrolledRecording, Exemplar, Profile
+from stream.tracking.calibration import Calibration, ScoreTrial
 from stream.tracking.scoring import Cohort, Scorer
 from stream.tracking.voice import Voice, unit
 from stream.types import ModelInfo
@@ -26,45 +26,45 @@ STRANGER = "a stranger"
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoreSet:
     """A trial: whose profile it was, whose speech, and whether other sound of one recording made the profile."""
 
-    trial: Trial
+    trial: ScoreTrial
     profile: str
     speaker: str
     one_recording: bool = False
 
 
-class Judge:
+class ScoreCollector:
     """Scores windows against voices as a model's scorer does live."""
 
     def __init__(self, model: ModelInfo) -> None:
         self._cohort = None if model.cohort is None else np.asarray(model.cohort)
         self._scorer = _scorer(self._cohort)
 
-    def score(self, exemplar: Exemplar, voice: Voice, *, speaker: str, one_recording: bool = False) -> Scored:
+    def score(self, exemplar: Exemplar, voice: Voice, *, speaker: str, one_recording: bool = False) -> ScoreSet:
         """One window against one voice."""
         score = float(self._scorer.scores(unit(exemplar.vector), [voice])[0])
-        trial = Trial(score, exemplar.speech_s, voice.evidence_s, speaker == voice.name)
-        return Scored(trial, voice.name, speaker, one_recording)
+        trial = ScoreTrial(score, exemplar.speech_s, voice.evidence_s, speaker == voice.name)
+        return ScoreSet(trial, voice.name, speaker, one_recording)
 
-    def strangers(self, voices: Sequence[Voice], *, speech_s: float) -> Iterator[Scored]:
+    def strangers(self, voices: Sequence[Voice], *, speech_s: float) -> Iterator[ScoreSet]:
         """The cohort's people, as if so much of them was heard; whoever is scored stands outside of the cohort."""
         cohort = np.empty((0, 0), np.float32) if self._cohort is None else self._cohort
         for at, stranger in enumerate(cohort):
             scores = _scorer(np.delete(cohort, at, axis=0)).scores(stranger, voices)
             for voice, score in zip(voices, scores, strict=True):
-                yield Scored(Trial(float(score), speech_s, voice.evidence_s, same=False), voice.name, STRANGER)
+                yield ScoreSet(ScoreTrial(float(score), speech_s, voice.evidence_s, same=False), voice.name, STRANGER)
 
 
 def scores(
-    profiles: Iterable[Profile], model: ModelInfo, *, extra: Sequence[tuple[str, Recording]] = ()
-) -> list[Scored]:
+    profiles: Iterable[Profile], model: ModelInfo, *, extra: Sequence[tuple[str, EnrolledRecording]] = ()
+) -> list[ScoreSet]:
     """All trials of the people a model has heard; `extra` are recordings for tests, by name, that no profile holds."""
     ref = ModelRef(name=model.name, revision=model.revision)
     known = [(profile, voice) for profile in profiles if (voice := profile.voice(ref)) is not None]
-    judge, voices = Judge(model), [voice for _, voice in known]
-    found: list[Scored] = []
+    judge, voices = ScoreCollector(model), [voice for _, voice in known]
+    found: list[ScoreSet] = []
     for profile, _ in known:
         heard = profile.of(ref)
         found += _own(judge, profile.name, heard)
@@ -78,11 +78,13 @@ def scores(
     return found
 
 
-def _against(judge: Judge, windows: Iterable[Exemplar], speaker: str, voices: Sequence[Voice]) -> list[Scored]:
+def _against(
+    judge: ScoreCollector, windows: Iterable[Exemplar], speaker: str, voices: Sequence[Voice]
+) -> list[ScoreSet]:
     return [judge.score(exemplar, voice, speaker=speaker) for exemplar in windows for voice in voices]
 
 
-def _own(judge: Judge, name: str, heard: Sequence[Recording]) -> Iterator[Scored]:
+def _own(judge: ScoreCollector, name: str, heard: Sequence[EnrolledRecording]) -> Iterator[ScoreSet]:
     """Genuine scores of one person."""
     if len(heard) == 1:
         windows = heard[0].exemplars

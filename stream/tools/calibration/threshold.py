@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stream.tools.calibration.scores import STRANGER, Scored
+from stream.tools.calibration.scores import STRANGER, ScoreSet
 from stream.tracking.calibration import Calibration, Floats, fit
 
 LEAST = 20
@@ -52,7 +52,7 @@ def trade_off(genuine: Floats, impostor: Floats) -> TradeOff:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ThresholdResult:
     """What was measured. Without a `calibration` no threshold is named, and `refusal` says why and what to do."""
 
     genuine: Floats
@@ -76,7 +76,7 @@ class Verdict:
         return calibration.score_at_even_odds(speech_s=self.speech_s, profile_s=self.profile_s)
 
 
-def judge(scored: Sequence[Scored], *, reliability_s: float) -> Verdict:
+def judge(scored: Sequence[ScoreSet], *, reliability_s: float) -> ThresholdResult:
     """The reliability of speech is the model's, since a few people's windows of one length could not tell it."""
     genuine, impostor = (_scores(one for one in scored if one.trial.same is same) for same in (True, False))
     people = len({one.profile for one in scored})
@@ -86,7 +86,7 @@ def judge(scored: Sequence[Scored], *, reliability_s: float) -> Verdict:
     if not refusal and curve is not None and curve.eer > MOST_EER:
         refusal = _overlapping(scored, curve)
     trials = [one.trial for one in scored]
-    return Verdict(
+    return ThresholdResult(
         genuine=genuine,
         impostor=impostor,
         strangers=strangers,
@@ -100,7 +100,7 @@ def judge(scored: Sequence[Scored], *, reliability_s: float) -> Verdict:
     )
 
 
-def _scores(scored: Iterable[Scored]) -> Floats:
+def _scores(scored: Iterable[ScoreSet]) -> Floats:
     return np.array([one.trial.score for one in scored], dtype=np.float64)
 
 
@@ -118,7 +118,7 @@ def _too_little(genuine: int, impostor: int) -> str:
     return ""
 
 
-def _overlapping(scored: Sequence[Scored], curve: TradeOff) -> str:
+def _overlapping(scored: Sequence[ScoreSet], curve: TradeOff) -> str:
     """Who is mistaken for whom, and who is not known again, at the equal error rate."""
     at = curve.equal
     alike = Counter(
@@ -139,7 +139,7 @@ def _overlapping(scored: Sequence[Scored], curve: TradeOff) -> str:
     return "; ".join(said)
 
 
-def _remarks(scored: Sequence[Scored]) -> tuple[str, ...]:
+def _remarks(scored: Sequence[ScoreSet]) -> tuple[str, ...]:
     """What the figures do not say by themselves."""
     genuine = [one for one in scored if one.trial.same]
     once = sorted({one.profile for one in genuine if one.one_recording})

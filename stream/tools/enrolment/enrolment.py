@@ -16,9 +16,9 @@ from typing import Any, Protocol
 from stream.app.assembly import load_models
 from stream.errors import EnrolmentRefused, SettingsError
 from stream.events import ModelRef
-from stream.profiles.enrolment_audio import Take
+from stream.profiles.enrolment_audio import EnrolmentAudio
 from stream.profiles.known_voices import hear_file
-from stream.profiles.profile import Kind, Profile, Recording, voice_of, voices
+from stream.profiles.profile import EnrolledRecording, Kind, Profile, voice_of, voices
 from stream.profiles.quality import faults, one_person, several, too_short
 from stream.profiles.store import ProfileStore, calibration_of, profiles_in
 from stream.settings import ModelSettings, Settings
@@ -35,20 +35,20 @@ UNLIKE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class EnrolmentTake:
     """One piece of sound, and where it comes from."""
 
-    take: Take
+    take: EnrolmentAudio
     kind: Kind
     origin: str
 
 
 @dataclass(frozen=True, slots=True)
-class Enrolled:
+class EnrolmentResult:
     """What was stored; `alike` are people enrolled under other names whose voices are very like it."""
 
     name: str
-    recordings: tuple[Recording, ...]
+    recordings: tuple[EnrolledRecording, ...]
     alike: tuple[str, ...]
     unlike_before: bool  # the profile there was sounds like somebody else
 
@@ -63,15 +63,15 @@ class Match:
     probability: float
 
 
-class Source(Protocol):
+class EnrolmentSource(Protocol):
     """Where the sound of an enrolment comes from."""
 
-    async def listen(self, ears: Ears) -> list[Taken]:
+    async def listen(self, ears: EnrolmentModels) -> list[EnrolmentTake]:
         """Hear all of it. Raises `TonewatchError`."""
         ...
 
 
-class Ears:
+class EnrolmentModels:
     """The speaker model and the speech detector, loaded once."""
 
     def __init__(self, settings: Settings) -> None:
@@ -100,29 +100,31 @@ class Ears:
         """Which model hears, at which revision."""
         return ModelRef(name=self.model.info.name, revision=self.model.info.revision)
 
-    def take(self, rate_hz: int) -> Take:
+    def take(self, rate_hz: int) -> EnrolmentAudio:
         """For sound at this rate."""
-        return Take(settings=self.settings, model=self.model, detector=self.detector, rate_hz=rate_hz)
+        return EnrolmentAudio(settings=self.settings, model=self.model, detector=self.detector, rate_hz=rate_hz)
 
 
-class Files:
+class FileEnrolment:
     """Recordings, one after the other."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
 
-    async def listen(self, ears: Ears) -> list[Taken]:
+    async def listen(self, ears: EnrolmentModels) -> list[EnrolmentTake]:
         """Hear them all. Raises `SourceError`."""
         return [await heard(path, ears) for path in self._paths]
 
 
-async def heard(path: Path, ears: Ears) -> Taken:
+async def heard(path: Path, ears: EnrolmentModels) -> EnrolmentTake:
     """One recording. Raises `SourceError`."""
     take = await hear_file(str(path), settings=ears.settings, model=ears.model, detector=ears.detector)
-    return Taken(take, "file", path.name)
+    return EnrolmentTake(take, "file", path.name)
 
 
-def enrol(name: str, source: Source, *, ears: Ears, path: Path, note: str | None) -> Enrolled:
+def enrol(
+    name: str, source: EnrolmentSource, *, ears: EnrolmentModels, path: Path, note: str | None
+) -> EnrolmentResult:
     """Hear somebody, judge the sound, and store it. Raises `EnrolmentRefused` or another `TonewatchError`."""
     taken = asyncio.run(source.listen(ears))
     judge(taken, ears)
@@ -133,7 +135,7 @@ def enrol(name: str, source: Source, *, ears: Ears, path: Path, note: str | None
     return _compared(name, recordings, before, ears)
 
 
-def judge(taken: Sequence[Taken], ears: Ears) -> None:
+def judge(taken: Sequence[EnrolmentTake], ears: EnrolmentModels) -> None:
     """Raises `EnrolmentRefused`: too little speech in all, or what is wrong with each piece, or with all together."""
     short = too_short(sum(one.take.speech_s for one in taken if one.take.exemplars))  # bursts are no window's speech
     if short is not None:
@@ -146,12 +148,12 @@ def judge(taken: Sequence[Taken], ears: Ears) -> None:
         raise EnrolmentRefused(f"nothing was stored: {'. '.join(found)}")
 
 
-def matches(taken: Taken, profiles: Sequence[Profile], ears: Ears) -> list[Match]:
+def matches(taken: EnrolmentTake, profiles: Sequence[Profile], ears: EnrolmentModels) -> list[Match]:
     """How near a voice is to everybody this model knows, the nearest first. Raises `EnrolmentRefused`."""
     return _matches([_recording(taken)], voices(profiles, ears.ref)[0], ears.calibrated)
 
 
-def _recording(taken: Taken) -> Recording:
+def _recording(taken: EnrolmentTake) -> EnrolledRecording:
     if not taken.take.exemplars:
         raise EnrolmentRefused(
             f"{taken.origin} holds {taken.take.speech_s:.1f} s of speech, too little to tell a voice by"
@@ -159,7 +161,7 @@ def _recording(taken: Taken) -> Recording:
     return taken.take.recording(kind=taken.kind, origin=taken.origin)
 
 
-def _matches(heard: Sequence[Recording], people: Sequence[Voice], scorer: Scorer) -> list[Match]:
+def _matches(heard: Sequence[EnrolledRecording], people: Sequence[Voice], scorer: Scorer) -> list[Match]:
     voice = voice_of("", heard)
     scores = scorer.scores(voice.centroid, people)
     odds = scorer.log_odds(scores, people, speech_s=voice.evidence_s)
@@ -175,10 +177,12 @@ def _matches(heard: Sequence[Recording], people: Sequence[Voice], scorer: Scorer
     return sorted(found, key=lambda match: -match.probability)
 
 
-def _compared(name: str, recordings: Sequence[Recording], before: Sequence[Profile], ears: Ears) -> Enrolled:
+def _compared(
+    name: str, recordings: Sequence[EnrolledRecording], before: Sequence[Profile], ears: EnrolmentModels
+) -> EnrolmentResult:
     people, _ = voices(before, ears.ref)
     near = {match.name: match.probability for match in _matches(recordings, people, ears.scorer)}
-    return Enrolled(
+    return EnrolmentResult(
         name=name,
         recordings=tuple(recordings),
         alike=tuple(other for other, probability in near.items() if other != name and probability >= ALIKE),
@@ -186,15 +190,15 @@ def _compared(name: str, recordings: Sequence[Recording], before: Sequence[Profi
     )
 
 
-def verify(file: Path, *, ears: Ears, path: Path) -> Verdict:
+def verify(file: Path, *, ears: EnrolmentModels, path: Path) -> VerificationResult:
     """Whose voice a recording holds. Raises `SourceError`, `ProfilesError` or `EnrolmentRefused`."""
     taken = asyncio.run(heard(file, ears))
     found = matches(taken, profiles_in(path), ears)
-    return Verdict(matches=tuple(found), needed=ears.settings.speakers.match, speech_s=taken.take.speech_s)
+    return VerificationResult(matches=tuple(found), needed=ears.settings.speakers.match, speech_s=taken.take.speech_s)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class VerificationResult:
     """Whose voice it is: the nearest person's at the `needed` probability, else nobody's."""
 
     matches: tuple[Match, ...]

@@ -14,12 +14,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from stream import registry
+from stream.app import registry
 from stream.errors import SourceError
-from stream.profiles.enrolment_audio import Take
+from stream.profiles.enrolment_audio import EnrolmentAudio
 from stream.profiles.quality import faults
 from stream.settings import SourceSettings
-from stream.tools.enrolment.enrolment import Ears, Taken
+from stream.tools.enrolment.enrolment import EnrolmentModels, EnrolmentTake
 from stream.types import Block
 
 ENOUGH_S = 10.0
@@ -43,14 +43,14 @@ TEXT = (
 """Read aloud it takes twenty seconds or so, and holds most sounds of English; any other words would do."""
 
 
-class Microphone:
+class MicrophoneEnrolment:
     """One microphone; `target` is its name or number, empty for the default one."""
 
     def __init__(self, target: str = "", *, console: Console | None = None) -> None:
         self._target = target
         self._console = console or Console(stderr=True)
 
-    async def listen(self, ears: Ears) -> list[Taken]:
+    async def listen(self, ears: EnrolmentModels) -> list[EnrolmentTake]:
         """Listen until there is enough. Raises `SourceError` when the microphone cannot be had or is lost."""
         source = registry.source(SourceSettings(kind="microphone", target=self._target))
         async with source.blocks() as blocks:
@@ -68,15 +68,15 @@ class Microphone:
                     if take.speech_s >= ENOUGH_S or heard_s >= LONGEST_S:
                         break
         await asyncio.to_thread(take.finish)
-        return [Taken(take, "microphone", self._target or "default")]
+        return [EnrolmentTake(take, "microphone", self._target or "default")]
 
-    def _meter(self, take: Take) -> Live | nullcontext[None]:
+    def _meter(self, take: EnrolmentAudio) -> Live | nullcontext[None]:
         if not self._console.is_terminal:
             return nullcontext()
         return Live(picture(take), console=self._console, transient=True, refresh_per_second=15)
 
 
-def picture(take: Take) -> RenderableType:
+def picture(take: EnrolmentAudio) -> RenderableType:
     """A level meter, how far it is, and what is wrong right now."""
     level = (take.level_dbfs - QUIETEST_DBFS) / (LOUDEST_DBFS - QUIETEST_DBFS)
     rows = Table.grid(padding=(0, 1))
@@ -86,7 +86,7 @@ def picture(take: Take) -> RenderableType:
     return Group(rows, advice(take), Text("Ctrl-C stores nothing", style="dim"))
 
 
-def advice(take: Take) -> Text:
+def advice(take: EnrolmentAudio) -> Text:
     """What is wrong right now, in a word; or that all is well."""
     recent = take.sound(recent_s=RECENT_S)
     wrong = [fault.brief for fault in faults(recent)] if take.speech_s else ["speak now"]

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from stream.clock import seconds
-from stream.events import Body, Speaker
+from stream.events import Body, SpeakerBody
 from stream.settings import Settings, TurnsSettings
-from stream.tools.evaluation.cached import Heard, Teller, Windows
+from stream.tools.evaluation.cached import EmbeddedRecording, Teller, Windows
 from stream.tools.evaluation.diarization import judge, summary
-from stream.tracking.stream_tracker import Conversation
-from stream.tracking.turns import TurnKeeper
+from stream.tracking.stream_tracker import StreamTracker
+from stream.tracking.turns import TurnTracker
 from stream.tracking.voice import Vector, Voice
 from stream.types import ModelInfo, Task
 
@@ -52,7 +52,7 @@ FIGURES = (
 
 
 def ablation(
-    heard: Sequence[Heard],
+    heard: Sequence[EmbeddedRecording],
     *,
     settings: Settings,
     model: ModelInfo,
@@ -89,7 +89,7 @@ def tracker(settings: Settings, model: ModelInfo) -> Teller:
     """The conversation that runs, with the speaker model alone."""
 
     def tell(windows: Windows, enrolled: Sequence[Voice]) -> list[Body]:
-        conversation = Conversation(settings=settings, models=[model], enrolled=enrolled)
+        conversation = StreamTracker(settings=settings, models=[model], enrolled=enrolled)
         told = [body for cut, vector in windows for body in conversation.observe(Task.SPEAKER, cut, vector)]
         return told + conversation.close(windows[-1][0].end_sample if windows else 0)
 
@@ -102,7 +102,7 @@ def baseline(threshold: float, turns: TurnsSettings) -> Teller:
     def tell(windows: Windows, enrolled: Sequence[Voice]) -> list[Body]:
         known: dict[str, list[Any]] = {voice.name: [voice.centroid, 1] for voice in enrolled}
         names = frozenset(known)
-        keeper, silent, told = TurnKeeper(settings=turns), True, list[Body]()
+        keeper, silent, told = TurnTracker(settings=turns), True, list[Body]()
         for cut, vector in windows:
             if cut.stretch is None or cut.fresh_samples == 0:
                 if not silent:
@@ -140,8 +140,8 @@ def _nearest(known: dict[str, list[Any]], frozen: frozenset[str], vector: Vector
 
 def _speaker(
     start_sample: int, end_sample: int, name: str | None, *, enrolled: bool = False, silent: bool = False
-) -> Speaker:
-    return Speaker(
+) -> SpeakerBody:
+    return SpeakerBody(
         start_s=seconds(start_sample),
         end_s=seconds(end_sample),
         state="silence" if silent else "confirmed",

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from stream.audio.buffer import Intake
+from stream.audio.buffer import StreamBuffer
 from stream.clock import samples, seconds
 from stream.events import Body, Event, stamp
 from stream.tools.evaluation.diarization import Case
-from stream.tools.evaluation.runner import Ears, samples_of
+from stream.tools.evaluation.runner import EvaluationRunner, samples_of
 from stream.tools.evaluation.segments import Segment
 from stream.tracking.voice import Vector, Voice
-from stream.types import SAMPLE_RATE_HZ, Cut, Samples, SpeechRequest, Task
+from stream.types import SAMPLE_RATE_HZ, Samples, SpeechRequest, Task, WindowSpan
 
-Windows = tuple[tuple[Cut, Vector | None], ...]
+Windows = tuple[tuple[WindowSpan, Vector | None], ...]
 Teller = Callable[[Windows, Sequence[Voice]], Sequence[Body]]
 """What tells who speaks: windows and known voices to what is found, in order."""
 
@@ -31,7 +31,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class EmbeddedRecording:
     """One recording as the tracker sees it, with its reference. `windows` that the gate closed have no x-vector."""
 
     name: str
@@ -55,22 +55,24 @@ class Heard:
 
 
 def hear(
-    ears: Ears,
+    ears: EvaluationRunner,
     path: Path,
     reference: Sequence[Segment],
     scored: tuple[float, float] | None,
     people: Mapping[str, str],
-) -> Heard:
+) -> EmbeddedRecording:
     """Hear a recording in which `people` are known; `scored` is its scored part. Raises `SourceError`."""
     windows = tuple(_windows(ears, samples_of(path)))
     until_s = max([segment.end_s for segment in reference] + [seconds(cut.end_sample) for cut, _ in windows[-1:]])
     start_s, end_s = scored or (0.0, until_s)
-    return Heard(path.stem, windows, tuple(reference), start_s, end_s, tuple(ears.enrolled(people)))
+    return EmbeddedRecording(path.stem, windows, tuple(reference), start_s, end_s, tuple(ears.enrolled(people)))
 
 
-def _windows(ears: Ears, sound: Samples) -> Iterator[tuple[Cut, Vector | None]]:
+def _windows(ears: EvaluationRunner, sound: Samples) -> Iterator[tuple[WindowSpan, Vector | None]]:
     model = ears.model(Task.SPEAKER)
-    intake = Intake(source_id="", specs=[model.spec], gate=ears.settings.gate, capacity=samples(ears.settings.ring_s))
+    intake = StreamBuffer(
+        source_id="", specs=[model.spec], gate=ears.settings.gate, capacity=samples(ears.settings.ring_s)
+    )
     state: object | None = None
     for place in range(0, max(len(sound), 1), SAMPLE_RATE_HZ):
         last = place + SAMPLE_RATE_HZ >= len(sound)

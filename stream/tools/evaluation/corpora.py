@@ -39,7 +39,7 @@ class Utterance:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class VerificationTrial:
     """Whether two recordings are of one person."""
 
     same: bool
@@ -161,7 +161,7 @@ def _iemocap(root: Path) -> Iterator[Utterance]:
                 yield Utterance((path,), speaker, IEMOCAP.get(match[2], "other"), "iemocap")
 
 
-def trials(path: Path, *, root: Path | None = None) -> list[Trial]:
+def trials(path: Path, *, root: Path | None = None) -> list[VerificationTrial]:
     """VoxCeleb's list: `1 id10270/a/1.wav id10270/b/2.wav` a line (1: one person), below `root` or the list's own."""
     folder = root or path.parent
     found = []
@@ -175,7 +175,7 @@ def trials(path: Path, *, root: Path | None = None) -> list[Trial]:
             continue
         if len(words) != 3 or words[0] not in ("0", "1"):  # noqa: PLR2004
             raise SettingsError(f"{path}, line {number}: a trial is `1 ENROLMENT TEST` or `0 ENROLMENT TEST`")
-        trial = Trial(words[0] == "1", folder / words[1], folder / words[2])
+        trial = VerificationTrial(words[0] == "1", folder / words[1], folder / words[2])
         missing = next((file for file in (trial.enrolment, trial.test) if not file.is_file()), None)
         if missing is not None:
             raise SettingsError(

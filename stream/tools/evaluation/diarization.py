@@ -52,7 +52,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ScoredRecording:
     """A case with both tellings under the reference's names (`~S3` for a voice that matches nobody)."""
 
     case: Case
@@ -62,7 +62,7 @@ class Told:
     figures: dict[str, float | None]
 
 
-def judge(case: Case, *, collar_s: float, overlap: bool) -> Told:
+def judge(case: Case, *, collar_s: float, overlap: bool) -> ScoredRecording:
     """All figures of one recording; those that have no meaning for it are None."""
     ended = told_in_the_end(case.events)
     live = told_live(case.events, case.end_s)
@@ -90,7 +90,7 @@ def judge(case: Case, *, collar_s: float, overlap: bool) -> Told:
         "jer": float(jer),
         **_watched(case, ended, live, waits),
     }
-    return Told(case, tuple(live), tuple(ended), tuple(waits), figures)
+    return ScoredRecording(case, tuple(live), tuple(ended), tuple(waits), figures)
 
 
 def _watched(
@@ -165,7 +165,7 @@ def _wait(turn: Segment, live: Sequence[Segment]) -> float:
     return float("inf")
 
 
-def summary(told: Sequence[Told]) -> dict[str, float | None]:
+def summary(told: Sequence[ScoredRecording]) -> dict[str, float | None]:
     """All recordings together: rates weighed by speech, JER by people, flaps by length; the waits' median, means."""
     found: dict[str, float | None] = {}
     for key in told[0].figures:
@@ -192,7 +192,7 @@ def summary(told: Sequence[Told]) -> dict[str, float | None]:
     return {key: None if value is None else round(value, DIGITS) for key, value in found.items()}
 
 
-def rows(told: Sequence[Told]) -> Mapping[str, dict[str, float | None]]:
+def rows(told: Sequence[ScoredRecording]) -> Mapping[str, dict[str, float | None]]:
     """The figures of each recording by its name."""
     return {
         one.case.name: {key: None if v is None else round(v, DIGITS) for key, v in one.figures.items()} for one in told

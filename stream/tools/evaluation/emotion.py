@@ -19,13 +19,13 @@ from sklearn.metrics import confusion_matrix, f1_score, recall_score
 from stream.events import EmotionEvent, Event
 from stream.tools.evaluation.corpora import Utterance
 from stream.tools.evaluation.metrics import Floats, Labels, calibration_error
-from stream.tools.evaluation.runner import Ears
+from stream.tools.evaluation.runner import EvaluationRunner
 from stream.tracking.emotion import SILENCE, UNCERTAIN
 from stream.types import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class UtteranceResult:
     """One utterance: the truth, the mean probabilities (labels,), and what was told live."""
 
     utterance: Utterance
@@ -44,7 +44,7 @@ class EmotionResult:
     model: str
     revision: str
     labels: tuple[str, ...]
-    heard: tuple[Heard, ...]
+    heard: tuple[UtteranceResult, ...]
     left_out: dict[str, int]
 
     def truth_and_probabilities(self) -> tuple[Labels, Floats]:
@@ -55,7 +55,7 @@ class EmotionResult:
 
 
 def evaluate(
-    ears: Ears, utterances: Sequence[Utterance], *, progress: Callable[[], None] = lambda: None
+    ears: EvaluationRunner, utterances: Sequence[Utterance], *, progress: Callable[[], None] = lambda: None
 ) -> EmotionResult:
     """Hear every utterance whose label the model knows."""
     info = ears.model(Task.EMOTION).info
@@ -66,7 +66,7 @@ def evaluate(
     return EmotionResult(info.name, info.revision, info.labels, tuple(heard), dict(left_out))
 
 
-def _heard(utterance: Utterance, labels: Sequence[str], events: Sequence[Event]) -> Heard:
+def _heard(utterance: Utterance, labels: Sequence[str], events: Sequence[Event]) -> UtteranceResult:
     told = [event for event in events if isinstance(event, EmotionEvent) and event.label != SILENCE]
     weights, rows, held = [], [], Counter[str]()
     before_s, right_s, flaps = 0.0, 0.0, 0
@@ -80,7 +80,7 @@ def _heard(utterance: Utterance, labels: Sequence[str], events: Sequence[Event])
         right_s += fresh_s * (event.label == utterance.emotion)
         flaps += last is not None and event.label != last
         last = event.label
-    return Heard(
+    return UtteranceResult(
         utterance=utterance,
         truth=labels.index(utterance.emotion),
         probabilities=np.average(np.array(rows), axis=0, weights=weights) if rows else None,

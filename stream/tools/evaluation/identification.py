@@ -11,7 +11,7 @@ import numpy as np
 from stream.clock import samples
 from stream.errors import SettingsError
 from stream.tools.evaluation.corpora import Utterance
-from stream.tools.evaluation.runner import Ears, samples_of
+from stream.tools.evaluation.runner import EvaluationRunner, samples_of
 from stream.tools.evaluation.verification import speech_of
 from stream.types import Task, Window
 
@@ -30,7 +30,11 @@ class IdentityResult:
 
 
 def evaluate(
-    ears: Ears, utterances: Sequence[Utterance], *, progress: Callable[[], None] = lambda: None, top: int = 5
+    ears: EvaluationRunner,
+    utterances: Sequence[Utterance],
+    *,
+    progress: Callable[[], None] = lambda: None,
+    top: int = 5,
 ) -> IdentityResult:
     """Average windows of each recording's speech. Raises `SettingsError` if the model knows none of the speakers."""
     model = ears.model(Task.IDENTITY)

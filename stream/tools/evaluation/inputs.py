@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stream.errors import SettingsError
 
 if TYPE_CHECKING:
-    from stream.tools.evaluation.runner import Ears
+    from stream.tools.evaluation.runner import EvaluationRunner
 
 
 def groups(manifest: Path, only: list[str] | None) -> dict[str, list[Any]]:
@@ -66,7 +66,7 @@ def enrolment(text: str) -> tuple[str, str]:
     return name, path
 
 
-def cohort(ears: Ears, path: Path | None) -> Any:
+def cohort(ears: EvaluationRunner, path: Path | None) -> Any:
     """Strangers for AS-norm: of recordings, or those the model brings along."""
     from stream.tools.evaluation import corpora, verification  # noqa: PLC0415
     from stream.tracking.scoring import Cohort  # noqa: PLC0415

@@ -28,7 +28,7 @@ _QUIET_DB = 35.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MixturePlan:
     """What kind of conversations: how long, how many people, how many of them known.
 
     `overlap` is the share of turns that begin before the last one has ended, by 0.2 to 0.9 s.
@@ -52,7 +52,7 @@ class Mixture:
     enrolment: dict[str, Samples]
 
 
-class Voices:
+class SpeakerPool:
     """People with enough recordings, read once: each one's recordings, ends without silence."""
 
     def __init__(self, utterances: Sequence[Utterance], *, least_s: float = _LEAST_S) -> None:
@@ -68,7 +68,7 @@ class Voices:
         }
 
 
-def mix(voices: Voices, noises: Sequence[Samples], plan: Plan, *, number: int, seed: int) -> Mixture:
+def mix(voices: SpeakerPool, noises: Sequence[Samples], plan: MixturePlan, *, number: int, seed: int) -> Mixture:
     """One conversation; the same numbers give the same sound. Raises `SettingsError` where people are too few."""
     if len(voices.people) < plan.people:
         raise SettingsError(
@@ -94,7 +94,7 @@ def _talk(
     left: dict[str, list[Samples]],
     level: dict[str, float],
     *,
-    plan: Plan,
+    plan: MixturePlan,
     draw: np.random.Generator,
 ) -> list[Segment]:
     """Put turns of one to three recordings side by side, a pause or a little overlap between them."""

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 from sklearn.metrics import det_curve
 
-from stream.tools.evaluation.diarization import Told
+from stream.tools.evaluation.diarization import ScoredRecording
 from stream.tools.evaluation.emotion import EmotionResult, confusion
 from stream.tools.evaluation.metrics import reliability
 from stream.tools.evaluation.verification import Pairs
@@ -73,7 +73,7 @@ def det(curves: Mapping[str, Pairs], title: str) -> str:
     return _svg(figure)
 
 
-def timeline(told: Told) -> str:
+def timeline(told: ScoredRecording) -> str:
     """The reference above, what was told live and in the end below, a colour a person."""
     case = told.case
     people = sorted({segment.speaker for segment in case.reference})

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stream import registry
+from stream.app import registry
 from stream.app.assembly import answering_together, load_models
 from stream.audio.channels import select
 from stream.audio.resampling import Resampler
@@ -21,7 +21,7 @@ from stream.events import NODE, Event
 from stream.pipeline.pipeline import Pipeline, Report
 from stream.profiles.known_voices import enrol
 from stream.settings import Settings, SourceSettings
-from stream.sinks.base import Watching
+from stream.sinks.base import ObserverSink
 from stream.tracking.voice import Voice
 from stream.types import Block, Model, ModelInfo, Samples, SpeechDetector, Task
 
@@ -29,7 +29,7 @@ SIDE_BY_SIDE = 48
 """Recordings that are heard at once."""
 
 
-class _Collector(Watching):
+class _Collector(ObserverSink):
     """A sink that keeps every stream's events in order."""
 
     def __init__(self, progress: Callable[[], None]) -> None:
@@ -44,7 +44,7 @@ class _Collector(Watching):
             self._progress()
 
 
-class Ears:
+class EvaluationRunner:
     """Models that are loaded once, and what they make of recordings."""
 
     def __init__(self, settings: Settings) -> None:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.audio.speech import SpeechMap
+from stream.audio.speech import SpeechTimeline
 from stream.clock import samples
 from stream.errors import SettingsError
-from stream.tools.evaluation.corpora import Trial, Utterance
+from stream.tools.evaluation.corpora import Utterance, VerificationTrial
 from stream.tools.evaluation.metrics import Detection, Floats, detection
-from stream.tools.evaluation.runner import Ears, samples_of
+from stream.tools.evaluation.runner import EvaluationRunner, samples_of
 from stream.tracking.scoring import Cohort
 from stream.types import FRAME_SAMPLES, Model, Samples, SpeechRequest, Task, Window
 
@@ -37,7 +37,7 @@ Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Voiced:
+class EmbeddedUtterance:
     """A recording's speech, pauses cut out; (n,)."""
 
     name: str
@@ -67,9 +67,9 @@ class SpeakerResult:
     without_speech: int
 
 
-def speech_of(samples_: Samples, ears: Ears) -> Samples:
+def speech_of(samples_: Samples, ears: EvaluationRunner) -> Samples:
     """What the speech gate lets pass, stretch after stretch."""
-    gate = SpeechMap(settings=ears.settings.gate, memory_samples=len(samples_) + FRAME_SAMPLES)
+    gate = SpeechTimeline(settings=ears.settings.gate, memory_samples=len(samples_) + FRAME_SAMPLES)
     padded = np.pad(samples_, (0, -len(samples_) % FRAME_SAMPLES))
     if len(padded) == 0:
         return samples_
@@ -88,13 +88,17 @@ def x_vector(model: Model, sound: Samples) -> Vectors:
     return np.asarray(mean / np.linalg.norm(mean), dtype=np.float32)
 
 
-def listen(ears: Ears, utterances: Sequence[Utterance], *, progress: Callable[[], None] = lambda: None) -> list[Voiced]:
+def listen(
+    ears: EvaluationRunner, utterances: Sequence[Utterance], *, progress: Callable[[], None] = lambda: None
+) -> list[EmbeddedUtterance]:
     """Every recording's speech."""
     found = []
     for utterance in utterances:
         sound = np.concatenate([speech_of(samples_of(path), ears) for path in utterance.paths])
         found.append(
-            Voiced("+".join(str(path) for path in utterance.paths), utterance.speaker, utterance.corpus, sound)
+            EmbeddedUtterance(
+                "+".join(str(path) for path in utterance.paths), utterance.speaker, utterance.corpus, sound
+            )
         )
         progress()
     return found
@@ -111,8 +115,8 @@ def crops(sound: Samples, duration_s: float | None) -> list[Samples]:
 
 
 def all_pairs(
-    ears: Ears,
-    voiced: Sequence[Voiced],
+    ears: EvaluationRunner,
+    voiced: Sequence[EmbeddedUtterance],
     *,
     cohort: Cohort | None,
     durations_s: Sequence[float | None] = DURATIONS_S,
@@ -163,8 +167,8 @@ def _pairs(vectors: list[Vectors], who: list[str], where: list[int], cohort: Coh
 
 
 def trial_pairs(
-    ears: Ears,
-    trials: Sequence[Trial],
+    ears: EvaluationRunner,
+    trials: Sequence[VerificationTrial],
     *,
     cohort: Cohort | None,
     progress: Callable[[], None] = lambda: None,

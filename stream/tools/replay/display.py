@@ -13,13 +13,13 @@ from rich.text import Text
 
 from stream.errors import SettingsError
 from stream.events import NODE, Event
-from stream.sinks.terminal.panel_state import View
-from stream.sinks.terminal.summary import Account
+from stream.sinks.terminal.panel_state import PanelView
+from stream.sinks.terminal.summary import RunSummary
 from stream.tools.evaluation.segments import Segment
 from stream.tools.replay import plot
-from stream.tools.replay.decisions import CORRECTION, SOUNDS, Line, log
+from stream.tools.replay.decisions import CORRECTION, SOUNDS, LogLine, log
 from stream.tools.replay.explain import clock
-from stream.tools.replay.plot import Heard
+from stream.tools.replay.plot import ReplayedStream
 
 MARGIN = 15
 """Columns beside the cells of a strip: the name before them, and the last time on the axis."""
@@ -30,7 +30,7 @@ _HOURS_MINUTES_SECONDS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class DisplayPart:
     """What is shown of a recording, in seconds; None: to its end."""
 
     start_s: float = 0.0
@@ -45,7 +45,7 @@ class Part:
             raise SettingsError(f"--to must lie behind --from; {until} is not behind {since or 'the beginning'}")
         return cls(start_s, end_s)
 
-    def lines(self, lines: Iterable[Line]) -> list[Line]:
+    def lines(self, lines: Iterable[LogLine]) -> list[LogLine]:
         """Those that touch the part."""
         return [
             line for line in lines if line.end_s >= self.start_s and (self.end_s is None or line.start_s < self.end_s)
@@ -73,7 +73,7 @@ def heard_of(
     fold: bool,
     only: str | None = None,
     reference: Mapping[str, Sequence[Segment]] | None = None,
-) -> list[Heard]:
+) -> list[ReplayedStream]:
     """What was heard, a stream or call each. Raises `SettingsError` where it is not what was asked for."""
     groups: defaultdict[tuple[str, str], list[Event]] = defaultdict(list)
     for event in events:
@@ -84,7 +84,9 @@ def heard_of(
         raise SettingsError(f"nothing was heard of {only!r}; there is {', '.join(names) or 'no event of a stream'}")
     shown = {key: told for key, told in groups.items() if only in (None, key[1])}
     return [
-        Heard(name, tuple(told), tuple(log(told, fold=fold)), _truth(reference or {}, name, alone=len(shown) == 1))
+        ReplayedStream(
+            name, tuple(told), tuple(log(told, fold=fold)), _truth(reference or {}, name, alone=len(shown) == 1)
+        )
         for (_, name), told in shown.items()
     ]
 
@@ -98,7 +100,7 @@ def _truth(reference: Mapping[str, Sequence[Segment]], name: str, *, alone: bool
     raise SettingsError(f"the reference says nothing of {name}; it knows {', '.join(list(reference)[:5])}")
 
 
-def show(heard: Sequence[Heard], *, part: Part, explain: bool, console: Console) -> None:
+def show(heard: Sequence[ReplayedStream], *, part: DisplayPart, explain: bool, console: Console) -> None:
     """Print each stream's log, if asked for, and its timeline. Raises `SettingsError` for a part behind the end."""
     for one in heard:
         if part.start_s >= one.end_s > 0:
@@ -108,7 +110,7 @@ def show(heard: Sequence[Heard], *, part: Part, explain: bool, console: Console)
             _print_log(part.lines(one.lines), console)
             console.print()
         end_s = min(part.end_s or one.end_s, one.end_s)
-        view = View(part.start_s, max(end_s - part.start_s, 1.0), max(10, console.width - MARGIN))
+        view = PanelView(part.start_s, max(end_s - part.start_s, 1.0), max(10, console.width - MARGIN))
         for row in plot.strip(one, view):
             console.print(row)
         console.print()
@@ -116,14 +118,14 @@ def show(heard: Sequence[Heard], *, part: Part, explain: bool, console: Console)
 
 def show_account(events: Iterable[Event], console: Console) -> None:
     """Print who spoke how long, and what it took."""
-    account = Account()
+    account = RunSummary()
     for event in events:
         account.take(event)
     for said in account.render():
         console.print(said)
 
 
-def _print_log(lines: Sequence[Line], console: Console) -> None:
+def _print_log(lines: Sequence[LogLine], console: Console) -> None:
     """A grid that folds long reasons on a terminal; whole lines behind a pipe, for other programs to search."""
     if not console.is_terminal:
         wide = max((len(line.who) for line in lines), default=0)

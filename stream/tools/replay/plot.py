@@ -14,14 +14,14 @@ from rich.text import Text
 
 from stream.errors import SettingsError
 from stream.events import Event, SpeakerEvent
-from stream.sinks.terminal.panel_state import COLOURS, View, axis, lane
+from stream.sinks.terminal.panel_state import COLOURS, PanelView, axis, lane
 from stream.tools.evaluation.segments import Segment
-from stream.tools.replay.decisions import MARKS, Held, Line, decisions
+from stream.tools.replay.decisions import MARKS, DecisionSpan, LogLine, decisions
 from stream.tools.replay.explain import clock, decided
 from stream.tools.report.drawing import SOFT
 from stream.tools.report.html import page
 from stream.tools.report.session import recordings
-from stream.tools.report.timeline import NO_EMOTION, Bar, Lane, colour_of, stacked, timeline
+from stream.tools.report.timeline import NO_EMOTION, TimelineBar, TimelineRow, colour_of, stacked, timeline
 
 FILLED: Mapping[str, str] = {"confirmed": "█", "tentative": "░", "unknown": "▒", "overlap": "▚"}
 ROWS: Mapping[str, str] = {"tentative": "not yet", "unknown": "unknown", "overlap": "overlap"}
@@ -30,12 +30,12 @@ SUFFIXES = (".html", ".png", ".svg")
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ReplayedStream:
     """A stream or call: its events, the lines of its log, and who really spoke when, where that is known."""
 
     name: str
     events: tuple[Event, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[LogLine, ...]
     reference: tuple[Segment, ...] = ()
 
     @property
@@ -44,7 +44,7 @@ class Heard:
         return max([event.end_s for event in self.events] + [one.end_s for one in self.reference], default=0.0)
 
 
-def strip(heard: Heard, view: View) -> list[Text]:
+def strip(heard: ReplayedStream, view: PanelView) -> list[Text]:
     """Rows for a terminal: who was told, then the reference, then the axis."""
     told = {name: seen for name, row in _told(heard).items() if (seen := [one for one in row if _shows(one, view)])}
     truth = _by_person(one for one in heard.reference if _shows(one, view))
@@ -62,11 +62,11 @@ def strip(heard: Heard, view: View) -> list[Text]:
     return [*rows, axis(view)] if rows else []
 
 
-def _shows(one: Held[SpeakerEvent] | Segment, view: View) -> bool:
+def _shows(one: DecisionSpan[SpeakerEvent] | Segment, view: PanelView) -> bool:
     return one.end_s > view.begin_s and one.start_s < view.begin_s + view.span_s
 
 
-def write(path: Path, heard: Sequence[Heard]) -> None:
+def write(path: Path, heard: Sequence[ReplayedStream]) -> None:
     """Draw into a file: a page with the log, or a picture. Raises `SettingsError`."""
     drawn = [timeline(one, beside=_lanes(theirs)) for theirs in heard for one in recordings(theirs.events)]
     if path.suffix == ".png":
@@ -86,9 +86,9 @@ def write(path: Path, heard: Sequence[Heard]) -> None:
         raise SettingsError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-def _told(heard: Heard) -> dict[str, list[Held[SpeakerEvent]]]:
+def _told(heard: ReplayedStream) -> dict[str, list[DecisionSpan[SpeakerEvent]]]:
     """Spans by the row they belong to: people in the order they were told, then those nobody was told for."""
-    found: dict[str, list[Held[SpeakerEvent]]] = {}
+    found: dict[str, list[DecisionSpan[SpeakerEvent]]] = {}
     for source in dict.fromkeys(event.source for event in heard.events):
         for one in decisions((event for event in heard.events if event.source == source), heard.end_s):
             event = one.events[0]
@@ -105,32 +105,36 @@ def _by_person(segments: Iterable[Segment]) -> dict[str, list[Segment]]:
     return dict(sorted(found.items()))
 
 
-def _lanes(heard: Heard) -> list[Lane]:
+def _lanes(heard: ReplayedStream) -> list[TimelineRow]:
     """What was told live, and the reference, beside the turns."""
     live = [
-        Bar(one.start_s, one.end_s, _colour(one.events[0]), MARKS[one.events[0].state], _tip(one))
+        TimelineBar(one.start_s, one.end_s, _colour(one.events[0]), MARKS[one.events[0].state], _tip(one))
         for spans in _told(heard).values()
         for one in spans
     ]
     truth = [
-        Lane(f"= {name}", colour_of(name), [Bar(one.start_s, one.end_s, colour_of(name), "", name) for one in spans])
+        TimelineRow(
+            f"= {name}",
+            colour_of(name),
+            [TimelineBar(one.start_s, one.end_s, colour_of(name), "", name) for one in spans],
+        )
         for name, spans in _by_person(heard.reference).items()
     ]
-    return [Lane("told live", SOFT, live), *truth] if live or truth else []
+    return [TimelineRow("told live", SOFT, live), *truth] if live or truth else []
 
 
 def _colour(event: SpeakerEvent) -> str:
     return colour_of(event.speaker) if event.speaker is not None else NO_EMOTION
 
 
-def _tip(one: Held[SpeakerEvent]) -> str:
+def _tip(one: DecisionSpan[SpeakerEvent]) -> str:
     event = one.events[0]
     return (
         f"{clock(one.start_s)}–{clock(one.end_s)} {event.speaker or ROWS.get(event.state, '')}: {decided(one.events)}"
     )
 
 
-def _table(lines: Sequence[Line]) -> str:
+def _table(lines: Sequence[LogLine]) -> str:
     rows = "".join(
         f'<tr><td class="whole">{line.when}</td><td class="whole">{line.mark} {escape(line.who)}</td>'
         f"<td>{escape(line.why)}</td></tr>"

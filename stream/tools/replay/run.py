@@ -11,11 +11,11 @@ from rich.status import Status
 from stream.app.run import run_into
 from stream.events import NODE, Event
 from stream.settings import Settings
-from stream.sinks.base import Watching
+from stream.sinks.base import ObserverSink
 from stream.tools.replay.explain import clock
 
 
-class _Collector(Watching):
+class _Collector(ObserverSink):
     """A sink that keeps every event, and shows how far the sound was heard."""
 
     def __init__(self, status: Status) -> None:

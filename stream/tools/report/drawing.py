@@ -33,7 +33,7 @@ class Rectangle:
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class Polyline:
     """Straight lines through points."""
 
     points: Sequence[tuple[float, float]]
@@ -43,7 +43,7 @@ class Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class TextLabel:
     """A line of text."""
 
     x: float
@@ -56,15 +56,15 @@ class Words:
 
 
 @dataclass(slots=True)
-class Picture:
+class Drawing:
     """Shapes, drawn in order; `title` is what somebody who cannot see it is told."""
 
     width: int
     height: int
     title: str
-    shapes: list[Rectangle | Path | Words] = field(default_factory=list)
+    shapes: list[Rectangle | Polyline | TextLabel] = field(default_factory=list)
 
-    def add(self, *shapes: Rectangle | Path | Words) -> None:
+    def add(self, *shapes: Rectangle | Polyline | TextLabel) -> None:
         """Draw on top."""
         self.shapes.extend(shapes)
 
@@ -92,12 +92,12 @@ class Picture:
         return out.getvalue()
 
 
-def _svg(shape: Rectangle | Path | Words) -> str:
+def _svg(shape: Rectangle | Polyline | TextLabel) -> str:
     if isinstance(shape, Rectangle):
         tip = f"<title>{escape(shape.tip)}</title>" if shape.tip else ""
         place = f'x="{shape.x:.1f}" y="{shape.y:.1f}" width="{max(0.0, shape.width):.1f}" height="{shape.height:.1f}"'
         return f'<rect {place} rx="{shape.radius:g}" fill="{shape.colour}">{tip}</rect>'
-    if isinstance(shape, Path):
+    if isinstance(shape, Polyline):
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)
         dash = f' stroke-dasharray="{" ".join(map(str, shape.dash))}"' if shape.dash else ""
         stroke = f'stroke="{shape.colour}" stroke-width="{shape.width:g}"{dash}'
@@ -109,12 +109,12 @@ def _svg(shape: Rectangle | Path | Words) -> str:
     )
 
 
-def _paint(pen: Any, shape: Rectangle | Path | Words, scale: int) -> None:
+def _paint(pen: Any, shape: Rectangle | Polyline | TextLabel, scale: int) -> None:
     if isinstance(shape, Rectangle):
         if shape.width > 0:
             box = (shape.x, shape.y, max(shape.x + 1 / scale, shape.x + shape.width), shape.y + shape.height)
             pen.rounded_rectangle([value * scale for value in box], shape.radius * scale, shape.colour)
-    elif isinstance(shape, Path):
+    elif isinstance(shape, Polyline):
         for piece in _dashed(shape):
             pen.line(
                 [(x * scale, y * scale) for x, y in piece], shape.colour, max(1, round(shape.width * scale)), "curve"
@@ -125,7 +125,7 @@ def _paint(pen: Any, shape: Rectangle | Path | Words, scale: int) -> None:
         pen.text((shape.x * scale, shape.y * scale), shape.text, shape.colour, font, anchor)
 
 
-def _dashed(path: Path) -> list[Sequence[tuple[float, float]]]:
+def _dashed(path: Polyline) -> list[Sequence[tuple[float, float]]]:
     """The pieces of a path that are drawn: all of it, or every other stretch of a dashed one."""
     if not path.dash:
         return [path.points]

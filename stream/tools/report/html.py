@@ -14,7 +14,7 @@ from stream import __version__
 from stream.errors import SettingsError
 from stream.events import Event, read_event
 from stream.events.labels import ALERT_LABELS
-from stream.tools.report.session import Recording, recordings
+from stream.tools.report.session import SessionRecord, recordings
 from stream.tools.report.timeline import clock_text, stacked, timeline
 
 STYLE = """
@@ -79,7 +79,7 @@ def read_file(file: Path) -> Iterator[Event]:
         raise SettingsError(f"{file} cannot be read: {reason}") from None
 
 
-def html(found: Sequence[Recording], *, title: str) -> str:
+def html(found: Sequence[SessionRecord], *, title: str) -> str:
     """The page."""
     return page("".join(_section(one) for one in found), title=title)
 
@@ -97,7 +97,7 @@ def page(parts: str, *, title: str) -> str:
     )
 
 
-def _section(recording: Recording) -> str:
+def _section(recording: SessionRecord) -> str:
     began = recording.began.strftime("%d %B %Y, %H:%M:%S UTC") if recording.began else "an unknown time"
     lost_s = sum(end - start for start, end, why in recording.gaps if why != "paused")
     notes = [] if recording.complete else ["the recording breaks off before the end"]
@@ -117,7 +117,7 @@ def _section(recording: Recording) -> str:
     )
 
 
-def _people(recording: Recording) -> str:
+def _people(recording: SessionRecord) -> str:
     rows = []
     parties = {party.party: party for party in recording.call.parties} if recording.call is not None else {}
     for who in recording.people:
@@ -142,7 +142,7 @@ def _people(recording: Recording) -> str:
     return f"<table>{top}<tbody>{''.join(rows)}</tbody></table>"
 
 
-def _alerts(recording: Recording) -> str:
+def _alerts(recording: SessionRecord) -> str:
     if not recording.alerts:
         return "<section><h2>Alerts</h2>None.</section>" if recording.call is not None else ""
     rows = "".join(
@@ -153,7 +153,7 @@ def _alerts(recording: Recording) -> str:
     return f"<section><h2>Alerts</h2><table><tbody>{rows}</tbody></table></section>"
 
 
-def _turns(recording: Recording) -> str:
+def _turns(recording: SessionRecord) -> str:
     rows = "".join(
         f"<tr><td>{clock_text(turn.start_s)}–{clock_text(turn.end_s)}</td><td>{escape(turn.who or 'unknown')}</td>"
         f"<td>{escape(', '.join(f'{label} {share:.0%}' for label, share in turn.emotions.items()) or '–')}</td></tr>"

@@ -14,7 +14,7 @@ from stream.events import NODE, AlertEvent, CallEvent, EmotionEvent, Event, Mode
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class TurnRecord:
     """A turn, as it ended: who (None: nobody known), from when to when, which share each emotion held."""
 
     who: str | None
@@ -25,7 +25,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Felt:
+class EmotionPoint:
     """A smoothed emotion at a moment; `probabilities` is empty in silence."""
 
     at_s: float
@@ -35,7 +35,7 @@ class Felt:
 
 
 @dataclass(frozen=True, slots=True)
-class Raised:
+class AlertRecord:
     """An alert from start to end."""
 
     kind: str
@@ -45,16 +45,16 @@ class Raised:
 
 
 @dataclass(slots=True)
-class Recording:
+class SessionRecord:
     """One call or stream of one session."""
 
     name: str
     session: str
     began: datetime | None = None
     end_s: float = 0.0
-    turns: list[Told] = field(default_factory=list)
-    felt: list[Felt] = field(default_factory=list)
-    alerts: list[Raised] = field(default_factory=list)
+    turns: list[TurnRecord] = field(default_factory=list)
+    felt: list[EmotionPoint] = field(default_factory=list)
+    alerts: list[AlertRecord] = field(default_factory=list)
     gaps: list[tuple[float, float, str]] = field(default_factory=list)
     call: CallEvent | None = None
     models: dict[str, str] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Recording:
             self._turn(event)
         elif isinstance(event, EmotionEvent):
             who = event.party or event.speaker
-            self.felt.append(Felt(event.end_s, who, event.label, dict(event.probabilities)))
+            self.felt.append(EmotionPoint(event.end_s, who, event.label, dict(event.probabilities)))
         elif isinstance(event, AlertEvent):
             self._alert(event)
         elif isinstance(event, CallEvent):
@@ -86,9 +86,11 @@ class Recording:
     def close(self) -> None:
         """There is no more: what is still open ends where the sound did."""
         for turn in self._open_turns.values():
-            self.turns.append(Told(turn.party or turn.speaker, turn.start_s, max(turn.end_s, self.end_s), None, {}))
+            self.turns.append(
+                TurnRecord(turn.party or turn.speaker, turn.start_s, max(turn.end_s, self.end_s), None, {})
+            )
         for alert in self._open_alerts.values():
-            self.alerts.append(Raised(alert.kind, alert.speaker, alert.start_s, self.end_s))
+            self.alerts.append(AlertRecord(alert.kind, alert.speaker, alert.start_s, self.end_s))
         self._open_turns, self._open_alerts = {}, {}
         self.turns.sort(key=lambda turn: turn.start_s)
         self.alerts.sort(key=lambda alert: alert.start_s)
@@ -138,24 +140,24 @@ class Recording:
             return
         self._open_turns.pop(name, None)
         who = event.party or event.speaker
-        self.turns.append(Told(who, event.start_s, event.end_s, event.emotion, dict(event.emotions)))
+        self.turns.append(TurnRecord(who, event.start_s, event.end_s, event.emotion, dict(event.emotions)))
 
     def _alert(self, event: AlertEvent) -> None:
         if event.phase == "start":
             self._open_alerts[event.alert] = event
         else:
             self._open_alerts.pop(event.alert, None)
-            self.alerts.append(Raised(event.kind, event.speaker, event.start_s, event.end_s))
+            self.alerts.append(AlertRecord(event.kind, event.speaker, event.start_s, event.end_s))
 
 
-def recordings(told: Iterable[Event]) -> list[Recording]:
+def recordings(told: Iterable[Event]) -> list[SessionRecord]:
     """Every call and stream there is, in the order they began; the tracks of a call are one."""
-    found: dict[tuple[str, str], Recording] = {}
+    found: dict[tuple[str, str], SessionRecord] = {}
     for event in told:
         if event.source == NODE:
             continue
         name = event.call or event.source
-        recording = found.setdefault((event.session, name), Recording(name, event.session))
+        recording = found.setdefault((event.session, name), SessionRecord(name, event.session))
         recording.take(event)
     for recording in found.values():
         recording.close()

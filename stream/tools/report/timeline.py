@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from stream.events.labels import ALERT_LABELS
-from stream.tools.report.drawing import INK, LINE, SOFT, SUNK, Path, Picture, Rectangle, Words
-from stream.tools.report.session import Recording
+from stream.tools.report.drawing import INK, LINE, SOFT, SUNK, Drawing, Polyline, Rectangle, TextLabel
+from stream.tools.report.session import SessionRecord
 
 COLOURS = {
     "neutral": "#737d8c",
@@ -36,7 +36,7 @@ def clock_text(at_s: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class TimelineBar:
     """Something that lasted: a letter stands on it where there is room, `tip` is told when it is pointed at."""
 
     start_s: float
@@ -47,15 +47,15 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class TimelineRow:
     """A row of the drawing."""
 
     name: str
     colour: str
-    bars: Sequence[Bar]
+    bars: Sequence[TimelineBar]
 
 
-def timeline(recording: Recording, *, beside: Sequence[Lane] = ()) -> Picture:
+def timeline(recording: SessionRecord, *, beside: Sequence[TimelineRow] = ()) -> Drawing:
     """Turns, a lane a person, coloured and marked by emotion, and what is to stand beside them on the same axis.
 
     Alerts and gaps are above; probabilities below.
@@ -64,7 +64,7 @@ def timeline(recording: Recording, *, beside: Sequence[Lane] = ()) -> Picture:
     top = TOP + 24
     foot = top + max(1, len(lanes)) * (LANE + 4)
     height = foot + 24 + (150 if labels else 0) + 10
-    picture = Picture(WIDTH, height, f"Timeline of {recording.name}: turns by speaker, emotions and alerts")
+    picture = Drawing(WIDTH, height, f"Timeline of {recording.name}: turns by speaker, emotions and alerts")
     whole_s = max(recording.end_s, 1.0)
     scale = (WIDTH - LEFT - 16) / whole_s
 
@@ -72,14 +72,14 @@ def timeline(recording: Recording, *, beside: Sequence[Lane] = ()) -> Picture:
         return LEFT + at_s * scale
 
     picture.add(
-        Words(16, 26, recording.name, 16, bold=True),
-        Words(WIDTH - 16, 26, clock_text(recording.end_s), 13, SOFT, "end"),
+        TextLabel(16, 26, recording.name, 16, bold=True),
+        TextLabel(WIDTH - 16, 26, clock_text(recording.end_s), 13, SOFT, "end"),
     )
     for alert in recording.alerts:
         words = ALERT_LABELS.get(alert.kind, alert.kind)
         picture.add(
             Rectangle(x(alert.start_s), TOP, max(3, (alert.end_s - alert.start_s) * scale), 6, BAD, 2, words),
-            Words(x(alert.start_s), TOP + 18, f"! {words}", 10, BAD),
+            TextLabel(x(alert.start_s), TOP + 18, f"! {words}", 10, BAD),
         )
     for row, lane in enumerate(lanes):
         _draw_lane(picture, lane, top + row * (LANE + 4), x)
@@ -88,54 +88,56 @@ def timeline(recording: Recording, *, beside: Sequence[Lane] = ()) -> Picture:
             Rectangle(x(start_s), top - 2, max(1.5, (end_s - start_s) * scale), foot - top, INK, 0, "sound was lost")
         )
     for at_s in _ticks(whole_s):
-        picture.add(Words(x(at_s), foot + 14, clock_text(at_s), 10, SOFT, "middle"))
+        picture.add(TextLabel(x(at_s), foot + 14, clock_text(at_s), 10, SOFT, "middle"))
     if labels:
         _draw_probabilities(picture, recording, labels, foot + 34, x)
     return picture
 
 
-def _turns(recording: Recording, who: str | None) -> Lane:
+def _turns(recording: SessionRecord, who: str | None) -> TimelineRow:
     bars = []
     for turn in recording.turns:
         if turn.who == who:
             label = turn.emotion or ""
             tip = f"{clock_text(turn.start_s)}–{clock_text(turn.end_s)} {who or 'unknown'}, {label or 'no emotion'}"
             colour = COLOURS.get(label, OTHER if label else NO_EMOTION)
-            bars.append(Bar(turn.start_s, turn.end_s, colour, MARKS.get(label, label[:1].upper()), tip))
-    return Lane(who or "unknown", colour_of(who), bars)
+            bars.append(TimelineBar(turn.start_s, turn.end_s, colour, MARKS.get(label, label[:1].upper()), tip))
+    return TimelineRow(who or "unknown", colour_of(who), bars)
 
 
-def _draw_lane(picture: Picture, lane: Lane, y: float, x: Callable[[float], float]) -> None:
+def _draw_lane(picture: Drawing, lane: TimelineRow, y: float, x: Callable[[float], float]) -> None:
     picture.add(Rectangle(LEFT, y, WIDTH - LEFT - 16, LANE, SUNK, 5))
-    picture.add(Words(16, y + 20, _short(lane.name), 12, lane.colour, bold=True))
+    picture.add(TextLabel(16, y + 20, _short(lane.name), 12, lane.colour, bold=True))
     for bar in lane.bars:
         left, wide = x(bar.start_s), max(2.0, x(bar.end_s) - x(bar.start_s))
         picture.add(Rectangle(left, y + 3, wide, LANE - 6, bar.colour, 3, bar.tip))
         if wide > MARKED:
-            picture.add(Words(left + 5, y + 20, bar.mark, 11, "#ffffff", bold=True))
+            picture.add(TextLabel(left + 5, y + 20, bar.mark, 11, "#ffffff", bold=True))
 
 
 def _draw_probabilities(
-    picture: Picture, recording: Recording, labels: Sequence[str], top: float, x: Callable[[float], float]
+    picture: Drawing, recording: SessionRecord, labels: Sequence[str], top: float, x: Callable[[float], float]
 ) -> None:
     tall = 100.0
     for share in (0.0, 0.5, 1.0):
         y = top + tall * (1 - share)
-        picture.add(Path([(LEFT, y), (WIDTH - 16, y)], LINE), Words(LEFT - 8, y + 4, f"{share:.0%}", 10, SOFT, "end"))
+        picture.add(
+            Polyline([(LEFT, y), (WIDTH - 16, y)], LINE), TextLabel(LEFT - 8, y + 4, f"{share:.0%}", 10, SOFT, "end")
+        )
     for number, label in enumerate(labels):
         colour = COLOURS.get(label, OTHER)
         picture.add(
             Rectangle(LEFT + number * 110, top + tall + 10, 9, 9, colour, 2),
-            Words(LEFT + number * 110 + 14, top + tall + 18, f"{MARKS.get(label, '')} {label}".strip(), 11, SOFT),
+            TextLabel(LEFT + number * 110 + 14, top + tall + 18, f"{MARKS.get(label, '')} {label}".strip(), 11, SOFT),
         )
         for piece in _pieces(recording, label):
             points = [(x(at_s), top + tall * (1 - value)) for at_s, value in piece]
             if len(points) == 1:
                 points.append((points[0][0] + 2, points[0][1]))
-            picture.add(Path(points, colour, 2.2 if label == "angry" else 1.5, DASHES.get(label, ())))
+            picture.add(Polyline(points, colour, 2.2 if label == "angry" else 1.5, DASHES.get(label, ())))
 
 
-def _pieces(recording: Recording, label: str) -> Iterator[list[tuple[float, float]]]:
+def _pieces(recording: SessionRecord, label: str) -> Iterator[list[tuple[float, float]]]:
     """A label's probability, broken where nothing was judged or another person spoke."""
     piece: list[tuple[float, float]] = []
     before: str | None = None
@@ -152,7 +154,7 @@ def _pieces(recording: Recording, label: str) -> Iterator[list[tuple[float, floa
         yield piece
 
 
-def _labels(recording: Recording) -> list[str]:
+def _labels(recording: SessionRecord) -> list[str]:
     return list(dict.fromkeys(label for felt in recording.felt for label in felt.probabilities))
 
 
@@ -179,16 +181,16 @@ def colour_of(who: str | None) -> str:
     return PEOPLE[hashed % len(PEOPLE)]
 
 
-def stacked(pictures: Sequence[Picture]) -> Picture:
+def stacked(pictures: Sequence[Drawing]) -> Drawing:
     """One below the other."""
-    whole = Picture(
+    whole = Drawing(
         WIDTH, sum(picture.height for picture in pictures), "; ".join(picture.title for picture in pictures)
     )
     y = 0.0
     for picture in pictures:
         for shape in picture.shapes:
-            if isinstance(shape, Path):
-                moved: Rectangle | Path | Words = Path(
+            if isinstance(shape, Polyline):
+                moved: Rectangle | Polyline | TextLabel = Polyline(
                     [(px, py + y) for px, py in shape.points], shape.colour, shape.width, shape.dash
                 )
             else:

@@ -8,10 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from stream.server.protocols.base import Action, Audio, Close, Open, Protocol, Reply
+from stream.server.protocols.base import (
+    Action,
+    AudioChunk,
+    CloseConnection,
+    ConnectionProtocol,
+    OpenStream,
+    SendMessage,
+)
 
 
-def feed(protocol: Protocol, *messages: str | bytes | dict[str, Any]) -> list[Action]:
+def feed(protocol: ConnectionProtocol, *messages: str | bytes | dict[str, Any]) -> list[Action]:
     """Everything a protocol answers to these messages."""
     actions: list[Action] = []
     for message in messages:
@@ -25,16 +32,16 @@ def kinds(actions: Sequence[Action]) -> list[str]:
 
 def replies(actions: Sequence[Action]) -> list[Any]:
     """What went back, JSON read."""
-    return [json.loads(action.data) for action in actions if isinstance(action, Reply)]
+    return [json.loads(action.data) for action in actions if isinstance(action, SendMessage)]
 
 
-def opened(actions: Sequence[Action]) -> Open:
-    (found,) = [action for action in actions if isinstance(action, Open)]
+def opened(actions: Sequence[Action]) -> OpenStream:
+    (found,) = [action for action in actions if isinstance(action, OpenStream)]
     return found
 
 
-def closed(actions: Sequence[Action]) -> Close:
-    (found,) = [action for action in actions if isinstance(action, Close)]
+def closed(actions: Sequence[Action]) -> CloseConnection:
+    (found,) = [action for action in actions if isinstance(action, CloseConnection)]
     assert actions[-1] == found, "a close is the last word"
     return found
 
@@ -44,12 +51,12 @@ def spans(actions: Sequence[Action], track: int = 0) -> list[tuple[int, int]]:
     return [
         (action.start_frame, action.start_frame + len(action.samples))
         for action in actions
-        if isinstance(action, Audio) and action.track == track
+        if isinstance(action, AudioChunk) and action.track == track
     ]
 
 
 def sound(actions: Sequence[Action], track: int = 0) -> np.ndarray:
     return np.concatenate(
-        [action.samples for action in actions if isinstance(action, Audio) and action.track == track]
+        [action.samples for action in actions if isinstance(action, AudioChunk) and action.track == track]
         or [np.empty(0, np.float32)]
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stream.server.protocols.asterisk import CODECS, AsteriskProtocol
-from stream.server.protocols.base import Reply
+from stream.server.protocols.base import SendMessage
 from tests.server.protocols.exchanges import closed, feed, opened, sound, spans
 
 PLAIN = "MEDIA_START connection_id:e226e283 channel:WebSocket/e226e283 format:ulaw optimal_frame_size:160"
@@ -51,4 +51,4 @@ def test_every_codec_has_its_rate(codec: str, rate_hz: int) -> None:
 def test_what_cannot_be_hangs_up(messages: tuple[Any, ...], words: str) -> None:
     actions = feed(AsteriskProtocol(), *messages)
     assert words in closed(actions).reason
-    assert any(isinstance(action, Reply) and "HANGUP" in str(action.data) for action in actions)
+    assert any(isinstance(action, SendMessage) and "HANGUP" in str(action.data) for action in actions)

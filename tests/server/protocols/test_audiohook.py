@@ -9,7 +9,7 @@ import pytest
 
 from stream.audio.g711 import MU_LAW
 from stream.server.protocols.audiohook import NULL_UUID, AudioHookProtocol
-from stream.server.protocols.base import Action, Fault
+from stream.server.protocols.base import Action, RejectReason
 from tests.server.protocols.exchanges import closed, feed, kinds, opened, replies, sound, spans
 from tests.sinks import examples
 
@@ -122,7 +122,7 @@ def test_one_channel_is_a_call_of_one_party() -> None:
 
 def test_a_stop_of_ours_is_a_disconnect() -> None:
     client = begun()
-    actions = client.heard(client.tested.refuse(Fault.STOPPING, "this node is stopping"))
+    actions = client.heard(client.tested.refuse(RejectReason.STOPPING, "this node is stopping"))
     assert replies(actions)[0]["parameters"] == {"reason": "completed", "info": "this node is stopping"}
     assert closed(actions).code == 1001
 

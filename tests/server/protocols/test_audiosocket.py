@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.server.protocols.audiosocket import RATES_HZ, AudioSocketProtocol
-from stream.server.protocols.base import End, Reply, Tune
+from stream.server.protocols.base import EndOfAudio, SendMessage, SetRate
 from tests.server.protocols.exchanges import closed, feed, kinds, opened, spans
 
 NAME = uuid.UUID("046c4321-1f3d-4d4c-8f0a-6b3f6b2e9a11")
@@ -23,9 +23,9 @@ def test_a_whole_call() -> None:
     actions = feed(AudioSocketProtocol(), HELLO, SOUND, b"\x03\x00\x015", SOUND, BYE)
     made = opened(actions)
     assert (made.name, made.tracks, made.leg) == (str(NAME), (None,), True)
-    assert Tune(8_000) in actions
+    assert SetRate(8_000) in actions
     assert spans(actions) == [(0, 160), (160, 320)]
-    assert isinstance(actions[-1], End)
+    assert isinstance(actions[-1], EndOfAudio)
 
 
 @given(cuts=st.lists(st.integers(1, 60), max_size=40))
@@ -44,7 +44,7 @@ def test_it_does_not_matter_how_the_bytes_come(cuts: list[int]) -> None:
 @pytest.mark.parametrize(("place", "rate_hz"), list(enumerate(RATES_HZ)))
 def test_every_rate_has_its_type(place: int, rate_hz: int) -> None:
     actions = feed(AudioSocketProtocol(), HELLO, bytes((0x10 + place, 0, 2, 0, 0)))
-    assert Tune(rate_hz) in actions
+    assert SetRate(rate_hz) in actions
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_every_rate_has_its_type(place: int, rate_hz: int) -> None:
 def test_what_cannot_be_is_answered_with_an_error_packet(data: bytes, words: str) -> None:
     actions = feed(AudioSocketProtocol(), data)
     assert words in closed(actions).reason
-    assert Reply(b"\xff\x00\x01\x01\x00\x00\x00") in actions
+    assert SendMessage(b"\xff\x00\x01\x01\x00\x00\x00") in actions
 
 
 def test_a_channel_that_fails_has_ended() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream.server.protocols.base import Fault
+from stream.server.protocols.base import RejectReason
 from stream.server.protocols.generic import GenericProtocol
 from tests.server.protocols.exchanges import closed, feed, kinds, opened, replies, sound, spans
 from tests.sinks import examples
@@ -86,8 +86,10 @@ def test_what_comes_out_of_turn_ends_it(messages: tuple[Any, ...], words: str) -
     assert closed(actions).code == 1003
 
 
-@pytest.mark.parametrize(("fault", "code"), [(Fault.TOO_BIG, 1009), (Fault.STOPPING, 1001), (Fault.IDLE, 1008)])
-def test_limits_have_their_codes(fault: Fault, code: int) -> None:
+@pytest.mark.parametrize(
+    ("fault", "code"), [(RejectReason.TOO_BIG, 1009), (RejectReason.STOPPING, 1001), (RejectReason.IDLE, 1008)]
+)
+def test_limits_have_their_codes(fault: RejectReason, code: int) -> None:
     tested = GenericProtocol()
     assert closed(tested.refuse(fault, "why")).code == code
     assert not tested.refuse(fault, "again"), "once is enough"

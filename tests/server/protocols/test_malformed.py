@@ -14,7 +14,7 @@ import pytest
 from stream.server.protocols.asterisk import AsteriskProtocol
 from stream.server.protocols.audiohook import AudioHookProtocol
 from stream.server.protocols.audiosocket import AudioSocketProtocol
-from stream.server.protocols.base import Audio, Close, End, Protocol
+from stream.server.protocols.base import AudioChunk, CloseConnection, ConnectionProtocol, EndOfAudio
 from stream.server.protocols.generic import GenericProtocol
 from stream.server.protocols.twilio import TwilioProtocol
 from tests.server.protocols import test_asterisk, test_audiohook, test_audiosocket, test_generic
@@ -39,7 +39,7 @@ def audiohook_messages() -> list[str | bytes]:
     return [said[0], bytes(320), *said[1:]]
 
 
-GOOD: dict[str, tuple[Callable[[], Protocol], list[str | bytes]]] = {
+GOOD: dict[str, tuple[Callable[[], ConnectionProtocol], list[str | bytes]]] = {
     "generic": (GenericProtocol, [json.dumps(test_generic.START), bytes(320), '{"type": "stop"}']),
     "twilio": (TwilioProtocol, [json.dumps(message) for message in twilio_messages(CALL)]),
     "asterisk": (
@@ -98,17 +98,17 @@ def test_nothing_but_the_protocols_own_error(name: str) -> None:
         sent = message if not isinstance(message, str) or name != "audiosocket" else message.encode("utf-8", "replace")
         actions = tested.receive(sent)
         for action in actions:
-            if isinstance(action, Audio):
+            if isinstance(action, AudioChunk):
                 assert action.start_frame >= 0
                 assert len(action.samples) > 0
-        if any(isinstance(action, Close) for action in actions):
-            assert isinstance(actions[-1], Close)
+        if any(isinstance(action, CloseConnection) for action in actions):
+            assert isinstance(actions[-1], CloseConnection)
             assert tested.closed
             assert not tested.receive(good[0])
             closes, tested = closes + 1, make()
             for opening in good[: chance.randrange(len(good))]:  # broken from the start, or in the middle
                 tested.receive(opening)
             tested = make() if tested.closed else tested
-        elif any(isinstance(action, End) for action in actions):
+        elif any(isinstance(action, EndOfAudio) for action in actions):
             tested = make()
     assert closes > MESSAGES / 100

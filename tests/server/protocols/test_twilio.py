@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from stream.audio.g711 import MU_LAW
-from stream.server.protocols.base import End
+from stream.server.protocols.base import EndOfAudio
 from stream.server.protocols.twilio import HELD, TwilioProtocol
 from tests.server.protocols.exchanges import closed, feed, kinds, opened, sound, spans
 from tests.server.telephone import StereoCall, twilio_messages
@@ -30,7 +30,7 @@ def test_a_whole_stream() -> None:
     actions = heard(*MESSAGES)
     made = opened(actions)
     assert (made.name, made.rate_hz, made.tracks) == ("CA7", 8_000, ("customer", "agent"))
-    assert isinstance(actions[-1], End)
+    assert isinstance(actions[-1], EndOfAudio)
     for track, data in enumerate((CALL.customer, CALL.agent)):
         assert np.array_equal(sound(actions, track) * 32_768, MU_LAW[data])
         assert spans(actions, track) == [(place, place + 160) for place in CALL.chunks()]
@@ -87,7 +87,7 @@ def test_telnyx_writes_with_underscores() -> None:
     )
     assert opened(actions).name == "v3:abc"
     assert spans(actions) == [(0, 160)]
-    assert isinstance(actions[-1], End)
+    assert isinstance(actions[-1], EndOfAudio)
 
 
 def test_the_inbound_track_may_be_the_agent() -> None:

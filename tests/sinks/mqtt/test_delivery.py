@@ -18,7 +18,7 @@ import pytest
 from paho.mqtt.client import Client as PahoClient
 
 from stream.errors import BrokerUnreachable, SettingsError
-from stream.sinks.mqtt.connection import Connection
+from stream.sinks.mqtt.connection import BrokerConnection
 from stream.sinks.mqtt.sink import MqttSink
 from tests.sinks import examples
 from tests.sinks.mqtt.wires import Wire, sink, subscriber, until
@@ -390,5 +390,5 @@ def test_a_burst_is_published_without_losing_order(tmp_path: Path) -> None:
 def test_what_is_replaced_in_the_client_is_still_there() -> None:
     for name in ("_create_socket_connection", "_ssl_wrap_socket", "_reset_sockets"):
         assert callable(getattr(PahoClient, name)), name
-    assert issubclass(Connection, aiomqtt.Client)
+    assert issubclass(BrokerConnection, aiomqtt.Client)
     assert callable(aiomqtt.Client._on_publish)

@@ -16,7 +16,7 @@ import pytest
 from scripts.homeassistant_examples import cases
 from stream.events import Event
 from stream.settings import Settings
-from stream.sinks.mqtt.homeassistant import Streams
+from stream.sinks.mqtt.homeassistant import Discovery
 from tests.sinks import examples
 
 REQUIRED = {
@@ -48,7 +48,7 @@ def test_devices_have_what_home_assistant_asks_for(case: dict[str, Any]) -> None
 
 def test_a_device_is_announced_again_only_when_something_is_new() -> None:
     settings = Settings.model_validate({"node": "kitchen", "mqtt": {"homeassistant": "ha"}})
-    streams = Streams(settings=settings, prefix="home")
+    streams = Discovery(settings=settings, prefix="home")
     assert streams.observe(examples.event(examples.stream("started"))) is not None
     assert streams.observe(examples.event(examples.turn(1))) is None
     assert streams.observe(examples.event(examples.speaker("S1"))) is not None
@@ -62,14 +62,14 @@ def test_a_device_is_announced_again_only_when_something_is_new() -> None:
 
 def test_without_the_commands_there_is_no_switch() -> None:
     settings = Settings.model_validate({"node": "k", "mqtt": {"homeassistant": "ha", "commands": ["pause"]}})
-    announced = Streams(settings=settings, prefix="home").observe(examples.event(examples.stream("started")))
+    announced = Discovery(settings=settings, prefix="home").observe(examples.event(examples.stream("started")))
     assert announced is not None
     assert "listening" not in json.loads(announced[1])["components"]
 
 
 def test_different_streams_are_different_devices() -> None:
     settings = Settings.model_validate({"node": "k", "mqtt": {"homeassistant": "ha"}})
-    streams = Streams(settings=settings, prefix="home")
+    streams = Discovery(settings=settings, prefix="home")
     names = ["a/b", "a_b", "a b", "ä"]
     topics = {streams.observe(examples.event(examples.turn(1), source=name)) for name in names}
     assert len({topic for topic, _ in filter(None, topics)}) == len(names)
@@ -77,7 +77,7 @@ def test_different_streams_are_different_devices() -> None:
 
 def test_a_call_has_its_alerts_and_its_tracks_have_their_turns() -> None:
     settings = Settings.model_validate({"node": "k", "mqtt": {"homeassistant": "ha"}})
-    streams = Streams(settings=settings, prefix="home")
+    streams = Discovery(settings=settings, prefix="home")
 
     def components(event: Event) -> tuple[set[str], dict[str, Any]]:
         announced = streams.observe(event)

@@ -16,7 +16,7 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from stream.control.commands import Reply, parse
+from stream.control.commands import CommandReply, parse
 from stream.errors import CommandRefused
 from tests.sinks import examples
 from tests.sinks.mqtt.wires import sink, subscriber, until
@@ -32,13 +32,13 @@ class Hands:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    async def answer(self, payload: bytes, allowed: Collection[str]) -> Reply:
+    async def answer(self, payload: bytes, allowed: Collection[str]) -> CommandReply:
         try:
             command = parse(payload, allowed=allowed)
         except CommandRefused as refusal:
-            return Reply(ok=False, error=str(refusal))
+            return CommandReply(ok=False, error=str(refusal))
         self.asked.append(command.command)
-        return Reply(id=command.id, command=command.command, ok=True, result={})
+        return CommandReply(id=command.id, command=command.command, ok=True, result={})
 
 
 def speaker_of(port: int) -> aiomqtt.Client:
@@ -97,7 +97,7 @@ def test_without_being_allowed_no_command_is_even_read(tmp_path: Path) -> None:
 def test_a_fault_of_ours_is_not_hidden(tmp_path: Path) -> None:
     """A handler with a bug ends the run with its error; it does not silence the node."""
 
-    async def broken(payload: bytes, allowed: Collection[str]) -> Reply:
+    async def broken(payload: bytes, allowed: Collection[str]) -> CommandReply:
         raise ZeroDivisionError(payload, allowed)
 
     async def talk() -> None:

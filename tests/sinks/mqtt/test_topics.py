@@ -15,16 +15,16 @@ from tests.sinks import examples
 @pytest.mark.parametrize(
     ("target", "broker"),
     [
-        ("mqtt://lan", topics.Address("lan", 1883, tls=False, username="", prefix="tonewatch")),
-        ("mqtt://lan:99/a/b/", topics.Address("lan", 99, tls=False, username="", prefix="a/b")),
-        ("mqtts://me@lan/x", topics.Address("lan", 8883, tls=True, username="me", prefix="x")),
+        ("mqtt://lan", topics.BrokerAddress("lan", 1883, tls=False, username="", prefix="tonewatch")),
+        ("mqtt://lan:99/a/b/", topics.BrokerAddress("lan", 99, tls=False, username="", prefix="a/b")),
+        ("mqtts://me@lan/x", topics.BrokerAddress("lan", 8883, tls=True, username="me", prefix="x")),
         (
             "mqtt+ws://lan:9001/x",
-            topics.Address("lan", 9001, tls=False, username="", prefix="x", transport="websockets"),
+            topics.BrokerAddress("lan", 9001, tls=False, username="", prefix="x", transport="websockets"),
         ),
     ],
 )
-def test_addresses(target: str, broker: topics.Address) -> None:
+def test_addresses(target: str, broker: topics.BrokerAddress) -> None:
     assert topics.parse(target, MqttSettings()) == broker
 
 

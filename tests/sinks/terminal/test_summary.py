@@ -10,7 +10,7 @@ from rich.console import Console
 
 from stream.errors import SinkError
 from stream.events import Event
-from stream.sinks.terminal.summary import Account, SummarySink
+from stream.sinks.terminal.summary import RunSummary, SummarySink
 from tests.sinks import examples
 
 
@@ -30,7 +30,7 @@ def printed(*events: Event, error: bool = False) -> str:
 
 
 def test_talk_and_emotions_add_up() -> None:
-    account = Account()
+    account = RunSummary()
     for number, (name, start_s, end_s) in enumerate([("S1", 0, 6), ("S2", 6, 8), ("S1", 8, 10)]):
         account.take(examples.event(examples.turn(number, "start", name=name, start_s=start_s, end_s=end_s)))
         account.take(examples.event(examples.turn(number, name=name, start_s=start_s, end_s=end_s)))

@@ -8,14 +8,14 @@ import pytest
 
 from stream.settings import Settings
 from stream.tools.bench import channels
-from stream.tools.bench.channels import Loaded, Trial, _attempt, rows, sustained
+from stream.tools.bench.channels import LoadedModels, LoadTrial, _attempt, rows, sustained
 from stream.types import Task
 from tests.support.fakes import FakeDetector, FakeModel
 from tests.support.hurry import run_hastily
 
 
-def loaded() -> Loaded:
-    return Loaded(
+def loaded() -> LoadedModels:
+    return LoadedModels(
         models=[FakeModel(), FakeModel(task=Task.SPEAKER)],
         ensembles=[],
         detector=FakeDetector(floor=0.01),
@@ -25,12 +25,12 @@ def loaded() -> Loaded:
 
 @pytest.mark.parametrize(("limit", "most"), [(0, 64), (1, 64), (7, 64), (8, 64), (37, 512), (200, 128), (128, 128)])
 def test_the_search_comes_close(monkeypatch: pytest.MonkeyPatch, limit: int, most: int) -> None:
-    def attempt(*_: Any, count: int, **__: Any) -> Trial:
-        return Trial(count, count <= limit, 1.0, 2.0, 0.1, 10, 0, 10, None)
+    def attempt(*_: Any, count: int, **__: Any) -> LoadTrial:
+        return LoadTrial(count, count <= limit, 1.0, 2.0, 0.1, 10, 0, 10, None)
 
     monkeypatch.setattr(channels, "attempt", attempt)
     monkeypatch.setattr(channels, "load", lambda settings: loaded())  # noqa: ARG005
-    told: list[Trial] = []
+    told: list[LoadTrial] = []
     trials = sustained(Settings(), bound_ms=300, seconds_s=1, most=most, tell=told.append)
     assert told == trials
     held = max((trial.sources for trial in trials if trial.sustained), default=0)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from stream.cli.main import app
 from stream.models import benchmark
 from stream.tools.bench import channels
-from stream.tools.bench.channels import Trial
+from stream.tools.bench.channels import LoadTrial
 from tests.models.fast.conftest import made
 
 SMALL = {"speaker-wav2vec2": "Wav2Vec2ForXVector", "speaker-id-voxceleb1": "Wav2Vec2ForSequenceClassification"}
@@ -66,8 +66,8 @@ def test_work_of_the_known_shapes() -> None:
 
 
 def test_live_sources(monkeypatch: pytest.MonkeyPatch) -> None:
-    def attempt(*_: Any, count: int, **__: Any) -> Trial:
-        return Trial(count, count <= 20, 10.0, 20.0, 1.0, 100, 0, 100, 300.0)
+    def attempt(*_: Any, count: int, **__: Any) -> LoadTrial:
+        return LoadTrial(count, count <= 20, 10.0, 20.0, 1.0, 100, 0, 100, 300.0)
 
     monkeypatch.setattr(channels, "attempt", attempt)
     result = bench("--channels", "--most", "64", "--json")

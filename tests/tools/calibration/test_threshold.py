@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from stream.events import ModelRef
-from stream.profiles.profile import Exemplar, FittedCalibration, Profile, Recording
-from stream.tools.calibration.scores import STRANGER, Judge, Scored, scores
+from stream.profiles.profile import EnrolledRecording, Exemplar, FittedCalibration, Profile
+from stream.tools.calibration.scores import STRANGER, ScoreCollector, ScoreSet, scores
 from stream.tools.calibration.threshold import LEAST, judge, trade_off
-from stream.tracking.calibration import Trial
+from stream.tracking.calibration import ScoreTrial
 from stream.types import ModelInfo, Task
 
 REF = ModelRef(name="m", revision="1")
@@ -22,14 +22,14 @@ def info(cohort: np.ndarray | None = None) -> ModelInfo:
     return ModelInfo("m", "1", Task.SPEAKER, threshold=0.7, cohort=cohort)
 
 
-def recording(person: int, windows: int = 12, *, noise: float = 0.15, model: ModelRef = REF) -> Recording:
+def recording(person: int, windows: int = 12, *, noise: float = 0.15, model: ModelRef = REF) -> EnrolledRecording:
     """Windows of one voice: a direction of its own and noise."""
     vectors = np.eye(16, dtype=np.float32)[person] + DRAW.normal(0, noise, (windows, 16)).astype(np.float32)
     exemplars = tuple(Exemplar(vector, 1.5) for vector in vectors)
-    return Recording(model, "file", "a.wav", 0.8 * windows, exemplars)
+    return EnrolledRecording(model, "file", "a.wav", 0.8 * windows, exemplars)
 
 
-def profile(name: str, *recordings: Recording) -> Profile:
+def profile(name: str, *recordings: EnrolledRecording) -> Profile:
     return Profile(name, recordings, datetime.now(UTC), datetime.now(UTC))
 
 
@@ -39,9 +39,9 @@ def ann_and_ben(noise: float = 0.15) -> list[Profile]:
     ]
 
 
-def scored(genuine: np.ndarray, impostor: np.ndarray) -> list[Scored]:
-    return [Scored(Trial(float(one), 1.5, 20.0, same=True), "Ann", "Ann") for one in genuine] + [
-        Scored(Trial(float(one), 1.5, 20.0, same=False), "Ann", "Ben") for one in impostor
+def scored(genuine: np.ndarray, impostor: np.ndarray) -> list[ScoreSet]:
+    return [ScoreSet(ScoreTrial(float(one), 1.5, 20.0, same=True), "Ann", "Ann") for one in genuine] + [
+        ScoreSet(ScoreTrial(float(one), 1.5, 20.0, same=False), "Ann", "Ben") for one in impostor
     ]
 
 
@@ -93,9 +93,11 @@ def test_who_is_scored_stands_outside_of_the_cohort() -> None:
     voice = profile("Ann", recording(0)).voice(REF)
     assert voice is not None
     (apart,) = [
-        one.trial.score for at, one in enumerate(Judge(info(cohort)).strangers([voice], speech_s=1.5)) if at == 5
+        one.trial.score
+        for at, one in enumerate(ScoreCollector(info(cohort)).strangers([voice], speech_s=1.5))
+        if at == 5
     ]
-    within = Judge(info(cohort)).score(Exemplar(cohort[5], 1.5), voice, speaker=STRANGER)
+    within = ScoreCollector(info(cohort)).score(Exemplar(cohort[5], 1.5), voice, speaker=STRANGER)
     assert apart != pytest.approx(within.trial.score, abs=1e-3)
 
 

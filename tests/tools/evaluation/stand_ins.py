@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from stream.errors import SettingsError
-from stream.events import Emotion, EmotionEvent, Speaker, SpeakerEvent, Turn, TurnEvent
+from stream.events import EmotionBody, EmotionEvent, SpeakerBody, SpeakerEvent, TurnBody, TurnEvent
 from stream.models.vad import SileroVad
 from stream.settings import Settings
 from stream.types import SAMPLE_RATE_HZ, Model, ModelInfo, Samples, Scores, SpeechDetector, Task, Window, WindowSpec
@@ -108,7 +108,7 @@ def _envelope(seq: int) -> dict[str, object]:
 
 def speaker_event(end_s: float, name: str | None, *, enrolled: bool = False, state: str = "") -> SpeakerEvent:
     """A speaker event told at a moment; `""` is silence, None somebody unknown."""
-    body = Speaker.model_validate(
+    body = SpeakerBody.model_validate(
         {
             "start_s": max(0.0, end_s - 1.0),
             "end_s": end_s,
@@ -128,13 +128,13 @@ def speaker_event(end_s: float, name: str | None, *, enrolled: bool = False, sta
 
 def turn_event(start_s: float, end_s: float, name: str | None, *, phase: str = "end") -> TurnEvent:
     """A turn."""
-    body = Turn.model_validate({"phase": phase, "turn": "t1", "start_s": start_s, "end_s": end_s, "speaker": name})
+    body = TurnBody.model_validate({"phase": phase, "turn": "t1", "start_s": start_s, "end_s": end_s, "speaker": name})
     return TurnEvent.model_validate({**dict(body), **_envelope(int(end_s * 10))})
 
 
 def emotion_event(start_s: float, end_s: float, label: str, raw: Mapping[str, float]) -> EmotionEvent:
     """An emotion event."""
-    body = Emotion.model_validate(
+    body = EmotionBody.model_validate(
         {
             "start_s": start_s,
             "end_s": end_s,

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream.events import Speaker
+from stream.events import SpeakerBody
 from stream.settings import TurnsSettings
 from stream.tools.evaluation import cached
 from stream.tools.evaluation.ablation import ablation, baseline, tellers, tracker
-from stream.tools.evaluation.runner import Ears
+from stream.tools.evaluation.runner import EvaluationRunner
 from stream.tools.evaluation.segments import Segment, told_in_the_end, told_live
 from stream.tracking.voice import Voice
 from stream.types import Task
@@ -31,7 +31,7 @@ def talking(tmp_path: Path) -> Path:
     return wav(tmp_path / "talk.wav", sound)
 
 
-def test_what_is_replayed_is_what_the_pipeline_tells(ears: Callable[..., Ears], talking: Path) -> None:
+def test_what_is_replayed_is_what_the_pipeline_tells(ears: Callable[..., EvaluationRunner], talking: Path) -> None:
     listening = ears("speaker")
     reference = [Segment(start_s, end_s, who) for who, start_s, end_s, _ in TURNS]
     heard = cached.hear(listening, talking, reference, None, {})
@@ -41,7 +41,7 @@ def test_what_is_replayed_is_what_the_pipeline_tells(ears: Callable[..., Ears], 
     assert told_live(case.events, 20.0) == told_live(events, 20.0) != []
 
 
-def test_every_part_is_taken_out_and_measured(ears: Callable[..., Ears], talking: Path) -> None:
+def test_every_part_is_taken_out_and_measured(ears: Callable[..., EvaluationRunner], talking: Path) -> None:
     listening = ears("speaker")
     reference = [Segment(start_s, end_s, who) for who, start_s, end_s, _ in TURNS]
     heard = [cached.hear(listening, talking, reference, (0.0, 19.0), {})]
@@ -66,7 +66,7 @@ def test_the_baseline_takes_the_nearest_centroid_or_a_new_one() -> None:
         for cut in talk(start_s, start_s + 4)
     )
     told = baseline(0.7, TurnsSettings())(windows, [ann])
-    said = [body for body in told if isinstance(body, Speaker)]
+    said = [body for body in told if isinstance(body, SpeakerBody)]
     assert list(dict.fromkeys(body.speaker for body in said if body.speaker)) == ["Ann", "S1", "S2"]
     assert {body.speaker for body in said if body.enrolled} == {"Ann"}
     assert sum(body.state == "silence" for body in said) == 5

@@ -14,7 +14,7 @@ from pyannote.core import Segment as Span
 from pyannote.metrics.diarization import DiarizationErrorRate, JaccardErrorRate
 
 from stream.events import Event
-from stream.tools.evaluation.diarization import Case, Told, judge, rows, summary
+from stream.tools.evaluation.diarization import Case, ScoredRecording, judge, rows, summary
 from stream.tools.evaluation.segments import Segment
 from tests.tools.evaluation.stand_ins import speaker_event, turn_event
 
@@ -31,7 +31,7 @@ def judged(
     collar_s: float = 0.0,
     overlap: bool = True,
     name: str = "talk",
-) -> Told:
+) -> ScoredRecording:
     case = Case(name, tuple(reference), tuple(events), start_s, end_s, frozenset(enrolled))
     return judge(case, collar_s=collar_s, overlap=overlap)
 

@@ -12,8 +12,8 @@ import pytest
 from stream.events import Event
 from stream.tools.evaluation import emotion as ruler
 from stream.tools.evaluation.corpora import Utterance
-from stream.tools.evaluation.emotion import EmotionResult, Heard, confusion, evaluate, figures
-from stream.tools.evaluation.runner import Ears
+from stream.tools.evaluation.emotion import EmotionResult, UtteranceResult, confusion, evaluate, figures
+from stream.tools.evaluation.runner import EvaluationRunner
 from stream.tracking.emotion import SILENCE, UNCERTAIN
 from tests.tools.evaluation.stand_ins import EMOTIONS, emotion_event, tone, wav
 
@@ -28,7 +28,7 @@ def result(rows: Sequence[tuple[str, str, str]], *, sure: float = 0.7, who: str 
         if likeliest:
             values[EMOTIONS.index(likeliest)] = sure
         one = Utterance((Path("x.wav"),), who, truth)
-        heard.append(Heard(one, EMOTIONS.index(truth), values if likeliest else None, told, 1.0, 2.0, 1))
+        heard.append(UtteranceResult(one, EMOTIONS.index(truth), values if likeliest else None, told, 1.0, 2.0, 1))
     return EmotionResult("m", "1", EMOTIONS, tuple(heard), {"calm": 2})
 
 
@@ -75,7 +75,7 @@ def test_nothing_answered_and_nothing_scored() -> None:
     assert figures(result([("sad", "", SILENCE)])) == {"utterances": 1, "scored": 0, "left_out": {"calm": 2}}
 
 
-def heard(events: Sequence[Event], truth: str = "angry") -> Heard:
+def heard(events: Sequence[Event], truth: str = "angry") -> UtteranceResult:
     return ruler._heard(Utterance((Path("x.wav"),), "ann", truth), ("neutral", "angry"), events)
 
 
@@ -101,7 +101,7 @@ def test_an_utterance_without_a_window_is_silence() -> None:
     assert (found.probabilities, found.told, found.speech_s) == (None, SILENCE, 0)
 
 
-def test_heard_through_the_pipeline(ears: Callable[..., Ears], tmp_path: Path) -> None:
+def test_heard_through_the_pipeline(ears: Callable[..., EvaluationRunner], tmp_path: Path) -> None:
     said = [
         Utterance((wav(tmp_path / f"{label}{take}.wav", tone(300, 4.0, level=level, seed=take)),), f"p{take}", label)
         for label, level in LEVELS.items()
@@ -120,6 +120,6 @@ def test_heard_through_the_pipeline(ears: Callable[..., Ears], tmp_path: Path) -
     assert len(steps) == 9
 
 
-def test_no_label_that_the_model_knows(ears: Callable[..., Ears]) -> None:
+def test_no_label_that_the_model_knows(ears: Callable[..., EvaluationRunner]) -> None:
     found = figures(evaluate(ears("emotion"), [Utterance((Path("x.wav"),), "ann", "bored")]))
     assert found == {"utterances": 0, "scored": 0, "left_out": {"bored": 1}}

@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 from stream.cli.main import app
 from stream.errors import SettingsError
 from stream.tools.evaluation.corpora import utterances
-from stream.tools.evaluation.mixing import Plan, Voices, mix, trimmed, write
+from stream.tools.evaluation.mixing import MixturePlan, SpeakerPool, mix, trimmed, write
 from stream.tools.evaluation.segments import read_rttm
 from stream.types import SAMPLE_RATE_HZ
 from tests.tools.evaluation.stand_ins import tone, wav
 
-PLAN = Plan(seconds=15.0, people=2, enrolled=1)
+PLAN = MixturePlan(seconds=15.0, people=2, enrolled=1)
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_same_seed_mixes_the_same(folder: Path) -> None:
-    voices = Voices(utterances(folder))
+    voices = SpeakerPool(utterances(folder))
     assert set(voices.people) == {"ann", "bob", "cat"}, "one recording is not enough to know somebody by"
     first, again, other = (mix(voices, [], PLAN, number=0, seed=seed) for seed in (1, 1, 2))
     assert np.array_equal(first.samples, again.samples)
@@ -46,7 +46,7 @@ def test_the_same_seed_mixes_the_same(folder: Path) -> None:
 
 
 def test_noise_is_heard_between_words(folder: Path) -> None:
-    voices = Voices(utterances(folder))
+    voices = SpeakerPool(utterances(folder))
     noise = np.random.default_rng(0).normal(size=8_000).astype(np.float32)
     for number in range(3):
         mixed = mix(voices, [noise], PLAN, number=number, seed=1)
@@ -56,13 +56,13 @@ def test_noise_is_heard_between_words(folder: Path) -> None:
 
 
 def test_one_person_may_talk_alone_and_too_few_are_refused(folder: Path) -> None:
-    voices = Voices(utterances(folder))
-    alone = mix(voices, [], Plan(seconds=12.0, people=1, enrolled=1), number=0, seed=1)
+    voices = SpeakerPool(utterances(folder))
+    alone = mix(voices, [], MixturePlan(seconds=12.0, people=1, enrolled=1), number=0, seed=1)
     assert len({one.speaker for one in alone.segments}) == 1
     with pytest.raises(
         SettingsError, match="4 people with two recordings and 20 s or more each are needed; there are 3"
     ):
-        mix(voices, [], Plan(people=4), number=0, seed=1)
+        mix(voices, [], MixturePlan(people=4), number=0, seed=1)
 
 
 def test_trimmed_leaves_a_little_silence() -> None:
@@ -73,7 +73,7 @@ def test_trimmed_leaves_a_little_silence() -> None:
 
 
 def test_what_is_written_is_what_was_mixed(folder: Path, tmp_path: Path) -> None:
-    mixture = mix(Voices(utterances(folder)), [], PLAN, number=7, seed=1)
+    mixture = mix(SpeakerPool(utterances(folder)), [], PLAN, number=7, seed=1)
     write([mixture], tmp_path / "out")
     found = read_rttm(tmp_path / "out" / "reference.rttm")
     assert list(found) == ["mix007"]

@@ -14,7 +14,7 @@ from stream.errors import TonewatchError
 from stream.tools.evaluation import plots, report
 from stream.tools.evaluation.corpora import Utterance
 from stream.tools.evaluation.diarization import Case, judge
-from stream.tools.evaluation.emotion import EmotionResult, Heard
+from stream.tools.evaluation.emotion import EmotionResult, UtteranceResult
 from stream.tools.evaluation.report import Section, shown
 from stream.tools.evaluation.segments import Segment
 from stream.tools.evaluation.verification import Pairs
@@ -56,7 +56,7 @@ def pairs() -> Pairs:
 def emotions() -> EmotionResult:
     draw = np.random.default_rng(1)
     heard = [
-        Heard(
+        UtteranceResult(
             Utterance((Path("x.wav"),), "a", EMOTIONS[at % 4]), at % 4, draw.dirichlet(np.ones(4)), "sad", 1.0, 1.0, 0
         )
         for at in range(40)

@@ -12,10 +12,10 @@ import soundfile
 from stream.errors import SourceError
 from stream.events import NODE
 from stream.tools.evaluation import runner
-from stream.tools.evaluation.runner import Ears, samples_of
+from stream.tools.evaluation.runner import EvaluationRunner, samples_of
 from tests.tools.evaluation.stand_ins import tone, wav
 
-Maker = Callable[..., Ears]
+Maker = Callable[..., EvaluationRunner]
 
 
 def test_events_come_in_the_order_of_the_recordings(

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.errors import SettingsError
-from stream.tools.evaluation.corpora import Trial, Utterance
-from stream.tools.evaluation.runner import Ears
+from stream.tools.evaluation.corpora import Utterance, VerificationTrial
+from stream.tools.evaluation.runner import EvaluationRunner
 from stream.tools.evaluation.verification import (
-    Voiced,
+    EmbeddedUtterance,
     all_pairs,
     centred,
     crops,
@@ -28,13 +28,13 @@ from stream.tracking.scoring import Cohort
 from stream.types import SAMPLE_RATE_HZ, Task
 from tests.tools.evaluation.stand_ins import ToneModel, tone, wav
 
-Maker = Callable[..., Ears]
+Maker = Callable[..., EvaluationRunner]
 PITCHES = {"ann": 300.0, "bob": 1_300.0, "cat": 2_300.0}
 
 
-def voiced(*, takes: int = 2, seconds: float = 4.0, corpus: str = "x") -> list[Voiced]:
+def voiced(*, takes: int = 2, seconds: float = 4.0, corpus: str = "x") -> list[EmbeddedUtterance]:
     return [
-        Voiced(f"{who}{take}", who, corpus, tone(hz, seconds, seed=take))
+        EmbeddedUtterance(f"{who}{take}", who, corpus, tone(hz, seconds, seed=take))
         for who, hz in PITCHES.items()
         for take in range(takes)
     ]
@@ -114,7 +114,7 @@ def test_as_norm_by_hand(ears: Maker) -> None:
 
 
 @pytest.mark.parametrize("sounds", [[], voiced(takes=1), voiced()[:2], voiced(seconds=0.5)])
-def test_without_a_pair_of_either_kind_there_is_nothing_to_score(ears: Maker, sounds: list[Voiced]) -> None:
+def test_without_a_pair_of_either_kind_there_is_nothing_to_score(ears: Maker, sounds: list[EmbeddedUtterance]) -> None:
     with pytest.raises(SettingsError, match="there is no pair to score"):
         all_pairs(ears("speaker"), sounds, cohort=None)
 
@@ -142,10 +142,10 @@ def test_recordings_are_heard_through_the_gate(ears: Maker, tmp_path: Path) -> N
 def test_trials(ears: Maker, tmp_path: Path) -> None:
     paths = recordings(tmp_path)
     listed = [
-        Trial(same=True, enrolment=paths["ann0"], test=paths["ann1"]),
-        Trial(same=False, enrolment=paths["ann0"], test=paths["bob0"]),
-        Trial(same=False, enrolment=paths["cat0"], test=paths["bob1"]),
-        Trial(same=True, enrolment=paths["bob0"], test=paths["silence"]),
+        VerificationTrial(same=True, enrolment=paths["ann0"], test=paths["ann1"]),
+        VerificationTrial(same=False, enrolment=paths["ann0"], test=paths["bob0"]),
+        VerificationTrial(same=False, enrolment=paths["cat0"], test=paths["bob1"]),
+        VerificationTrial(same=True, enrolment=paths["bob0"], test=paths["silence"]),
     ]
     result = trial_pairs(ears("speaker"), listed, cohort=None)
     row = figures(result)["corpora"]["trials"]["all"]
@@ -157,8 +157,8 @@ def test_trials(ears: Maker, tmp_path: Path) -> None:
 
 def test_trials_of_one_kind_or_without_speech_are_refused(ears: Maker, tmp_path: Path) -> None:
     paths = recordings(tmp_path)
-    same = Trial(same=True, enrolment=paths["ann0"], test=paths["ann1"])
-    silent = Trial(same=False, enrolment=paths["ann0"], test=paths["silence"])
+    same = VerificationTrial(same=True, enrolment=paths["ann0"], test=paths["ann1"])
+    silent = VerificationTrial(same=False, enrolment=paths["ann0"], test=paths["silence"])
     with pytest.raises(SettingsError, match="1 of 2 trials had a recording without enough"):
         trial_pairs(ears("speaker"), [same, silent], cohort=None)
     with pytest.raises(SettingsError, match="needs trials of one person and of two"):

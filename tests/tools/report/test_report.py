@@ -14,8 +14,8 @@ from PIL import Image
 from stream import events
 from stream.errors import SettingsError
 from stream.events import Event
-from stream.tools.report.drawing import Path as Line
-from stream.tools.report.drawing import Picture, Rectangle, Words
+from stream.tools.report.drawing import Drawing, Rectangle, TextLabel
+from stream.tools.report.drawing import Polyline as Line
 from stream.tools.report.html import read_file, write_report
 from stream.tools.report.session import recordings
 from stream.tools.report.timeline import clock_text, timeline
@@ -145,8 +145,10 @@ def test_a_picture_is_well_formed_svg_and_paints_the_same() -> None:
 
 
 def test_shapes_are_where_they_were_put() -> None:
-    picture = Picture(40, 20, "test")
-    picture.add(Rectangle(4, 4, 10, 10, "#ff0000"), Line([(20, 10), (39, 10)], "#0000ff", 2, (4, 4)), Words(0, 0, "&"))
+    picture = Drawing(40, 20, "test")
+    picture.add(
+        Rectangle(4, 4, 10, 10, "#ff0000"), Line([(20, 10), (39, 10)], "#0000ff", 2, (4, 4)), TextLabel(0, 0, "&")
+    )
     image = Image.open(io.BytesIO(picture.png(scale=1)))
     assert image.getpixel((8, 8)) == (255, 0, 0)
     assert image.getpixel((1, 18)) == (255, 255, 255)
