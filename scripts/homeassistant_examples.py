@@ -22,7 +22,7 @@ def _case(payload: str) -> dict[str, Any]:
         {
             "node": "kitchen",
             "speakers": {"enrolled": {"Alice": "alice.wav"}},
-            "mqtt": {"homeassistant": "homeassistant", "commands": ["pause", "resume"], "payload": payload},
+            "mqtt": {"discovery_prefix": "homeassistant", "commands": ["pause", "resume"], "payload": payload},
         }
     )
     streams = Discovery(settings=settings, prefix="home")

@@ -89,7 +89,7 @@ class Late(ListSink):
 async def main(seconds: float) -> None:
     """Calm, load, calm."""
     calm_s, streams = 6.0, 4
-    settings = Settings.model_validate({"pool": {"queue_windows": 2, "max_batch": 4}, "gate": {"fresh_speech_ms": 32}})
+    settings = Settings.model_validate({"pool": {"queue_windows": 2, "max_batch": 4}, "gate": {"new_speech_ms": 32}})
     began_s = time.monotonic()
     load: Any = (began_s + calm_s, began_s + calm_s + seconds)
     window_s = TIMES * HOP_S / streams  # so that windows come four times as fast as they are scored

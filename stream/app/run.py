@@ -72,7 +72,7 @@ async def _run(settings: Settings, sinks: dict[str, Sink], signals: _Signals) ->
     signals.listen(asyncio.get_running_loop())
     pipeline = await assemble(settings, sinks=sinks)
     signals.pipeline = pipeline
-    node = NodeMonitor(pipeline=pipeline, stuck_s=settings.service.stuck_s)
+    node = NodeMonitor(pipeline=pipeline, stall_timeout_s=settings.service.stall_timeout_s)
     async with _port(settings, node), node:
         return await pipeline.run()
 
@@ -97,7 +97,7 @@ async def _run_shown(settings: Settings, sinks: dict[str, Sink], signals: _Signa
         pipeline = await assemble(settings, sinks={**sinks, "dashboard": page.sink()}, registrar=registrar)
         page.control(pipeline, levels=pipeline.levels_dbfs, handlers=registrar.handlers)
         signals.pipeline = pipeline
-        node = NodeMonitor(pipeline=pipeline, stuck_s=settings.service.stuck_s)
+        node = NodeMonitor(pipeline=pipeline, stall_timeout_s=settings.service.stall_timeout_s)
         async with _port(settings, node), node:
             report = await pipeline.run()
         if stay and not signals.exit_code:
@@ -170,7 +170,7 @@ async def _serve(settings: Settings, sinks: dict[str, Sink], signals: _Signals, 
         sys.stderr.write(f"tonewatch: listening on ws://{settings.serve.host}:{listener.port}/v1/\n")
         if listener.audiosocket_port:
             sys.stderr.write(f"tonewatch: AudioSocket on {settings.serve.host}:{listener.audiosocket_port}\n")
-        node = NodeMonitor(pipeline=pipeline, stuck_s=settings.service.stuck_s)
+        node = NodeMonitor(pipeline=pipeline, stall_timeout_s=settings.service.stall_timeout_s)
         async with _port(settings, node), node:
             return await pipeline.run()
 

@@ -22,7 +22,7 @@ class WindowExtractor:
     def __init__(self, *, spec: WindowSpec, settings: GateSettings) -> None:
         self.spec = spec
         self._window_speech = settings.window_speech_ms * SAMPLE_RATE_HZ // 1000
-        self._fresh_speech = settings.fresh_speech_ms * SAMPLE_RATE_HZ // 1000
+        self._fresh_speech = settings.new_speech_ms * SAMPLE_RATE_HZ // 1000
         self._origin = 0  # where the unbroken sound began
         self._last_end = 0
 

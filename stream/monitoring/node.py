@@ -39,12 +39,12 @@ class NodeMonitor:
         self,
         *,
         pipeline: NodeView,
-        stuck_s: float,
+        stall_timeout_s: float,
         notifier: SystemdNotifier | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pipeline = pipeline
-        self._vitals = StallDetector(stuck_s=stuck_s)
+        self._vitals = StallDetector(stall_timeout_s=stall_timeout_s)
         self._notifier = notifier or SystemdNotifier()
         self._clock = clock
         self._said: tuple[str, ...] = ()

@@ -4,7 +4,7 @@
 
 Three task groups, one inside the other: sinks, then the pool's workers, then the streams. When the streams have ended
 (by themselves, or because `stop()` ended their sources) the lanes are closed and run dry; then the sinks' queues are,
-and the sinks say good-bye. A stop that takes longer than `grace_s` is cut off. The first error that nobody can mend
+and the sinks say good-bye. A stop that takes longer than `shutdown_timeout_s` is cut off. The first error that nobody can mend
 cancels everything and is raised alone, without the group around it.
 
 A source that fails ends only its own streams; the others go on, and the report names it. A run that `stays` goes on
@@ -114,11 +114,11 @@ class Pipeline:
         self._protocols: Callable[[], tuple[ProtocolHealth, ...]] = tuple
 
     def stop(self) -> None:
-        """End all sources as if their sound had ended; after `grace_s` cut off what is left."""
+        """End all sources as if their sound had ended; after `shutdown_timeout_s` cut off what is left."""
         self._stopping.set()
         for source in self._sources:
             source.stop()
-        asyncio.get_running_loop().call_later(self._settings.grace_s, self._cut)
+        asyncio.get_running_loop().call_later(self._settings.shutdown_timeout_s, self._cut)
 
     def add(self, *sources: Source) -> None:
         """Sources join the run; those that are tracks of one call must join together, or join a call that is on.
@@ -209,7 +209,7 @@ class Pipeline:
         except asyncio.CancelledError:
             if not self._cut_off:
                 raise
-            log.warning("the stop took longer than %g s; what was left is cut off", self._settings.grace_s)
+            log.warning("the stop took longer than %g s; what was left is cut off", self._settings.shutdown_timeout_s)
         return Report(self.health(), tuple(self._failures), self._cut_off)
 
     def health(self) -> HealthBody:

@@ -113,13 +113,13 @@ class ClientConnection:
 
     def look(self, now_s: float) -> None:
         """Let it go if nothing comes, or nothing comes of it. To be called again and again."""
-        idle_s = self._settings.idle_s
+        idle_timeout_s = self._settings.idle_timeout_s
         if self._done or not self._listening:  # who is held back cannot be blamed for saying nothing
             return
-        if now_s - self._heard_s > idle_s:
-            self._let_go(RejectReason.IDLE, f"nothing came for {idle_s:g} s")
-        elif not self._tracks and not self._opened_s and now_s - self._began_s > idle_s:
-            self._let_go(RejectReason.IDLE, f"no sound was announced for {idle_s:g} s")
+        if now_s - self._heard_s > idle_timeout_s:
+            self._let_go(RejectReason.IDLE, f"nothing came for {idle_timeout_s:g} s")
+        elif not self._tracks and not self._opened_s and now_s - self._began_s > idle_timeout_s:
+            self._let_go(RejectReason.IDLE, f"no sound was announced for {idle_timeout_s:g} s")
 
     async def refuse(self, fault: RejectReason, message: str) -> None:
         """Close it with the protocol's own error."""
@@ -135,7 +135,7 @@ class ClientConnection:
         self._counts.bytes += len(message)
         if len(message) > settings.max_message_bytes:
             await self.refuse(RejectReason.TOO_BIG, f"a message may have {settings.max_message_bytes} bytes")
-        elif self._messages > settings.messages_per_s * (self._heard_s - self._began_s + settings.ahead_s):
+        elif self._messages > settings.messages_per_s * (self._heard_s - self._began_s + settings.max_ahead_s):
             await self.refuse(RejectReason.TOO_FAST, f"more than {settings.messages_per_s} messages a second came")
         else:
             await self._perform(self._protocol.receive(message))
@@ -170,7 +170,7 @@ class ClientConnection:
                 self._done = True
                 self._hang_up()
                 try:
-                    async with asyncio.timeout(self._settings.stall_s):
+                    async with asyncio.timeout(self._settings.write_timeout_s):
                         await self._link.close(action.code, action.reason[:120])  # a close frame has no room for more
                 except TimeoutError:  # it does not even read that
                     self._link.abort()
@@ -230,9 +230,9 @@ class ClientConnection:
             self._counts.lost_s += (start_frame - track.end_frame) / track.rate_hz
         track.put(start_frame, audio.samples)
         brought_s = track.reached_s - self._offset_s
-        if brought_s - (time.monotonic() - self._opened_s) > self._settings.ahead_s:
+        if brought_s - (time.monotonic() - self._opened_s) > self._settings.max_ahead_s:
             raise _Rejected(
-                RejectReason.TOO_FAST, f"the sound is more than {self._settings.ahead_s:g} s ahead of the clock"
+                RejectReason.TOO_FAST, f"the sound is more than {self._settings.max_ahead_s:g} s ahead of the clock"
             )
 
     async def _end(self) -> None:
@@ -277,7 +277,7 @@ class ClientConnection:
 
     async def _send(self, data: str | bytes) -> None:
         try:
-            async with asyncio.timeout(self._settings.stall_s), self._sending:
+            async with asyncio.timeout(self._settings.write_timeout_s), self._sending:
                 await self._link.send(data)
         except TimeoutError:
             log.warning("a client at %s does not read what it is sent; it is cut off", self._peer)

@@ -118,7 +118,7 @@ class Gateway:
 
     async def watch(self) -> None:
         """Let idle connections go and fill up tracks that fall silent, for as long as it is not cancelled."""
-        pause_s, then_s = min(LAG_S, self.settings.idle_s) / 2, time.monotonic()
+        pause_s, then_s = min(LAG_S, self.settings.idle_timeout_s) / 2, time.monotonic()
         while True:
             await asyncio.sleep(pause_s)
             before_s, then_s = then_s, time.monotonic()

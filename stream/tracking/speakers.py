@@ -163,7 +163,7 @@ class SpeakerTracker:
             if voice.evidence_s < MERGE_S:
                 self._remove(voice, into=-1)
         pause_s = seconds(max(0, start_sample - self._heard_until))
-        stay = self._settings.hold * exp(-pause_s / self._settings.hold_s)
+        stay = self._settings.continuity * exp(-pause_s / self._settings.continuity_s)
         before, self._belief = self._belief, self._prior()
         if self._current is not None:
             mixed = (1 - stay) * np.exp(self._belief) + stay * np.exp(before)
@@ -174,9 +174,9 @@ class SpeakerTracker:
         self._windows.clear()
 
     def _prior(self) -> NDArray[np.float64]:
-        """Before anything is heard: any known voice alike, and somebody new as if `novelty` of them were strangers."""
+        """Before anything is heard: any known voice alike, and somebody new as if `new_voice_prior` of them were strangers."""
         known = len(self._voices)
-        new = self._settings.novelty / (known + self._settings.novelty)
+        new = self._settings.new_voice_prior / (known + self._settings.new_voice_prior)
         return np.log(np.array([(1 - new) / known] * known + [new])) if known else np.zeros(1)
 
     def _weigh(self, cut: WindowSpan, vector: Vector) -> None:
@@ -193,15 +193,15 @@ class SpeakerTracker:
     def _ratios(self, vector: Vector, speech_s: float) -> NDArray[np.float64]:
         """Log-likelihood ratios of each voice against a stranger; the last is nobody known's, 0."""
         scores = self._scorer.scores(vector, self._voices)
-        ratios = self._scorer.log_odds(scores, self._voices, speech_s=speech_s) - self._settings.strictness
+        ratios = self._scorer.log_odds(scores, self._voices, speech_s=speech_s) - self._settings.log_odds_penalty
         ratios -= np.array([self._reserve(voice) for voice in self._voices], dtype=np.float64)
         return np.append(np.clip(ratios, -_LIMIT_NATS, _LIMIT_NATS), 0.0)
 
     def _reserve(self, voice: Voice) -> float:
         """Log-odds held back: a wrong name is worse than none, and a voice just met has been heard to say one thing."""
         if voice.enrolled:
-            return self._settings.caution
-        return self._settings.novel_caution * exp(-voice.evidence_s / MERGE_S)
+            return self._settings.enrolled_penalty
+        return self._settings.new_voice_penalty * exp(-voice.evidence_s / MERGE_S)
 
     def _decide(self, cut: WindowSpan, vector: Vector, grounds: Evidence, *, pure: bool) -> Decision:
         settings = self._settings

@@ -15,7 +15,7 @@ from stream.settings import GateSettings
 from stream.types import FRAME_SAMPLES, SpeechRequest, WindowSpan, WindowSpec
 from tests.support.fakes import FakeDetector
 
-GATE = GateSettings(min_speech_ms=64, min_silence_ms=300, window_speech_ms=300, fresh_speech_ms=64)
+GATE = GateSettings(min_speech_ms=64, min_silence_ms=300, window_speech_ms=300, new_speech_ms=64)
 SPECS = (
     WindowSpec(length_samples=32_000, hop_samples=8_000, minimum_samples=8_000),
     WindowSpec(length_samples=48_000, hop_samples=16_000, minimum_samples=8_000, from_onset=False),

@@ -10,7 +10,7 @@ from stream.audio.windows import GRAIN, WindowExtractor
 from stream.settings import GateSettings
 from stream.types import WindowSpan, WindowSpec
 
-GATE = GateSettings(min_speech_ms=64, min_silence_ms=100, window_speech_ms=200, fresh_speech_ms=64)
+GATE = GateSettings(min_speech_ms=64, min_silence_ms=100, window_speech_ms=200, new_speech_ms=64)
 frames = st.lists(st.integers(0, 12), max_size=10).map(
     lambda runs: [float(number % 2) for number, length in enumerate(runs) for _ in range(length)]
 )
@@ -71,7 +71,7 @@ def test_where_windows_lie(probabilities: list[float], spec: WindowSpec, origin:
         assert cut.stretch is not None
         assert cut.length_samples >= spec.minimum_samples
         assert cut.speech_samples >= GATE.window_speech_ms * 16
-        assert cut.fresh_samples >= GATE.fresh_speech_ms * 16
+        assert cut.fresh_samples >= GATE.new_speech_ms * 16
         if not spec.from_onset:
             assert cut.start_sample == max(origin, cut.end_sample - spec.length_samples)
         elif cut.length_samples > spec.minimum_samples:

@@ -53,7 +53,7 @@ class FakePipeline:
 
 
 def test_sound_that_stands_still_is_noticed() -> None:
-    vitals = StallDetector(stuck_s=10)
+    vitals = StallDetector(stall_timeout_s=10)
     assert vitals.stuck(row(1.0), 0.0) == ()
     assert vitals.stuck(row(1.0), 9.0) == ()
     assert vitals.stuck(row(1.0), 11.0) == ("room",)
@@ -63,7 +63,7 @@ def test_sound_that_stands_still_is_noticed() -> None:
 
 @pytest.mark.parametrize("reason", [{"state": "paused"}, {"state": "stalled"}, {"state": "ended"}, {"paced": False}])
 def test_sound_may_stand_still_for_a_reason(reason: dict[str, Any]) -> None:
-    vitals = StallDetector(stuck_s=10)
+    vitals = StallDetector(stall_timeout_s=10)
     for now_s in (0.0, 20.0, 40.0):
         assert vitals.stuck(row(1.0, **reason), now_s) == ()
     assert vitals.stuck(row(1.0), 45.0) == (), "and is given time when the reason has gone"
@@ -85,7 +85,7 @@ def test_systemd_is_told_ready_alive_and_stopping(tmp_path: Path) -> None:
 
         environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "9000000"}
         pipeline, now = FakePipeline(), [0.0]
-        node = NodeMonitor(pipeline=pipeline, stuck_s=10, notifier=SystemdNotifier(environment), clock=lambda: now[0])
+        node = NodeMonitor(pipeline=pipeline, stall_timeout_s=10, notifier=SystemdNotifier(environment), clock=lambda: now[0])
         node.look()
         assert heard() == ["WATCHDOG=1"], "not ready before something is heard"
         pipeline.now = row(1.0)
@@ -112,7 +112,7 @@ def test_a_watchdog_meant_for_another_process_is_not_ours() -> None:
 
 def test_probes_say_what_there_is_and_ask_for_a_token() -> None:
     pipeline, now = FakePipeline(), [0.0]
-    node = NodeMonitor(pipeline=pipeline, stuck_s=10, notifier=SystemdNotifier({}), clock=lambda: now[0])
+    node = NodeMonitor(pipeline=pipeline, stall_timeout_s=10, notifier=SystemdNotifier({}), clock=lambda: now[0])
     with TestClient(application(node=node, token="")) as client:
         assert client.get("/healthz").status_code == 200
         assert client.get("/readyz").status_code == 503
@@ -149,7 +149,7 @@ def test_a_port_that_is_taken_or_open_to_all_is_refused() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        node = NodeMonitor(pipeline=FakePipeline(), stuck_s=10, notifier=SystemdNotifier({}))
+        node = NodeMonitor(pipeline=FakePipeline(), stall_timeout_s=10, notifier=SystemdNotifier({}))
         port = site(settings=ServiceSettings(port=taken.getsockname()[1]), node=node)
         with pytest.raises(ListenError, match=r"choose another service\.port"):
             asyncio.run(port.__aenter__())

@@ -152,7 +152,7 @@ def test_a_model_that_hangs_is_cut_off_after_the_grace() -> None:
             return super().infer(batch)
 
     async def check() -> Report:
-        run = pipeline(FakeSource(blocks("a"), source_id="a"), models=[Hanging()], grace_s=0.01)
+        run = pipeline(FakeSource(blocks("a"), source_id="a"), models=[Hanging()], shutdown_timeout_s=0.01)
         running = asyncio.create_task(run.run())
         await asyncio.to_thread(inside.wait, PATIENCE_S)
         run.stop()

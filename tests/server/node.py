@@ -18,7 +18,7 @@ from stream.types import Model, SpeechDetector, Task
 from tests.support.fakes import FakeDetector, FakeModel, ListSink
 
 HASTY: dict[str, dict[str, Any]] = {
-    "serve": {"port": 0, "audiosocket_port": 0, "ahead_s": 3600.0},
+    "serve": {"port": 0, "audiosocket_port": 0, "max_ahead_s": 3600.0},
     "pool": {"queue_windows": 1024, "deadline_ms": 60_000},
 }
 """Sound may come as fast as it likes, and nothing is dropped for it."""

@@ -142,13 +142,13 @@ def test_a_name_that_comes_back_goes_on_counting() -> None:
 @pytest.mark.parametrize(
     ("limits", "messages", "code", "words"),
     [
-        ({"idle_s": 0.1}, [start()], 1008, "nothing came for 0.1 s"),
+        ({"idle_timeout_s": 0.1}, [start()], 1008, "nothing came for 0.1 s"),
         ({"max_message_bytes": 1_024}, [start(), bytes(1_026)], 1009, "1024 bytes"),
-        ({"ahead_s": 1.0}, [start(), *pieces()], 1008, "ahead of the clock"),
+        ({"max_ahead_s": 1.0}, [start(), *pieces()], 1008, "ahead of the clock"),
         ({"max_streams": 1}, [start(call="x", parties=["customer", "agent"])], 1013, "1 streams are heard"),
         ({"streams_per_peer": 1}, [start(call="x", parties=["customer", "agent"])], 1008, "of this peer"),
-        ({"idle_s": 0.1}, [], 1008, "nothing came for 0.1 s"),
-        ({"messages_per_s": 1, "ahead_s": 3.0}, [start(), *pieces()], 1008, "more than 1 messages a second"),
+        ({"idle_timeout_s": 0.1}, [], 1008, "nothing came for 0.1 s"),
+        ({"messages_per_s": 1, "max_ahead_s": 3.0}, [start(), *pieces()], 1008, "more than 1 messages a second"),
         ({}, ["nonsense"], 1003, "not JSON"),
     ],
 )
@@ -166,13 +166,13 @@ def test_who_breaks_a_limit_is_told_so(limits: dict[str, Any], messages: list[An
 
 def test_who_is_idle_and_does_not_even_read_the_good_bye_is_cut_off() -> None:
     link = HandLink(reads=False)
-    run(link, serve={"idle_s": 0.1, "stall_s": 0.1})
+    run(link, serve={"idle_timeout_s": 0.1, "write_timeout_s": 0.1})
     assert link.aborted
 
 
 def test_who_talks_but_announces_no_sound_is_idle_too() -> None:
     async def check() -> HandLink:
-        async with node(serve={"idle_s": 0.3}) as tested:
+        async with node(serve={"idle_timeout_s": 0.3}) as tested:
             link = HandLink()
             serving = asyncio.create_task(session(tested, link, protocol=TwilioProtocol()))
             while not serving.done():
@@ -257,7 +257,7 @@ def test_a_refused_stream_gives_its_place_back() -> None:
 
 def test_a_client_that_does_not_read_is_cut_off_and_others_are_not() -> None:
     async def check() -> tuple[HandLink, HandLink]:
-        async with node(serve={"stall_s": 0.2}) as tested:
+        async with node(serve={"write_timeout_s": 0.2}) as tested:
             deaf, good = HandLink(start(source="deaf"), *pieces(), reads=False), HandLink(start(), *pieces())
             good.put({"type": "stop"})
             await asyncio.gather(session(tested, deaf), session(tested, good))

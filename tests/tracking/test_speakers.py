@@ -16,7 +16,7 @@ from tests.tracking.speech import talk, voice
 
 
 def tracker(*enrolled: Voice, **options: float) -> SpeakerTracker:
-    settings = SpeakersSettings.model_validate({"strictness": 0.0, "caution": 0.0, "novel_caution": 0.0, **options})
+    settings = SpeakersSettings.model_validate({"log_odds_penalty": 0.0, "enrolled_penalty": 0.0, "new_voice_penalty": 0.0, **options})
     scorer = Scorer(calibration=Calibration(ROOM_NATS / 0.5, 0.5))
     return SpeakerTracker(settings=settings, scorer=scorer, enrolled=enrolled)
 
@@ -208,8 +208,8 @@ def test_strictness_and_caution_keep_doubtful_windows_from_a_name() -> None:
     near = blend(voice(0) * 0.62 + voice(6) * 0.78)
     alice = Voice(name="Alice", exemplars=[voice(0)], enrolled=True, evidence_s=10.0)
     assert names(hear(tracker(alice), 0, 3, near)) == ["Alice"]
-    assert "Alice" not in names(hear(tracker(alice, caution=4.0), 0, 3, near))
-    assert "Alice" not in names(hear(tracker(alice, strictness=4.0), 0, 3, near))
+    assert "Alice" not in names(hear(tracker(alice, enrolled_penalty=4.0), 0, 3, near))
+    assert "Alice" not in names(hear(tracker(alice, log_odds_penalty=4.0), 0, 3, near))
 
 
 def test_a_stranger_among_known_people_has_no_name_before_he_is_a_voice() -> None:

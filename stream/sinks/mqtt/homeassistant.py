@@ -42,7 +42,7 @@ class Discovery:
         self._settings = settings
         self._node = settings.node
         self._prefix = prefix
-        self._discovery = settings.mqtt.homeassistant.strip("/")
+        self._discovery = settings.mqtt.discovery_prefix.strip("/")
         self._kinds: dict[str, Kind] = {}
         self._labels: dict[str, tuple[str, ...]] = {}
         self._names: dict[str, list[str]] = {}

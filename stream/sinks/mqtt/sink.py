@@ -57,7 +57,7 @@ class MqttSink:
         host = socket.gethostname()[:20]
         self._identifier = settings.mqtt.client_id or f"{self._node[:20]}-{host}-{secrets.token_hex(4)}"
         self._announcer = (
-            Discovery(settings=settings, prefix=self._address.prefix) if settings.mqtt.homeassistant else None
+            Discovery(settings=settings, prefix=self._address.prefix) if settings.mqtt.discovery_prefix else None
         )
         self._incoming = CommandReceiver(
             topic=self._own("command"),

@@ -329,7 +329,7 @@ def test_nothing_is_left_of_streams_and_calls_that_have_ended(tmp_path: Path, mo
         await out.send(examples.event(examples.call("final"), source=name, call=name))
 
     async def talk() -> None:
-        async with sink(broker.port, homeassistant="ha") as out:
+        async with sink(broker.port, discovery_prefix="ha") as out:
 
             def held() -> tuple[int, int, int]:
                 return len(out._outbox._retained), len(out._outbox._published), len(out._ended)
@@ -359,7 +359,7 @@ def test_what_ended_while_the_broker_was_away_leaves_nothing(monkeypatch: pytest
 
     async def talk() -> None:
         with suppress(BrokerUnreachable):
-            async with sink(1, homeassistant="ha") as out:
+            async with sink(1, discovery_prefix="ha") as out:
                 for number in range(50):
                     source = f"s{number}"
                     await out.send(examples.event(examples.stream("started"), source=source))

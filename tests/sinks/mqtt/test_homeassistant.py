@@ -47,7 +47,7 @@ def test_devices_have_what_home_assistant_asks_for(case: dict[str, Any]) -> None
 
 
 def test_a_device_is_announced_again_only_when_something_is_new() -> None:
-    settings = Settings.model_validate({"node": "kitchen", "mqtt": {"homeassistant": "ha"}})
+    settings = Settings.model_validate({"node": "kitchen", "mqtt": {"discovery_prefix": "ha"}})
     streams = Discovery(settings=settings, prefix="home")
     assert streams.observe(examples.event(examples.stream("started"))) is not None
     assert streams.observe(examples.event(examples.turn(1))) is None
@@ -61,14 +61,14 @@ def test_a_device_is_announced_again_only_when_something_is_new() -> None:
 
 
 def test_without_the_commands_there_is_no_switch() -> None:
-    settings = Settings.model_validate({"node": "k", "mqtt": {"homeassistant": "ha", "commands": ["pause"]}})
+    settings = Settings.model_validate({"node": "k", "mqtt": {"discovery_prefix": "ha", "commands": ["pause"]}})
     announced = Discovery(settings=settings, prefix="home").observe(examples.event(examples.stream("started")))
     assert announced is not None
     assert "listening" not in json.loads(announced[1])["components"]
 
 
 def test_different_streams_are_different_devices() -> None:
-    settings = Settings.model_validate({"node": "k", "mqtt": {"homeassistant": "ha"}})
+    settings = Settings.model_validate({"node": "k", "mqtt": {"discovery_prefix": "ha"}})
     streams = Discovery(settings=settings, prefix="home")
     names = ["a/b", "a_b", "a b", "ä"]
     topics = {streams.observe(examples.event(examples.turn(1), source=name)) for name in names}
@@ -76,7 +76,7 @@ def test_different_streams_are_different_devices() -> None:
 
 
 def test_a_call_has_its_alerts_and_its_tracks_have_their_turns() -> None:
-    settings = Settings.model_validate({"node": "k", "mqtt": {"homeassistant": "ha"}})
+    settings = Settings.model_validate({"node": "k", "mqtt": {"discovery_prefix": "ha"}})
     streams = Discovery(settings=settings, prefix="home")
 
     def components(event: Event) -> tuple[set[str], dict[str, Any]]:

@@ -156,7 +156,7 @@ def test_home_assistant_is_told_who_there_is_and_when_one_goes(tmp_path: Path, m
 
     async def talk() -> None:
         async with subscriber(broker.port) as heard, speaker_of(broker.port) as home:
-            async with sink(broker.port, homeassistant="homeassistant", commands=["pause", "resume"]) as out:
+            async with sink(broker.port, discovery_prefix="homeassistant", commands=["pause", "resume"]) as out:
                 await out.send(examples.event(examples.stream("started")))
                 await heard.until(lambda: bool(heard.payloads(DEVICE)) and bool(heard.payloads(NODE)))
                 assert set(components(heard)) == {"speaker", "speech", "turn", "listening"}
