@@ -47,7 +47,7 @@ class MqttSettings(Branch):
     commands: tuple[CommandName, ...] = Field(
         (), description="Commands that may come over MQTT: `status`, `pause`, `resume`, `enroll`, `reload`."
     )
-    homeassistant: TopicPrefix = Field(
+    discovery_prefix: TopicPrefix = Field(
         "", description="Discovery prefix of Home Assistant (usually `homeassistant`); empty: not announced there."
     )
 

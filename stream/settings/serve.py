@@ -38,8 +38,8 @@ class ServeSettings(Branch):
     messages_per_s: int = Field(
         500, ge=1, le=1_000_000, description="Messages that one connection may send, on average."
     )
-    idle_s: Positive = Field(
+    idle_timeout_s: Positive = Field(
         30.0, description="Silence on the connection after which it is closed; also without any sound announced."
     )
-    ahead_s: Positive = Field(30.0, description="How far sound may run ahead of the clock.")
-    stall_s: Positive = Field(10.0, description="How long a client may let what we send lie; then it is cut off.")
+    max_ahead_s: Positive = Field(30.0, description="How far sound may run ahead of the clock.")
+    write_timeout_s: Positive = Field(10.0, description="How long a client may let what we send lie; then it is cut off.")

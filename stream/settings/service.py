@@ -16,7 +16,7 @@ class ServiceSettings(Branch):
     port: int = Field(0, ge=0, le=65_535, description="Port of `/healthz`, `/readyz` and `/metrics`; 0: none listens.")
     host: str = Field("127.0.0.1", description="Address of that port; one that others reach needs a token.")
     token: SecretStr = Field(SecretStr(""), description="What `Authorization: Bearer …` must show; empty: nothing.")
-    stuck_s: float = Field(
+    stall_timeout_s: float = Field(
         30.0, ge=1, le=3_600, description="A stream whose sound stands still for so long makes the node unhealthy."
     )
     logs: Literal["text", "json"] = Field("text", description="Logs for people, or one JSON object a line.")

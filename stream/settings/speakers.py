@@ -17,24 +17,24 @@ class SpeakersSettings(Branch):
     threshold: Cosine | None = Field(
         None, description="Cosine at which two voices are as likely one as two; unset: by the model's calibration."
     )
-    strictness: float = Field(
+    log_odds_penalty: float = Field(
         0.2, ge=-10, le=10, description="Log-odds taken off every likeness: people in one room sound more alike."
     )
-    caution: float = Field(
+    enrolled_penalty: float = Field(
         0.7, ge=-10, le=10, description="Further log-odds taken off enrolled voices: a wrong name is worse than none."
     )
-    novel_caution: float = Field(
+    new_voice_penalty: float = Field(
         1.3, ge=0, le=10, description="Likewise off voices just met; it fades with what is heard of them."
     )
     match: Fraction = Field(0.65, description="Probability at which a voice is told …")
     create: Fraction = Field(0.8, description="… at which it is nobody known, and becomes a new voice …")
     update: Fraction = Field(0.95, description="… and at which a voice learns.")
     merge: Fraction = Field(0.9, description="Probability at which two voices met are taken for one.")
-    novelty: Positive = Field(
+    new_voice_prior: Positive = Field(
         1.0, description="Somebody new is as likely, before anything is heard, as so many known voices."
     )
-    hold: Fraction = Field(0.6, description="How likely whoever spoke last goes on after a short pause …")
-    hold_s: Positive = Field(3.0, description="… which fades with this time constant.")
+    continuity: Fraction = Field(0.6, description="How likely whoever spoke last goes on after a short pause …")
+    continuity_s: Positive = Field(3.0, description="… which fades with this time constant.")
     change_s: Positive = Field(5.0, description="Seconds of speech after which, on average, the voice changes.")
     create_s: float = Field(1.2, ge=0, le=30, description="Speech needed to become a new voice.")
     mixed_gain: Cosine = Field(

@@ -84,7 +84,7 @@ class GateSettings(Branch):
     min_speech_ms: int = Field(250, ge=0, le=5_000, description="Shorter bursts are not speech.")
     min_silence_ms: int = Field(300, ge=0, le=5_000, description="Shorter pauses do not end a stretch of speech.")
     window_speech_ms: int = Field(500, ge=0, le=30_000, description="Speech a window must hold to be scored.")
-    fresh_speech_ms: int = Field(100, ge=0, le=30_000, description="Speech its last hop must hold to be scored.")
+    new_speech_ms: int = Field(100, ge=0, le=30_000, description="Speech its last hop must hold to be scored.")
 
     @model_validator(mode="after")
     def _hysteresis(self) -> GateSettings:
@@ -152,6 +152,6 @@ class Settings(Branch):
     ring_s: float = Field(
         60.0, ge=35, le=600, description="Seconds a stream remembers where speech was, and of sound at most."
     )
-    grace_s: float = Field(
+    shutdown_timeout_s: float = Field(
         10.0, ge=0, le=600, description="Seconds that a stop may take before what is left is cut off."
     )
