@@ -44,7 +44,7 @@ class Opening:
         self._settings = settings
         self._models, self._seats, self._speech = tuple(models), seats, speech
         self.enrolled = tuple(enrolled)  # whom streams that open from now on know
-        self._calibration = calibration
+        self.calibration = calibration  # of the speaker model, fitted on the enrolled voices
         self._publisher, self._board = publisher, board
 
     def listener(self, source: Source, source_id: str, party: Party | None) -> StreamProcessor:
@@ -52,7 +52,7 @@ class Opening:
         heard = (Task.EMOTION,) if party == "customer" or self._settings.calls.agent_emotion else ()
         tasks: tuple[Task, ...] = tuple(Task) if party is None else heard
         models = [model for model in self._models if model.info.task in tasks]
-        infos = [self._calibrated(model.info) for model in models]
+        infos = [self.calibrated(model.info) for model in models]
         arrivals = ArrivalLog(paced=source.paced)
         line = None if party is None else self._board.line(source.id, party, arrivals)
         self._publisher.open(source_id, arrivals, tasks=tasks, call=None if party is None else source.id, party=party)
@@ -73,11 +73,11 @@ class Opening:
             lead=None if party is None else LEAD,
         )
 
-    def _calibrated(self, info: ModelInfo) -> ModelInfo:
-        """The speaker model as it was calibrated on the people who are enrolled, if it was."""
-        if self._calibration is None or info.task is not Task.SPEAKER:
+    def calibrated(self, info: ModelInfo) -> ModelInfo:
+        """Return `info` with the calibration fitted on the enrolled voices, if there is one and it is a speaker model."""
+        if self.calibration is None or info.task is not Task.SPEAKER:
             return info
-        return self._calibration.applied(info)
+        return self.calibration.applied(info)
 
 
 async def dispatch_block(block: Block | Interruption, source: Source, listeners: Sequence[StreamProcessor]) -> None:

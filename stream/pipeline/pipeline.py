@@ -194,6 +194,13 @@ class Pipeline:
             listener.conversation.know(enrolled, met=met if here else None, name=name)
         return len(running)
 
+    def set_calibration(self, calibration: FittedCalibration | None) -> None:
+        """Score voices by `calibration` (None: the speaker model's own) from the next window on, in every stream."""
+        self._opening.calibration = calibration
+        for info in (model.info for model in self._models if model.info.task is Task.SPEAKER):
+            for listener in self._listeners:
+                listener.conversation.recalibrate(self._opening.calibrated(info))
+
     def levels_dbfs(self) -> dict[str, float]:
         """How loud every stream is at this moment, by its name in events."""
         return {listener.source_id: listener.level_dbfs for listener in self._listeners}

@@ -123,6 +123,10 @@ class SpeakerTracker:
             for voice in (self._current, self._before)
         )
 
+    def set_scorer(self, scorer: Scorer) -> None:
+        """Score voices with `scorer` from the next window on."""
+        self._scorer = scorer
+
     def restart(self) -> None:
         """After a gap: whoever spoke before may not be who speaks now."""
         self._current, self._stretch, self._candidate = None, None, None

@@ -67,6 +67,12 @@ class StreamTracker:
         """Enrolled people are these from now on; the voice `met`, if any, turned out to be `name`."""
         self._tracker.know(enrolled, met=met, name=name)
 
+    def recalibrate(self, speaker: ModelInfo) -> None:
+        """Score voices with the calibration and threshold of `speaker` from the next window on."""
+        threshold = self._settings.speakers.threshold
+        self._tracker.set_scorer(scorer(speaker, threshold))
+        self._threshold = threshold or speaker.threshold
+
     def observe(self, task: Task, cut: WindowSpan, values: NDArray[np.float32] | None) -> list[Body]:
         """One model's cut with its scores (None: gated, dropped or failed)."""
         if task is Task.IDENTITY:
