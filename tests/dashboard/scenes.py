@@ -199,10 +199,10 @@ class Scene:
         )
 
 
-def meeting(name: str, seed: int, *, length_s: float = 80.0) -> Iterator[Event]:
+def meeting(name: str, seed: int, *, length_s: float = 80.0, now: datetime | None = None) -> Iterator[Event]:
     """A few people in a room, up to now."""
     dice = random.Random(seed)
-    scene = Scene(name, began=datetime.now(UTC) - timedelta(seconds=length_s))
+    scene = Scene(name, began=(now or datetime.now(UTC)) - timedelta(seconds=length_s))
     yield scene.stream(detail="48000 Hz, 1 channel(s)")
     at_s, number, people = 0.6, 0, ["S1", "S2", "Alice", "S3"][: dice.randint(2, 4)]
     while at_s < length_s - 6:
@@ -229,11 +229,11 @@ KINDS: dict[str, tuple[int, str]] = {
 """How a call may go: how often, and how its customer sounds."""
 
 
-def telephone(name: str, seed: int, *, length_s: float = 0.0) -> Iterator[Event]:
+def telephone(name: str, seed: int, *, length_s: float = 0.0, now: datetime | None = None) -> Iterator[Event]:
     """A call, up to now."""
     dice = random.Random(seed)
     length_s = length_s or dice.uniform(20, 600)
-    scene = Scene(name, began=datetime.now(UTC) - timedelta(seconds=length_s), call=True)
+    scene = Scene(name, began=(now or datetime.now(UTC)) - timedelta(seconds=length_s), call=True)
     kind = dice.choices(list(KINDS), [often for often, _ in KINDS.values()])[0]
     label = KINDS[kind][1]
     for party in ("customer", "agent"):

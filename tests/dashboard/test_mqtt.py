@@ -20,10 +20,11 @@ from stream.dashboard.mqtt import MqttFeed
 from stream.errors import SettingsError
 from stream.settings import MqttSettings, Settings
 from tests.dashboard.scenes import Scene
-from tests.sinks import examples
-from tests.sinks.mqtt import wires
+from tests.support import examples
 from tests.support.hurry import run_hastily
 from tests.support.mosquitto import Broker
+from tests.support.mqtt import mqtt_sink
+from tests.support.waiting import wait_until
 
 SETTINGS = Settings(mqtt=MqttSettings(reconnect_max_s=0.5))
 
@@ -50,17 +51,17 @@ async def watching(port: int) -> AsyncIterator[Feed]:
 def test_one_page_shows_what_nodes_publish(tmp_path: Path) -> None:
     async def main() -> None:
         scene = Scene("lobby")
-        async with watching(broker.port) as feed, wires.sink(broker.port) as sink:
-            await wires.until(lambda: nodes(feed).get("kitchen", {}).get("version"))  # what retained messages tell
+        async with watching(broker.port) as feed, mqtt_sink(broker.port) as sink:
+            await wait_until(lambda: nodes(feed).get("kitchen", {}).get("version"))  # what retained messages tell
             await sink.send(scene.speaker("Alice", 2.0, enrolled=True))
             await sink.send(scene.emotion("angry", 3.0, who="Alice"))
             await sink.send(examples.event(examples.health(), source="node"))
-            await wires.until(lambda: wall(feed).get("lobby", {}).get("mood") is not None)
+            await wait_until(lambda: wall(feed).get("lobby", {}).get("mood") is not None)
             assert wall(feed)["lobby"]["who"]["name"] == "Alice"
             assert wall(feed)["lobby"]["mood"]["label"] == "angry"
-            await wires.until(lambda: nodes(feed)["kitchen"]["health"] is not None)
+            await wait_until(lambda: nodes(feed)["kitchen"]["health"] is not None)
         async with watching(broker.port) as late:  # it knows the last state at once, and that the node said good-bye
-            await wires.until(lambda: "lobby" in wall(late) and not nodes(late)["kitchen"]["online"])
+            await wait_until(lambda: "lobby" in wall(late) and not nodes(late)["kitchen"]["online"])
             assert wall(late)["lobby"]["state"] == "offline"
 
     with Broker(tmp_path) as broker:
@@ -75,7 +76,7 @@ def test_a_broker_that_comes_back_is_read_again(tmp_path: Path) -> None:
                 async with aiomqtt.Client("127.0.0.1", broker.port) as client:
                     payload = events.to_json(Scene(name).speaker("S1", 1.0))
                     await client.publish(f"home/hall/{name}/speaker", payload, retain=True)
-                    await wires.until(lambda name=name: name in wall(feed))  # type: ignore[misc]
+                    await wait_until(lambda name=name: name in wall(feed))  # type: ignore[misc]
                 broker.kill()
 
     broker = Broker(tmp_path)

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from stream.errors import CommandRefused
 from tests.dashboard.scenes import Scene, meeting, telephone
 from tests.dashboard.stage import Stage
-from tests.sinks import examples
+from tests.support import examples
 from tests.support.browser import Visit
 
 HEAVIEST_BYTES = 200_000

@@ -35,7 +35,7 @@ def live(stage: Stage, **more: Any) -> ClientConnection:
     return opened
 
 
-def until(page: ClientConnection, kind: str) -> dict[str, Any]:
+def next_message(page: ClientConnection, kind: str) -> dict[str, Any]:
     while True:
         message: dict[str, Any] = json.loads(page.recv(timeout=20))
         if message["t"] == kind:
@@ -56,10 +56,10 @@ def test_a_page_is_told_everything_and_then_what_changed(stage: Stage) -> None:
     scene = Scene("changing")
     stage.tell([scene.stream()])
     with live(stage) as page:
-        assert until(page, "hello")["commands"] == ["pause", "resume"]
-        assert any(card["name"] == "changing" for card in until(page, "snapshot")["cards"])
+        assert next_message(page, "hello")["commands"] == ["pause", "resume"]
+        assert any(card["name"] == "changing" for card in next_message(page, "snapshot")["cards"])
         stage.tell([scene.speaker("Alice", 2.0)])
-        delta = until(page, "delta")
+        delta = next_message(page, "delta")
         assert [card["who"]["name"] for card in delta["cards"]] == ["Alice"]
 
 
@@ -68,24 +68,24 @@ def test_a_stream_that_is_looked_at_is_told_in_detail_and_then_only_what_is_new(
     stage.tell([scene.stream(), *scene.turn(1, "S1", 0.0, 3.0, label="happy")])
     with live(stage) as page:
         page.send('{"watch": "floor/watched"}')
-        first = until(page, "detail")
+        first = next_message(page, "detail")
         assert first["whole"]
         assert [turn["who"] for turn in first["turns"]] == ["S1"]
         stage.tell(scene.turn(2, "S2", 3.0, 5.0, label="sad"))
-        second = until(page, "detail")
+        second = next_message(page, "detail")
         assert (second["whole"], [turn["who"] for turn in second["turns"]]) == (False, ["S2"])
 
 
 def test_commands_are_carried_out_or_refused_in_words(stage: Stage) -> None:
     with live(stage) as page:
         page.send('{"command": "pause", "source": "desk", "id": "7"}')
-        assert until(page, "reply")["reply"] == {
+        assert next_message(page, "reply")["reply"] == {
             "id": "7", "command": "pause", "ok": True, "result": {"source": "desk", "state": "paused"}, "error": None,
         }  # fmt: skip
         page.send('{"command": "enroll", "source": "desk", "name": "x", "id": "8"}')
-        assert "not allowed" in until(page, "reply")["reply"]["error"]
+        assert "not allowed" in next_message(page, "reply")["reply"]["error"]
         page.send('{"command": "dance", "id": "9"}')
-        assert not until(page, "reply")["reply"]["ok"]
+        assert not next_message(page, "reply")["reply"]["ok"]
     assert ("pause", "desk") in stage.run.asked
 
 
@@ -101,14 +101,14 @@ def test_commands_are_carried_out_or_refused_in_words(stage: Stage) -> None:
 )
 def test_a_page_that_talks_nonsense_is_let_go_and_others_are_not(stage: Stage, message: str, code: int) -> None:
     with live(stage) as other, live(stage) as page:
-        until(other, "snapshot")
+        next_message(other, "snapshot")
         page.send(message)
         with pytest.raises(ConnectionClosed) as closed:
-            until(page, "a farewell that never comes")
+            next_message(page, "a farewell that never comes")
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == code
         stage.tell([Scene("unmoved").stream()])
-        assert until(other, "delta")
+        assert next_message(other, "delta")
 
 
 def test_strange_watches_do_no_harm(stage: Stage) -> None:
@@ -116,7 +116,7 @@ def test_strange_watches_do_no_harm(stage: Stage) -> None:
         for watch in (7, ["x"], {"a": 1}, True, "no such stream", None):
             page.send(json.dumps({"watch": watch}))
         stage.tell([Scene("still").stream()])
-        assert until(page, "snapshot")
+        assert next_message(page, "snapshot")
 
 
 def test_strange_origins_and_hosts_are_refused(stage: Stage) -> None:
@@ -127,7 +127,7 @@ def test_strange_origins_and_hosts_are_refused(stage: Stage) -> None:
     status, _, _ = get(stage.url, {"Host": "evil.example"})
     assert status == 421
     with live(stage, origin=stage.url.rstrip("/")) as page:
-        assert until(page, "hello")
+        assert next_message(page, "hello")
 
 
 def test_every_answer_carries_the_policy(stage: Stage) -> None:
@@ -147,7 +147,7 @@ def test_all_that_a_page_can_load_is_light() -> None:
 def test_too_many_pages_are_told_so(stage: Stage) -> None:
     with ExitStack() as pages:
         for _ in range(MOST_PAGES):
-            until(pages.enter_context(live(stage)), "snapshot")
+            next_message(pages.enter_context(live(stage)), "snapshot")
         with live(stage) as late, pytest.raises(ConnectionClosed, match="pages are open"):
             late.recv(timeout=20)
 
@@ -160,7 +160,7 @@ def test_with_a_token_nothing_is_shown_without_it() -> None:
         with pytest.raises(InvalidStatus):
             live(stage)
         with live(stage, additional_headers={"Authorization": f"Bearer {TOKEN}"}) as page:
-            assert until(page, "hello")
+            assert next_message(page, "hello")
         jar = urllib.request.HTTPCookieProcessor()
         browser = urllib.request.build_opener(jar)
         form = urllib.parse.urlencode({"token": TOKEN}).encode()
@@ -172,7 +172,7 @@ def test_with_a_token_nothing_is_shown_without_it() -> None:
         assert cookie.get_nonstandard_attr("SameSite") == "strict"
         stage.restart()  # the pass outlives the server
         with live(stage, additional_headers={"Cookie": f"{cookie.name}={cookie.value}"}) as page:
-            assert until(page, "hello")
+            assert next_message(page, "hello")
 
 
 def test_a_page_that_reads_nothing_holds_nobody_up_and_costs_no_memory(stage: Stage) -> None:
@@ -185,10 +185,10 @@ def test_a_page_that_reads_nothing_holds_nobody_up_and_costs_no_memory(stage: St
             b"GET /live HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
         )
-        until(reader, "snapshot")
+        next_message(reader, "snapshot")
         for round_number in range(1, 25):
             stage.tell(scene.speaker(f"S{round_number % 7}", round_number) for scene in calls)
-            seen = until(reader, "delta")
+            seen = next_message(reader, "delta")
             assert seen["cards"]
         held = stage.do(lambda: _waiting(stage))
         assert held < 2_000_000  # what the transport holds: one message, not two dozen rounds of them
@@ -205,13 +205,13 @@ def test_a_burst_is_told_as_its_last_state(stage: Stage) -> None:
     scene = Scene("burst")
     stage.tell([scene.stream()])
     with live(stage) as page:
-        until(page, "snapshot")
+        next_message(page, "snapshot")
         stage.tell(scene.speaker(f"S{number}", number / 10) for number in range(1, 500))
         last = ""
         messages = 0
         while last != "S499":
             messages += 1
-            last = until(page, "delta")["cards"][-1]["who"]["name"]
+            last = next_message(page, "delta")["cards"][-1]["who"]["name"]
     assert messages <= 3
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 from stream.dashboard.wall import ENDED_KEPT, MOST_CARDS, MOST_NODES, Wall
 from stream.events import Event
 from tests.dashboard.scenes import Scene, telephone
-from tests.sinks import examples
+from tests.support import examples
 
 
 def tell(wall: Wall, *told: Event, node: str = "floor") -> None:
