@@ -1,1 +1,1 @@
-"""Package."""
+"""The command line: parse options, call the package, print."""

@@ -1,11 +1,12 @@
-"""Options that commands share, and what becomes of them: the top layer of the settings.
+"""Options that several commands share, and the settings layer made of them.
 
-Each option is declared once, so that `run`, `replay` and their neighbours take the same words in the same sense.
-Nothing heavy is imported before a command needs it.
+Each option is declared once, so that all commands spell it and describe it alike. Heavy modules are imported inside the
+functions.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,27 +19,31 @@ from stream.errors import SettingsError
 if TYPE_CHECKING:
     from stream.settings import Settings
 
-Preset = Annotated[str, typer.Option(help="compact, pretrained or wav2vec2: which models, with which windows.")]
+Preset = Annotated[str, typer.Option(help="Models and windows: compact, pretrained or wav2vec2.")]
 Config = Annotated[Path | None, typer.Option(help="A TOML file on top of the preset.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, e.g. pool.workers=2.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, e.g. pool.workers=2. Repeatable.")
+]
 Sinks = Annotated[
     list[str] | None,
-    typer.Option("--sink", help="Where events go: stdout, FILE.ndjson, mqtt://HOST/PREFIX. May be given again."),
+    typer.Option("--sink", help="Destination of events: stdout, FILE.ndjson, mqtt://HOST/PREFIX. Repeatable."),
 ]
-Emotion = Annotated[str | None, typer.Option(help="Emotion model: a zoo name, ORG/MODEL, a folder, or '' for none.")]
-Speaker = Annotated[str | None, typer.Option(help="Speaker model, likewise.")]
+Emotion = Annotated[str | None, typer.Option(help="Emotion model: a zoo name, ORG/MODEL, a folder; '' for none.")]
+Speaker = Annotated[str | None, typer.Option(help="Speaker model: a zoo name, ORG/MODEL, a folder; '' for none.")]
 Profiles = Annotated[
-    str | None, typer.Option(metavar="FILE", help="The file of enrolled people, if not the usual one; '' for none.")
+    str | None,
+    typer.Option(metavar="FILE", help="Profile database; '' for none. Default: the user's data folder."),
 ]
-Channels = Annotated[str | None, typer.Option(help="mix, split, or the number of one channel.")]
+Channels = Annotated[str | None, typer.Option(help="mix, split, the number of one channel, customer-agent or agent-customer.")]
 Enroll = Annotated[
-    list[str] | None, typer.Option(metavar="NAME=FILE", help="Someone to know by name. May be given again.")
+    list[str] | None,
+    typer.Option(metavar="NAME=FILE", help="Recognise NAME from the voice in FILE. Repeatable."),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No panel and no summary.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell more on standard error.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show neither panel nor summary.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more detail to standard error.")]
 
 
-def as_layer(
+def options_layer(
     *,
     settings: list[str] | None,
     emotion: str | None = None,
@@ -46,59 +51,71 @@ def as_layer(
     profiles: str | None = None,
     sinks: list[str] | None = None,
     enroll: list[str] | None = None,
+    keys: Mapping[str, str | int | None] | None = None,
 ) -> dict[str, Any]:
-    """The command line as a layer of settings. Raises `SettingsError`."""
-    from stream.settings import layered, plant  # noqa: PLC0415
+    """Build the settings layer of the command line.
 
-    layer = layered(settings or [])
-    named = (("models.emotion.name", emotion), ("models.speaker.name", speaker), ("speakers.profiles", profiles))
-    for key, given in named:
+    `settings` are the texts after `--set`; `keys` maps further settings keys to the options that stand for them, None
+    for an option that was not given. Raises `SettingsError`.
+    """
+    from stream.settings import assignments_layer, set_key  # noqa: PLC0415
+
+    layer = assignments_layer(settings or [])
+    named = {"models.emotion.name": emotion, "models.speaker.name": speaker, "speakers.profiles": profiles}
+    for key, given in {**named, **(keys or {})}.items():
         if given is not None:
-            plant(layer, key, given)
+            set_key(layer, key, str(given))
     if sinks:
         layer["sinks"] = sinks
     if enroll:
-        pairs = [_pair(text, "--enroll", "NAME=FILE") for text in enroll]
-        layer.setdefault("speakers", {})["enrolled"] = dict(pairs)
+        pairs = [_split_pair(text, option="--enroll", form="NAME=FILE") for text in enroll]
+        set_key(layer, "speakers.enrolled", json.dumps(dict(pairs)))
     return layer
 
 
-def settings_of(layer: Mapping[str, Any], *, preset: str, config: Path | None) -> Settings:
-    """All settings, the command line's on top. Raises `SettingsError`."""
+def read_settings(layer: Mapping[str, Any], *, preset: str, config: Path | None) -> Settings:
+    """Read all layers of the settings with `layer` on top. Raises `SettingsError`."""
     from stream.settings import load  # noqa: PLC0415
 
     return load(preset=preset, config=config, environment=os.environ, flags=layer)
 
 
 def profiles_path(settings: Settings) -> Path:
-    """The file of profiles. Raises `SettingsError` where the settings want none."""
-    from stream.profiles.store import path_of  # noqa: PLC0415
+    """Return the path of the profile database. Raises `SettingsError` if the settings switch it off."""
+    from stream.profiles.store import database_path  # noqa: PLC0415
 
-    path = path_of(settings.speakers.profiles)
+    path = database_path(settings.speakers.profiles)
     if path is None:
-        raise SettingsError(
-            "speakers.profiles is empty, so there is no file of profiles; name one with --profiles FILE"
-        )
+        raise SettingsError("no profile database: speakers.profiles is empty; name one with --profiles FILE")
     return path
 
 
-def source_of(text: str) -> dict[str, Any]:
-    """`-`, `demo`, `microphone`, `microphone:NAME`, `KIND:TARGET` of a plug-in, or a file: a source's settings."""
+def demo_source() -> dict[str, Any]:
+    """Return the settings of the bundled conversation as a source."""
+    from stream.demo.conversation import AUDIO  # noqa: PLC0415
+
+    return {"kind": "file", "target": str(AUDIO), "id": "demo"}
+
+
+def parse_source(text: str) -> dict[str, Any]:
+    """Return the settings of a source: `-`, `demo`, `microphone`, `microphone:NAME`, a plug-in's `KIND:TARGET`, a file.
+
+    A file of that name takes precedence over `demo` and over kinds.
+    """
     from stream.app.registry import SOURCES, names  # noqa: PLC0415
 
     if text == "-":
         return {"kind": "pipe"}
     if text == "demo" and not Path(text).exists():
-        from stream.demo.conversation import AUDIO  # noqa: PLC0415
-
-        return {"kind": "file", "target": str(AUDIO), "id": "demo"}
+        return demo_source()
     kind, _, target = text.partition(":")
     if kind in names(SOURCES) and not Path(text).exists():
         return {"kind": kind, "target": target}
     return {"kind": "file", "target": text}
 
 
-def _pair(text: str, option: str, form: str) -> tuple[str, str]:
+def _split_pair(text: str, *, option: str, form: str) -> tuple[str, str]:
+    """Split `KEY=VALUE`. Raises `SettingsError`."""
     key, separator, value = text.partition("=")
     if not (separator and key):
         raise SettingsError(f"{option} takes {form}, not {text!r}")

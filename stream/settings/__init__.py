@@ -1,4 +1,4 @@
-"""The settings: one frozen tree, its layers, and the errors of wrong ones."""
+"""The settings: one frozen tree, read from layers, with error messages that name layer and key."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from stream.settings.dashboard import DashboardSettings
 from stream.settings.loading import (
     DEFAULT_PRESET,
     ENVIRONMENT_PREFIX,
-    SECRETS,
+    assignments_layer,
     build,
     config_folder,
-    layered,
     load,
-    plant,
     presets,
+    set_key,
 )
 from stream.settings.mqtt import MqttSettings
 from stream.settings.serve import ServeSettings
@@ -33,7 +32,6 @@ from stream.settings.tree import (
 __all__ = [
     "DEFAULT_PRESET",
     "ENVIRONMENT_PREFIX",
-    "SECRETS",
     "AlertsSettings",
     "CallsSettings",
     "DashboardSettings",
@@ -49,10 +47,10 @@ __all__ = [
     "SourceSettings",
     "SpeakersSettings",
     "TurnsSettings",
+    "assignments_layer",
     "build",
     "config_folder",
-    "layered",
     "load",
-    "plant",
     "presets",
+    "set_key",
 ]

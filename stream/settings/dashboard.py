@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr
 
-from stream.settings.base import Branch
+from stream.settings.base import MIN_TOKEN_LENGTH, Branch, Token
 
 
 class DashboardSettings(Branch):
-    """The page (`tonewatch dashboard`, or `--dashboard` on `run`)."""
+    """The dashboard (`tonewatch dashboard`, or `--dashboard` on `run`)."""
 
     host: str = Field(
-        "127.0.0.1", min_length=1, description="Address it listens on; beyond loopback a token is needed."
+        "127.0.0.1", min_length=1, description="Address to listen on; any but a loopback address needs a token."
     )
-    port: int = Field(8765, ge=0, le=65_535, description="Port it listens on; 0: any free one.")
-    token: SecretStr = Field(
-        SecretStr(""), description="What a visitor must know, 16 characters or more; better in the environment."
+    port: int = Field(8765, ge=0, le=65_535, description="Port to listen on; 0: any free one.")
+    token: Token = Field(
+        SecretStr(""),
+        description=f"Access token, at least {MIN_TOKEN_LENGTH} characters; preferably set in the environment.",
     )
     origins: tuple[str, ...] = Field(
-        (), description="Further sites whose pages may connect, like `https://wall.example`."
+        (), description="Further web origins that may connect, such as `https://wall.example`."
     )

@@ -1,44 +1,63 @@
-"""What can be set: one frozen tree, read once at the start.
+"""Reading the settings: layers, their merge, and error messages that name layer and key.
 
 Layers, each on top of the one before: `config/default.toml`, a preset (`config/<name>.toml`), the `--config` file,
-the environment (`TONEWATCH__POOL__WORKERS=2`), the command line. A layer is a plain nested mapping; merging keeps,
-for every key, the name of the layer that set it, so that a refusal can name the file (or variable, or flag), the key
-and what it may be. Refused are: files that are not TOML, keys that do not exist, values that cannot be.
+the environment (`TONEWATCH__POOL__WORKERS=2`), the command line. A layer is a nested mapping; the merge keeps, for
+every key, the name of the layer that set it, so that an error can name the file (or variable, or option), the key and
+the values it takes. Refused are files that are not TOML, unknown and renamed keys, wrong values, and files with
+secrets that other users can read. No message contains the value of a secret.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from stream.errors import SettingsError
+from stream.settings.base import ANY_ITEM, secret_paths
 from stream.settings.tree import Settings, SourceSettings
 
 ENVIRONMENT_PREFIX = "TONEWATCH__"
-SECRETS = (("mqtt", "password"), ("service", "token"))
-"""What a file may hold only if nobody else can read it."""
 
 DEFAULT_PRESET = "compact"
-"""What is used when no preset is named."""
+"""The preset that is used when none is named."""
+
+RENAMED = {
+    "grace_s": "shutdown_timeout_s",
+    "gate.fresh_speech_ms": "gate.new_speech_ms",
+    "speakers.caution": "speakers.enrolled_penalty",
+    "speakers.novel_caution": "speakers.new_voice_penalty",
+    "speakers.strictness": "speakers.log_odds_penalty",
+    "speakers.novelty": "speakers.new_voice_prior",
+    "speakers.hold": "speakers.continuity",
+    "speakers.hold_s": "speakers.continuity_s",
+    "serve.idle_s": "serve.idle_timeout_s",
+    "serve.ahead_s": "serve.max_ahead_s",
+    "serve.stall_s": "serve.write_timeout_s",
+    "service.stuck_s": "service.stall_timeout_s",
+    "mqtt.homeassistant": "mqtt.discovery_prefix",
+}
+"""Earlier keys and their successors; an earlier key is refused with the new one in the message."""
 
 Layer = tuple[str, Mapping[str, Any]]
-"""A layer's name (as a refusal shows it) and its nested values."""
+"""A layer's name, as error messages show it, and its nested values."""
 
 
 def config_folder() -> Path:
-    """Where the shipped presets lie: beside `stream/` in a checkout, inside the package in a wheel."""
+    """Return the folder of the shipped presets: beside `stream/` in a checkout, inside the package in a wheel."""
     package = Path(__file__).parent.parent
     packaged = package / "config"
     return packaged if packaged.is_dir() else package.parent / "config"
 
 
 def presets() -> dict[str, Path]:
-    """The shipped presets by name."""
+    """Return the shipped presets by name."""
     return {path.stem: path for path in sorted(config_folder().glob("*.toml")) if path.stem != "default"}
 
 
@@ -52,11 +71,11 @@ def load(
     """Read all layers and return the tree. Raises `SettingsError`, naming layer, key and allowed values."""
     known = presets()
     if preset not in known:
-        msg = f"there is no preset {preset!r}; the presets are {', '.join(known)}"
-        raise SettingsError(msg)
+        raise SettingsError(f"unknown preset {preset!r}; available: {', '.join(known)}")
     layers: list[Layer] = [file_layer(config_folder() / "default.toml"), file_layer(known[preset])]
     if config is not None:
-        layers.append(_guarded(file_layer(config), config))
+        layers.append(file_layer(config))
+        _require_private_file(config, layers[-1][1])
     layers.extend(environment_layers(environment or {}))
     if flags:
         layers.append(("the command line", flags))
@@ -64,45 +83,32 @@ def load(
 
 
 def file_layer(path: Path) -> Layer:
-    """A TOML file as a layer."""
+    """Read a TOML file as a layer. Raises `SettingsError`."""
     try:
         return str(path), tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        msg = f"there is no configuration file {path}"
+        msg = f"no configuration file {path}; check its path"
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path} cannot be read: {error}"
+        msg = f"cannot read {path}: {error}"
     except tomllib.TOMLDecodeError as error:
         msg = f"{path} is not valid TOML: {error}"
     raise SettingsError(msg)
 
 
-def _guarded(layer: Layer, path: Path) -> Layer:
-    """A file that holds a secret must be its owner's alone."""
-    _, values = layer
-    for branch, key in SECRETS:
-        held = values.get(branch)
-        if isinstance(held, Mapping) and held.get(key) and path.stat().st_mode & 0o077:
-            raise SettingsError(
-                f"{path} holds {branch}.{key}, and others can read it; run `chmod 600 {path}`, "
-                f"or set {ENVIRONMENT_PREFIX}{branch.upper()}__{key.upper()} instead"
-            )
-    return layer
-
-
 def environment_layers(environment: Mapping[str, str]) -> Iterator[Layer]:
-    """Each `TONEWATCH__A__B=value` as a layer `{a: {b: value}}`; numbers, booleans and lists are read as JSON."""
+    """Yield each `TONEWATCH__A__B=value` as a layer `{a: {b: value}}`; numbers, booleans and lists are read as JSON."""
     for name in sorted(environment):
         if not name.startswith(ENVIRONMENT_PREFIX):
             continue
         path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-        value = typed(path, environment[name])
+        value = parse_value(path, environment[name])
         for key in reversed(path):
             value = {key: value}
         yield f"the environment variable {name}", value
 
 
-def typed(path: Sequence[str], text: str) -> Any:
-    """What was typed for a key: JSON, or a plain word; for a setting that is text, `12345` is a word, too."""
+def parse_value(path: Sequence[str], text: str) -> Any:
+    """Parse the text given for a key as JSON, or take it as a string; text for a string setting is never parsed."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -114,38 +120,72 @@ def typed(path: Sequence[str], text: str) -> Any:
     return text if branch in (str, SecretStr) and not isinstance(value, str) else value
 
 
-def layered(assignments: Sequence[str]) -> dict[str, Any]:
-    """`KEY=VALUE` texts, as typed after `--set`, as one layer; what comes later wins. Raises `SettingsError`."""
+def assignments_layer(assignments: Sequence[str]) -> dict[str, Any]:
+    """Build a layer of the `KEY=VALUE` texts after `--set`; later ones win. Raises `SettingsError`."""
     tree: dict[str, Any] = {}
     for text in assignments:
         key, separator, value = text.partition("=")
         if not (separator and key):
-            msg = f"--set takes KEY=VALUE, not {text!r}"
-            raise SettingsError(msg)
-        plant(tree, key, value)
+            start = re.match(r"[\w.]*", text)  # what follows may be a secret
+            raise SettingsError(f"--set takes KEY=VALUE, not {start[0] if start else ''!r}")
+        set_key(tree, key, value)
     return tree
 
 
-def plant(tree: dict[str, Any], key: str, value: str) -> None:
-    """Put what was typed for `a.b.c` into a nested layer."""
+def set_key(tree: dict[str, Any], key: str, value: str) -> None:
+    """Set the key `a.b.c` of a nested layer to the parsed text; an earlier value that is no table is replaced."""
     *branches, leaf = path = key.split(".")
     for branch in branches:
         if not isinstance(tree.get(branch), dict):
-            tree[branch] = {}  # what comes later wins
+            tree[branch] = {}
         tree = tree[branch]
-    tree[leaf] = typed(path, value)
+    tree[leaf] = parse_value(path, value)
 
 
 def build(layers: Sequence[Layer]) -> Settings:
-    """Merge layers, the last on top, and check the whole."""
+    """Merge layers, the last on top, and validate the result. Raises `SettingsError`."""
     merged: dict[str, Any] = {}
     origins: dict[tuple[str, ...], str] = {}
     for name, values in layers:
+        _refuse_renamed(name, values)
         _merge(merged, values, origins=origins, layer=name, path=())
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
         raise SettingsError(_explain(error, origins)) from None
+
+
+def _refuse_renamed(layer: str, values: Mapping[str, Any]) -> None:
+    """Refuse a layer that sets an earlier name of a key. Raises `SettingsError`."""
+    for old, new in RENAMED.items():
+        if _find(values, old.split(".")):
+            raise SettingsError(f"{layer}: setting {old!r} was renamed; use {new!r}")
+
+
+def _require_private_file(path: Path, values: Mapping[str, Any]) -> None:
+    """Refuse a file that contains a secret and that other users can read. Raises `SettingsError`."""
+    if not path.stat().st_mode & 0o077:
+        return
+    for secret in secret_paths(Settings):
+        if any(_find(values, secret)):
+            variable = ENVIRONMENT_PREFIX + "__".join(takewhile(lambda key: key != ANY_ITEM, secret)).upper()
+            raise SettingsError(
+                f"{path} contains {'.'.join(secret)} and other users can read it; "
+                f"run `chmod 600 {path}` or set {variable} instead"
+            )
+
+
+def _find(values: Any, path: Sequence[str]) -> list[Any]:
+    """Return what nested values contain at a path: one or none, or several if it goes through `ANY_ITEM`."""
+    found = [values]
+    for key in path:
+        tables = [value for value in found if isinstance(value, Mapping)]
+        if key == ANY_ITEM:
+            lists = [value for value in found if isinstance(value, list)]
+            found = [item for items in (*lists, *(table.values() for table in tables)) for item in items]
+        else:
+            found = [table[key] for table in tables if key in table]
+    return found
 
 
 def _merge(
@@ -156,6 +196,7 @@ def _merge(
     layer: str,
     path: tuple[str, ...],
 ) -> None:
+    """Merge a layer into the values below it; `origins` records the layer that set each path."""
     for key, value in values.items():
         here = (*path, key)
         origins[here] = layer
@@ -166,7 +207,7 @@ def _merge(
 
 
 def _explain(error: ValidationError, origins: Mapping[tuple[str, ...], str]) -> str:
-    """The first fault, in one sentence."""
+    """Describe the first fault in one line: the layer, the key, and the values it takes."""
     fault = error.errors(include_url=False, include_input=True)[0]
     path = tuple(str(part) for part in fault["loc"])
     layer = next(
@@ -174,18 +215,23 @@ def _explain(error: ValidationError, origins: Mapping[tuple[str, ...], str]) -> 
     )
     key = ".".join(path)
     if fault["type"] == "extra_forbidden":
-        return f"{layer}: there is no setting {key!r}; beside it may stand {', '.join(_siblings(path))}"
+        return f"{layer}: unknown setting {key!r}; valid keys: {', '.join(_siblings(path))}"
     reason = str(fault["msg"]).removeprefix("Value error, ")
     given = fault["input"]
-    shown = (
-        ""
-        if isinstance(given, Mapping | BaseModel | SecretStr) or {"password", "token"} & set(path)
-        else f", not {given!r}"
+    hidden = isinstance(given, Mapping | BaseModel) or _contains_secret(path)
+    return f"{layer}: {key}: {reason[:1].lower()}{reason[1:]}" + ("" if hidden else f", not {given!r}")
+
+
+def _contains_secret(path: Sequence[str]) -> bool:
+    """Whether a path leads to a secret, to a part of one, or to a branch that has one."""
+    return any(
+        all(key in (part, ANY_ITEM) for part, key in zip(path, secret, strict=False))
+        for secret in secret_paths(Settings)
     )
-    return f"{layer}: {key or 'it'}: {reason[:1].lower()}{reason[1:]}{shown}"
 
 
-def _siblings(path: tuple[str, ...]) -> list[str]:
+def _siblings(path: Sequence[str]) -> list[str]:
+    """Return the valid keys of the branch that the last key of a path was looked up in."""
     branch: type[BaseModel] = Settings
     for part in path[:-1]:
         if part.isdigit():

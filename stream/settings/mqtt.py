@@ -1,4 +1,4 @@
-"""What can be set about the MQTT sink: a branch of the tree in `settings`."""
+"""Settings of the MQTT sink."""
 
 from __future__ import annotations
 
@@ -18,45 +18,49 @@ class MqttSettings(Branch):
     qos: Literal[0, 1, 2] = Field(1, description="Quality of service of every message.")
     protocol: Literal["5", "3.1.1"] = Field("5", description="Version of MQTT.")
     payload: Literal["native", "cloudevents"] = Field(
-        "native", description="Events as they are, or each as a CloudEvents 1.0 object."
+        "native", description="Format of events: as on standard output, or as CloudEvents 1.0 objects."
     )
-    client_id: str = Field(
-        "", max_length=64, description="Empty: node and host name, and a random end so that no two are alike."
-    )
+    client_id: str = Field("", max_length=64, description="Client id; empty: node and host name with a random suffix.")
     username: str = Field("", description="User name at the broker.")
-    password: SecretStr = Field(SecretStr(""), description="Password; better in the environment than in a file.")
-    password_file: str = Field("", description="A file that holds the password, readable by you only.")
-    keepalive_s: int = Field(30, ge=5, le=3_600, description="Keep-alive of the connection.")
-    tls: bool = Field(False, description="Encrypt (also switched on by `mqtts://` and `mqtt+wss://`).")
-    ca_file: str = Field("", description="Certificates to trust, PEM; empty: the system's.")
-    cert_file: str = Field("", description="Certificate to show the broker, PEM; empty: none.")
-    key_file: str = Field("", description="Its key, PEM; empty: in the certificate's file.")
-    websocket_path: str = Field("/mqtt", pattern="^/", description="Path at the broker, for `mqtt+ws://`.")
+    password: SecretStr = Field(SecretStr(""), description="Password; preferably set in the environment.")
+    password_file: str = Field("", description="File that contains the password, readable by its owner only.")
+    keepalive_s: int = Field(30, ge=5, le=3_600, description="Keep-alive interval of the connection.")
+    tls: bool = Field(False, description="Use TLS (also switched on by `mqtts://` and `mqtt+wss://`).")
+    ca_file: str = Field("", description="CA certificates, PEM; empty: the system's.")
+    cert_file: str = Field("", description="Client certificate, PEM; empty: none.")
+    key_file: str = Field("", description="Key of the client certificate, PEM; empty: in `cert_file`.")
+    websocket_path: str = Field(
+        "/mqtt", pattern="^/", description="Path at the broker, for `mqtt+ws://` and `mqtt+wss://`."
+    )
     expiry_s: int = Field(
-        300, ge=10, le=86_400, description="Rolling state older than this is worth nothing and is not told any more."
+        300, ge=10, le=86_400, description="Age at which rolling state expires and is no longer published."
     )
     outbox: str = Field(
         "auto",
-        description="Folder for turn and stream events that the broker has not taken yet; `auto`: tonewatch's state "
-        "folder of this user; empty: in memory only, lost when the process is.",
+        description="Folder for turn and stream events that the broker has not acknowledged; `auto`: the user's state "
+        "folder; empty: in memory only, lost with the process.",
     )
-    queue_events: int = Field(10_000, ge=1, le=200_000, description="Events the outbox holds; the oldest go first.")
-    outbox_mb: Positive = Field(32.0, description="Size of the events in the outbox; the oldest go first.")
-    outbox_age_s: Positive = Field(604_800.0, description="Older events in the outbox are dropped.")
-    reconnect_max_s: Positive = Field(30.0, description="Longest pause between two attempts to connect.")
+    queue_events: int = Field(
+        10_000, ge=1, le=200_000, description="Maximum number of events in the outbox; the oldest are dropped first."
+    )
+    outbox_mb: Positive = Field(
+        32.0, description="Maximum size of the outbox in MB; the oldest events are dropped first."
+    )
+    outbox_age_s: Positive = Field(604_800.0, description="Age at which events in the outbox are dropped.")
+    reconnect_max_s: Positive = Field(30.0, description="Maximum delay between two attempts to connect.")
     commands: tuple[CommandName, ...] = Field(
-        (), description="Commands that may come over MQTT: `status`, `pause`, `resume`, `enroll`, `reload`."
+        (), description="Commands allowed over MQTT: `status`, `pause`, `resume`, `enroll`, `reload`."
     )
     discovery_prefix: TopicPrefix = Field(
-        "", description="Discovery prefix of Home Assistant (usually `homeassistant`); empty: not announced there."
+        "", description="Discovery prefix of Home Assistant (usually `homeassistant`); empty: no discovery."
     )
 
     @model_validator(mode="after")
-    def _whole(self) -> MqttSettings:
+    def _check_combinations(self) -> MqttSettings:
         if self.password.get_secret_value() and self.password_file:
-            msg = "password and password_file are both set; leave one out"
+            msg = "password and password_file are both set; remove one"
             raise ValueError(msg)
         if self.key_file and not self.cert_file:
-            msg = "key_file is worth nothing without cert_file"
+            msg = "key_file is set without cert_file; set both"
             raise ValueError(msg)
         return self

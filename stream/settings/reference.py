@@ -1,4 +1,4 @@
-"""The settings as a table, for the documentation."""
+"""The settings as rows of a table, for the documentation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stream.settings.tree import Settings, SourceSettings
 
 @dataclass(frozen=True, slots=True)
 class SettingRow:
-    """One setting, for the documentation."""
+    """One setting: its key, its type in words, its default as JSON, its description."""
 
     key: str
     kind: str
@@ -23,7 +23,7 @@ class SettingRow:
 
 
 def _kind(schema: Mapping[str, Any]) -> str:
-    """A JSON Schema's type in words."""
+    """Return the type of a JSON Schema in words."""
     if "enum" in schema:
         return "one of " + ", ".join(str(value) or '""' for value in schema["enum"])
     if "anyOf" in schema:
@@ -38,7 +38,7 @@ def _kind(schema: Mapping[str, Any]) -> str:
 
 
 def rows(branch: type[BaseModel] = Settings, prefix: str = "", values: BaseModel | None = None) -> Iterator[SettingRow]:
-    """Every setting there is, depth first, with its default."""
+    """Yield every setting, depth first, with its default; the value of a secret is masked."""
     for name, field in branch.model_fields.items():
         value = getattr(values, name) if values is not None else field.get_default(call_default_factory=True)
         if isinstance(value, BaseModel):
@@ -47,6 +47,6 @@ def rows(branch: type[BaseModel] = Settings, prefix: str = "", values: BaseModel
             yield SettingRow("sources", "list of tables", "[]", field.description or "")
             yield from rows(SourceSettings, "sources[].")
         else:
-            shown = value.get_secret_value() if isinstance(value, SecretStr) else value
+            shown = str(value) if isinstance(value, SecretStr) else value
             kind = _kind(branch.model_json_schema()["properties"][name])
             yield SettingRow(f"{prefix}{name}", kind, json.dumps(shown), field.description or "")

@@ -6,40 +6,48 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from stream.settings.base import Branch, Positive
+from stream.settings.base import MIN_TOKEN_LENGTH, Branch, Positive, Token
 
 
 class ServeSettings(Branch):
-    """The listener of `tonewatch serve`."""
+    """The network listener of `tonewatch serve`."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on; any but a loopback one needs a token.")
-    port: int = Field(8765, ge=0, le=65_535, description="Port for WebSockets and pages; 0: any that is free.")
-    token: SecretStr = Field(SecretStr(""), description="What clients must show; better in the environment.")
-    origins: tuple[str, ...] = Field((), description="Web origins allowed beside the listener's own.")
-    public_url: str = Field("", description="How Twilio reaches the listener, e.g. wss://calls.example.org.")
-    twilio_auth_token: SecretStr = Field(
-        SecretStr(""), description="Auth token of the Twilio account: X-Twilio-Signature is then checked."
+    host: str = Field("127.0.0.1", description="Address to listen on; any but a loopback address needs a token.")
+    port: int = Field(8765, ge=0, le=65_535, description="Port for WebSockets and the dashboard; 0: any free one.")
+    token: Token = Field(
+        SecretStr(""),
+        description=f"Access token, at least {MIN_TOKEN_LENGTH} characters; preferably set in the environment.",
     )
-    audiohook_api_key: SecretStr = Field(SecretStr(""), description="API key that Genesys Cloud must send.")
+    origins: tuple[str, ...] = Field((), description="Further web origins that may connect, beside the listener's own.")
+    public_url: str = Field(
+        "", description="Address at which Twilio reaches the listener, e.g. wss://calls.example.org."
+    )
+    twilio_auth_token: SecretStr = Field(
+        SecretStr(""), description="Auth token of the Twilio account; if set, X-Twilio-Signature is verified."
+    )
+    audiohook_api_key: SecretStr = Field(SecretStr(""), description="API key that Genesys Cloud sends.")
     audiohook_secret: SecretStr = Field(
-        SecretStr(""), description="Client secret of the AudioHook integration (base64): signatures are then checked."
+        SecretStr(""),
+        description="Client secret of the AudioHook integration (base64); if set, signatures are verified.",
     )
     audiosocket_port: Annotated[int, Field(ge=0, le=65_535)] | None = Field(
-        None, description="TCP port for Asterisk's AudioSocket; 0: any that is free; unset: none."
+        None, description="TCP port for Asterisk's AudioSocket; 0: any free one; unset: none."
     )
     audiosocket_peers: tuple[str, ...] = Field(
-        ("127.0.0.0/8", "::1/128"), description="Networks from which AudioSocket connections are taken."
+        ("127.0.0.0/8", "::1/128"), description="Networks from which AudioSocket connections are accepted."
     )
-    max_message_bytes: int = Field(65_536, ge=1_024, le=16_777_216, description="The longest message that is taken.")
-    max_streams: int = Field(256, ge=1, le=10_000, description="Tracks that may be heard at a time.")
+    max_message_bytes: int = Field(65_536, ge=1_024, le=16_777_216, description="Maximum size of a message.")
+    max_streams: int = Field(256, ge=1, le=10_000, description="Maximum number of streams at a time.")
     streams_per_peer: int = Field(
-        256, ge=1, le=10_000, description="Of these, from one address; no more connections, either."
+        256, ge=1, le=10_000, description="Maximum number of streams, and of connections, from one address."
     )
     messages_per_s: int = Field(
-        500, ge=1, le=1_000_000, description="Messages that one connection may send, on average."
+        500, ge=1, le=1_000_000, description="Maximum rate of messages of one connection, on average."
     )
     idle_timeout_s: Positive = Field(
-        30.0, description="Silence on the connection after which it is closed; also without any sound announced."
+        30.0, description="Time without data, or without an announced stream, after which a connection is closed."
     )
-    max_ahead_s: Positive = Field(30.0, description="How far sound may run ahead of the clock.")
-    write_timeout_s: Positive = Field(10.0, description="How long a client may let what we send lie; then it is cut off.")
+    max_ahead_s: Positive = Field(30.0, description="Maximum time that audio may be ahead of real time.")
+    write_timeout_s: Positive = Field(
+        10.0, description="Time after which a client that does not read what it is sent is disconnected."
+    )

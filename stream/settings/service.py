@@ -1,4 +1,4 @@
-"""What can be set about running as a service: a branch of the tree in `settings`."""
+"""Settings of unattended operation: probes, metrics, log format."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, model_validator
 
-from stream.settings.base import Branch
+from stream.settings.base import MIN_TOKEN_LENGTH, Branch, Token
 
 
 class ServiceSettings(Branch):
-    """Running unattended: a port for probes and metrics, logs for machines."""
+    """Unattended operation: the port of probes and metrics, and the log format."""
 
-    port: int = Field(0, ge=0, le=65_535, description="Port of `/healthz`, `/readyz` and `/metrics`; 0: none listens.")
-    host: str = Field("127.0.0.1", description="Address of that port; one that others reach needs a token.")
-    token: SecretStr = Field(SecretStr(""), description="What `Authorization: Bearer …` must show; empty: nothing.")
-    stall_timeout_s: float = Field(
-        30.0, ge=1, le=3_600, description="A stream whose sound stands still for so long makes the node unhealthy."
+    port: int = Field(0, ge=0, le=65_535, description="Port of `/healthz`, `/readyz` and `/metrics`; 0: none.")
+    host: str = Field("127.0.0.1", description="Address of that port; any but a loopback address needs a token.")
+    token: Token = Field(
+        SecretStr(""),
+        description=f"Bearer token of that port, at least {MIN_TOKEN_LENGTH} characters; empty: none is required.",
     )
-    logs: Literal["text", "json"] = Field("text", description="Logs for people, or one JSON object a line.")
+    stall_timeout_s: float = Field(
+        30.0, ge=1, le=3_600, description="Time without audio progress of a stream after which the node is unhealthy."
+    )
+    logs: Literal["text", "json"] = Field("text", description="Log format: plain text, or one JSON object per line.")
 
     @model_validator(mode="after")
-    def _guarded(self) -> ServiceSettings:
+    def _require_token(self) -> ServiceSettings:
         try:
-            near = self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+            is_local = self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
         except ValueError:
-            near = False
-        if self.port and not near and not self.token.get_secret_value():
-            msg = f"a port that others reach ({self.host}) needs a token; set TONEWATCH__SERVICE__TOKEN"
+            is_local = False
+        if self.port and not is_local and not self.token.get_secret_value():
+            msg = f"service.port on {self.host!r} needs a token; set TONEWATCH__SERVICE__TOKEN or listen on 127.0.0.1"
             raise ValueError(msg)
         return self

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from scripts import settings_page
 from stream import settings
-from stream.cli.options import as_layer
+from stream.cli.options import options_layer
 from stream.errors import SettingsError
 from stream.settings import load, presets, reference
 
@@ -96,9 +96,9 @@ def test_every_setting_is_documented() -> None:
 
 
 def test_the_later_of_two_flags_wins() -> None:
-    assert load(flags=as_layer(settings=["pool=3", "pool.workers=2", "pool.workers=4"])).pool.workers == 4
+    assert load(flags=options_layer(settings=["pool=3", "pool.workers=2", "pool.workers=4"])).pool.workers == 4
     with pytest.raises(SettingsError, match="the command line: pool: input should be a valid dictionary"):
-        load(flags=as_layer(settings=["pool.workers=2", "pool=3"]))
+        load(flags=options_layer(settings=["pool.workers=2", "pool=3"]))
 
 
 @pytest.mark.parametrize("password", ["12345", "007", "1e5", "true", "null", "[1]", "a b", '{"a": 1}'])
@@ -109,7 +109,7 @@ def test_what_is_typed_for_a_text_is_text(password: str) -> None:
 
 
 def test_the_command_line_reads_what_is_typed_like_the_environment() -> None:
-    flags = as_layer(settings=["mqtt.username=1001", "pool.workers=2", 'sinks=["stdout"]', "node=kitchen"])
+    flags = options_layer(settings=["mqtt.username=1001", "pool.workers=2", 'sinks=["stdout"]', "node=kitchen"])
     made = load(flags=flags)
     assert (made.mqtt.username, made.pool.workers, made.sinks, made.node) == ("1001", 2, ("stdout",), "kitchen")
 

@@ -1,0 +1,184 @@
+"""The commands that process live audio: `demo`, `run`, `serve` and `dashboard`.
+
+Options become the top layer of the settings. Standard output carries events (or the live panel on a terminal) and
+nothing else; messages go to standard error. Heavy modules are imported inside the commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stream.cli.options import (
+    Channels,
+    Config,
+    Emotion,
+    Enroll,
+    Preset,
+    Profiles,
+    Quiet,
+    Set,
+    Sinks,
+    Speaker,
+    Verbose,
+    demo_source,
+    options_layer,
+    parse_source,
+    read_settings,
+)
+from stream.errors import SettingsError
+from stream.monitoring.logs import log_to_stderr
+
+if TYPE_CHECKING:
+    from stream.settings import Settings
+
+Realtime = Annotated[bool, typer.Option("--realtime", help="Play in real time instead of as fast as possible.")]
+
+
+def demo(
+    *,
+    realtime: Realtime = False,
+    sink: Sinks = None,
+    emotion: Emotion = None,
+    speaker: Speaker = None,
+    preset: Preset = "compact",
+    config: Config = None,
+    settings: Set = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Process the bundled conversation; needs no microphone, network or broker."""
+    layer = options_layer(emotion=emotion, speaker=speaker, sinks=sink, settings=settings)
+    layer["sources"] = [{**demo_source(), "realtime": realtime}]
+    _run(_read_settings(layer, preset=preset, config=config, verbose=verbose), quiet=quiet)
+
+
+def run(
+    *,
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(help="Files, `microphone`, `microphone:NAME` or `-` (raw PCM). Default: the settings' sources."),
+    ] = None,
+    realtime: Realtime = False,
+    channels: Channels = None,
+    rate: Annotated[int | None, typer.Option(help="Raw PCM: frames per second.")] = None,
+    pcm_channels: Annotated[int | None, typer.Option(help="Raw PCM: channels.")] = None,
+    pcm_format: Annotated[str | None, typer.Option(help="Raw PCM: s16le or f32le.")] = None,
+    enroll: Enroll = None,
+    sink: Sinks = None,
+    emotion: Emotion = None,
+    speaker: Speaker = None,
+    profiles: Profiles = None,
+    preset: Preset = "compact",
+    config: Config = None,
+    settings: Set = None,
+    dashboard: Annotated[bool, typer.Option("--dashboard", help="Also serve the dashboard (dashboard.port).")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Process microphones, files or raw PCM, one or several at once."""
+    layer = options_layer(
+        emotion=emotion, speaker=speaker, profiles=profiles, sinks=sink, settings=settings, enroll=enroll
+    )
+    options = {"channels": channels, "rate_hz": rate, "pcm_channels": pcm_channels, "pcm_format": pcm_format}
+    shared: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    if realtime:
+        shared["realtime"] = True
+    if sources:
+        layer["sources"] = [{**parse_source(text), **shared} for text in sources]
+    elif shared:
+        raise SettingsError(f"no source given for {', '.join(shared)}; name one on the command line")
+    _run(_read_settings(layer, preset=preset, config=config, verbose=verbose), quiet=quiet, page=dashboard)
+
+
+def dashboard(
+    *,
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(help="Sources to process, as for `run`; `demo` is the bundled conversation."),
+    ] = None,
+    mqtt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="mqtt://HOST/PREFIX", help="Show what other nodes publish to a broker; process no audio here."
+        ),
+    ] = None,
+    realtime: Realtime = False,
+    channels: Channels = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; any but a loopback address needs a token.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0: any free one.")] = None,
+    sink: Sinks = None,
+    preset: Preset = "compact",
+    config: Config = None,
+    settings: Set = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show streams and calls on a web page, until Ctrl-C."""
+    layer = options_layer(settings=settings, sinks=sink, keys={"dashboard.host": host, "dashboard.port": port})
+    if mqtt is not None:
+        from stream.app.run import show_remote  # noqa: PLC0415
+
+        if sources or sink:
+            raise SettingsError("--mqtt only shows what nodes publish; leave out sources and --sink")
+        raise typer.Exit(show_remote(_read_settings(layer, preset=preset, config=config, verbose=verbose), mqtt))
+    if sources:
+        shared: dict[str, Any] = {"realtime": realtime} | ({"channels": channels} if channels else {})
+        layer["sources"] = [{**parse_source(text), **shared} for text in sources]
+    read = _read_settings(layer, preset=preset, config=config, verbose=verbose)
+    if not read.sources:
+        from stream.app.run import at_the_page, serve_until_stopped  # noqa: PLC0415
+
+        raise typer.Exit(serve_until_stopped(at_the_page(read), quiet=quiet, page=True, tell=False))
+    _run(read, quiet=quiet, page=True, stay=True)
+
+
+def serve(
+    *,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; any but a loopback address needs a token.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port for WebSockets; 0: any free one.")] = None,
+    audiosocket_port: Annotated[int | None, typer.Option(help="TCP port for Asterisk's AudioSocket.")] = None,
+    dashboard: Annotated[bool, typer.Option("--dashboard", help="Also serve the dashboard on this port.")] = False,
+    sink: Sinks = None,
+    emotion: Emotion = None,
+    speaker: Speaker = None,
+    profiles: Profiles = None,
+    preset: Preset = "compact",
+    config: Config = None,
+    settings: Set = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Process audio from the network: browsers, Twilio, Asterisk, Genesys, and clients of the documented protocol."""
+    from stream.app.run import serve_until_stopped  # noqa: PLC0415
+
+    layer = options_layer(
+        emotion=emotion,
+        speaker=speaker,
+        profiles=profiles,
+        sinks=sink,
+        settings=settings,
+        keys={"serve.host": host, "serve.port": port, "serve.audiosocket_port": audiosocket_port},
+    )
+    read = _read_settings(layer, preset=preset, config=config, verbose=verbose)
+    raise typer.Exit(serve_until_stopped(read, quiet=quiet, page=dashboard))
+
+
+def _read_settings(layer: Mapping[str, Any], *, preset: str, config: Path | None, verbose: bool) -> Settings:
+    """Read the settings and set up logging as they say. Raises `SettingsError`."""
+    settings = read_settings(layer, preset=preset, config=config)
+    log_to_stderr(settings, verbose=verbose)
+    return settings
+
+
+def _run(settings: Settings, *, quiet: bool, page: bool = False, stay: bool = False) -> None:
+    from stream.app.run import run_until_stopped  # noqa: PLC0415
+
+    raise typer.Exit(run_until_stopped(settings, quiet=quiet, page=page, stay=stay))
