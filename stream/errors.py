@@ -123,3 +123,8 @@ class CommandRefused(TonewatchError):
     """A command from outside is malformed, unknown, not allowed, or cannot be carried out."""
 
     recoverable: ClassVar[bool] = True
+
+
+def missing_extra(feature: str, *, library: str, extra: str) -> str:
+    """Return the message for a feature whose optional dependency is not installed."""
+    return f"{feature} needs {library}; run `pip install '.[{extra}]'` in a checkout of tonewatch"

@@ -1,12 +1,12 @@
-"""Who may come in over the web (pure decisions on headers, whose names are lower-case throughout).
+"""Access control of the web server (pure decisions on request headers, whose names are lower-case throughout).
 
-* On loopback everybody on the machine may. Elsewhere a token is needed, of `SHORTEST_TOKEN` characters: programs show
-  it with every request, a browser once. From then on it has a cookie that scripts cannot read and other sites cannot
-  send; it holds a digest of the token and outlives a restart.
-* A browser says which site a WebSocket is opened by (`Origin`): it must be ours, or one that was allowed. A strange
-  site whose name was made to point to our loopback address (DNS rebinding) is not ours, whatever it is called.
+* On a loopback address every local user has access. On any other address clients need a token of at least
+  `MIN_TOKEN_CHARACTERS`: programs send it with every request, a browser once. The browser then gets a cookie that
+  scripts cannot read and other sites cannot send; it contains a digest of the token and stays valid after a restart.
+* A browser names the site that opens a WebSocket (`Origin`): it must be the server's own, or an allowed one. A foreign
+  site whose name resolves to the loopback address (DNS rebinding) is rejected whatever its name.
 
-All comparisons of secrets take the same time whatever they compare.
+Secrets are compared in constant time.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from stream.errors import SettingsError
+from stream.settings.base import MIN_TOKEN_CHARACTERS
 
 COOKIE = "tonewatch"
-SHORTEST_TOKEN = 16
+"""Name of the session cookie."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address we listen on."""
+    """Whether a listening address can be reached from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -34,57 +35,58 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def is_same(given: str, wanted: str) -> bool:
-    """Whether two secrets are equal; an empty one is no secret."""
-    return bool(wanted) and hmac.compare_digest(given.encode(), wanted.encode())
+def is_same_secret(given: str, expected: str) -> bool:
+    """Whether two secrets are equal; an empty `expected` matches nothing."""
+    return bool(expected) and hmac.compare_digest(given.encode(), expected.encode())
 
 
 class AccessPolicy:
-    """Lets in or not.
+    """Decides which requests a server on `host` accepts.
 
-    `branch` is where host and token are set (`serve`, `dashboard`), for complaints; `origins` are further sites
-    (`https://wall.example`) whose pages may connect. Raises `SettingsError` where it would not be safe.
+    `branch` is the settings branch of host and token (`serve`, `dashboard`), for error messages; `origins` are further
+    sites (`https://wall.example`) whose pages may connect. Raises `SettingsError` for a non-loopback host without a
+    sufficient token.
     """
 
     def __init__(self, *, host: str, token: str = "", origins: Collection[str] = (), branch: str = "dashboard") -> None:
-        self._local = is_loopback(host)
-        if not self._local and not token:
+        self._is_loopback = is_loopback(host)
+        if not self._is_loopback and not token:
             raise SettingsError(
-                f"{branch}.token must be set before others can reach {host}; put {SHORTEST_TOKEN} characters or more "
-                f"into the environment variable TONEWATCH__{branch.upper()}__TOKEN, or listen on 127.0.0.1"
+                f"{branch}.token must be set before others can reach {host}; put at least {MIN_TOKEN_CHARACTERS} "
+                f"characters into the environment variable TONEWATCH__{branch.upper()}__TOKEN, or listen on 127.0.0.1"
             )
-        if not self._local and len(token) < SHORTEST_TOKEN:
-            raise SettingsError(f"{branch}.token is too short to be safe; it needs {SHORTEST_TOKEN} characters")
+        if not self._is_loopback and len(token) < MIN_TOKEN_CHARACTERS:
+            raise SettingsError(f"{branch}.token is too short; use at least {MIN_TOKEN_CHARACTERS} characters")
         self._token = token
-        self.pass_value = hmac.new(token.encode(), b"tonewatch", hashlib.sha256).hexdigest() if token else ""
+        self.cookie_value = hmac.new(token.encode(), b"tonewatch", hashlib.sha256).hexdigest() if token else ""
         self._origins = {origin.rstrip("/").lower() for origin in origins}
 
-    def knows_host(self, headers: Mapping[str, str]) -> bool:
-        """Whether we were asked for under a name of ours."""
+    def is_allowed_host(self, headers: Mapping[str, str]) -> bool:
+        """Whether the `Host` header names this server; without a token on loopback only loopback names do."""
         name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
-        return bool(self._token) or not self._local or is_loopback(name)
+        return bool(self._token) or not self._is_loopback or is_loopback(name)
 
     def is_token(self, text: str) -> bool:
-        """Whether somebody knows the token."""
-        return is_same(text, self._token)
+        """Whether `text` is the token."""
+        return is_same_secret(text, self._token)
 
-    def admits(self, headers: Mapping[str, str]) -> bool:
-        """Whether a request shows the token or the cookie, where one is needed."""
+    def is_authorized(self, headers: Mapping[str, str]) -> bool:
+        """Whether a request has the token or the cookie, or none is required."""
         if not self._token:
             return True
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self.is_token(bearer.strip()):
             return True
         try:
-            shown = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
         except CookieError:
             return False
-        return shown is not None and is_same(shown.value, self.pass_value)
+        return cookie is not None and is_same_secret(cookie.value, self.cookie_value)
 
-    def is_ours(self, headers: Mapping[str, str]) -> bool:
-        """Whether a WebSocket comes from our own page, from an allowed site, or from no browser at all."""
+    def is_allowed_origin(self, headers: Mapping[str, str]) -> bool:
+        """Whether a WebSocket is opened by the server's own page, by an allowed site, or not by a browser."""
         origin = headers.get("origin")
         if origin is None or origin.rstrip("/").lower() in self._origins:
             return True
         netloc = urlsplit(origin).netloc.lower()
-        return bool(netloc) and netloc == headers.get("host", "").lower() and self.knows_host(headers)
+        return bool(netloc) and netloc == headers.get("host", "").lower() and self.is_allowed_host(headers)

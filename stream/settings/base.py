@@ -8,7 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretBytes, SecretStr
 
-MIN_TOKEN_LENGTH = 16
+MIN_TOKEN_CHARACTERS = 16
 """Characters of a token that clients of this node present; a shorter one can be guessed."""
 
 ANY_ITEM = "*"
@@ -16,8 +16,8 @@ ANY_ITEM = "*"
 
 
 def _require_token_length(token: SecretStr) -> SecretStr:
-    if 0 < len(token.get_secret_value()) < MIN_TOKEN_LENGTH:
-        msg = f"the token is too short to be safe; use at least {MIN_TOKEN_LENGTH} characters"
+    if 0 < len(token.get_secret_value()) < MIN_TOKEN_CHARACTERS:
+        msg = f"the token is too short to be safe; use at least {MIN_TOKEN_CHARACTERS} characters"
         raise ValueError(msg)
     return token
 

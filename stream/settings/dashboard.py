@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr
 
-from stream.settings.base import MIN_TOKEN_LENGTH, Branch, Token
+from stream.settings.base import MIN_TOKEN_CHARACTERS, Branch, Token
 
 
 class DashboardSettings(Branch):
@@ -16,7 +16,7 @@ class DashboardSettings(Branch):
     port: int = Field(8765, ge=0, le=65_535, description="Port to listen on; 0: any free one.")
     token: Token = Field(
         SecretStr(""),
-        description=f"Access token, at least {MIN_TOKEN_LENGTH} characters; preferably set in the environment.",
+        description=f"Access token, at least {MIN_TOKEN_CHARACTERS} characters; preferably set in the environment.",
     )
     origins: tuple[str, ...] = Field(
         (), description="Further web origins that may connect, such as `https://wall.example`."

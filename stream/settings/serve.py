@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from stream.settings.base import MIN_TOKEN_LENGTH, Branch, Positive, Token
+from stream.settings.base import MIN_TOKEN_CHARACTERS, Branch, Positive, Token
 
 
 class ServeSettings(Branch):
@@ -16,7 +16,7 @@ class ServeSettings(Branch):
     port: int = Field(8765, ge=0, le=65_535, description="Port for WebSockets and the dashboard; 0: any free one.")
     token: Token = Field(
         SecretStr(""),
-        description=f"Access token, at least {MIN_TOKEN_LENGTH} characters; preferably set in the environment.",
+        description=f"Access token, at least {MIN_TOKEN_CHARACTERS} characters; preferably set in the environment.",
     )
     origins: tuple[str, ...] = Field((), description="Further web origins that may connect, beside the listener's own.")
     public_url: str = Field(

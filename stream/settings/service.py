@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, model_validator
 
-from stream.settings.base import MIN_TOKEN_LENGTH, Branch, Token
+from stream.settings.base import MIN_TOKEN_CHARACTERS, Branch, Token
 
 
 class ServiceSettings(Branch):
@@ -17,7 +17,7 @@ class ServiceSettings(Branch):
     host: str = Field("127.0.0.1", description="Address of that port; any but a loopback address needs a token.")
     token: Token = Field(
         SecretStr(""),
-        description=f"Bearer token of that port, at least {MIN_TOKEN_LENGTH} characters; empty: none is required.",
+        description=f"Bearer token of that port, at least {MIN_TOKEN_CHARACTERS} characters; empty: none is required.",
     )
     stall_timeout_s: float = Field(
         30.0, ge=1, le=3_600, description="Time without audio progress of a stream after which the node is unhealthy."

@@ -271,5 +271,5 @@ def test_without_the_extra_one_sentence_names_it(library: str, command: str) -> 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"tonewatch: evaluation needs {library}" in done.stderr
-    assert "pip install 'tonewatch[evaluate]'" in done.stderr
+    assert "pip install '.[evaluate]'" in done.stderr
     assert done.stderr.count("\n") == 1
