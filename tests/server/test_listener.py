@@ -47,16 +47,16 @@ async def is_let_in(listener: NetworkListener, path: str, **more: Any) -> bool:
 
 def test_a_token_is_asked_for_at_every_door() -> None:
     async def check() -> None:
-        async with node(serve={"token": "sesame"}) as tested:
+        async with node(serve={"token": "sesame-open-sesame"}) as tested:
             for path in ("/v1/stream", "/v1/asterisk", "/v1/audiohook"):
                 assert not await is_let_in(tested.listener, path)
                 assert not await is_let_in(tested.listener, f"{path}?token=wrong")
-                assert await is_let_in(tested.listener, f"{path}?token=sesame")
-                assert await is_let_in(tested.listener, path, additional_headers={"Authorization": "Bearer sesame"})
-                cookie = f"{COOKIE}={AccessPolicy(host='127.0.0.1', token='sesame').pass_value}"  # a page's
+                assert await is_let_in(tested.listener, f"{path}?token=sesame-open-sesame")
+                assert await is_let_in(tested.listener, path, additional_headers={"Authorization": "Bearer sesame-open-sesame"})
+                cookie = f"{COOKIE}={AccessPolicy(host='127.0.0.1', token='sesame-open-sesame').pass_value}"  # a page's
                 assert await is_let_in(tested.listener, path, additional_headers={"Cookie": cookie})
             messages = twilio_messages(CALL)
-            for token, code in (("wrong", 1008), ("sesame", 1000)):
+            for token, code in (("wrong", 1008), ("sesame-open-sesame", 1000)):
                 async with connect(tested.listener, "/v1/twilio") as link:
                     messages[1]["start"]["customParameters"] = {"token": token}
                     for message in messages:
