@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from stream.settings.base import MIN_TOKEN_CHARACTERS
 from stream.settings.reference import rows
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 
-INTRODUCTION = """# Settings
+INTRODUCTION = f"""# Settings
 
 Layers, each on top of the one before: `config/default.toml`, a preset (`--preset compact`, `pretrained` or
 `wav2vec2`), a TOML file (`--config FILE`), the environment (`TONEWATCH__POOL__WORKERS=2`), the command line (`--set
@@ -19,7 +20,7 @@ config check FILE` validates a file, `tonewatch config schema` prints a JSON Sch
 
 Passwords, tokens and keys belong in the environment (`TONEWATCH__MQTT__PASSWORD`) or in a file that only its owner can
 read; a file with secrets that other users can read is refused. A token of this node (`serve.token`, `service.token`,
-`dashboard.token`) has at least 16 characters, or is empty.
+`dashboard.token`) has at least {MIN_TOKEN_CHARACTERS} characters, or is empty.
 
 """
 

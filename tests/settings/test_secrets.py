@@ -1,0 +1,144 @@
+"""Secrets are found by their type: all are masked, guarded in files, kept out of messages, and tokens have a floor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from pydantic import Field, SecretBytes, SecretStr, ValidationError
+
+from stream.cli.options import options_layer
+from stream.errors import SettingsError
+from stream.settings import Settings, load
+from stream.settings.base import MIN_TOKEN_CHARACTERS, Branch, secret_paths
+
+SECRETS = [".".join(path) for path in secret_paths(Settings)]
+TOKENS = ["dashboard.token", "serve.token", "service.token"]
+VALUE = "correct-horse-battery-staple"
+
+
+def variable(key: str) -> str:
+    return f"TONEWATCH__{key.replace('.', '__').upper()}"
+
+
+def secret(settings: Settings, key: str) -> SecretStr:
+    branch, _, leaf = key.partition(".")
+    found = getattr(getattr(settings, branch), leaf)
+    assert isinstance(found, SecretStr)
+    return found
+
+
+def test_all_secrets_are_found() -> None:
+    assert sorted(SECRETS) == [
+        "dashboard.token",
+        "mqtt.password",
+        "serve.audiohook_api_key",
+        "serve.audiohook_secret",
+        "serve.token",
+        "serve.twilio_auth_token",
+        "service.token",
+    ]
+
+
+def test_secrets_are_found_wherever_they_are() -> None:
+    class Peer(Branch):
+        key: Annotated[SecretStr, Field(min_length=1)]
+        pin: SecretBytes | None = None
+        name: str = ""
+
+    class Tree(Branch):
+        peers: tuple[Peer, ...] = ()
+        spare: Peer | None = None
+        by_name: dict[str, SecretStr] = Field(default_factory=dict)
+
+    assert list(secret_paths(Tree)) == [
+        ("peers", "*", "key"),
+        ("peers", "*", "pin"),
+        ("spare", "key"),
+        ("spare", "pin"),
+        ("by_name", "*"),
+    ]
+
+
+@pytest.mark.parametrize("key", SECRETS)
+def test_a_secret_is_masked(key: str) -> None:
+    settings = load(environment={variable(key): VALUE})
+    assert secret(settings, key).get_secret_value() == VALUE
+    for shown in (repr(settings), str(settings), settings.model_dump_json(), repr(settings.model_dump())):
+        assert VALUE not in shown
+
+
+@pytest.mark.parametrize("key", SECRETS)
+@pytest.mark.parametrize("value", [[VALUE], {VALUE: 1}, {"password": VALUE}, 4_242_424_242])
+def test_no_message_contains_a_secret_of_a_wrong_type(key: str, value: object) -> None:
+    branch, _, leaf = key.partition(".")
+    with pytest.raises(SettingsError) as refused:
+        load(flags={branch: {leaf: value}})
+    assert key in str(refused.value)
+    assert VALUE not in str(refused.value)
+    assert "4242424242" not in str(refused.value)
+
+
+@pytest.mark.parametrize("branch", ["dashboard", "mqtt", "serve", "service"])
+def test_no_message_contains_a_branch_with_secrets_that_is_not_a_table(branch: str) -> None:
+    broken = f'{{"token": "{VALUE}"'  # JSON without its last brace is a string
+    with pytest.raises(SettingsError, match=f"{branch}: input should be a valid dictionary") as refused:
+        load(environment={f"TONEWATCH__{branch.upper()}": broken})
+    assert VALUE not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", SECRETS)
+def test_no_message_of_pydantic_contains_a_secret(key: str) -> None:
+    branch, _, leaf = key.partition(".")
+    with pytest.raises(ValidationError) as refused:
+        Settings.model_validate({branch: {leaf: [VALUE]}})
+    assert VALUE not in str(refused.value)
+    assert VALUE not in repr(refused.value)
+
+
+def test_no_message_contains_an_assignment_without_its_equals_sign() -> None:
+    with pytest.raises(SettingsError, match=r"--set takes KEY=VALUE, not 'mqtt\.password'") as refused:
+        options_layer(settings=[f"mqtt.password: {VALUE}"])
+    assert VALUE not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", SECRETS)
+def test_a_file_with_a_secret_must_be_private(tmp_path: Path, key: str) -> None:
+    file = tmp_path / "node.toml"
+    branch, _, leaf = key.partition(".")
+    file.write_text(f'[{branch}]\n{leaf} = "{VALUE}"\n')
+    for mode in (0o644, 0o640, 0o602):
+        file.chmod(mode)
+        with pytest.raises(SettingsError) as refused:
+            load(config=file)
+        message = str(refused.value)
+        assert f"contains {key} and other users can read it; run `chmod 600 {file}`" in message
+        assert variable(key) in message
+        assert VALUE not in message
+    file.chmod(0o600)
+    assert secret(load(config=file), key).get_secret_value() == VALUE
+
+
+def test_a_file_without_secrets_may_be_public(tmp_path: Path) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text('[mqtt]\npassword = ""\nusername = "node"\n[serve]\nport = 1\n')
+    file.chmod(0o644)
+    assert load(config=file).serve.port == 1
+
+
+@pytest.mark.parametrize("key", TOKENS)
+def test_a_token_has_a_minimum_length(key: str) -> None:
+    short, long = "x" * (MIN_TOKEN_CHARACTERS - 1), "x" * MIN_TOKEN_CHARACTERS
+    with pytest.raises(SettingsError, match=f"{key}: the token is too short") as refused:
+        load(environment={variable(key): short})
+    assert short not in str(refused.value)
+    assert f"at least {MIN_TOKEN_CHARACTERS} characters" in str(refused.value)
+    for accepted in ("", long):
+        assert secret(load(environment={variable(key): accepted}), key).get_secret_value() == accepted
+
+
+@pytest.mark.parametrize("key", sorted(set(SECRETS) - set(TOKENS)))
+def test_secrets_of_other_systems_have_any_length(key: str) -> None:
+    environment: dict[str, Any] = {variable(key): "x"}
+    assert secret(load(environment=environment), key).get_secret_value() == "x"
