@@ -1,4 +1,4 @@
-"""The command `tonewatch calibrate`. What loads models is imported when it is asked for."""
+"""The command `tonewatch calibrate`. Models are imported when they are needed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream.cli.options import Config, Preset, Profiles, Set, Speaker, as_layer, profiles_path, settings_of
+from stream.cli.options import Config, Preset, Profiles, Set, Speaker, options_layer, profiles_path, read_settings
 from stream.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -21,109 +21,112 @@ def calibrate(
     *,
     microphone: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Listen to somebody who is enrolled, as a test; it is not stored."),
+        typer.Option(metavar="NAME", help="Record NAME at the microphone as a test; nothing is stored."),
     ] = None,
-    device: Annotated[str, typer.Option(help="Which microphone: its name or number; else the default one.")] = "",
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also a page with pictures.")] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="Forget what was found: the model's own again.")] = False,
+    device: Annotated[str, typer.Option(help="Name or number of the microphone. Default: the system's.")] = "",
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write an HTML page with charts.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Delete the fitted calibration.")] = False,
     profiles: Profiles = None,
     speaker: Speaker = None,
     preset: Preset = "compact",
     config: Config = None,
     settings: Set = None,
 ) -> None:
-    """Measure how well the enrolled people are told apart, and keep the threshold that follows with their profiles."""
-    read = settings_of(as_layer(settings=settings, speaker=speaker, profiles=profiles), preset=preset, config=config)
-    from stream.profiles.store import ProfileStore, profiles_in  # noqa: PLC0415
+    """Measure how well enrolled people are separated, and store the fitted threshold with the profiles."""
+    merged = read_settings(
+        options_layer(settings=settings, speaker=speaker, profiles=profiles), preset=preset, config=config
+    )
+    from stream.profiles.store import ProfileStore, read_profiles  # noqa: PLC0415
 
-    path = profiles_path(read)
-    people = profiles_in(path)
-    if not people:
-        raise SettingsError(f"nobody is enrolled in {path}; `tonewatch enroll NAME --from FILE` begins")
+    path = profiles_path(merged)
+    enrolled = read_profiles(path)
+    if not enrolled:
+        raise SettingsError(f"no profiles in {path}; add one with `tonewatch enroll NAME --from FILE`")
     from stream.tools.enrolment.enrolment import EnrolmentModels  # noqa: PLC0415 - torch, from here on
 
-    ears = EnrolmentModels(read)
+    models = EnrolmentModels(merged)
     if clear:
         with ProfileStore(path) as store:
-            store.clear_calibration(ears.ref)
-        typer.echo(f"{ears.ref.name} goes by its own calibration again")
+            store.clear_calibration(models.ref)
+        typer.echo(f"Cleared the calibration of {models.ref.name}")
         return
-    tests = [] if microphone is None else [(microphone, _listen(microphone, device, people, ears))]
-    verdict = _judged(people, ears, tests)
-    _tell(verdict, ears, html=html)
-    if verdict.calibration is None:
-        raise SettingsError(f"no threshold is named: {verdict.refusal}")
-    _keep(verdict, ears, path)
+    tests = [] if microphone is None else [(microphone, _record_test(microphone, device, enrolled, models))]
+    result = _measure(enrolled, models, tests)
+    _print(result, models, html=html)
+    if result.calibration is None:
+        raise SettingsError(f"no threshold set: {result.refusal}")
+    _store(result, models, path)
 
 
-def _judged(
-    people: Sequence[Profile], ears: EnrolmentModels, tests: Sequence[tuple[str, EnrolledRecording]]
+def _measure(
+    profiles: Sequence[Profile], models: EnrolmentModels, tests: Sequence[tuple[str, EnrolledRecording]]
 ) -> ThresholdResult:
-    """Raises `SettingsError` where the model has heard nobody."""
-    from stream.tools.calibration.scores import scores  # noqa: PLC0415
-    from stream.tools.calibration.threshold import judge  # noqa: PLC0415
+    """Score all profiles of the model and fit a threshold. Raises `SettingsError` without such a profile."""
+    from stream.tools.calibration.scores import score_profiles  # noqa: PLC0415
+    from stream.tools.calibration.threshold import find_threshold  # noqa: PLC0415
 
-    if not any(profile.of(ears.ref) for profile in people):
+    if not any(profile.recordings_by(models.ref) for profile in profiles):
         raise SettingsError(
-            f"{ears.ref.name} {ears.ref.revision} has heard none of the {len(people)} people; enrol them with it"
+            f"none of the {len(profiles)} profiles has x-vectors of {models.ref.name} {models.ref.revision}; "
+            "enrol again with this model"
         )
-    own = ears.scorer.calibration
-    return judge(scores(people, ears.model.info, extra=tests), reliability_s=own.reliability_s)
+    trials = score_profiles(profiles, models.model.info, tests=tests)
+    return find_threshold(trials, reliability_s=models.scorer.calibration.reliability_s)
 
 
-def _listen(name: str, device: str, people: Sequence[Profile], ears: EnrolmentModels) -> EnrolledRecording:
-    """Somebody at the microphone, now. Raises `SettingsError` or `TonewatchError`."""
+def _record_test(name: str, device: str, profiles: Sequence[Profile], models: EnrolmentModels) -> EnrolledRecording:
+    """Record an enrolled person at the microphone. Raises `SettingsError` or another `TonewatchError`."""
     import asyncio  # noqa: PLC0415
 
     from stream.tools.enrolment.guide import MicrophoneEnrolment  # noqa: PLC0415
 
-    if not any(profile.name == name and profile.of(ears.ref) for profile in people):
-        known = ", ".join(profile.name for profile in people if profile.of(ears.ref))
-        raise SettingsError(f"{ears.ref.name} knows no {name!r}; it knows {known or 'nobody'}")
+    names = [profile.name for profile in profiles if profile.recordings_by(models.ref)]
+    if name not in names:
+        raise SettingsError(f"no profile {name!r} of {models.ref.name}; available: {', '.join(names) or 'none'}")
     try:
-        (taken,) = asyncio.run(MicrophoneEnrolment(device).listen(ears))
+        (take,) = asyncio.run(MicrophoneEnrolment(device).record(models))
     except KeyboardInterrupt:
-        typer.echo("tonewatch: broken off; nothing was changed", err=True)
+        typer.echo("tonewatch: cancelled; nothing was changed", err=True)
         raise typer.Exit(130) from None
-    if not taken.take.exemplars:
-        raise SettingsError(f"there were {taken.take.speech_s:.1f} s of speech, too little to test with; try again")
-    return taken.take.recording(kind=taken.kind, origin=taken.origin)
+    if not take.audio.exemplars:
+        raise SettingsError(f"{take.audio.speech_s:.1f} s of speech, too little for a test; try again")
+    return take.audio.recording(kind=take.kind, origin=take.origin)
 
 
-def _tell(verdict: ThresholdResult, ears: EnrolmentModels, *, html: Path | None) -> None:
+def _print(result: ThresholdResult, models: EnrolmentModels, *, html: Path | None) -> None:
     from rich.console import Console  # noqa: PLC0415
 
     from stream.tools.calibration import display  # noqa: PLC0415
 
-    own = ears.scorer.calibration
+    own = models.scorer.calibration
     note = (
-        f"{verdict.people} people, {len(verdict.genuine)} genuine and {len(verdict.impostor)} impostor scores "
-        f"({verdict.strangers} of strangers) by {ears.ref.name} {ears.ref.revision}"
+        f"{result.profiles} profiles, {len(result.genuine)} genuine and {len(result.impostor)} impostor scores "
+        f"({result.cohort_scores} from the cohort) with {models.ref.name} {models.ref.revision}"
     )
     typer.echo(note)
-    display.show(verdict, own, Console(highlight=False))
-    for remark in verdict.remarks:
+    display.print_result(result, own, Console(highlight=False))
+    for remark in result.remarks:
         typer.echo(f"note: {remark}")
     if html is not None:
-        display.write(html, verdict, own, title="Calibration", note=note)
-        typer.echo(f"wrote {html}")
+        display.write_page(html, result, own, title="Calibration", note=note)
+        typer.echo(f"Wrote {html}")
 
 
-def _keep(verdict: ThresholdResult, ears: EnrolmentModels, path: Path) -> None:
+def _store(result: ThresholdResult, models: EnrolmentModels, path: Path) -> None:
     from stream.profiles.profile import FittedCalibration  # noqa: PLC0415
     from stream.profiles.store import ProfileStore  # noqa: PLC0415
 
-    found, curve = verdict.calibration, verdict.trade_off
-    assert found is not None  # noqa: S101 - kept only where there is one
+    fitted, curve = result.calibration, result.trade_off
+    assert fitted is not None  # noqa: S101 - stored only where there is one
     assert curve is not None  # noqa: S101
     with ProfileStore(path) as store:
         store.set_calibration(
             FittedCalibration(
-                model=ears.ref,
-                weights=(found.slope, found.threshold, found.reliability_s),
-                threshold=verdict.threshold,
-                genuine=len(verdict.genuine),
-                impostor=len(verdict.impostor),
+                model=models.ref,
+                weights=(fitted.slope, fitted.threshold, fitted.reliability_s),
+                threshold=result.threshold,
+                genuine=len(result.genuine),
+                impostor=len(result.impostor),
             )
         )
-    typer.echo(f"threshold {verdict.threshold:.3f} (equal error rate {curve.eer:.1%}) is kept with the profiles")
+    typer.echo(f"Stored threshold {result.threshold:.3f} (equal error rate {curve.eer:.1%}) with the profiles")

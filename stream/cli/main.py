@@ -16,9 +16,9 @@ from stream import __version__
 from stream.cli import config, models, run
 from stream.cli.bench import bench, doctor
 from stream.cli.calibrate import calibrate
+from stream.cli.enroll import enroll
 from stream.cli.evaluate import app as evaluate_app
 from stream.cli.profiles import app as profiles_app
-from stream.cli.profiles import enroll
 from stream.cli.replay import replay
 from stream.cli.report import report
 from stream.errors import TonewatchError

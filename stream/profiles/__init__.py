@@ -1,1 +1,1 @@
-"""The people who are known: their voices, kept in one file of the user's."""
+"""Enrolled people: stored x-vectors, enrolment from audio and its quality checks, `enroll` and `reload`."""

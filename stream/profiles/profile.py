@@ -1,6 +1,6 @@
-"""What is kept of a person: x-vectors, each bound to the model that made it (no I/O).
+"""Profile of an enrolled person: x-vectors, each bound to the model that computed it (no I/O).
 
-X-vectors of different models, or of two revisions of one, say nothing about each other and are never compared.
+X-vectors of different models, or of two revisions of one model, are not comparable and are never compared.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
@@ -20,29 +20,28 @@ from stream.tracking.voice import Vector, Voice
 from stream.types import ModelInfo
 
 Kind = Literal["file", "microphone", "stream"]
-"""Where the sound came from."""
+"""Origin of the audio."""
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
-LONGEST_NAME = 64
-LONGEST_NOTE = 2_000
+MAX_NAME_LETTERS = 64
+MAX_NOTE_LETTERS = 2_000
 
-_MET = re.compile(r"S[0-9]+", re.IGNORECASE)
+_SESSION_VOICE = re.compile(r"S[0-9]+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Exemplar:
-    """One window's x-vector, shape (dimensions,), and the seconds of speech in the window."""
+    """The x-vector of one window, shape (dimensions,), and the seconds of speech in the window."""
 
-    vector: Vector = field(repr=False)  # a voice is never printed
+    vector: Vector = field(repr=False)  # biometric data is never printed
     speech_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class EnrolledRecording:
-    """One enrolment: windows of one piece of sound, heard by one model.
+    """One enrolment: the windows of one recording, embedded by one model.
 
-    Windows may overlap, so `speech_s`, the speech of the whole, may be less than the exemplars' sum. `origin` names the
-    file, microphone or stream.
+    Windows may overlap, so `speech_s`, the speech of the whole recording, may be less than the sum over the exemplars.
+    `origin` names the file, microphone or stream.
     """
 
     model: ModelRef
@@ -53,7 +52,7 @@ class EnrolledRecording:
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def __post_init__(self) -> None:
-        """Refuse what could not be a voice. Raises `ProfilesError`."""
+        """Validate vectors and durations. Raises `ProfilesError`."""
         vectors = [exemplar.vector for exemplar in self.exemplars]
         if not vectors or any(vector.ndim != 1 or vector.shape != vectors[0].shape for vector in vectors):
             raise ProfilesError("a recording needs x-vectors, all of one length")
@@ -65,7 +64,7 @@ class EnrolledRecording:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One person. `note` says what they agreed to; times are UTC."""
+    """One enrolled person. `note` records the consent; times are UTC."""
 
     name: str
     recordings: tuple[EnrolledRecording, ...]
@@ -75,16 +74,16 @@ class Profile:
 
     @property
     def models(self) -> tuple[ModelRef, ...]:
-        """Those their voice was heard by, in order of enrolment."""
+        """The models of the recordings, in order of enrolment."""
         return tuple(dict.fromkeys(recording.model for recording in self.recordings))
 
-    def of(self, model: ModelRef) -> tuple[EnrolledRecording, ...]:
-        """What this model, at this revision, heard of them."""
+    def recordings_by(self, model: ModelRef) -> tuple[EnrolledRecording, ...]:
+        """Return the recordings embedded by `model` at its revision."""
         return tuple(recording for recording in self.recordings if recording.model == model)
 
     def voice(self, model: ModelRef) -> Voice | None:
-        """Their voice to this model; None if it has never heard them."""
-        recordings = self.of(model)
+        """Return the voice in the space of `model`, None without recordings by that model."""
+        recordings = self.recordings_by(model)
         if not recordings:
             return None
         return voice_of(self.name, recordings)
@@ -92,11 +91,11 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class FittedCalibration:
-    """A model's calibration fitted on the profiles themselves.
+    """Calibration of a speaker model, fitted on the profiles.
 
-    `weights` are in the form of `ModelInfo.calibration`, `threshold` is the score from which on a voice is called by a
-    name. It was fitted on so many `genuine` and `impostor` scores at `fitted` (UTC); profiles updated later than that
-    were not among them.
+    `weights` have the form of `ModelInfo.calibration`; `threshold` is the score at even odds for a typical window.
+    `genuine` and `impostor` count the scores of the fit, `fitted` is its time (UTC); later changes of profiles are not
+    included.
     """
 
     model: ModelRef
@@ -107,31 +106,34 @@ class FittedCalibration:
     fitted: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def applied(self, info: ModelInfo) -> ModelInfo:
-        """What the model says of itself, with this calibration; a threshold is told as a cosine, or as the model's."""
+        """Return `info` with this calibration.
+
+        `ModelInfo.threshold` is a cosine, so it is replaced only where scores are cosines (models without a cohort).
+        """
         slope, even_odds, reliability_s = self.weights
         threshold = info.threshold if self.threshold is None or info.cohort is not None else self.threshold
         return replace(info, calibration=(slope, even_odds, reliability_s), threshold=threshold)
 
 
 def checked_name(name: str) -> str:
-    """A name as it is kept: composed, without spaces around it. Raises `ProfilesError`."""
+    """Return the name as it is stored: NFC, without surrounding spaces. Raises `ProfilesError`."""
     name = unicodedata.normalize("NFC", name).strip()
-    if not 0 < len(name) <= LONGEST_NAME or any(unicodedata.category(letter)[0] == "C" for letter in name):
-        raise ProfilesError(f"a name has 1 to {LONGEST_NAME} letters and no control characters, not {name!r}")
-    if _MET.fullmatch(name):
-        raise ProfilesError(f"{name} is what a stream calls somebody it has met; choose another name")
+    if not 0 < len(name) <= MAX_NAME_LETTERS or any(unicodedata.category(letter)[0] == "C" for letter in name):
+        raise ProfilesError(f"invalid name {name!r}; use 1 to {MAX_NAME_LETTERS} letters, no control characters")
+    if _SESSION_VOICE.fullmatch(name):
+        raise ProfilesError(f"the name {name!r} is reserved for voices discovered in a stream; choose another name")
     return name
 
 
 def checked_note(note: str) -> str:
-    """A note as it is kept. Raises `ProfilesError`."""
-    if len(note) > LONGEST_NOTE:
-        raise ProfilesError(f"a note has {LONGEST_NOTE} letters at most, this one {len(note)}; shorten it")
+    """Return the note if it is short enough. Raises `ProfilesError`."""
+    if len(note) > MAX_NOTE_LETTERS:
+        raise ProfilesError(f"the note has {len(note)} letters, at most {MAX_NOTE_LETTERS} allowed; shorten it")
     return note
 
 
 def voice_of(name: str, recordings: Sequence[EnrolledRecording]) -> Voice:
-    """The voice of recordings that one model heard."""
+    """Return the enrolled voice of recordings by one model."""
     return Voice(
         name=name,
         exemplars=[exemplar.vector for recording in recordings for exemplar in recording.exemplars],
@@ -140,14 +142,14 @@ def voice_of(name: str, recordings: Sequence[EnrolledRecording]) -> Voice:
     )
 
 
-def voices(profiles: Iterable[Profile], model: ModelRef) -> tuple[list[Voice], list[str]]:
-    """Those this model can know, and the names of those it cannot: other models, or other revisions, heard them."""
+def voices_for(profiles: Iterable[Profile], model: ModelRef) -> tuple[list[Voice], list[str]]:
+    """Return the voices `model` can recognise, and the names of profiles without recordings by that model."""
     known: list[Voice] = []
-    unknown: list[str] = []
+    left_out: list[str] = []
     for profile in profiles:
         voice = profile.voice(model)
         if voice is None:
-            unknown.append(profile.name)
+            left_out.append(profile.name)
         else:
             known.append(voice)
-    return known, unknown
+    return known, left_out

@@ -1,7 +1,7 @@
-"""Whether sound is good enough to know somebody by (pure).
+"""Quality of enrolment audio: level, noise, clipping, amount of speech, number of speakers (pure).
 
-A profile is made once and compared for years: better none than one of noise, of a distorted voice, or of two people.
-`python -m scripts.enrolment_quality` measures what the limits here let pass and what they refuse.
+A profile is made once and compared for years, so audio that would spoil it is rejected.
+`python -m scripts.enrolment_quality` measures what the limits here accept and reject.
 """
 
 from __future__ import annotations
@@ -12,48 +12,46 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.settings.speakers import MIN_ENROLMENT_SPEECH_S
 from stream.tracking.scoring import Scorer
 from stream.tracking.voice import Vector, Voice, unit
 
-MIN_ENROLMENT_SPEECH_S = 3.0
-"""Speech below which a voice is refused: an x-vector of less tells words rather than people."""
+MIN_LEVEL_DBFS = -50.0
+"""Minimum level of speech; below it the converter's own noise dominates."""
 
-QUIET_DBFS = -50.0
-"""Speech below this level is mostly the converter's own noise."""
+MIN_SNR_DB = 10.0
+"""Minimum ratio of speech to the noise in pauses."""
 
-NOISY_DB = 10.0
-"""Speech that is not this much louder than the pauses is mixed with what goes on in them."""
+MAX_CLIPPED_SHARE = 0.1
+"""Share of speech frames that may reach the ceiling: natural speech has one highest peak, clipped speech has many."""
 
-CLIPPED = 0.1
-"""Share of speech frames that may touch the ceiling: natural speech has one highest peak, cut speech has many."""
+CEILING_RATIO = 0.99
+"""A frame reaches the ceiling if its peak is at least this part of the highest peak."""
 
-CEILING = 0.99
-"""How near to the highest peak counts as touching it."""
+MIN_CEILING = 0.05
+"""Highest peak, in full scale, below which nothing counts as clipped."""
 
-LOUD = 0.05
-"""A ceiling lower than this part of full scale is no ceiling: nothing overdriven ends there."""
+MAX_PAUSE_PROBABILITY = 0.1
+"""Speech probability below which a frame is a pause."""
 
-PAUSE = 0.1
-"""A frame less likely than this to hold speech is a pause."""
+MIN_PAUSE_FRAMES = 10
+"""Frames of pause needed to estimate the noise."""
 
-LEAST_PAUSES = 10
-"""Frames of pause needed to judge the noise in them."""
+MIN_SECOND_SPEAKER_S = 1.5
+"""Speech of a second person that is detected."""
 
-STRANGER_S = 1.5
-"""Speech that a second person must have said to be noticed."""
+MIN_SAME_SPEAKER_PROBABILITY = 0.3
+"""Below this probability the two most different halves count as two people."""
 
-ONE_PERSON = 0.3
-"""Probability that the two halves that differ most are one person's, below which they are taken for two."""
-
-ROUNDS = 10
-"""Of 2-means, at most."""
+MAX_CLUSTERING_ROUNDS = 10
+"""Limit for 2-means."""
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class SoundQuality:
-    """What was measured of it. `snr_db` is None where pauses are too few to tell."""
+    """Measured quality. `snr_db` is None if there are too few pauses to estimate the noise."""
 
     level_dbfs: float
     snr_db: float | None
@@ -62,121 +60,121 @@ class SoundQuality:
 
 @dataclass(frozen=True, slots=True)
 class WindowEmbedding:
-    """A window's x-vector, shape (dimensions,), its seconds of speech, and those the window before does not hold."""
+    """X-vector of one window, shape (dimensions,), its seconds of speech, and those not in the window before."""
 
     vector: Vector = field(repr=False)
     speech_s: float
-    fresh_s: float
+    new_speech_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class QualityIssue:
-    """Something wrong: in a word for a meter (`brief`), and in a sentence that says what to do."""
+    """A defect of enrolment audio: a short `label` for the level meter, and a `message` that says what to do."""
 
-    brief: str
-    sentence: str
+    label: str
+    message: str
 
 
-def faults(sound: SoundQuality) -> list[QualityIssue]:
-    """What is wrong with the sound, whoever speaks; the worst first."""
+def audio_issues(quality: SoundQuality) -> list[QualityIssue]:
+    """Return the defects of the recording, worst first."""
     found = []
-    if sound.clipped > CLIPPED:
+    if quality.clipped > MAX_CLIPPED_SHARE:
+        found.append(
+            QualityIssue("clipping", f"{quality.clipped:.0%} of the speech is clipped; lower the gain or step back")
+        )
+    if quality.level_dbfs < MIN_LEVEL_DBFS:
         found.append(
             QualityIssue(
-                "clipping",
-                f"the loudest parts are cut off in {sound.clipped:.0%} of the speech; turn the microphone down or step "
-                "back",
+                "too quiet",
+                f"the speech level is {quality.level_dbfs:.0f} dBFS, at least {MIN_LEVEL_DBFS:g} dBFS needed; "
+                "move closer or raise the gain",
             )
         )
-    if sound.level_dbfs < QUIET_DBFS:
-        found.append(
-            QualityIssue(
-                "too quiet", f"speech is at {sound.level_dbfs:.0f} dBFS; come nearer or turn the microphone up"
-            )
-        )
-    if sound.snr_db is not None and sound.snr_db < NOISY_DB:
+    if quality.snr_db is not None and quality.snr_db < MIN_SNR_DB:
         found.append(
             QualityIssue(
                 "noisy",
-                f"speech is {sound.snr_db:.0f} dB louder than the pauses, and {NOISY_DB:g} dB are needed; find a "
-                "quieter place or come nearer",
+                f"the signal-to-noise ratio is {quality.snr_db:.0f} dB, at least {MIN_SNR_DB:g} dB needed; "
+                "find a quieter place or move closer",
             )
         )
     return found
 
 
-def too_short(speech_s: float) -> QualityIssue | None:
-    """Whether there is too little speech in all."""
+def length_issue(speech_s: float) -> QualityIssue | None:
+    """Return the defect if there is too little speech in all."""
     if speech_s >= MIN_ENROLMENT_SPEECH_S:
         return None
     return QualityIssue(
-        "too short", f"there are {speech_s:.1f} s of speech, and {MIN_ENROLMENT_SPEECH_S:g} s are needed; record more"
+        "too short", f"{speech_s:.1f} s of speech, at least {MIN_ENROLMENT_SPEECH_S:g} s needed; record more"
     )
 
 
-def several(one_person: float | None) -> QualityIssue | None:
-    """Whether more than one person speaks, by `one_person`."""
-    if one_person is None or one_person >= ONE_PERSON:
+def speaker_issue(probability: float | None) -> QualityIssue | None:
+    """Return the defect if `same_speaker_probability` indicates several people."""
+    if probability is None or probability >= MIN_SAME_SPEAKER_PROBABILITY:
         return None
-    return QualityIssue("several voices", "more than one person seems to speak; record one alone")
+    return QualityIssue("several voices", "more than one person seems to speak; record one person alone")
 
 
 def snr_db(powers: Floats, speech: Floats, *, on: float) -> float | None:
-    """How much louder speech is than pauses, in dB; mean powers (frames,) and probabilities of speech (frames,).
+    """Return the ratio of speech to noise in dB, from mean powers (frames,) and speech probabilities (frames,).
 
-    Pauses are judged by their median, since their ends hold the ends of words.
+    The noise is the median over the pauses, since their edges contain the ends of words.
     """
-    talk, pauses = powers[speech >= on], powers[speech < PAUSE]
-    if len(talk) == 0 or len(pauses) < LEAST_PAUSES:
+    voiced, pauses = powers[speech >= on], powers[speech < MAX_PAUSE_PROBABILITY]
+    if len(voiced) == 0 or len(pauses) < MIN_PAUSE_FRAMES:
         return None
     noise = max(float(np.median(pauses)), 1e-12)
-    return float(10 * np.log10(max(float(talk.mean()) - noise, 1e-12) / noise))
+    return float(10 * np.log10(max(float(voiced.mean()) - noise, 1e-12) / noise))
 
 
 def clipped_share(peaks: Floats, *, speech_frames: int) -> float:
-    """Frames whose peak touches the highest one; peaks (frames,) of magnitudes."""
-    if not len(peaks) or not speech_frames or peaks.max() < LOUD:
+    """Return the share of speech frames whose peak reaches the highest one, from peak magnitudes (frames,)."""
+    if not len(peaks) or not speech_frames or peaks.max() < MIN_CEILING:
         return 0.0
-    return min(1.0, int((peaks >= CEILING * peaks.max()).sum() - 1) / speech_frames)
+    return min(1.0, int((peaks >= CEILING_RATIO * peaks.max()).sum() - 1) / speech_frames)
 
 
-def one_person(pieces: Sequence[WindowEmbedding], scorer: Scorer) -> float | None:
-    """Probability that two halves are one person's, at the split that sets them apart most; None for too little sound.
+def same_speaker_probability(embeddings: Sequence[WindowEmbedding], scorer: Scorer) -> float | None:
+    """Return the probability that the two most different halves are one person's; None with too little speech.
 
-    The split is 2-means on directions, begun from the two x-vectors that are farthest from each other.
+    The halves come from 2-means on directions, started from the two x-vectors that are farthest apart.
     """
-    if len(pieces) < 2:  # noqa: PLR2004
+    if len(embeddings) < 2:  # noqa: PLR2004
         return None
-    vectors = np.stack([unit(piece.vector) for piece in pieces])
-    side = _split(vectors)
-    one, other = ([piece for piece, where in zip(pieces, side, strict=True) if where == half] for half in (False, True))
-    if min(_evidence_s(one), _evidence_s(other)) < STRANGER_S:
+    second_half = _split(np.stack([unit(one.vector) for one in embeddings]))
+    one, other = (
+        [embedding for embedding, second in zip(embeddings, second_half, strict=True) if second == half]
+        for half in (False, True)
+    )
+    if min(_evidence_s(one), _evidence_s(other)) < MIN_SECOND_SPEAKER_S:
         return None
-    less, more = sorted((_half(one), _half(other)), key=lambda half: half.evidence_s)
+    less, more = sorted((_voice_of(one), _voice_of(other)), key=lambda half: half.evidence_s)
     return scorer.probability(less, more)
 
 
-def _half(pieces: Sequence[WindowEmbedding]) -> Voice:
-    vectors = [piece.vector for piece in pieces]
-    return Voice(name="", exemplars=vectors, enrolled=False, evidence_s=_evidence_s(pieces))
+def _voice_of(embeddings: Sequence[WindowEmbedding]) -> Voice:
+    vectors = [embedding.vector for embedding in embeddings]
+    return Voice(name="", exemplars=vectors, enrolled=False, evidence_s=_evidence_s(embeddings))
 
 
-def _evidence_s(pieces: Sequence[WindowEmbedding]) -> float:
-    """Speech in all, what windows share counted once."""
-    shared_s = max((piece.speech_s - piece.fresh_s for piece in pieces), default=0.0)
-    return shared_s + sum(piece.fresh_s for piece in pieces)
+def _evidence_s(embeddings: Sequence[WindowEmbedding]) -> float:
+    """Return the speech of all windows, with speech that overlapping windows share counted once."""
+    shared_s = max((one.speech_s - one.new_speech_s for one in embeddings), default=0.0)
+    return shared_s + sum(one.new_speech_s for one in embeddings)
 
 
 def _split(vectors: Floats) -> NDArray[np.bool_]:
-    """On which of two sides each of the directions (n, dimensions) is; (n,)."""
+    """Split directions (n, dimensions) into two clusters; (n,), True for the second."""
     cosines = vectors @ vectors.T
     one, other = vectors[list(np.unravel_index(int(cosines.argmin()), cosines.shape))]
-    side = np.asarray(vectors @ other > vectors @ one)
-    for _ in range(ROUNDS):
-        if side.all() or not side.any():
+    second = np.asarray(vectors @ other > vectors @ one)
+    for _ in range(MAX_CLUSTERING_ROUNDS):
+        if second.all() or not second.any():
             break
-        one, other = unit(vectors[~side].mean(axis=0)), unit(vectors[side].mean(axis=0))
-        before, side = side, np.asarray(vectors @ other > vectors @ one)
-        if (before == side).all():
+        one, other = unit(vectors[~second].mean(axis=0)), unit(vectors[second].mean(axis=0))
+        before, second = second, np.asarray(vectors @ other > vectors @ one)
+        if (before == second).all():
             break
-    return side
+    return second

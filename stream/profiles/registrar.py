@@ -1,8 +1,8 @@
-"""Whom a running node knows, and what it is asked about that: `enroll` and `reload`.
+"""Enrolment on a running node: the commands `enroll` and `reload`.
 
-`read` gives the voices at the start. From then on `enroll` makes a stored profile of a voice that a stream has met, and
-`reload` reads everything anew; both give the voices to all streams at once, without a break, and to those that open
-later. What cannot be done is refused with one sentence, and changes nothing. Nobody who was not asked for is stored.
+`read` returns the voices known at the start. `enroll` stores a profile of a voice that a stream has discovered;
+`reload` reads profiles, configured recordings and the fitted calibration again. Both apply to all running streams at
+once, without a break, and to streams that open later. A refused command changes nothing.
 """
 
 from __future__ import annotations
@@ -16,70 +16,82 @@ from stream.control.commands import EnrollCommand, ReloadCommand
 from stream.control.dispatcher import Handler
 from stream.errors import CommandRefused
 from stream.events import ModelRef
-from stream.profiles.known_voices import KnownVoices, enrol, known
-from stream.profiles.profile import EnrolledRecording, Exemplar, checked_name
-from stream.profiles.quality import WindowEmbedding, one_person, several, too_short
-from stream.profiles.store import ProfileStore, path_of
+from stream.profiles.known_voices import KnownVoices, configured_voices, known_voices
+from stream.profiles.profile import EnrolledRecording, Exemplar, FittedCalibration, checked_name
+from stream.profiles.quality import WindowEmbedding, length_issue, same_speaker_probability, speaker_issue
+from stream.profiles.store import ProfileStore, database_path, read_calibration
 from stream.settings import Settings
-from stream.tracking.stream_tracker import scorer
+from stream.tracking.stream_tracker import build_scorer
 from stream.tracking.voice import Voice
 from stream.types import Model, SpeechDetector
 
 
 class EnrolmentTarget(Protocol):
-    """What `Pipeline` offers."""
+    """The running streams whose voices are enrolled; `Pipeline` is one."""
 
-    def met(self, source_id: str, name: str | None = None) -> tuple[str, Voice | None]:
-        """The one stream of a source, and whom it calls so, or who speaks."""
+    def session_voice(self, source_id: str, name: str | None = None) -> tuple[str, Voice | None]:
+        """Return the one stream of a source and its voice called `name`, or the current speaker if `name` is None."""
         ...
 
-    def know(
-        self, enrolled: Sequence[Voice], *, stream: str | None = None, met: str | None = None, name: str | None = None
+    def set_enrolled(
+        self,
+        enrolled: Sequence[Voice],
+        *,
+        stream: str | None = None,
+        session_voice: str | None = None,
+        name: str | None = None,
     ) -> int:
-        """Enrolled people are these from now on."""
+        """Replace the enrolled voices; returns the number of active streams.
+
+        If given, `session_voice` of `stream` is the voice now enrolled as `name`.
+        """
+        ...
+
+    def set_calibration(self, calibration: FittedCalibration | None) -> None:
+        """Replace the fitted calibration of the speaker model."""
         ...
 
 
 class Registrar:
-    """Keeps the profiles of one node. Without a speaker model there is nobody to know, and nothing it can do."""
+    """Profiles of one node. Without a speaker model it offers no commands."""
 
     def __init__(self, *, settings: Settings) -> None:
         self._settings = settings
-        self._path: Path | None = path_of(settings.speakers.profiles)
+        self._path: Path | None = database_path(settings.speakers.profiles)
         self._model: Model | None = None
         self._detector: SpeechDetector | None = None
-        self._hearing: EnrolmentTarget | None = None
-        self._named: Sequence[Voice] = ()  # by recordings in the settings
-        self._one_at_a_time = asyncio.Lock()
+        self._target: EnrolmentTarget | None = None
+        self._configured: Sequence[Voice] = ()
+        self._lock = asyncio.Lock()  # one command at a time
 
     async def read(self, model: Model, detector: SpeechDetector) -> tuple[Voice, ...]:
-        """Everybody this model can know. Raises `ProfilesError`, `SourceError` or `SettingsError`."""
+        """Return all voices `model` can recognise. Raises `ProfilesError`, `SourceError` or `SettingsError`."""
         self._model, self._detector = model, detector
         return (await self._read_all(model, detector)).voices
 
-    def attach(self, hearing: EnrolmentTarget) -> None:
-        """Whom to tell what changes."""
-        self._hearing = hearing
+    def attach(self, target: EnrolmentTarget) -> None:
+        """Set the streams that the commands apply to."""
+        self._target = target
 
     @property
     def handlers(self) -> dict[str, Handler]:
-        """What carries out the commands, by their names."""
+        """The handlers of the commands, by command name."""
         return {} if self._model is None else {"enroll": self._enroll, "reload": self._reload}
 
     async def _enroll(self, command: EnrollCommand) -> Mapping[str, Any]:
-        hearing, model, path = self._hearing, self._model, self._path
-        assert hearing is not None  # noqa: S101 - asked only when attached
-        assert model is not None  # noqa: S101 - there are no handlers without
+        target, model, path = self._target, self._model, self._path
+        assert target is not None  # noqa: S101 - commands arrive after `attach`
+        assert model is not None  # noqa: S101 - without a model there are no handlers
         if path is None:
             raise CommandRefused("this node keeps no profiles; set speakers.profiles")
         name = checked_name(command.name)
-        stream, voice = hearing.met(command.source, command.voice)
-        recording = self._recording(model, stream, voice, wanted=command.voice)
-        assert voice is not None  # noqa: S101 - else refused
-        async with self._one_at_a_time:
+        stream, voice = target.session_voice(command.source, command.voice)
+        recording = self._recording(model, stream, voice, requested=command.voice)
+        assert voice is not None  # noqa: S101 - `_recording` refuses None
+        async with self._lock:
             await asyncio.to_thread(_store, path, name, recording)
-            people = await known(settings=self._settings, model=model, named=self._named)
-            hearing.know(people.voices, stream=stream, met=voice.name, name=name)
+            people = await known_voices(settings=self._settings, model=model, configured=self._configured)
+            target.set_enrolled(people.voices, stream=stream, session_voice=voice.name, name=name)
         return {
             "name": name,
             "source": stream,
@@ -88,37 +100,39 @@ class Registrar:
             "exemplars": len(recording.exemplars),
         }
 
-    async def _reload(self, command: ReloadCommand) -> Mapping[str, Any]:  # noqa: ARG002 - it says all by its name
-        hearing, model, detector = self._hearing, self._model, self._detector
-        assert hearing is not None  # noqa: S101 - as above
+    async def _reload(self, command: ReloadCommand) -> Mapping[str, Any]:  # noqa: ARG002 - it has no arguments
+        target, model, detector = self._target, self._model, self._detector
+        assert target is not None  # noqa: S101 - as above
         assert model is not None  # noqa: S101
         assert detector is not None  # noqa: S101
-        async with self._one_at_a_time:
+        async with self._lock:
             people = await self._read_all(model, detector)
-            streams = hearing.know(people.voices)
+            calibration = await asyncio.to_thread(read_calibration, model.info, self._settings.speakers)
+            target.set_calibration(calibration)
+            streams = target.set_enrolled(people.voices)
         return {"people": len(people.voices), "left_out": people.left_out, "streams": streams}
 
     async def _read_all(self, model: Model, detector: SpeechDetector) -> KnownVoices:
-        self._named = await enrol(settings=self._settings, model=model, detector=detector)
-        return await known(settings=self._settings, model=model, named=self._named)
+        self._configured = await configured_voices(settings=self._settings, model=model, detector=detector)
+        return await known_voices(settings=self._settings, model=model, configured=self._configured)
 
-    def _recording(self, model: Model, stream: str, voice: Voice | None, *, wanted: str | None) -> EnrolledRecording:
-        """What the stream remembers of a voice. Raises `CommandRefused` where that cannot make a profile."""
+    def _recording(self, model: Model, stream: str, voice: Voice | None, *, requested: str | None) -> EnrolledRecording:
+        """Return the x-vectors a stream keeps of a voice. Raises `CommandRefused` if they cannot make a profile."""
         if voice is None:
             raise CommandRefused(
-                f"nobody the stream has met speaks in {stream!r} now; try again while they speak"
-                if wanted is None
-                else f"{stream!r} has met no {wanted!r}"
+                f"no recognised voice is speaking in {stream!r}; retry while the person speaks"
+                if requested is None
+                else f"{stream!r} has no voice {requested!r}"
             )
         if voice.enrolled:
-            raise CommandRefused(f"{voice.name} is enrolled already; `tonewatch profiles rename` gives another name")
+            raise CommandRefused(f"{voice.name!r} is enrolled already; use `tonewatch profiles rename` to rename it")
         exemplars = tuple(Exemplar(vector, speech_s) for vector, speech_s in voice.recent)
         speech_s = sum(exemplar.speech_s for exemplar in exemplars)
-        pieces = [WindowEmbedding(vector, speech_s, speech_s) for vector, speech_s in voice.recent]
-        likeness = one_person(pieces, scorer(model.info, self._settings.speakers.threshold))
-        fault = too_short(speech_s) or several(likeness)
-        if fault is not None:
-            raise CommandRefused(f"{voice.name} cannot be enrolled yet: {fault.sentence}")
+        embeddings = [WindowEmbedding(vector, speech_s, speech_s) for vector, speech_s in voice.recent]
+        probability = same_speaker_probability(embeddings, build_scorer(model.info, self._settings.speakers.threshold))
+        issue = length_issue(speech_s) or speaker_issue(probability)
+        if issue is not None:
+            raise CommandRefused(f"cannot enrol {voice.name!r} yet: {issue.message}")
         info = model.info
         return EnrolledRecording(
             model=ModelRef(name=info.name, revision=info.revision),

@@ -1,4 +1,4 @@
-"""The tables of the file of profiles, and what SQLite's errors mean to whoever keeps one."""
+"""Tables of the profile database, and error messages for what SQLite reports."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sqlite3
 from stream.errors import ProfilesError
 
 VERSION = 1
-"""Of the tables (`user_version`)."""
+"""Version of the tables (`user_version`)."""
 
 APPLICATION_ID = 0x746F6E65
-"""Marks the file as ours (`application_id`): "tone"."""
+"""Marks the file as a profile database (`application_id`): "tone"."""
 
 _TABLES = """
 CREATE TABLE people (
@@ -28,16 +28,16 @@ CREATE TABLE calibrations (
 """
 
 
-def set_up(connection: sqlite3.Connection) -> None:
-    """Tables, where there are none. Raises `ProfilesError` for a file that is not ours to read."""
+def create_tables(connection: sqlite3.Connection) -> None:
+    """Create the tables in an empty file. Raises `ProfilesError` for a file of another program or a newer version."""
     connection.execute("PRAGMA secure_delete=ON")
-    connection.execute("PRAGMA temp_store=MEMORY")  # VACUUM's copy must not lie about in a folder of temporary files
+    connection.execute("PRAGMA temp_store=MEMORY")  # VACUUM must not leave a copy in a temporary folder
     connection.execute("PRAGMA foreign_keys=ON")
     if _is_ready(connection):
         return
     with connection:
         connection.execute("BEGIN IMMEDIATE")
-        if not _is_ready(connection):  # nobody else was quicker
+        if not _is_ready(connection):  # another process may have created them meanwhile
             for statement in _TABLES.split(";\n"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
@@ -45,30 +45,30 @@ def set_up(connection: sqlite3.Connection) -> None:
 
 
 def _is_ready(connection: sqlite3.Connection) -> bool:
-    """Whether our tables are there; False where nothing is."""
+    """Return whether the tables exist; False for an empty file."""
     (program,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if not (program or version or tables):
         return False
     if program != APPLICATION_ID:
-        raise ProfilesError("the file of profiles is another program's database; set speakers.profiles to another")
+        raise ProfilesError("the file is a database of another program; set speakers.profiles to another file")
     if version > VERSION:
         raise ProfilesError(
-            f"the file of profiles is of version {version}, written by a newer tonewatch; update tonewatch"
+            f"the profile database has version {version}, written by a newer tonewatch; update tonewatch"
         )
     return True
 
 
-def sentence(error: sqlite3.Error) -> str:
-    """What is wrong, and what to do."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # the rest are SQLite's finer distinctions
+def explain(error: sqlite3.Error) -> str:
+    """Return what is wrong, and what to do."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # the higher bits distinguish further
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return "another process is writing it; try again when that has ended"
+        return "another process is writing the file; try again when it has ended"
     if code == sqlite3.SQLITE_FULL:
-        return "the disk is full, and nothing was changed; make room"
+        return "the disk is full, nothing was changed; free some space"
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        return f"it cannot be written ({error}); let you write the file and its folder, or set speakers.profiles"
+        return f"cannot write the file ({error}); check its permissions and the folder's, or set speakers.profiles"
     if code == sqlite3.SQLITE_IOERR:
-        return f"the disk fails ({error}); try another with speakers.profiles"
-    return f"it is damaged ({error}); put a copy of it in its place, or move it away and enrol again"
+        return f"disk error ({error}); set speakers.profiles to a file on another disk"
+    return f"the file is damaged ({error}); restore a backup, or move it away and enrol again"

@@ -1,14 +1,14 @@
-"""The profiles on disk: one SQLite file (WAL) that only its owner can read, in a folder that only he can enter.
+"""Profiles on disk: one SQLite file (WAL), readable and accessible by its owner only.
 
     with ProfileStore(path, create=True) as store:
         store.add("Alice", recording, note="agreed on paper, 3 May")
 
-Every method is one transaction. What is removed is really gone when the method returns: SQLite overwrites it
-(`secure_delete`), the file is built anew without it (`VACUUM`) and the write-ahead log is emptied. Processes may share
-the file; each waits for the other a few seconds.
+Every method is one transaction. Removed data leaves no trace once the method returns: SQLite overwrites it
+(`secure_delete`), rebuilds the file without it (`VACUUM`) and truncates the write-ahead log. Several processes may
+share the file; each waits up to `LOCK_TIMEOUT_S` for the lock of another.
 
-A file that is damaged, of a newer version, another program's, locked, on a full disk or not writable is refused with
-one sentence; it is never put aside or replaced, since voices cannot be had again. No name or vector is ever logged.
+A file that is damaged, of a newer version, of another program, locked, on a full disk or not writable raises
+`ProfilesError`; it is never moved or replaced, since profiles cannot be recreated. Names and vectors are never logged.
 """
 
 from __future__ import annotations
@@ -30,36 +30,36 @@ from stream import database
 from stream.errors import ProfileNotFound, ProfilesError
 from stream.events import ModelRef
 from stream.profiles.profile import EnrolledRecording, Exemplar, FittedCalibration, Profile, checked_name, checked_note
-from stream.profiles.schema import sentence, set_up
+from stream.profiles.schema import create_tables, explain
 from stream.settings import SpeakersSettings
 from stream.tracking.voice import Vector
 from stream.types import ModelInfo
 
-WAIT_S = 5.0
-"""How long another process's lock is waited for."""
+LOCK_TIMEOUT_S = 5.0
+"""Time to wait for the lock of another process."""
 
-FILE = "profiles.sqlite"
-EMPTY_LOG = "PRAGMA wal_checkpoint(TRUNCATE)"
-
-
-def path_of(chosen: str) -> Path | None:
-    """The file `speakers.profiles` chooses: None for an empty one, a path, or for `auto` where this user's data is."""
-    if chosen != "auto":
-        return Path(chosen).expanduser() if chosen else None
-    return Path(platformdirs.user_data_dir("tonewatch", appauthor=False)) / FILE
+FILE_NAME = "profiles.sqlite"
+TRUNCATE_LOG = "PRAGMA wal_checkpoint(TRUNCATE)"
 
 
-def profiles_in(path: Path | None) -> tuple[Profile, ...]:
-    """Everybody in a file; nobody where there is none yet. Raises `ProfilesError`."""
+def database_path(setting: str) -> Path | None:
+    """Return the file that `speakers.profiles` names: None if empty, the user's data folder for `auto`, else a path."""
+    if setting != "auto":
+        return Path(setting).expanduser() if setting else None
+    return Path(platformdirs.user_data_dir("tonewatch", appauthor=False)) / FILE_NAME
+
+
+def read_profiles(path: Path | None) -> tuple[Profile, ...]:
+    """Return all profiles of a file, none if it does not exist. Raises `ProfilesError`."""
     if path is None:
         return ()
     with ProfileStore(path) as store:
         return store.profiles()
 
 
-def calibration_of(info: ModelInfo, speakers: SpeakersSettings) -> FittedCalibration | None:
-    """What `tonewatch calibrate` found for a model, unless a threshold is set. Raises `ProfilesError`."""
-    path = path_of(speakers.profiles)
+def read_calibration(info: ModelInfo, speakers: SpeakersSettings) -> FittedCalibration | None:
+    """Return the calibration fitted for a model; None if `speakers.threshold` is set. Raises `ProfilesError`."""
+    path = database_path(speakers.profiles)
     if path is None or speakers.threshold is not None:
         return None
     with ProfileStore(path) as store:
@@ -67,7 +67,7 @@ def calibration_of(info: ModelInfo, speakers: SpeakersSettings) -> FittedCalibra
 
 
 class ProfileStore:
-    """The file, open. One that is not there is made if `create`, else it is as if it were empty."""
+    """The open file. A missing file is created if `create`, else it reads as empty."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self.path = path
@@ -76,30 +76,30 @@ class ProfileStore:
 
     def __enter__(self) -> Self:
         """Open the file. Raises `ProfilesError`."""
-        with self._explained():
+        with self._translated_errors():
             if self._create:
                 self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not self._create and not os.path.exists(self.path):  # noqa: PTH110 - also where we may not look (a service)
+            if not self._create and not os.path.exists(self.path):  # noqa: PTH110 - False also without permission to look
                 self._open = sqlite3.connect(":memory:", isolation_level="IMMEDIATE")
-                set_up(self._open)
+                create_tables(self._open)
             else:
-                self._open = database.connect(self.path, prepare=set_up, wait_s=WAIT_S)
+                self._open = database.connect(self.path, create_schema=create_tables, lock_timeout_s=LOCK_TIMEOUT_S)
                 self.path.chmod(0o600)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it."""
+        """Close the file."""
         if self._open is not None:
-            with suppress(sqlite3.Error):  # what a deletion could not empty, since somebody was reading
-                self._open.execute(EMPTY_LOG)
+            with suppress(sqlite3.Error):  # a deletion may have left it, while another process was reading
+                self._open.execute(TRUNCATE_LOG)
             self._open.close()
             self._open = None
 
     def profiles(self) -> tuple[Profile, ...]:
-        """Everybody, by name."""
-        with self._explained():
+        """Return all profiles, ordered by name."""
+        with self._translated_errors():
             exemplars: dict[int, list[Exemplar]] = {}
             for recording, speech_s, blob in self._rows(
                 "SELECT recording, speech_s, vector FROM exemplars ORDER BY recording, place"
@@ -133,9 +133,9 @@ class ProfileStore:
             )
 
     def profile(self, name: str) -> Profile:
-        """One person. Raises `ProfileNotFound`."""
-        with self._explained():
-            self._person(name)
+        """Return one profile. Raises `ProfileNotFound`."""
+        with self._translated_errors():
+            self._profile_id(name)
         wanted = checked_name(name)
         return next(profile for profile in self.profiles() if profile.name == wanted)
 
@@ -145,27 +145,25 @@ class ProfileStore:
         Raises `ProfilesError`, also when an x-vector's length is not that of its model's others.
         """
         name = checked_name(name)
-        with self._changing() as connection:
+        with self._transaction() as connection:
             now = datetime.now(UTC).timestamp()
             connection.execute(
                 "INSERT INTO people (name, note, created, updated) VALUES (?, '', ?, ?)"
                 " ON CONFLICT (name) DO UPDATE SET updated = excluded.updated",
                 (name, now, now),
             )
-            person = self._person(name)
+            person = self._profile_id(name)
             if note is not None:
                 connection.execute("UPDATE people SET note = ? WHERE id = ?", (checked_note(note), person))
             for recording in recordings:
                 self._insert(connection, person, recording)
 
     def restore(self, profiles: Sequence[Profile]) -> None:
-        """Keep profiles as they were elsewhere, all or none. Raises `ProfilesError` where a name is taken."""
-        with self._changing() as connection:
+        """Store exported profiles unchanged, all or none. Raises `ProfilesError` if a name is taken."""
+        with self._transaction() as connection:
             taken = {name for (name,) in self._rows("SELECT name FROM people")}
             if both := sorted(taken & {profile.name for profile in profiles}):
-                raise ProfilesError(
-                    f"{', '.join(both)}: enrolled here already, so nothing was imported; rename one of the two"
-                )
+                raise ProfilesError(f"nothing was imported: {', '.join(both)} enrolled already; rename one of the two")
             for profile in profiles:
                 person = connection.execute(
                     "INSERT INTO people (name, note, created, updated) VALUES (?, ?, ?, ?)",
@@ -175,41 +173,43 @@ class ProfileStore:
                     self._insert(connection, int(person or 0), recording)
 
     def rename(self, name: str, new: str) -> None:
-        """Call somebody otherwise. Raises `ProfileNotFound`, or `ProfilesError` where the new name is taken."""
+        """Rename a profile. Raises `ProfileNotFound`, or `ProfilesError` if the new name is taken."""
         new = checked_name(new)
-        with self._changing(removing=True) as connection:
-            person = self._person(name)
+        with self._transaction(removing=True) as connection:
+            person = self._profile_id(name)
             if connection.execute("SELECT 1 FROM people WHERE name = ? AND id != ?", (new, person)).fetchone():
-                raise ProfilesError(f"{new} is enrolled already; `tonewatch profiles merge` makes two profiles one")
+                raise ProfilesError(
+                    f"{new!r} is enrolled already; use `tonewatch profiles merge` to combine two profiles"
+                )
             connection.execute(
                 "UPDATE people SET name = ?, updated = ? WHERE id = ?", (new, datetime.now(UTC).timestamp(), person)
             )
 
     def merge(self, name: str, into: str) -> None:
-        """Two profiles are one person's: the first's recordings go to the second. Raises `ProfileNotFound`."""
-        with self._changing(removing=True) as connection:
-            one, other = self._person(name), self._person(into)
-            if one == other:
-                raise ProfilesError("somebody can be merged with another only; give two names")
-            connection.execute("UPDATE recordings SET person = ? WHERE person = ?", (other, one))
+        """Move the recordings of one profile to another and delete the first. Raises `ProfileNotFound`."""
+        with self._transaction(removing=True) as connection:
+            source, target = self._profile_id(name), self._profile_id(into)
+            if source == target:
+                raise ProfilesError("a profile cannot be merged with itself; give two names")
+            connection.execute("UPDATE recordings SET person = ? WHERE person = ?", (target, source))
             connection.execute(
                 "UPDATE people SET updated = ?, note = trim(note || char(10) || (SELECT note FROM people WHERE id = ?),"
                 " char(10)) WHERE id = ?",
-                (datetime.now(UTC).timestamp(), one, other),
+                (datetime.now(UTC).timestamp(), source, target),
             )
-            connection.execute("DELETE FROM people WHERE id = ?", (one,))
+            connection.execute("DELETE FROM people WHERE id = ?", (source,))
 
     def delete(self, *names: str) -> None:
-        """Forget people for good, all or none of those named. Raises `ProfileNotFound`."""
-        with self._changing(removing=True) as connection:
-            for person in [self._person(name) for name in names]:
+        """Delete profiles permanently, all or none of those named. Raises `ProfileNotFound`."""
+        with self._transaction(removing=True) as connection:
+            for person in [self._profile_id(name) for name in names]:
                 connection.execute("DELETE FROM people WHERE id = ?", (person,))
             if not connection.execute("SELECT 1 FROM people").fetchone():
-                connection.execute("DELETE FROM calibrations")  # it was fitted on their voices
+                connection.execute("DELETE FROM calibrations")  # fitted on the deleted voices
 
     def calibration(self, model: ModelRef) -> FittedCalibration | None:
-        """What was fitted for a model on the profiles; None if nothing was."""
-        with self._explained():
+        """Return the calibration fitted for a model, None if there is none."""
+        with self._translated_errors():
             row = self._connection.execute(
                 "SELECT weights, threshold, genuine, impostor, fitted FROM calibrations"
                 " WHERE model = ? AND revision = ?",
@@ -228,8 +228,8 @@ class ProfileStore:
             )
 
     def set_calibration(self, calibration: FittedCalibration) -> None:
-        """Keep it in place of the model's former one."""
-        with self._changing() as connection:
+        """Store a calibration, replacing an earlier one of the same model."""
+        with self._transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO calibrations VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -244,25 +244,27 @@ class ProfileStore:
             )
 
     def clear_calibration(self, model: ModelRef) -> None:
-        """Go back to the model's own."""
-        with self._changing() as connection:
+        """Delete the calibration fitted for a model, so that its own applies."""
+        with self._transaction() as connection:
             connection.execute(
                 "DELETE FROM calibrations WHERE model = ? AND revision = ?", (model.name, model.revision)
             )
 
     @property
     def _connection(self) -> sqlite3.Connection:
-        assert self._open is not None, "enter the store first"  # noqa: S101 - a mistake of ours
+        assert self._open is not None, "enter the store first"  # noqa: S101 - a programming error
         return self._open
 
     def _rows(self, query: str) -> Sequence[Any]:
         return self._connection.execute(query).fetchall()
 
-    def _person(self, name: str) -> int:
+    def _profile_id(self, name: str) -> int:
         found = self._connection.execute("SELECT id FROM people WHERE name = ?", (checked_name(name),)).fetchone()
         if found is None:
-            there = ", ".join(known for (known,) in self._rows("SELECT name FROM people ORDER BY name")) or "nobody"
-            raise ProfileNotFound(f"nobody is enrolled as {name!r}; there is {there}")
+            names = ", ".join(known for (known,) in self._rows("SELECT name FROM people ORDER BY name"))
+            raise ProfileNotFound(
+                f"no profile {name!r}; {f'available: {names}' if names else 'there are no profiles yet'}"
+            )
         return int(found[0])
 
     def _insert(self, connection: sqlite3.Connection, person: int, recording: EnrolledRecording) -> None:
@@ -275,13 +277,21 @@ class ProfileStore:
         blobs = [np.asarray(exemplar.vector, dtype="<f4").tobytes() for exemplar in recording.exemplars]
         if length is not None and length[0] != len(blobs[0]):
             raise ProfilesError(
-                f"x-vectors of {model.name} have {length[0] // 4} dimensions here, these {len(blobs[0]) // 4}"
+                f"x-vectors of {model.name} {model.revision} have {length[0] // 4} dimensions in this file, not "
+                f"{len(blobs[0]) // 4}; use the model that made the others"
             )
-        said = (model.name, model.revision, recording.kind, recording.origin, recording.speech_s)
         number = connection.execute(
             "INSERT INTO recordings (person, model, revision, kind, origin, speech_s, created)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (person, *said, recording.created.timestamp()),
+            (
+                person,
+                model.name,
+                model.revision,
+                recording.kind,
+                recording.origin,
+                recording.speech_s,
+                recording.created.timestamp(),
+            ),
         ).lastrowid
         connection.executemany(
             "INSERT INTO exemplars VALUES (?, ?, ?, ?)",
@@ -292,31 +302,31 @@ class ProfileStore:
         )
 
     @contextmanager
-    def _changing(self, *, removing: bool = False) -> Iterator[sqlite3.Connection]:
-        """One transaction; after `removing`, no trace of what it removed is left in the file or beside it."""
-        with self._explained():
+    def _transaction(self, *, removing: bool = False) -> Iterator[sqlite3.Connection]:
+        """Run one transaction; with `removing`, leave no trace of removed data in the file or beside it."""
+        with self._translated_errors():
             with self._connection as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
             if removing:
                 self._connection.execute("VACUUM")
-                busy = self._connection.execute(EMPTY_LOG).fetchone()[0]
+                busy = self._connection.execute(TRUNCATE_LOG).fetchone()[0]
                 if busy:
                     raise ProfilesError(
-                        f"it is done, but another process is reading {self.path}, so that traces are left beside it; "
-                        "end that process, then run `tonewatch profiles list`"
+                        f"removed, but traces remain beside {self.path}, which another process is reading; end that "
+                        "process, then run `tonewatch profiles list`"
                     )
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """SQLite's errors and the disk's in one sentence, and whatever is wrong with the file with its name."""
+    def _translated_errors(self) -> Iterator[None]:
+        """Raise errors of SQLite and of the file system as `ProfilesError` with the file's name."""
         try:
             yield
         except sqlite3.Error as error:
-            raise ProfilesError(f"{self.path}: {sentence(error)}") from error
+            raise ProfilesError(f"{self.path}: {explain(error)}") from error
         except OSError as error:
             raise ProfilesError(
-                f"{self.path} cannot be used ({error.strerror}); choose another file with speakers.profiles"
+                f"cannot use {self.path} ({error.strerror}); choose another file with speakers.profiles"
             ) from error
 
 

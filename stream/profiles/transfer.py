@@ -1,9 +1,9 @@
-"""Profiles in one JSON file, to be carried to another machine or kept as a copy.
+"""Export and import of profiles as one JSON file.
 
     {"tonewatch_profiles": 1, "people": [{"name": …, "recordings": [{"model": …, "exemplars": [{"vector": …}]}]}]}
 
-A vector is base64 of little-endian float32. The file holds biometric data: only its owner can read it, and one that is
-there already is not written over. What comes in is checked whole before any of it is used.
+A vector is base64 of little-endian float32. The file holds biometric data: only its owner can read it, and an existing
+file is never overwritten. A file is validated as a whole before any of it is imported.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pydantic.functional_validators import BeforeValidator, InstanceOf
 
 from stream.errors import ProfilesError
 from stream.events import ModelRef
-from stream.profiles.profile import LONGEST_NOTE, EnrolledRecording, Exemplar, Kind, Profile, checked_name
+from stream.profiles.profile import MAX_NOTE_LETTERS, EnrolledRecording, Exemplar, Kind, Profile, checked_name
 from stream.tracking.voice import Vector
 
-LARGEST_BYTES = 256 * 2**20
-"""A larger file is refused unread."""
+MAX_FILE_BYTES = 256 * 2**20
+"""Larger files are refused unread."""
 
-MOST_DIMENSIONS = 8_192
+MAX_DIMENSIONS = 8_192
 
 
 def _decoded(value: Any) -> Any:
@@ -36,9 +36,9 @@ def _decoded(value: Any) -> Any:
     try:
         raw = base64.b64decode(value, validate=True)
     except binascii.Error:
-        raise ValueError("a vector is base64") from None
-    if not 0 < len(raw) <= 4 * MOST_DIMENSIONS or len(raw) % 4:
-        raise ValueError(f"a vector has 1 to {MOST_DIMENSIONS} numbers of 4 bytes")
+        raise ValueError("a vector must be base64") from None
+    if not 0 < len(raw) <= 4 * MAX_DIMENSIONS or len(raw) % 4:
+        raise ValueError(f"a vector must have 1 to {MAX_DIMENSIONS} numbers of 4 bytes")
     return np.frombuffer(raw, dtype="<f4").astype(np.float32)
 
 
@@ -72,7 +72,7 @@ class _RecordingRecord(_TransferModel):
 
 class _ProfileRecord(_TransferModel):
     name: str
-    note: str = Field(max_length=LONGEST_NOTE)
+    note: str = Field(max_length=MAX_NOTE_LETTERS)
     created: AwareDatetime
     updated: AwareDatetime
     recordings: tuple[_RecordingRecord, ...] = Field(max_length=10_000)
@@ -84,40 +84,42 @@ class _TransferFile(_TransferModel):
 
 
 def write(path: Path, profiles: Sequence[Profile]) -> None:
-    """Put profiles into a new file. Raises `ProfilesError`."""
+    """Write profiles to a new file. Raises `ProfilesError`."""
     text = _TransferFile(
-        people=tuple(_ProfileRecord.model_validate(_dumped(profile)) for profile in profiles)
+        people=tuple(_ProfileRecord.model_validate(_record(profile)) for profile in profiles)
     ).model_dump_json(indent=1)
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(text + "\n")
     except FileExistsError:
-        raise ProfilesError(f"{path} is there already; name another file") from None
+        raise ProfilesError(f"{path} exists already; name another file") from None
     except OSError as error:
-        raise ProfilesError(f"{path} cannot be written ({error.strerror}); name another file") from None
+        raise ProfilesError(f"cannot write {path} ({error.strerror}); name another file") from None
 
 
 def read(path: Path) -> tuple[Profile, ...]:
-    """The profiles in a file. Raises `ProfilesError`."""
+    """Return the profiles of an exported file. Raises `ProfilesError`."""
     try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise ProfilesError(f"{path} is larger than {LARGEST_BYTES // 2**20} MB; export fewer people at a time")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ProfilesError(f"{path} is larger than {MAX_FILE_BYTES // 2**20} MB; export fewer profiles at a time")
         people = _TransferFile.model_validate_json(path.read_bytes()).people
     except OSError as error:
-        raise ProfilesError(f"{path} cannot be read ({error.strerror}); name a file of `profiles export`") from None
-    except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, fault["loc"]))
         raise ProfilesError(
-            f"{path} is not what `tonewatch profiles export` writes ({where or 'it'}: {fault['msg']})"
+            f"cannot read {path} ({error.strerror}); name a file written by `tonewatch profiles export`"
+        ) from None
+    except ValidationError as error:
+        issue = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, issue["loc"]))
+        raise ProfilesError(
+            f"{path} is no valid export ({where or 'file'}: {issue['msg']}); write it with `tonewatch profiles export`"
         ) from None
     names = [checked_name(person.name) for person in people]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ProfilesError(f"{path} holds {', '.join(sorted(twice))} twice; remove one of them")
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise ProfilesError(f"{path} contains {', '.join(sorted(repeated))} twice; remove one of them")
     return tuple(_profile(name, person) for name, person in zip(names, people, strict=True))
 
 
-def _dumped(profile: Profile) -> dict[str, Any]:
+def _record(profile: Profile) -> dict[str, Any]:
     recordings = [
         {
             "model": recording.model,

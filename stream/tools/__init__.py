@@ -1,1 +1,1 @@
-"""Package."""
+"""Offline tools: evaluation, calibration, replay, report, benchmarks, guided enrolment."""

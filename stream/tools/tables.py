@@ -1,4 +1,4 @@
-"""Tables for people: the models there are, and any rows of equal keys."""
+"""Tables on the terminal: the models of the zoo, and any rows of equal keys."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from stream.models.zoo import ZOO, on_disk
+from stream.models.zoo import ZOO, local_folder
 
 
 def models_table() -> list[dict[str, str]]:
-    """A row for each model of the zoo."""
+    """Return a row for each model of the zoo."""
     return [
         {
             "name": entry.name,
-            "gives": entry.gives,
+            "gives": entry.output,
             "size": f"{entry.size_mb:.0f} MB",
             "licence": entry.licence,
-            "on disk": "yes" if on_disk(entry) else "no",
+            "on disk": "yes" if local_folder(entry) else "no",
             "checkpoint": entry.checkpoint,
         }
         for entry in ZOO.values()
@@ -27,7 +27,7 @@ def models_table() -> list[dict[str, str]]:
 
 
 def print_table(rows: Sequence[Mapping[str, object]]) -> None:
-    """Print rows under the keys of the first; without a terminal the columns keep their full width."""
+    """Print rows under the keys of the first row; columns keep their full width if output is no terminal."""
     console = Console() if sys.stdout.isatty() else Console(width=200)
     table = Table(box=None, pad_edge=False)
     for key in rows[0]:

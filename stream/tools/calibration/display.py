@@ -1,4 +1,4 @@
-"""What `tonewatch calibrate` shows: both distributions and the trade-off, on a terminal and as a page."""
+"""Output of `tonewatch calibrate`: both distributions and the trade-off, on a terminal and as an HTML page."""
 
 from __future__ import annotations
 
@@ -13,87 +13,90 @@ from rich.text import Text
 from stream.tools.calibration.threshold import ThresholdResult, TradeOff
 from stream.tracking.calibration import Calibration
 
-BINS = 16
-CELLS = 24
-FALSE_ACCEPTS = (0.01, 0.001)
-"""Rates whose thresholds are shown beside the one that is named."""
+HISTOGRAM_BINS = 16
+BAR_CELLS = 24
+FALSE_ACCEPT_RATES = (0.01, 0.001)
+"""Rates whose thresholds are shown beside the fitted one."""
 
 
-def show(verdict: ThresholdResult, own: Calibration, console: Console) -> None:
-    """Both distributions, a row a range of scores; then what each threshold would cost."""
-    if verdict.trade_off is None:
+def print_result(result: ThresholdResult, own: Calibration, console: Console) -> None:
+    """Print both distributions, one row a range of scores, and the errors of several thresholds."""
+    if result.trade_off is None:
         return
-    table = Table(box=None, pad_edge=False)
-    for name, justify in (("score", "right"), ("one person", "left"), ("two people", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    edges = np.histogram_bin_edges(np.concatenate((verdict.genuine, verdict.impostor)), bins=BINS)
-    shares = [np.histogram(values, edges)[0] / len(values) for values in (verdict.genuine, verdict.impostor)]
-    for at in range(BINS - 1, -1, -1):
-        bars = [
-            Text(_bar(share[at] / share.max()), style) for share, style in zip(shares, ("cyan", "yellow"), strict=True)
-        ]
-        table.add_row(f"{edges[at]:.2f}", *bars)
-    console.print(table)
+    console.print(_histogram(result))
     console.print()
-    costs = Table(box=None, pad_edge=False)
+    errors = Table(box=None, pad_edge=False)
     for name in ("threshold", "score", "false accepts", "false rejects"):
-        costs.add_column(name, justify="left" if name == "threshold" else "right")
-    for row in trade_off_rows(verdict, own):
-        costs.add_row(
+        errors.add_column(name, justify="left" if name == "threshold" else "right")
+    for row in trade_off_rows(result, own):
+        errors.add_row(
             row["threshold"], f"{row['score']:.2f}", f"{row['false accepts']:.1%}", f"{row['false rejects']:.1%}"
         )
-    console.print(costs)
+    console.print(errors)
 
 
-def trade_off_rows(verdict: ThresholdResult, own: Calibration) -> list[dict[str, Any]]:
-    """Thresholds somebody might choose, and what they cost."""
-    curve = verdict.trade_off
-    assert curve is not None  # noqa: S101 - asked only with scores
-    chosen = [("found here", verdict.threshold), ("the model's own", verdict.even_odds(own))]
-    chosen += [("equal errors", curve.equal)] + [
-        (f"{rate:.1%} false accepts", _for(curve, rate)) for rate in FALSE_ACCEPTS
-    ]
+def _histogram(result: ThresholdResult) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name, justify in (("score", "right"), ("genuine", "left"), ("impostor", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    edges = np.histogram_bin_edges(np.concatenate((result.genuine, result.impostor)), bins=HISTOGRAM_BINS)
+    shares = [np.histogram(values, edges)[0] / len(values) for values in (result.genuine, result.impostor)]
+    for place in range(HISTOGRAM_BINS - 1, -1, -1):
+        bars = [
+            Text(_bar(share[place] / share.max()), style)
+            for share, style in zip(shares, ("cyan", "yellow"), strict=True)
+        ]
+        table.add_row(f"{edges[place]:.2f}", *bars)
+    return table
+
+
+def trade_off_rows(result: ThresholdResult, own: Calibration) -> list[dict[str, Any]]:
+    """Return candidate thresholds with their false accepts and false rejects."""
+    curve = result.trade_off
+    assert curve is not None  # noqa: S101 - called only with scores
+    candidates = [("fitted", result.threshold), ("model's own", result.even_odds(own)), ("equal errors", curve.equal)]
+    candidates += [(f"{rate:.1%} false accepts", _threshold_for(curve, rate)) for rate in FALSE_ACCEPT_RATES]
     return [
         {
             "threshold": name,
             "score": score,
             **dict(zip(("false accepts", "false rejects"), curve.at(score), strict=True)),
         }
-        for name, score in chosen
+        for name, score in candidates
         if score is not None
     ]
 
 
-def write(path: Path, verdict: ThresholdResult, own: Calibration, *, title: str, note: str) -> None:
-    """A page with pictures. Raises `TonewatchError` where it cannot be written, or drawing libraries are missing."""
-    from stream.tools.evaluation.output import science  # noqa: PLC0415
+def write_page(path: Path, result: ThresholdResult, own: Calibration, *, title: str, note: str) -> None:
+    """Write a page with charts. Raises `TonewatchError` if it cannot be written or drawing libraries are missing."""
+    from stream.tools.evaluation.output import require_libraries  # noqa: PLC0415
 
-    with science():
+    with require_libraries():
         from stream.tools.evaluation import plots, report  # noqa: PLC0415 - an extra
     sections = []
-    curve = verdict.trade_off
+    curve = result.trade_off
     if curve is not None:
-        pictures = (
-            plots.distributions(verdict.genuine.tolist(), verdict.impostor.tolist(), verdict.threshold, "Scores"),
+        charts = (
+            plots.distributions(result.genuine.tolist(), result.impostor.tolist(), result.threshold, "Scores"),
             plots.trade_off(
                 curve.thresholds.tolist(),
                 curve.false_accepts.tolist(),
                 curve.false_rejects.tolist(),
-                verdict.threshold,
-                "What a threshold costs",
+                result.threshold,
+                "Errors by threshold",
             ),
         )
-        sections.append(report.Section("Scores", (trade_off_rows(verdict, own),), pictures))
-    said = "; ".join([*([verdict.refusal] if verdict.refusal else []), *verdict.remarks])
-    if said:
-        sections.append(report.Section("To bear in mind", note=said))
+        sections.append(report.Section("Scores", (trade_off_rows(result, own),), charts))
+    remarks = "; ".join([*([result.refusal] if result.refusal else []), *result.remarks])
+    if remarks:
+        sections.append(report.Section("Remarks", note=remarks))
     report.write(path, title=title, note=note, sections=sections)
 
 
-def _for(curve: TradeOff, rate: float) -> float:
-    """The lowest threshold that accepts no larger a share of impostors."""
+def _threshold_for(curve: TradeOff, rate: float) -> float:
+    """Return the lowest threshold that accepts at most this share of impostor scores."""
     return float(curve.thresholds[int(np.argmax(curve.false_accepts <= rate))])
 
 
 def _bar(share: float) -> str:
-    return "█" * max(round(share * CELLS), 1 if share else 0)
+    return "█" * max(round(share * BAR_CELLS), 1 if share else 0)

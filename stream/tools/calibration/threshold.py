@@ -1,4 +1,4 @@
-"""What follows from genuine and impostor scores: the trade-off, and a threshold or why there is none (pure)."""
+"""Trade-off and threshold from genuine and impostor scores, or why there is no threshold (pure)."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stream.tools.calibration.scores import STRANGER, ScoreSet
+from stream.tools.calibration.scores import COHORT_SPEAKER, MIN_PROFILES, LabelledTrial
 from stream.tracking.calibration import Calibration, Floats, fit
 
-LEAST = 20
-"""Scores of each kind below which no threshold is named."""
+MIN_SCORES = 20
+"""Genuine and impostor scores needed, each, for a threshold."""
 
-MOST_EER = 0.2
-"""Equal error rate of single windows above which none is: adding up windows, as is done live, no longer mends it."""
+MAX_EER = 0.2
+"""Equal error rate of single windows above which summing over windows, as live scoring does, no longer helps."""
 
 
 @dataclass(frozen=True, slots=True)
 class TradeOff:
-    """Shares of impostors accepted and of genuine scores rejected at each threshold; (thresholds,) each, rising."""
+    """Shares of accepted impostor and of rejected genuine scores by rising threshold; (thresholds,) each."""
 
     thresholds: Floats
     false_accepts: Floats
     false_rejects: Floats
 
     def at(self, threshold: float) -> tuple[float, float]:
-        """False accepts and false rejects at a threshold."""
+        """Return false accepts and false rejects at a threshold."""
         place = min(int(np.searchsorted(self.thresholds, threshold)), len(self.thresholds) - 1)
         return float(self.false_accepts[place]), float(self.false_rejects[place])
 
@@ -38,12 +38,12 @@ class TradeOff:
 
     @property
     def eer(self) -> float:
-        """Equal error rate: the mean of both shares there."""
+        """Equal error rate: the mean of both shares at that threshold."""
         return sum(self.at(self.equal)) / 2
 
 
 def trade_off(genuine: Floats, impostor: Floats) -> TradeOff:
-    """At every score there is, and above all of them; a score that equals the threshold is accepted."""
+    """Compute the trade-off at every score and above the highest; a score equal to the threshold is accepted."""
     scores = np.unique(np.concatenate((genuine, impostor)))
     thresholds = np.append(scores, np.nextafter(scores[-1], np.inf))
     rejected = np.searchsorted(np.sort(genuine), thresholds) / len(genuine)
@@ -53,105 +53,102 @@ def trade_off(genuine: Floats, impostor: Floats) -> TradeOff:
 
 @dataclass(frozen=True, slots=True)
 class ThresholdResult:
-    """What was measured. Without a `calibration` no threshold is named, and `refusal` says why and what to do."""
+    """What was measured. `calibration` is None if there is no threshold; `refusal` says why and what to do."""
 
     genuine: Floats
     impostor: Floats
-    strangers: int
-    people: int
+    cohort_scores: int
+    profiles: int
     trade_off: TradeOff | None
     calibration: Calibration | None
     refusal: str
     remarks: tuple[str, ...]
-    speech_s: float  # of a window, and of a profile: medians
-    profile_s: float
+    speech_s: float  # median over the windows
+    profile_s: float  # median over the profiles
 
     @property
     def threshold(self) -> float | None:
-        """The score from which on a typical window is as likely one person's as two people's."""
+        """The score at even odds for a typical window."""
         return None if self.calibration is None else self.even_odds(self.calibration)
 
     def even_odds(self, calibration: Calibration) -> float:
-        """The same by another calibration."""
+        """Return the score at even odds for a typical window by another calibration."""
         return calibration.score_at_even_odds(speech_s=self.speech_s, profile_s=self.profile_s)
 
 
-def judge(scored: Sequence[ScoreSet], *, reliability_s: float) -> ThresholdResult:
-    """The reliability of speech is the model's, since a few people's windows of one length could not tell it."""
-    genuine, impostor = (_scores(one for one in scored if one.trial.same is same) for same in (True, False))
-    people = len({one.profile for one in scored})
-    strangers = sum(one.speaker == STRANGER for one in scored)
-    refusal = _too_little(len(genuine), len(impostor))
+def find_threshold(trials: Sequence[LabelledTrial], *, reliability_s: float) -> ThresholdResult:
+    """Fit a calibration to the trials.
+
+    `reliability_s` is the model's own, since windows of one length from a few people cannot determine it.
+    """
+    genuine, impostor = (_scores(one for one in trials if one.trial.same is same) for same in (True, False))
+    refusal = _too_few(len(genuine), len(impostor))
     curve = trade_off(genuine, impostor) if len(genuine) and len(impostor) else None
-    if not refusal and curve is not None and curve.eer > MOST_EER:
-        refusal = _overlapping(scored, curve)
-    trials = [one.trial for one in scored]
+    if not refusal and curve is not None and curve.eer > MAX_EER:
+        refusal = _overlapping(trials, curve)
+    scored = [one.trial for one in trials]
     return ThresholdResult(
         genuine=genuine,
         impostor=impostor,
-        strangers=strangers,
-        people=people,
+        cohort_scores=sum(one.speaker == COHORT_SPEAKER for one in trials),
+        profiles=len({one.profile for one in trials}),
         trade_off=curve,
-        calibration=None if refusal else fit(trials, reliabilities_s=(reliability_s,)).calibration,
+        calibration=None if refusal else fit(scored, reliabilities_s=(reliability_s,)).calibration,
         refusal=refusal,
-        remarks=_remarks(scored),
-        speech_s=float(np.median([one.speech_s for one in trials])) if trials else 0.0,
-        profile_s=float(np.median([one.profile_s for one in trials])) if trials else 0.0,
+        remarks=_remarks(trials),
+        speech_s=float(np.median([one.speech_s for one in scored])) if scored else 0.0,
+        profile_s=float(np.median([one.profile_s for one in scored])) if scored else 0.0,
     )
 
 
-def _scores(scored: Iterable[ScoreSet]) -> Floats:
-    return np.array([one.trial.score for one in scored], dtype=np.float64)
+def _scores(trials: Iterable[LabelledTrial]) -> Floats:
+    return np.array([one.trial.score for one in trials], dtype=np.float64)
 
 
-def _too_little(genuine: int, impostor: int) -> str:
-    if genuine < LEAST:
+def _too_few(genuine: int, impostor: int) -> str:
+    if genuine < MIN_SCORES:
         return (
-            f"there are {genuine} scores of a person against themselves, {LEAST} at least are needed; enrol everybody "
-            "with 15 s of speech or more, best in two recordings of different days, or test with --microphone NAME"
+            f"{genuine} genuine scores, at least {MIN_SCORES} needed; enrol each person with 15 s of speech or more, "
+            "best in two recordings on different days, or add a test with --microphone NAME"
         )
-    if impostor < LEAST:
-        return (
-            f"there are {impostor} scores of somebody against another person's profile, {LEAST} at least are needed; "
-            "enrol a second person"
-        )
+    if impostor < MIN_SCORES:
+        return f"{impostor} impostor scores, at least {MIN_SCORES} needed; enrol a second person"
     return ""
 
 
-def _overlapping(scored: Sequence[ScoreSet], curve: TradeOff) -> str:
-    """Who is mistaken for whom, and who is not known again, at the equal error rate."""
-    at = curve.equal
-    alike = Counter(
+def _overlapping(trials: Sequence[LabelledTrial], curve: TradeOff) -> str:
+    """Name the pair confused most often and the person rejected most often at the equal error rate."""
+    threshold = curve.equal
+    confused = Counter(
         " and ".join(sorted((one.profile, one.speaker)))
-        for one in scored
-        if not one.trial.same and one.speaker != STRANGER and one.trial.score >= at
+        for one in trials
+        if not one.trial.same and one.speaker != COHORT_SPEAKER and one.trial.score >= threshold
     )
-    lost = Counter(one.profile for one in scored if one.trial.same and one.trial.score < at)
-    said = [f"scores of one person and of two overlap too much (equal error rate {curve.eer:.0%})"]
-    if alike:
-        said.append(f"{alike.most_common(1)[0][0]} are taken for each other most")
-    if lost:
-        said.append(f"{lost.most_common(1)[0][0]} is least often known again")
-    said.append(
-        "enrol them anew with 15 s or more of clean speech each, alone and at the microphone that will listen, or "
-        "choose a larger model (`tonewatch models list`)"
+    rejected = Counter(one.profile for one in trials if one.trial.same and one.trial.score < threshold)
+    parts = [f"genuine and impostor scores overlap too much (equal error rate {curve.eer:.0%})"]
+    if confused:
+        parts.append(f"{confused.most_common(1)[0][0]} are confused most often")
+    if rejected:
+        parts.append(f"{rejected.most_common(1)[0][0]} is rejected most often")
+    parts.append(
+        "enrol them again, each alone with 15 s or more of clean speech at the microphone in use, or choose a larger "
+        "model (`tonewatch models list`)"
     )
-    return "; ".join(said)
+    return "; ".join(parts)
 
 
-def _remarks(scored: Sequence[ScoreSet]) -> tuple[str, ...]:
-    """What the figures do not say by themselves."""
-    genuine = [one for one in scored if one.trial.same]
-    once = sorted({one.profile for one in genuine if one.one_recording})
+def _remarks(trials: Sequence[LabelledTrial]) -> tuple[str, ...]:
+    """Return the limits of the figures."""
+    single = sorted({one.profile for one in trials if one.trial.same and one.one_recording})
     remarks = []
-    if once:
+    if single:
         remarks.append(
-            f"{', '.join(once)}: known by one recording only, so that genuine scores are of one day and place and "
-            "promise too much; enrol again another day, or test with --microphone NAME"
+            f"{', '.join(single)}: one recording only, so genuine scores are too high (one day, one place); enrol "
+            "again on another day, or test with --microphone NAME"
         )
-    if any(one.speaker == STRANGER for one in scored):
+    if any(one.speaker == COHORT_SPEAKER for one in trials):
         remarks.append(
-            "there are hardly any people, so that strangers of the model's cohort stand among the impostors; other "
-            "microphones heard them, which makes them easier than whoever comes to yours: enrol more people"
+            f"fewer than {MIN_PROFILES} profiles, so speakers of the model's cohort serve as impostors; recorded by "
+            "other microphones, they are easier to reject: enrol more people"
         )
     return tuple(remarks)

@@ -1,1 +1,1 @@
-"""Package."""
+"""Guided enrolment, and verification of recordings against profiles."""

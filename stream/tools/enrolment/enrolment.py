@@ -1,7 +1,6 @@
-"""From recordings or a microphone to a stored profile, and from a recording to the person it is of.
+"""Enrolment from recordings or a microphone into a profile, and verification of a recording against the profiles.
 
-Whatever can be refused cheaply is refused first: names and files before models are loaded, models before a microphone
-is opened.
+Cheap checks come first: names and files before models are loaded, models before a microphone is opened.
 """
 
 from __future__ import annotations
@@ -17,45 +16,45 @@ from stream.app.assembly import load_models
 from stream.errors import EnrolmentRefused, SettingsError
 from stream.events import ModelRef
 from stream.profiles.enrolment_audio import EnrolmentAudio
-from stream.profiles.known_voices import hear_file
-from stream.profiles.profile import EnrolledRecording, Kind, Profile, voice_of, voices
-from stream.profiles.quality import faults, one_person, several, too_short
-from stream.profiles.store import ProfileStore, calibration_of, profiles_in
+from stream.profiles.known_voices import read_enrolment
+from stream.profiles.profile import EnrolledRecording, Kind, Profile, voice_of, voices_for
+from stream.profiles.quality import audio_issues, length_issue, same_speaker_probability, speaker_issue
+from stream.profiles.store import ProfileStore, read_calibration, read_profiles
 from stream.settings import ModelSettings, Settings
 from stream.tracking.scoring import Scorer
-from stream.tracking.stream_tracker import scorer
+from stream.tracking.stream_tracker import build_scorer
 from stream.tracking.voice import Voice
 from stream.types import Model
 
-ALIKE = 0.95
-"""Probability from which two people's voices are said to be very like each other."""
+MIN_SIMILAR_PROBABILITY = 0.95
+"""Probability from which the voice of another profile is reported as very similar."""
 
-UNLIKE = 0.05
-"""Probability below which somebody sounds unlike the person who was enrolled under the name."""
+MIN_CONSISTENT_PROBABILITY = 0.05
+"""Probability below which a recording is reported as unlike the earlier ones of the same profile."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentTake:
-    """One piece of sound, and where it comes from."""
+    """Processed audio of one recording, and its origin."""
 
-    take: EnrolmentAudio
+    audio: EnrolmentAudio
     kind: Kind
     origin: str
 
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentResult:
-    """What was stored; `alike` are people enrolled under other names whose voices are very like it."""
+    """What was stored. `similar` names profiles of other names with a very similar voice."""
 
     name: str
     recordings: tuple[EnrolledRecording, ...]
-    alike: tuple[str, ...]
-    unlike_before: bool  # the profile there was sounds like somebody else
+    similar: tuple[str, ...]
+    unlike_before: bool  # the earlier recordings of this profile sound like another person
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """How near a voice is to a person: the score, the score at even odds, and the probability that it is theirs."""
+    """Comparison of a voice with a profile: score, score at even odds, probability that both are one person's."""
 
     name: str
     score: float
@@ -64,10 +63,10 @@ class Match:
 
 
 class EnrolmentSource(Protocol):
-    """Where the sound of an enrolment comes from."""
+    """Source of enrolment audio."""
 
-    async def listen(self, ears: EnrolmentModels) -> list[EnrolmentTake]:
-        """Hear all of it. Raises `TonewatchError`."""
+    async def record(self, models: EnrolmentModels) -> list[EnrolmentTake]:
+        """Process all recordings. Raises `TonewatchError`."""
         ...
 
 
@@ -75,162 +74,168 @@ class EnrolmentModels:
     """The speaker model and the speech detector, loaded once."""
 
     def __init__(self, settings: Settings) -> None:
-        nobody = ModelSettings(name="", window_s=3.0, hop_s=1.0)
-        models = settings.models.model_copy(update={"emotion": nobody, "identity": nobody})
-        if not models.speaker.name:
+        unset = ModelSettings(name="", window_s=3.0, hop_s=1.0)
+        chosen = settings.models.model_copy(update={"emotion": unset, "identity": unset})
+        if not chosen.speaker.name:
             raise SettingsError("enrolment needs a speaker model; set models.speaker.name")
-        self.settings = settings.model_copy(update={"models": models})
+        self.settings = settings.model_copy(update={"models": chosen})
         loaded, self.detector, _ = load_models(self.settings)
         self.model: Model = loaded[0]
 
     @property
     def scorer(self) -> Scorer:
-        """What compares its x-vectors."""
-        return scorer(self.model.info, self.settings.speakers.threshold)
+        """The scorer with the model's own calibration."""
+        return build_scorer(self.model.info, self.settings.speakers.threshold)
 
     @property
-    def calibrated(self) -> Scorer:
-        """The same by what `tonewatch calibrate` found on the people themselves, if it did."""
+    def fitted_scorer(self) -> Scorer:
+        """The scorer with the calibration of `tonewatch calibrate`, if there is one."""
         info, speakers = self.model.info, self.settings.speakers
-        found = calibration_of(info, speakers)
-        return scorer(info if found is None else found.applied(info), speakers.threshold)
+        calibration = read_calibration(info, speakers)
+        return build_scorer(info if calibration is None else calibration.applied(info), speakers.threshold)
 
     @property
     def ref(self) -> ModelRef:
-        """Which model hears, at which revision."""
+        """Name and revision of the speaker model."""
         return ModelRef(name=self.model.info.name, revision=self.model.info.revision)
 
-    def take(self, rate_hz: int) -> EnrolmentAudio:
-        """For sound at this rate."""
+    def new_audio(self, rate_hz: int) -> EnrolmentAudio:
+        """Return an empty enrolment for audio at this rate."""
         return EnrolmentAudio(settings=self.settings, model=self.model, detector=self.detector, rate_hz=rate_hz)
 
 
 class FileEnrolment:
-    """Recordings, one after the other."""
+    """Recordings from files, in order."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
 
-    async def listen(self, ears: EnrolmentModels) -> list[EnrolmentTake]:
-        """Hear them all. Raises `SourceError`."""
-        return [await heard(path, ears) for path in self._paths]
+    async def record(self, models: EnrolmentModels) -> list[EnrolmentTake]:
+        """Process all files. Raises `SourceError`."""
+        return [await read_take(path, models) for path in self._paths]
 
 
-async def heard(path: Path, ears: EnrolmentModels) -> EnrolmentTake:
-    """One recording. Raises `SourceError`."""
-    take = await hear_file(str(path), settings=ears.settings, model=ears.model, detector=ears.detector)
-    return EnrolmentTake(take, "file", path.name)
+async def read_take(path: Path, models: EnrolmentModels) -> EnrolmentTake:
+    """Process one file. Raises `SourceError`."""
+    audio = await read_enrolment(str(path), settings=models.settings, model=models.model, detector=models.detector)
+    return EnrolmentTake(audio, "file", path.name)
 
 
 def enrol(
-    name: str, source: EnrolmentSource, *, ears: EnrolmentModels, path: Path, note: str | None
+    name: str, source: EnrolmentSource, *, models: EnrolmentModels, path: Path, note: str | None
 ) -> EnrolmentResult:
-    """Hear somebody, judge the sound, and store it. Raises `EnrolmentRefused` or another `TonewatchError`."""
-    taken = asyncio.run(source.listen(ears))
-    judge(taken, ears)
-    recordings = tuple(one.take.recording(kind=one.kind, origin=one.origin) for one in taken if one.take.exemplars)
+    """Process the audio of a source, check its quality and store it. Raises `TonewatchError`."""
+    takes = asyncio.run(source.record(models))
+    require_quality(takes, models)
+    recordings = tuple(
+        take.audio.recording(kind=take.kind, origin=take.origin) for take in takes if take.audio.exemplars
+    )
     with ProfileStore(path, create=True) as store:
         before = store.profiles()
         store.add(name, *recordings, note=note)
-    return _compared(name, recordings, before, ears)
+    return _result(name, recordings, before, models)
 
 
-def judge(taken: Sequence[EnrolmentTake], ears: EnrolmentModels) -> None:
-    """Raises `EnrolmentRefused`: too little speech in all, or what is wrong with each piece, or with all together."""
-    short = too_short(sum(one.take.speech_s for one in taken if one.take.exemplars))  # bursts are no window's speech
+def require_quality(takes: Sequence[EnrolmentTake], models: EnrolmentModels) -> None:
+    """Check the speech of all takes, each take by itself, and that one person speaks. Raises `EnrolmentRefused`."""
+    short = length_issue(sum(take.audio.speech_s for take in takes if take.audio.exemplars))
     if short is not None:
-        raise EnrolmentRefused(f"nothing was stored: {short.sentence}")
-    found = [f"{one.origin}: {fault.sentence}" for one in taken for fault in faults(one.take.sound())]
-    mixed = several(one_person([piece for one in taken for piece in one.take.pieces], ears.scorer))
+        raise EnrolmentRefused(f"nothing was stored: {short.message}")
+    found = [f"{take.origin}: {issue.message}" for take in takes for issue in audio_issues(take.audio.quality())]
+    embeddings = [embedding for take in takes for embedding in take.audio.embeddings]
+    mixed = speaker_issue(same_speaker_probability(embeddings, models.scorer))
     if mixed is not None:
-        found.append(mixed.sentence)
+        found.append(mixed.message)
     if found:
         raise EnrolmentRefused(f"nothing was stored: {'. '.join(found)}")
 
 
-def matches(taken: EnrolmentTake, profiles: Sequence[Profile], ears: EnrolmentModels) -> list[Match]:
-    """How near a voice is to everybody this model knows, the nearest first. Raises `EnrolmentRefused`."""
-    return _matches([_recording(taken)], voices(profiles, ears.ref)[0], ears.calibrated)
-
-
-def _recording(taken: EnrolmentTake) -> EnrolledRecording:
-    if not taken.take.exemplars:
+def rank_profiles(take: EnrolmentTake, profiles: Sequence[Profile], models: EnrolmentModels) -> list[Match]:
+    """Compare a voice with all profiles of this model, most probable first. Raises `EnrolmentRefused`."""
+    if not take.audio.exemplars:
         raise EnrolmentRefused(
-            f"{taken.origin} holds {taken.take.speech_s:.1f} s of speech, too little to tell a voice by"
+            f"{take.audio.speech_s:.1f} s of speech in {take.origin}, too little to compare; give a longer recording"
         )
-    return taken.take.recording(kind=taken.kind, origin=taken.origin)
+    recording = take.audio.recording(kind=take.kind, origin=take.origin)
+    return _rank([recording], voices_for(profiles, models.ref)[0], models.fitted_scorer)
 
 
-def _matches(heard: Sequence[EnrolledRecording], people: Sequence[Voice], scorer: Scorer) -> list[Match]:
-    voice = voice_of("", heard)
-    scores = scorer.scores(voice.centroid, people)
-    odds = scorer.log_odds(scores, people, speech_s=voice.evidence_s)
+def _rank(recordings: Sequence[EnrolledRecording], known: Sequence[Voice], scorer: Scorer) -> list[Match]:
+    voice = voice_of("", recordings)
+    scores = scorer.scores(voice.centroid, known)
+    log_odds = scorer.log_odds(scores, known, speech_s=voice.evidence_s)
     found = [
         Match(
-            name=person.name,
+            name=other.name,
             score=float(score),
-            threshold=scorer.calibration.score_at_even_odds(speech_s=voice.evidence_s, profile_s=person.evidence_s),
-            probability=1 / (1 + exp(-max(-50.0, min(50.0, float(odd))))),
+            threshold=scorer.calibration.score_at_even_odds(speech_s=voice.evidence_s, profile_s=other.evidence_s),
+            probability=1 / (1 + exp(-max(-50.0, min(50.0, float(odds))))),
         )
-        for person, score, odd in zip(people, scores, odds, strict=True)
+        for other, score, odds in zip(known, scores, log_odds, strict=True)
     ]
     return sorted(found, key=lambda match: -match.probability)
 
 
-def _compared(
-    name: str, recordings: Sequence[EnrolledRecording], before: Sequence[Profile], ears: EnrolmentModels
+def _result(
+    name: str, recordings: Sequence[EnrolledRecording], before: Sequence[Profile], models: EnrolmentModels
 ) -> EnrolmentResult:
-    people, _ = voices(before, ears.ref)
-    near = {match.name: match.probability for match in _matches(recordings, people, ears.scorer)}
+    """Compare new recordings with the profiles that were stored before."""
+    known, _ = voices_for(before, models.ref)
+    probabilities = {match.name: match.probability for match in _rank(recordings, known, models.scorer)}
     return EnrolmentResult(
         name=name,
         recordings=tuple(recordings),
-        alike=tuple(other for other, probability in near.items() if other != name and probability >= ALIKE),
-        unlike_before=near.get(name, 1.0) < UNLIKE,
+        similar=tuple(
+            other
+            for other, probability in probabilities.items()
+            if other != name and probability >= MIN_SIMILAR_PROBABILITY
+        ),
+        unlike_before=probabilities.get(name, 1.0) < MIN_CONSISTENT_PROBABILITY,
     )
 
 
-def verify(file: Path, *, ears: EnrolmentModels, path: Path) -> VerificationResult:
-    """Whose voice a recording holds. Raises `SourceError`, `ProfilesError` or `EnrolmentRefused`."""
-    taken = asyncio.run(heard(file, ears))
-    found = matches(taken, profiles_in(path), ears)
-    return VerificationResult(matches=tuple(found), needed=ears.settings.speakers.match, speech_s=taken.take.speech_s)
+def verify(file: Path, *, models: EnrolmentModels, path: Path) -> VerificationResult:
+    """Identify the speaker of a recording. Raises `SourceError`, `ProfilesError` or `EnrolmentRefused`."""
+    take = asyncio.run(read_take(file, models))
+    matches = rank_profiles(take, read_profiles(path), models)
+    return VerificationResult(
+        matches=tuple(matches),
+        required_probability=models.settings.speakers.match,
+        speech_s=take.audio.speech_s,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationResult:
-    """Whose voice it is: the nearest person's at the `needed` probability, else nobody's."""
+    """Profiles by probability; the first one matches if it reaches `required_probability`."""
 
     matches: tuple[Match, ...]
-    needed: float
+    required_probability: float
     speech_s: float
 
     @property
     def name(self) -> str | None:
-        """The person; None for nobody who is enrolled."""
-        return self.matches[0].name if self.matches and self.matches[0].probability >= self.needed else None
+        """The matching profile, None without one."""
+        best = self.matches[0] if self.matches else None
+        return best.name if best is not None and best.probability >= self.required_probability else None
 
-    def sentence(self) -> str:
-        """For people."""
+    def message(self) -> str:
+        """Return the result as one line of text."""
         if not self.matches:
-            return "it is nobody who is enrolled: this model has heard nobody yet"
+            return "no match: there are no profiles of this model; add one with `tonewatch enroll`"
         best = self.matches[0]
-        who = (
-            f"it is {self.name}"
-            if self.name is not None
-            else f"it is nobody who is enrolled; the nearest is {best.name}"
-        )
-        second = f"; runner-up {self.matches[1].name} ({self.matches[1].probability:.2f})" if self.matches[1:] else ""
+        outcome = f"match: {self.name}" if self.name is not None else f"no match; closest is {best.name}"
+        second = f"; next is {self.matches[1].name} ({self.matches[1].probability:.2f})" if self.matches[1:] else ""
         return (
-            f"{who}: probability {best.probability:.2f} ({self.needed:g} needed), score {best.score:.2f} "
-            f"(even odds at {best.threshold:.2f}), {self.speech_s:.1f} s of speech{second}"
+            f"{outcome} (probability {best.probability:.2f}, {self.required_probability:g} required; score "
+            f"{best.score:.2f}, even odds at {best.threshold:.2f}; {self.speech_s:.1f} s of speech){second}"
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """For programs; `score` and `threshold` are the model's own (AS-norm where it has a cohort)."""
+        """Return the result for JSON; `score` and `threshold` are AS-norm scores where the model has a cohort."""
         return {
             "speaker": self.name,
-            "probability_needed": self.needed,
+            "probability_needed": self.required_probability,
             "speech_s": round(self.speech_s, 3),
             "matches": [
                 {

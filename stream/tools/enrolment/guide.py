@@ -1,6 +1,6 @@
-"""Enrolment at the microphone: what to read, how loud it is, how much is still needed, and what is wrong right now.
+"""Guided enrolment at a microphone: text to read, level meter, progress, and the current defects of the audio.
 
-It ends by itself when there is enough clean speech, or when that does not come.
+It ends by itself once there is enough clean speech, or after `MAX_RECORDING_S`.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from rich.text import Text
 from stream.app import registry
 from stream.errors import SourceError
 from stream.profiles.enrolment_audio import EnrolmentAudio
-from stream.profiles.quality import faults
+from stream.profiles.quality import audio_issues
 from stream.settings import SourceSettings
 from stream.tools.enrolment.enrolment import EnrolmentModels, EnrolmentTake
 from stream.types import Block
 
-ENOUGH_S = 10.0
-"""Clean speech after which it ends: more makes a profile little better."""
+WANTED_SPEECH_S = 10.0
+"""Clean speech after which the recording ends; more improves a profile little."""
 
-LONGEST_S = 60.0
-"""Sound after which it ends with what there is."""
+MAX_RECORDING_S = 60.0
+"""Length after which the recording ends with what there is."""
 
 RECENT_S = 3.0
-"""What is wrong right now is judged by so much sound."""
+"""Length of the newest audio whose defects are shown."""
 
-QUIETEST_DBFS, LOUDEST_DBFS = -60.0, 0.0
+MIN_METER_DBFS, MAX_METER_DBFS = -60.0, 0.0
 """The ends of the level meter."""
 
 TEXT = (
@@ -40,7 +40,7 @@ TEXT = (
     "musicians under the old bridge begin to play. Nobody hurries home, because the evening is long, the air is mild, "
     "and there is still so much to talk about."
 )
-"""Read aloud it takes twenty seconds or so, and holds most sounds of English; any other words would do."""
+"""About twenty seconds of speech with most sounds of English; any other text would do."""
 
 
 class MicrophoneEnrolment:
@@ -50,44 +50,43 @@ class MicrophoneEnrolment:
         self._target = target
         self._console = console or Console(stderr=True)
 
-    async def listen(self, ears: EnrolmentModels) -> list[EnrolmentTake]:
-        """Listen until there is enough. Raises `SourceError` when the microphone cannot be had or is lost."""
+    async def record(self, models: EnrolmentModels) -> list[EnrolmentTake]:
+        """Record until there is enough speech. Raises `SourceError` if the microphone cannot be opened or is lost."""
         source = registry.source(SourceSettings(kind="microphone", target=self._target))
         async with source.blocks() as blocks:
-            take = ears.take(source.format.rate_hz)
-            self._console.print(f"Read this aloud, in your usual voice, alone:\n\n  {TEXT}\n", highlight=False)
-            heard_s = 0.0
-            with self._meter(take) as live:
+            audio = models.new_audio(source.format.rate_hz)
+            self._console.print(f"Read this aloud, alone and in your usual voice:\n\n  {TEXT}\n", highlight=False)
+            with self._meter(audio) as live:
                 async for block in blocks:
                     if not isinstance(block, Block):
-                        raise SourceError(f"the microphone is gone ({block.reason}); plug it in and begin again")
-                    await asyncio.to_thread(take.push, block.samples)
-                    heard_s = block.end_frame / source.format.rate_hz
+                        raise SourceError(f"the microphone is gone ({block.reason}); reconnect it and start again")
+                    await asyncio.to_thread(audio.push, block.samples)
                     if live is not None:
-                        live.update(picture(take))
-                    if take.speech_s >= ENOUGH_S or heard_s >= LONGEST_S:
+                        live.update(render(audio))
+                    recorded_s = block.end_frame / source.format.rate_hz
+                    if audio.speech_s >= WANTED_SPEECH_S or recorded_s >= MAX_RECORDING_S:
                         break
-        await asyncio.to_thread(take.finish)
-        return [EnrolmentTake(take, "microphone", self._target or "default")]
+        await asyncio.to_thread(audio.finish)
+        return [EnrolmentTake(audio, "microphone", self._target or "default")]
 
-    def _meter(self, take: EnrolmentAudio) -> Live | nullcontext[None]:
+    def _meter(self, audio: EnrolmentAudio) -> Live | nullcontext[None]:
         if not self._console.is_terminal:
             return nullcontext()
-        return Live(picture(take), console=self._console, transient=True, refresh_per_second=15)
+        return Live(render(audio), console=self._console, transient=True, refresh_per_second=15)
 
 
-def picture(take: EnrolmentAudio) -> RenderableType:
-    """A level meter, how far it is, and what is wrong right now."""
-    level = (take.level_dbfs - QUIETEST_DBFS) / (LOUDEST_DBFS - QUIETEST_DBFS)
+def render(audio: EnrolmentAudio) -> RenderableType:
+    """Return the level meter, the progress and the current defects."""
+    level = (audio.level_dbfs - MIN_METER_DBFS) / (MAX_METER_DBFS - MIN_METER_DBFS)
     rows = Table.grid(padding=(0, 1))
-    rows.add_row("level", ProgressBar(total=1.0, completed=max(0.0, level), width=40), f"{take.level_dbfs:.0f} dBFS")
-    done = ProgressBar(total=ENOUGH_S, completed=min(ENOUGH_S, take.speech_s), width=40)
-    rows.add_row("clean speech", done, f"{take.speech_s:.1f} of {ENOUGH_S:g} s")
-    return Group(rows, advice(take), Text("Ctrl-C stores nothing", style="dim"))
+    rows.add_row("level", ProgressBar(total=1.0, completed=max(0.0, level), width=40), f"{audio.level_dbfs:.0f} dBFS")
+    progress = ProgressBar(total=WANTED_SPEECH_S, completed=min(WANTED_SPEECH_S, audio.speech_s), width=40)
+    rows.add_row("clean speech", progress, f"{audio.speech_s:.1f} of {WANTED_SPEECH_S:g} s")
+    return Group(rows, current_issues(audio), Text("Ctrl-C cancels, nothing is stored", style="dim"))
 
 
-def advice(take: EnrolmentAudio) -> Text:
-    """What is wrong right now, in a word; or that all is well."""
-    recent = take.sound(recent_s=RECENT_S)
-    wrong = [fault.brief for fault in faults(recent)] if take.speech_s else ["speak now"]
-    return Text(", ".join(wrong), style="yellow") if wrong else Text("good", style="green")
+def current_issues(audio: EnrolmentAudio) -> Text:
+    """Return the labels of the current defects, or `ok`."""
+    recent = audio.quality(recent_s=RECENT_S)
+    labels = [issue.label for issue in audio_issues(recent)] if audio.speech_s else ["speak now"]
+    return Text(", ".join(labels), style="yellow") if labels else Text("ok", style="green")
