@@ -1,1 +1,1 @@
-"""Models: the only room that knows torch. Importing the room itself does not import torch; its modules do."""
+"""Models: the only package that uses torch. Importing the package does not import torch; its modules do."""

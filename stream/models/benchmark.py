@@ -1,7 +1,7 @@
-"""Models at full size for the benchmark: what they cost to run here, against the library and against the machine.
+"""Benchmark of full-size models: our forward against the library's, and both against the processor's peak.
 
-Weights may be random: speed and rounding do not depend on them, and nothing has to be fetched. What is compared is
-timed by turns, so that what else the machine does hits all alike; medians are given.
+Weights may be random: speed and rounding do not depend on them, and nothing has to be downloaded. Candidates are timed
+in an interleaved order, so that other load on the machine affects all of them alike; medians are reported.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from stream.demo.conversation import AUDIO
 from stream.errors import ModelError
-from stream.models.capability import capability, choose_dtype, packs
+from stream.models.capability import capability, choose_dtype, should_pack
 from stream.models.checkpoint import FAMILIES, Head
 from stream.models.devices import resolve_device, resolve_dtype
-from stream.models.fast.conversion import accelerated
-from stream.models.fast.net import FastNet, together
-from stream.models.onednn import linear, packed
+from stream.models.fast.conversion import accelerate
+from stream.models.fast.net import FastNet, forward_shared
+from stream.models.onednn import linear, pack_weight
 
 LARGE: Mapping[str, Any] = MappingProxyType(
     {
@@ -49,18 +49,18 @@ SHAPES: Mapping[str, tuple[str, Head, Mapping[str, Any]]] = MappingProxyType(
         "speaker-unispeech-sat": ("unispeech-sat", Head.XVECTOR, {"num_labels": 1_211}),
     }
 )
-"""Family, head and what sets its configuration apart from the family's base size, for each model of the zoo."""
+"""For each model of the zoo: family, head, and the differences of its configuration from the family's base size."""
 
-GEMM = (1_024, 1_024, 4_096)
-"""Rows, inputs and outputs of the product whose speed, plain or packed, is taken for the machine's limit."""
+GEMM_SHAPE = (1_024, 1_024, 4_096)
+"""Rows, inputs and outputs of the matrix product whose speed, plain or packed, counts as the machine's peak."""
 
-TOGETHER = 4
-"""Windows a batch while answers are compared."""
+COMPARISON_BATCH = 4
+"""Batch size of the comparison of outputs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """How near two forwards' answers are, over many windows."""
+    """How closely the outputs of two forwards agree over many windows."""
 
     largest_difference: float
     least_cosine: float
@@ -69,7 +69,7 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """One model and batch size. Times in milliseconds a window; `ratio` is achieved over the limit."""
+    """Result for one model and batch size. Times in ms per window; `ratio` is achieved speed over peak speed."""
 
     model: str
     batch: int
@@ -89,29 +89,29 @@ class Timing:
     weights_mb: float
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
-    known = capability()
+def machine_info() -> dict[str, Any]:
+    """Return processor, speeds, thread count and Python version of this machine."""
+    measured = capability()
     return {
-        **asdict(known),
-        "choice": known.choice,
+        **asdict(measured),
+        "choice": measured.choice,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
     }
 
 
 def random_model(name: str) -> nn.Module:
-    """A model of the zoo at full size, with random weights. Raises `ModelError` for others."""
+    """Build a model of the zoo at full size with random weights. Raises `ModelError` for other names."""
     import transformers  # noqa: PLC0415 - seconds
 
     if name not in SHAPES:
-        raise ModelError(f"the benchmark knows no shape for {name!r}; it knows {', '.join(SHAPES)}")
+        raise ModelError(f"no benchmark for model {name!r}; available: {', '.join(SHAPES)}")
     family, head, differences = SHAPES[name]
     net_class = getattr(transformers, FAMILIES[family] + head)
     torch.manual_seed(0)
     config = net_class.config_class(**{"use_weighted_layer_sum": True, "classifier_proj_size": 256, **differences})
     net: nn.Module = net_class(config).eval().requires_grad_(requires_grad=False)
-    for key, weight in net.named_parameters():  # livelier than freshly made ones: a difference would show
+    for key, weight in net.named_parameters():  # larger than the default initialisation, so that differences show
         if weight.ndim > 1 and "original" not in key:
             nn.init.xavier_normal_(weight)
     return net
@@ -123,31 +123,31 @@ def compare(
     batches: Sequence[int],
     window_s: float,
     runs: int,
-    wanted: str,
+    dtype: str,
     device: str,
     bfloat16: bool | None,
     windows: int,
 ) -> list[Timing]:
-    """Each model in each batch size, ours against the library's own forward; answers are compared for `windows`.
+    """Time each model at each batch size, our forward and the library's, and compare outputs on `windows` windows.
 
-    `bfloat16` says whether the library is timed in it, too; None: where this machine is at its best in it.
+    `bfloat16` decides whether the library is also timed in bfloat16; None: only if this machine is fastest in it.
     """
-    place = resolve_device(device)
-    chosen = choose_dtype(wanted, place)
-    dtype = resolve_dtype(chosen, place)
+    target = resolve_device(device)
+    chosen = choose_dtype(dtype, target)
+    resolved = resolve_dtype(chosen, target)
     samples = round(16_000 * window_s)
-    found = []
+    timings = []
     for name, net in nets.items():
-        fast = accelerated(copy.deepcopy(net), name=name)  # weights are taken over, and will change their type
+        fast = accelerate(copy.deepcopy(net), name=name)  # a copy: it takes over the weights and converts them
         if fast is None:
-            raise ModelError(f"{name} has no fast forward to measure")
-        fast.place(device=place, dtype=dtype, int8=wanted == "int8", pack=packs(place, dtype))
-        net = net.to(place)  # noqa: PLW2901
-        agreement = _agreement(net, fast, conversation(windows, samples=samples).to(place))
+            raise ModelError(f"{name} has no fast forward; nothing to compare")
+        fast.place(device=target, dtype=resolved, int8=dtype == "int8", pack=should_pack(target, resolved))
+        net = net.to(target)  # noqa: PLW2901
+        agreement = _agreement(net, fast, speech_windows(windows, samples=samples).to(target))
         half = copy.deepcopy(net).bfloat16() if (bfloat16 if bfloat16 is not None else chosen == "bfloat16") else None
         for batch in batches:
-            found.append(  # noqa: PERF401
-                _measured(
+            timings.append(  # noqa: PERF401
+                _time_model(
                     name,
                     net,
                     half,
@@ -156,26 +156,29 @@ def compare(
                     batch=batch,
                     samples=samples,
                     runs=runs,
-                    dtype=dtype,
-                    wanted=wanted,
+                    dtype=resolved,
+                    int8=dtype == "int8",
                 )
             )
-    return found
+    return timings
 
 
-def conversation(windows: int, *, samples: int) -> Tensor:
-    """Windows of the bundled conversation, evenly spread over it, (windows, samples): speech, unlike noise, differs."""
-    sound, _ = soundfile.read(AUDIO, dtype="float32", always_2d=True)
-    heard = np.resize(sound[:, 0], max(len(sound), samples))
-    starts = np.linspace(0, len(heard) - samples, windows).astype(int)
-    return torch.from_numpy(np.stack([heard[start : start + samples] for start in starts]))
+def speech_windows(windows: int, *, samples: int) -> Tensor:
+    """Return windows spread evenly over the bundled conversation, shape (windows, samples).
+
+    Speech rather than noise, because outputs for windows of noise hardly differ from each other.
+    """
+    audio, _ = soundfile.read(AUDIO, dtype="float32", always_2d=True)
+    mono = np.resize(audio[:, 0], max(len(audio), samples))
+    starts = np.linspace(0, len(mono) - samples, windows).astype(int)
+    return torch.from_numpy(np.stack([mono[start : start + samples] for start in starts]))
 
 
-def _agreement(net: nn.Module, fast: FastNet, sound: Tensor) -> Agreement:
-    parts = [sound[at : at + TOGETHER] for at in range(0, len(sound), TOGETHER)]
+def _agreement(net: nn.Module, fast: FastNet, audio: Tensor) -> Agreement:
+    batches = [audio[at : at + COMPARISON_BATCH] for at in range(0, len(audio), COMPARISON_BATCH)]
     with torch.inference_mode():
-        theirs = torch.cat([_said(net(part)) for part in parts])
-        ours = torch.cat([fast(part).float() for part in parts])
+        theirs = torch.cat([_output(net(batch)) for batch in batches])
+        ours = torch.cat([fast(batch).float() for batch in batches])
     return Agreement(
         largest_difference=float(f"{(ours - theirs).abs().max():.2e}"),
         least_cosine=round(float(nn.functional.cosine_similarity(ours, theirs).min()), 6),
@@ -183,7 +186,7 @@ def _agreement(net: nn.Module, fast: FastNet, sound: Tensor) -> Agreement:
     )
 
 
-def _measured(
+def _time_model(
     name: str,
     net: nn.Module,
     half: nn.Module | None,
@@ -194,30 +197,30 @@ def _measured(
     samples: int,
     runs: int,
     dtype: torch.dtype,
-    wanted: str,
+    int8: bool,
 ) -> Timing:
     device = next(net.parameters()).device
-    sound = torch.randn(batch, samples, generator=torch.Generator().manual_seed(batch)).to(device)
-    rows, inputs, outputs = GEMM
+    audio = torch.randn(batch, samples, generator=torch.Generator().manual_seed(batch)).to(device)
+    rows, inputs, outputs = GEMM_SHAPE
     x, weight = torch.randn(rows, inputs).to(device, dtype), torch.randn(outputs, inputs).to(device, dtype)
-    best = packed(weight) if packs(device, dtype) else weight
+    best = pack_weight(weight) if should_pack(device, dtype) else weight
     with torch.inference_mode():
         jobs: list[Callable[[], object]] = [
-            lambda: net(sound[:1]),
-            lambda: net(sound),
-            lambda: fast(sound),
+            lambda: net(audio[:1]),
+            lambda: net(audio),
+            lambda: fast(audio),
             lambda: linear(x, weight, None),
             lambda: linear(x, best, None),
         ]
         if half is not None:
-            jobs.append(lambda: half(sound.bfloat16()))
-        one_s, whole_s, ours_s, plain_s, packed_s, *half_s = by_turns(jobs, runs=runs, device=device)
-    gflop = work(net, samples=samples) / 1e9
+            jobs.append(lambda: half(audio.bfloat16()))
+        one_s, whole_s, ours_s, plain_s, packed_s, *half_s = interleaved_medians(jobs, runs=runs, device=device)
+    gflop = count_operations(net, samples=samples) / 1e9
     limit = 2 * rows * inputs * outputs / min(plain_s, packed_s) / 1e9
     return Timing(
         model=name,
         batch=batch,
-        dtype="int8" if wanted == "int8" else str(dtype).removeprefix("torch."),
+        dtype="int8" if int8 else str(dtype).removeprefix("torch."),
         library_fp32_batch1_ms=_ms(one_s),
         library_fp32_ms=_ms(whole_s / batch),
         library_bf16_ms=_ms(half_s[0] / batch) if half_s else None,
@@ -232,40 +235,40 @@ def _measured(
     )
 
 
-def shared(first: nn.Module, second: nn.Module, *, window_s: float, runs: int) -> float:
-    """How much quicker two heads answer from one pass than one after the other, in float32.
+def shared_backbone_speedup(first: nn.Module, second: nn.Module, *, window_s: float, runs: int) -> float:
+    """Return how many times faster two heads run on one pass of the backbone than on two, in float32.
 
-    `second` is given the backbone of `first`.
+    `second` is given the backbone weights of `first`. Raises `ModelError` if their backbones still differ.
     """
     prefix = str(first.base_model_prefix)
     getattr(second, prefix).load_state_dict(getattr(first, prefix).state_dict())
-    a, b = accelerated(first, name="first"), accelerated(second, name="second")
+    a, b = accelerate(first, name="first"), accelerate(second, name="second")
     if a is None or b is None or a.backbone.digest() != b.backbone.digest():
         raise ModelError("these two models do not share a backbone")
-    sound = torch.randn(1, round(16_000 * window_s))
+    audio = torch.randn(1, round(16_000 * window_s))
     with torch.inference_mode():
-        apart_s, once_s = by_turns(
-            [lambda: (a(sound), b(sound)), lambda: together([a, b], sound)], runs=runs, device=sound.device
+        separate_s, shared_s = interleaved_medians(
+            [lambda: (a(audio), b(audio)), lambda: forward_shared([a, b], audio)], runs=runs, device=audio.device
         )
-    return round(apart_s / once_s, 2)
+    return round(separate_s / shared_s, 2)
 
 
-def by_turns(jobs: Sequence[Callable[[], object]], *, runs: int, device: torch.device) -> list[float]:
-    """The median seconds of each job, all jobs having been run in turn `runs` times after a first time for nothing."""
-    taken: list[list[float]] = [[] for _ in jobs]
+def interleaved_medians(jobs: Sequence[Callable[[], object]], *, runs: int, device: torch.device) -> list[float]:
+    """Run all jobs in turn, `runs` times after one warm-up round, and return the median seconds of each job."""
+    durations: list[list[float]] = [[] for _ in jobs]
     for run in range(runs + 1):
-        for place, job in enumerate(jobs):
+        for number, job in enumerate(jobs):
             began_s = time.perf_counter()
             job()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             if run:
-                taken[place].append(time.perf_counter() - began_s)
-    return [median(times) for times in taken]
+                durations[number].append(time.perf_counter() - began_s)
+    return [median(times) for times in durations]
 
 
-def work(net: nn.Module, *, samples: int) -> float:
-    """Operations (multiplications and additions, two each) of a window, by the configuration."""
+def count_operations(net: nn.Module, *, samples: int) -> float:
+    """Return the floating-point operations of one window, counted from the configuration (two per multiply-add)."""
     config: Any = net.config
     inputs, frames, total = 1, samples, 0.0
     for outputs, kernel, stride in zip(config.conv_dim, config.conv_kernel, config.conv_stride, strict=True):
@@ -288,9 +291,9 @@ def work(net: nn.Module, *, samples: int) -> float:
     return float(2 * total)
 
 
-def _said(output: Any) -> Tensor:
-    said: Tensor = output.embeddings if "embeddings" in output else output.logits
-    return said.float()
+def _output(output: Any) -> Tensor:
+    values: Tensor = output.embeddings if "embeddings" in output else output.logits
+    return values.float()
 
 
 def _ms(duration_s: float) -> float:

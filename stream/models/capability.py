@@ -1,11 +1,12 @@
-"""Which type this machine computes in best, and by whose products: measured once, and shown by `tonewatch doctor`.
+"""Fastest data type and weight layout of this processor, measured once; `tonewatch doctor` shows them.
 
-A processor may have units for bfloat16 (AMX, AVX512-BF16) or only pretend to, and then be several times slower; and
-torch's own choice of products is not the best on every processor (see `products`). Names of features do not tell how
-fast they are, so one linear layer of the size these models have is timed in both types and both ways. bfloat16 is taken
-if it gains at least `GAIN`, packed weights if they gain `PACKED_GAIN`. The ways are tried by turns on one thread, whose
-processor time is taken: other programs hardly change that. The answer is kept in the user's cache folder under the
-processor's name and torch's version; where that cannot be written every start measures anew (a tenth of a second).
+A processor may compute bfloat16 in hardware (AMX, AVX512-BF16) or emulate it, which is several times slower; and
+torch's default matrix product is not the fastest on every processor (see `onednn`). CPU feature flags do not show the
+speed, so one linear layer of the size these models have is timed in both types and both layouts. bfloat16 is chosen if
+it is at least `MIN_BFLOAT16_GAIN` times as fast, packed weights if they are `MIN_PACKING_GAIN` times as fast. The
+variants run interleaved on one thread and its CPU time is measured, which other programs hardly affect. The result is
+cached in the user's cache folder under the processor's name and torch's version; if that folder is not writable, every
+start measures again (a tenth of a second).
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from pathlib import Path
 import torch
 
 from stream.errors import ModelError
-from stream.models.onednn import linear, packed
+from stream.models.onednn import linear, pack_weight
 
-GAIN = 1.5
-"""A difference this size pays for the lower precision, and is not noise."""
+MIN_BFLOAT16_GAIN = 1.5
+"""Speed-up that outweighs the lower precision and exceeds measurement noise."""
 
-PACKED_GAIN = 1.02
-"""Packed weights cost nothing, so that any gain pays."""
+MIN_PACKING_GAIN = 1.02
+"""Speed-up from which weights are packed; packing costs no precision, so any gain counts."""
 
 ROWS, WIDTH, TRIES = 256, 1_024, 5
 
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """Billions of multiplications and additions a second, and what follows from them; 0 where there is no such way."""
+    """Measured speeds in GFLOP/s, 0 for a variant this machine lacks, and the choices that follow from them."""
 
     processor: str
     torch: str
@@ -44,69 +45,69 @@ class Capability:
 
     @property
     def choice(self) -> str:
-        """`bfloat16` or `float32`."""
-        narrow = max(self.bfloat16_gflops, self.bfloat16_packed_gflops)
-        wide = max(self.float32_gflops, self.float32_packed_gflops)
-        return "bfloat16" if narrow > GAIN * wide else "float32"
+        """Data type for `auto`: `bfloat16` or `float32`."""
+        bfloat16 = max(self.bfloat16_gflops, self.bfloat16_packed_gflops)
+        float32 = max(self.float32_gflops, self.float32_packed_gflops)
+        return "bfloat16" if bfloat16 > MIN_BFLOAT16_GAIN * float32 else "float32"
 
     @property
     def packing(self) -> dict[str, bool]:
-        """Whether packed weights pay, by type."""
+        """Whether packed weights are faster, by data type."""
         return {
-            "float32": self.float32_packed_gflops > PACKED_GAIN * self.float32_gflops,
-            "bfloat16": self.bfloat16_packed_gflops > PACKED_GAIN * self.bfloat16_gflops,
+            "float32": self.float32_packed_gflops > MIN_PACKING_GAIN * self.float32_gflops,
+            "bfloat16": self.bfloat16_packed_gflops > MIN_PACKING_GAIN * self.bfloat16_gflops,
         }
 
 
-def choose_dtype(wanted: str, device: torch.device) -> str:
-    """`auto` on a processor becomes what it is best in, int8 the float32 around its products; the rest stays as it is.
+def choose_dtype(name: str, device: torch.device) -> str:
+    """Resolve `auto` on a processor to its fastest type, and int8 to the float32 around its products.
 
-    Raises `ModelError` for int8 on another device.
+    Other names are returned unchanged. Raises `ModelError` for int8 on another device.
     """
-    if wanted == "int8":
+    if name == "int8":
         if device.type != "cpu":
-            raise ModelError(f"int8 is for the processor only, not for {device.type}; set dtype to auto")
+            raise ModelError(f"int8 is not supported on {device.type}; set dtype to auto, or device to cpu")
         return "float32"
-    return capability().choice if wanted == "auto" and device.type == "cpu" else wanted
+    return capability().choice if name == "auto" and device.type == "cpu" else name
 
 
-def packs(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether a model there, in that type, should pack its weights."""
+def should_pack(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether packed weights are faster for models of that type on that device."""
     return device.type == "cpu" and capability().packing[str(dtype).removeprefix("torch.")]
 
 
-def capability(*, fresh: bool = False) -> Capability:
-    """What the processor can do: remembered if it can be, else measured."""
-    path = _file()
-    if not fresh and (known := _remembered(path)) is not None:
-        return known
-    found = Capability(_processor(), torch.__version__, **measure())
+def capability(*, remeasure: bool = False) -> Capability:
+    """Return the processor's speeds: cached if possible, else measured and cached."""
+    path = _cache_file()
+    if not remeasure and (cached := _read_cache(path)) is not None:
+        return cached
+    measured = Capability(_processor(), torch.__version__, **measure())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}")
-        part.write_text(json.dumps(asdict(found)), encoding="utf-8")
-        part.replace(path)
-    except OSError:  # a machine without a home to write to measures again
+        temporary = path.with_name(f"{path.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(asdict(measured)), encoding="utf-8")
+        temporary.replace(path)
+    except OSError:  # no writable home: the next start measures again
         pass
-    return found
+    return measured
 
 
-def _file() -> Path:
+def _cache_file() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "tonewatch" / "capability.json"
 
 
-def _remembered(path: Path) -> Capability | None:
+def _read_cache(path: Path) -> Capability | None:
     try:
-        known = Capability(**json.loads(path.read_text(encoding="utf-8")))
+        cached = Capability(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    numbers = all(isinstance(value, float) for name, value in asdict(known).items() if name.endswith("gflops"))
-    return known if numbers and (known.processor, known.torch) == (_processor(), torch.__version__) else None
+    valid = all(isinstance(value, float) for name, value in asdict(cached).items() if name.endswith("gflops"))
+    return cached if valid and (cached.processor, cached.torch) == (_processor(), torch.__version__) else None
 
 
 def _processor() -> str:
-    """The processor's name and its features; another machine measures anew."""
+    """Return the processor's model name and vector extensions: the key of the cached measurement."""
     name = platform.processor() or platform.machine()
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
@@ -118,8 +119,8 @@ def _processor() -> str:
 
 
 def measure() -> dict[str, float]:
-    """The speeds of a `Capability` by field: a layer with its bias and GELU, on one thread, the best of some tries."""
-    ways = {
+    """Return the speeds of a `Capability` by field: a layer with bias and GELU on one thread, the best of `TRIES`."""
+    variants = {
         "float32_gflops": (torch.float32, False),
         "bfloat16_gflops": (torch.bfloat16, False),
         "float32_packed_gflops": (torch.float32, True),
@@ -128,21 +129,21 @@ def measure() -> dict[str, float]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        taken = [[_seconds(dtype, pack=pack) for dtype, pack in ways.values()] for _ in range(TRIES)]
+        durations = [[_layer_seconds(dtype, pack=pack) for dtype, pack in variants.values()] for _ in range(TRIES)]
     finally:
         torch.set_num_threads(threads)
-    best_s = [min(times) for times in zip(*taken, strict=True)]
-    return {name: round(2 * ROWS * WIDTH * WIDTH / t / 1e9, 1) for name, t in zip(ways, best_s, strict=True)}
+    best_s = [min(times) for times in zip(*durations, strict=True)]
+    return {name: round(2 * ROWS * WIDTH * WIDTH / t / 1e9, 1) for name, t in zip(variants, best_s, strict=True)}
 
 
-def _seconds(dtype: torch.dtype, *, pack: bool) -> float:
-    """Processor time of one layer; infinite where there is no such way."""
+def _layer_seconds(dtype: torch.dtype, *, pack: bool) -> float:
+    """Return the CPU seconds of one layer; infinity for a variant this machine lacks."""
     x, weight, bias = (torch.ones(size, dtype=dtype) for size in ((ROWS, WIDTH), (WIDTH, WIDTH), (WIDTH,)))
     with torch.inference_mode():
         try:
-            weight = packed(weight) if pack else weight
+            weight = pack_weight(weight) if pack else weight
             began_s = time.thread_time()
             linear(x, weight, bias, "gelu")
             return max(time.thread_time() - began_s, 1e-6)
-        except (AttributeError, RuntimeError):  # this torch or this processor packs nothing
+        except (AttributeError, RuntimeError):  # this torch or this processor has no packed layout
             return float("inf")

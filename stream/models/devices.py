@@ -1,7 +1,7 @@
-"""Where a model computes, in what, and on how many threads.
+"""Device, data type and thread count of a model.
 
-Rules: `auto` takes CUDA, then Apple's MPS, then the processor, and float32 everywhere but on a CUDA device that
-computes in bfloat16. What is asked for by name is given or refused, never quietly replaced.
+Rules: `auto` takes CUDA, then Apple's MPS, then the processor; and float32 except on a CUDA device that supports
+bfloat16. A device or type requested by name is used or rejected, never replaced silently.
 """
 
 from __future__ import annotations
@@ -15,60 +15,62 @@ import torch
 from stream.errors import ModelError
 
 
-def resolve_device(wanted: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `mps` as a device that is there. Raises `ModelError` where it is not."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        wanted = next(name for name, available in there.items() if available)
-    if not there.get(wanted, False):
-        raise ModelError(f"this machine has no {wanted} device that torch can use; set device to auto or cpu")
-    return torch.device(wanted)
+def resolve_device(name: str) -> torch.device:
+    """Return the device for `auto`, `cpu`, `cuda` or `mps`. Raises `ModelError` if it is not available."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device, is_available in available.items() if is_available)
+    if not available.get(name, False):
+        raise ModelError(f"device {name!r} is not available on this machine; set device to auto or cpu")
+    return torch.device(name)
 
 
-def resolve_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """`auto`, `float32` or `bfloat16` as a type the device computes in. Raises `ModelError` where it does not."""
-    able = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False))
-    if wanted == "int8":
-        raise ModelError("only pretrained models compute in int8; set dtype to auto, float32 or bfloat16")
-    if wanted == "auto":
-        # a processor without bfloat16 units would be several times slower: there it is a choice, not a default
-        return torch.bfloat16 if able and device.type == "cuda" else torch.float32
-    if wanted == "bfloat16" and not able:
-        raise ModelError(f"this {device.type} device does not compute in bfloat16; set dtype to auto or float32")
-    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the type for `auto`, `float32` or `bfloat16`. Raises `ModelError` if the device does not support it."""
+    has_bfloat16 = device.type == "cpu" or (
+        device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    )
+    if name == "int8":
+        raise ModelError("int8 needs a pretrained model; set dtype to auto, float32 or bfloat16")
+    if name == "auto":
+        # several times slower on a processor without bfloat16 units: there it has to be requested
+        return torch.bfloat16 if has_bfloat16 and device.type == "cuda" else torch.float32
+    if name == "bfloat16" and not has_bfloat16:
+        raise ModelError(f"this {device.type} device does not support bfloat16; set dtype to auto or float32")
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
 
 
-def graphics() -> str:
-    """The CUDA device's name in brackets, or nothing."""
+def gpu_name() -> str:
+    """Return the CUDA device's name in brackets with a leading space, or an empty string."""
     return f" ({torch.cuda.get_device_name()})" if torch.cuda.is_available() else ""
 
 
 def limit_threads(n: int) -> None:
-    """Let the calling thread, and threads that first compute after it, use n threads inside one operation.
+    """Limit the threads inside one operation to `n`, for the calling thread and threads that first compute after it.
 
-    Torch gives every thread all cores. Several workers that each believe they own the machine slow each other down by
-    far more than their number, because threads of one operation wait for the last of them to be scheduled; so cores are
-    shared out among workers, and each worker calls this before its first batch.
+    By default torch gives every thread all cores. Workers that oversubscribe the processor slow each other down by
+    more than their number, because the threads of an operation wait until the last one is scheduled; so the cores are
+    divided among the workers, and each worker calls this before its first batch.
     """
-    keep_memory()
+    retain_freed_memory()
     torch.set_num_threads(n)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES = 32 * 2**20  # the most that the C library takes for the second
+_RETAINED_BYTES = 32 * 2**20  # the maximum of M_MMAP_THRESHOLD
 
 
 @functools.cache
-def keep_memory() -> bool:
-    """Ask the C library to keep what models give back between batches; True if it will.
+def retain_freed_memory() -> bool:
+    """Tell the C library to keep freed memory for reuse between batches; return whether it accepts.
 
-    A model takes and gives back the same megabytes at every batch. glibc returns such pieces to the system each time,
-    and getting them again, page by page, costs a fifth of a small model's time. Elsewhere nothing is asked for.
+    A model allocates and frees the same megabytes at every batch. glibc returns such blocks to the system each time,
+    and faulting them in again costs a fifth of a small model's time. Does nothing on other systems than Linux.
     """
     if not sys.platform.startswith("linux"):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # musl has no such call
+    except (OSError, AttributeError):  # musl has no mallopt
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)) and bool(mallopt(_M_TRIM_THRESHOLD, 8 * _KEPT_BYTES))
+    return bool(mallopt(_M_MMAP_THRESHOLD, _RETAINED_BYTES)) and bool(mallopt(_M_TRIM_THRESHOLD, 8 * _RETAINED_BYTES))

@@ -1,7 +1,7 @@
-"""One spelling for emotions, whatever a checkpoint calls them.
+"""Canonical spelling of emotion labels, independent of the checkpoint.
 
-The order of a checkpoint's labels is the order of its scores, so names change and order never does. Names that are not
-known are kept in lower case; where two labels would become one (`joy` beside `happy`), those keep their own.
+The order of a checkpoint's labels is the order of its scores, so labels are renamed but never reordered. Unknown labels
+are kept in lower case; if two labels would become equal (`joy` beside `happy`), both keep their own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CANONICAL = {other: name for name, others in _SPELLINGS.items() for other in (n
 
 
 def canonical(labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels in one spelling, in the same order: neu, hap, ang, sad become neutral, happy, angry, sad."""
+    """Return the labels in canonical spelling, in order: neu, hap, ang, sad become neutral, happy, angry, sad."""
     plain = [label.strip().lower() for label in labels]
     named = [_CANONICAL.get(label, label) for label in plain]
     count = Counter(named)

@@ -1,15 +1,16 @@
-"""From a name to a model: the zoo, any hub name (`org/model`), or a folder with a checkpoint.
+"""Loading of pretrained models by name: a zoo name, a hub name (`org/model`), or a folder with a checkpoint.
 
 Rules:
 
-* A folder that exists wins over a name. What is not on this machine is fetched once, unless `HF_HUB_OFFLINE` is set.
-* Weights are safetensors, or a `.bin` read with `weights_only`: nothing else is ever unpickled, and no code that a
-  checkpoint brings along is run.
-* Every weight that scores depend on must come from the checkpoint; a missing one is a refusal, never a random number.
-  What only training used may be absent (`objective.*`, the mask's embedding) or left over (quantisers and the like).
-* transformers is imported here, late, and kept quiet; it never goes on the network, since it is handed a folder.
+* An existing folder takes precedence over a name. A checkpoint that is not cached is downloaded once, unless
+  `HF_HUB_OFFLINE` is set.
+* Weights are safetensors, or a `.bin` read with `weights_only`: nothing else is unpickled, and no code of a checkpoint
+  runs.
+* Every weight that scores depend on must come from the checkpoint; a missing one is an error, never random. Weights
+  used only in training may be missing (`objective.*`, the mask's embedding) or left over (quantisers and the like).
+* transformers is imported here, late, with its log silenced; it gets a folder and never uses the network.
 
-Refused: see `checkpoint.py` for folders that hold no such model, and `zoo.py` for what is not to be had.
+Errors: see `checkpoint.py` for invalid folders, and `zoo.py` for models that cannot be found.
 """
 
 from __future__ import annotations
@@ -29,47 +30,48 @@ from safetensors import SafetensorError
 from torch import nn
 
 from stream.errors import ModelError, ModelFormatError, ModelNotFound
-from stream.models.capability import choose_dtype, packs
-from stream.models.checkpoint import Checkpoint, Head, read
+from stream.models.capability import choose_dtype, should_pack
+from stream.models.checkpoint import Checkpoint, Head, read_checkpoint
 from stream.models.devices import resolve_device, resolve_dtype
-from stream.models.fast.conversion import accelerated
+from stream.models.fast.conversion import accelerate
 from stream.models.pretrained import PretrainedModel
-from stream.models.zoo import ZOO, absent, cached, fetch, find, is_hub_name, on_disk
+from stream.models.zoo import ZOO, cached_folder, fetch, find_entry, is_hub_name, local_folder, offline_error
 from stream.settings import ModelSettings
 from stream.types import SAMPLE_RATE_HZ, ModelInfo, Task, WindowSpec
 
-MINIMUM_SAMPLES = 8_000
-XVECTOR_MINIMUM_SAMPLES = 5_200
-"""Shorter windows leave an x-vector head no or one frame: it fails below 4,880 samples and gives NaN up to here."""
+MIN_SAMPLES = 8_000
+MIN_XVECTOR_SAMPLES = 5_200
+"""Shorter windows leave an x-vector head one frame or none: it fails below 4,880 samples and gives NaN up to here."""
 
-THRESHOLDS: Mapping[str, float] = {"wavlm": 0.86, "unispeech-sat": 0.89}
-"""Cosines the cards of the families' x-vector models name; `THRESHOLD` holds for the rest."""
-THRESHOLD = 0.7
+FAMILY_THRESHOLDS: Mapping[str, float] = {"wavlm": 0.86, "unispeech-sat": 0.89}
+"""Cosine thresholds from the model cards of the families' x-vector models; others use `DEFAULT_THRESHOLD`."""
+DEFAULT_THRESHOLD = 0.7
 
 _TRAINING_ONLY = ("objective.", "masked_spec_embed")
-_loading = threading.Lock()  # transformers patches torch while it builds a model
+_loading = threading.Lock()  # transformers patches torch globally while it builds a model
 
 log = logging.getLogger(__name__)
 
 
 def load(settings: ModelSettings, *, task: Task | None = None) -> PretrainedModel:
-    """The model that the settings name, ready to score.
+    """Load the configured model, ready for inference.
 
-    `task` decides what a checkpoint is that names no architecture. Raises `ModelNotFound`, `ModelFormatError`, and
-    `ModelError` where device or dtype are not to be had.
+    `task` decides the head of a checkpoint that names no architecture. Raises `ModelNotFound`, `ModelFormatError`, and
+    `ModelError` if device or dtype are not available.
     """
     device = resolve_device(settings.device)
     int8 = settings.dtype == "int8"
     dtype = resolve_dtype(choose_dtype(settings.dtype, device), device)
-    entry = find(settings.name)
-    checkpoint = read(locate(settings.name, revision=settings.revision), task=entry.task if entry else task)
+    entry = find_entry(settings.name)
+    folder = locate_checkpoint(settings.name, revision=settings.revision)
+    checkpoint = read_checkpoint(folder, task=entry.task if entry else task)
     net = _build(checkpoint).eval().requires_grad_(requires_grad=False)
-    fast = accelerated(net, name=settings.name)
+    fast = accelerate(net, name=settings.name)
     if int8 and fast is None:
-        raise ModelError(f"{settings.name} does not compute in int8; set dtype to auto, float32 or bfloat16")
+        raise ModelError(f"{settings.name} does not support int8; set dtype to auto, float32 or bfloat16")
     try:
         if fast is not None:
-            fast.place(device=device, dtype=dtype, int8=int8, pack=packs(device, dtype))
+            fast.place(device=device, dtype=dtype, int8=int8, pack=should_pack(device, dtype))
             net = fast
         else:
             net = net.to(device=device, dtype=dtype)
@@ -87,134 +89,139 @@ def load(settings: ModelSettings, *, task: Task | None = None) -> PretrainedMode
 
 
 def library_model(name: str) -> nn.Module:
-    """The model of transformers behind a name, in float32 on the processor, with the library's own forward."""
-    return _build(read(locate(name))).eval().requires_grad_(requires_grad=False)
+    """Load the transformers model of a name, in float32 on the processor, with the library's forward."""
+    return _build(read_checkpoint(locate_checkpoint(name))).eval().requires_grad_(requires_grad=False)
 
 
-def locate(name: str, *, revision: str = "") -> Path:
-    """The folder behind a name, fetched if need be."""
+def locate_checkpoint(name: str, *, revision: str = "") -> Path:
+    """Return the folder of a model, downloading it if necessary. Raises `ModelNotFound`."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         if revision:
-            raise ModelNotFound(f"{name} is a folder, which has no revision {revision}; leave its revision empty")
+            raise ModelNotFound(f"{name} is a folder and has no revision {revision!r}; leave its revision empty")
         return folder.resolve()
     if folder.is_file():
-        raise ModelNotFound(f"{name} is a file; name the folder that holds it, with its config.json")
-    entry = find(name)
+        raise ModelNotFound(f"{name} is a file; give its folder, which also needs a config.json")
+    entry = find_entry(name)
     if entry is None and not is_hub_name(name):
         raise ModelNotFound(
-            f"there is no folder and no model {name!r}; the zoo has {', '.join(ZOO)}, and the hub's names are org/model"
+            f"unknown model or folder {name!r}; use a zoo name ({', '.join(ZOO)}), a hub name (ORG/MODEL) or a folder"
         )
     checkpoint = entry.checkpoint if entry else name
-    found = on_disk(entry) if entry and not revision else cached(checkpoint, revision or "main")
-    if found is not None:
-        return found
+    local = local_folder(entry) if entry and not revision else cached_folder(checkpoint, revision or "main")
+    if local is not None:
+        return local
     from huggingface_hub import constants  # noqa: PLC0415
 
     if constants.HF_HUB_OFFLINE:
-        raise absent(name, checkpoint=checkpoint)
-    log.info("fetching %s from the hub", checkpoint)
+        raise offline_error(name, checkpoint=checkpoint)
+    log.info("downloading %s from the hub", checkpoint)
     return fetch(name, revision=revision, progress=sys.stderr.isatty())
 
 
 def _build(checkpoint: Checkpoint) -> nn.Module:
-    """The checkpoint's class from transformers with all of its weights."""
+    """Build the checkpoint's transformers class with all of its weights."""
     import transformers  # noqa: PLC0415  (seconds)
     from huggingface_hub import errors  # noqa: PLC0415
 
-    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"  # or a `.bin` starts a thread that asks the hub to convert it
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"  # else a `.bin` starts a thread that uses the hub
     try:
-        with _loading, _quiet():
+        with _loading, _silenced():
             net, report = getattr(transformers, checkpoint.class_name).from_pretrained(
                 checkpoint.folder,
                 local_files_only=True,
                 output_loading_info=True,
                 use_safetensors=".safetensors" in checkpoint.weights.name,
                 weights_only=True,
-                ignore_mismatched_sizes=True,  # they are refused below, by name
+                ignore_mismatched_sizes=True,  # reported below, by name
             )
     except (
-        RuntimeError,  # a broken archive
-        OSError,  # unreadable, or transformers' word for most of these
+        RuntimeError,  # damaged archive
+        OSError,  # unreadable; transformers raises it for most faults
         ValueError,
         TypeError,
         LookupError,
         ArithmeticError,
         AttributeError,
-        getattr(errors, "StrictDataclassError", ValueError),  # config.json makes no model, say newer releases
+        getattr(errors, "StrictDataclassError", ValueError),  # invalid config.json, in newer releases
         EOFError,
-        pickle.UnpicklingError,  # a `.bin` with more than tensors in it
+        pickle.UnpicklingError,  # a `.bin` with other objects than tensors
         SafetensorError,
     ) as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ModelFormatError(
-            f"{checkpoint.folder} cannot be loaded as {checkpoint.class_name} ({reason}); fetch the checkpoint again"
+            f"{checkpoint.folder} cannot be loaded as {checkpoint.class_name} ({reason}); download it again"
         ) from error
-    _complete(checkpoint, report, backbone=net.base_model_prefix)
+    _check_complete(checkpoint, report, backbone=net.base_model_prefix)
     module: nn.Module = net
     return module
 
 
-def _complete(checkpoint: Checkpoint, report: Mapping[str, Iterable[Any]], *, backbone: str) -> None:
-    """Refuse a model of which a part was made up or a part of the backbone left out."""
-    keys = (key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])  # or with both shapes
-    misshapen = sorted(key for key in keys if not _spare(key))
-    if misshapen:
+def _check_complete(checkpoint: Checkpoint, report: Mapping[str, Iterable[Any]], *, backbone: str) -> None:
+    """Raise `ModelFormatError` if weights are missing, have other shapes, or were ignored in the backbone."""
+    keys = (key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])  # or a tuple with both shapes
+    mismatched = sorted(key for key in keys if not _is_training_only(key))
+    if mismatched:
         raise ModelFormatError(
-            f"{checkpoint.folder} holds weights of other shapes than its config.json says ({_some(misshapen)}); "
-            "fetch both again"
+            f"{checkpoint.folder} has weights of other shapes than its config.json ({_abbreviate(mismatched)}); "
+            "download both again"
         )
-    missing = sorted(key for key in map(str, report["missing_keys"]) if not _spare(key))
+    missing = sorted(key for key in map(str, report["missing_keys"]) if not _is_training_only(key))
     if missing:
         raise ModelFormatError(
-            f"{checkpoint.folder} lacks weights of {checkpoint.class_name} ({_some(missing)}); it needs a checkpoint "
+            f"{checkpoint.folder} lacks weights of {checkpoint.class_name} ({_abbreviate(missing)}); use a checkpoint "
             "fine-tuned with that head"
         )
-    left = sorted(k for k in map(str, report["unexpected_keys"]) if k.startswith(f"{backbone}.") and not _spare(k))
-    if left:
+    unused = sorted(
+        k for k in map(str, report["unexpected_keys"]) if k.startswith(f"{backbone}.") and not _is_training_only(k)
+    )
+    if unused:
         raise ModelFormatError(
-            f"{checkpoint.folder} holds weights its config.json knows nothing of ({_some(left)}); fetch both again"
+            f"{checkpoint.folder} has weights that its config.json does not define ({_abbreviate(unused)}); "
+            "download both again"
         )
 
 
-def _spare(key: str) -> bool:
+def _is_training_only(key: str) -> bool:
     return key.startswith(_TRAINING_ONLY) or key.endswith(_TRAINING_ONLY)
 
 
-def _some(keys: list[str]) -> str:
+def _abbreviate(keys: list[str]) -> str:
     shown = ", ".join(keys[:4])
     return shown if len(keys) <= 4 else f"{shown} and {len(keys) - 4} more"  # noqa: PLR2004
 
 
-def _threshold(checkpoint: Checkpoint, named: float | None) -> float | None:
+def _threshold(checkpoint: Checkpoint, from_zoo: float | None) -> float | None:
     if checkpoint.head is not Head.XVECTOR:
         return None
-    return named if named is not None else THRESHOLDS.get(checkpoint.family, THRESHOLD)
+    return from_zoo if from_zoo is not None else FAMILY_THRESHOLDS.get(checkpoint.family, DEFAULT_THRESHOLD)
 
 
 def _spec(settings: ModelSettings, head: Head) -> WindowSpec:
     length = round(settings.window_s * SAMPLE_RATE_HZ)
-    minimum = min(MINIMUM_SAMPLES, length)
-    if head is Head.XVECTOR and minimum < XVECTOR_MINIMUM_SAMPLES:
-        raise ModelError(f"an x-vector takes windows of {XVECTOR_MINIMUM_SAMPLES / SAMPLE_RATE_HZ} s or more")
+    minimum = min(MIN_SAMPLES, length)
+    if head is Head.XVECTOR and minimum < MIN_XVECTOR_SAMPLES:
+        raise ModelError(
+            f"an x-vector model needs windows of at least {MIN_XVECTOR_SAMPLES / SAMPLE_RATE_HZ} s; increase window_s"
+        )
     return WindowSpec(
         length_samples=length, hop_samples=round(settings.hop_s * SAMPLE_RATE_HZ), minimum_samples=minimum
     )
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' log, progress bars and warnings, and afterwards as before."""
-    from transformers.utils import logging as chatter  # noqa: PLC0415
+def _silenced() -> Iterator[None]:
+    """Silence transformers' log, progress bars and warnings; restores them afterwards."""
+    from transformers.utils import logging as library_log  # noqa: PLC0415
 
-    level, bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()
-    chatter.set_verbosity_error()
-    chatter.disable_progress_bar()
+    level, bars = library_log.get_verbosity(), library_log.is_progress_bar_enabled()
+    library_log.set_verbosity_error()
+    library_log.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        chatter.set_verbosity(level)
+        library_log.set_verbosity(level)
         if bars:
-            chatter.enable_progress_bar()
+            library_log.enable_progress_bar()

@@ -1,8 +1,8 @@
-"""Linear layers by oneDNN itself: weights in its own layout, and what follows a product done in passing.
+"""Linear layers computed by oneDNN: weights in its own layout, activations fused into the matrix product.
 
-Torch hands products in float32 to MKL, which keeps AVX-512 from processors that are not Intel's, and lays plain
-weights in bfloat16 out anew at every call. oneDNN's own entry (the one that torch's compiler uses) does neither. It is
-no public part of torch: `capability.capability` finds out whether it is there and whether it pays.
+Torch passes float32 products to MKL, which does not use AVX-512 on processors of other makers than Intel, and reorders
+plain bfloat16 weights at every call. oneDNN's own operator (which torch's compiler uses) does neither. It is not part
+of torch's public interface: `capability.capability` finds out whether it exists and whether it is faster.
 """
 
 from __future__ import annotations
@@ -18,48 +18,48 @@ from torch.nn import functional
 
 Activation = Literal["none", "relu", "gelu"]
 Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""Rows, weight (outputs, inputs) and bias to rows."""
+"""Maps rows (…, inputs), weight (outputs, inputs) and bias (outputs,) to rows (…, outputs)."""
 
 
-def packed(weight: Tensor) -> Tensor:
-    """A weight (outputs, inputs) in oneDNN's layout: an opaque tensor, for `linear` alone.
+def pack_weight(weight: Tensor) -> Tensor:
+    """Reorder a weight (outputs, inputs) into oneDNN's layout: an opaque tensor that only `linear` accepts.
 
-    Raises `AttributeError` or `RuntimeError` where this release of torch, or this processor, has no such layout.
+    Raises `AttributeError` or `RuntimeError` if this release of torch or this processor has no such layout.
     """
-    laid_out: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())  # noqa: SLF001
-    return laid_out
+    reordered: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())  # noqa: SLF001
+    return reordered
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation = "none") -> Tensor:
-    """(…, inputs) in, (…, outputs) out; the GELU is the exact one. `weight` may be packed.
+    """Apply a linear layer and an activation: (…, inputs) to (…, outputs). `weight` may be packed; GELU is exact.
 
-    What is no number stays none: oneDNN's ReLU would make it 0, so that one is not done in passing.
+    NaN stays NaN: oneDNN's fused ReLU turns it into 0, so ReLU is applied separately.
     """
     if not weight.is_mkldnn:
         return activate_(functional.linear(x, weight, bias), activation)
     if activation == "gelu":
-        done: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "none")  # noqa: SLF001
-        return done
+        fused: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "none")  # noqa: SLF001
+        return fused
     return activate_(_product(x, weight, bias), activation)
 
 
 def activate_(x: Tensor, activation: Activation) -> Tensor:
-    """In place: these arrays are too big to be made twice."""
+    """Apply the activation in place: a copy of these arrays would double their memory."""
     if activation == "gelu":
-        done: Tensor = torch.ops.aten.gelu_(x)
-        return done
+        activated: Tensor = torch.ops.aten.gelu_(x)
+        return activated
     return functional.relu_(x) if activation == "relu" else x
 
 
 @functools.cache
-def traceable() -> Linear:
-    """The product of oneDNN for plain weights, in a form that can be part of a traced net, as packed ones cannot.
+def traceable_linear() -> Linear:
+    """Return oneDNN's linear layer for plain weights in a form that a traced net can contain (packed weights cannot).
 
-    Torch's own where this release of it, or this Python, cannot have such a form.
+    Falls back to torch's own linear layer if this release of torch, or this Python, cannot script it.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its age
+            warnings.simplefilter("ignore")  # torch.jit is deprecated
             product: Linear = torch.jit.script(_product)
         product(torch.zeros(1, 1), torch.zeros(1, 1), None)
     except (AttributeError, RuntimeError):
@@ -68,5 +68,5 @@ def traceable() -> Linear:
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    done: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # noqa: SLF001
-    return done
+    output: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # noqa: SLF001
+    return output

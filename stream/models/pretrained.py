@@ -1,16 +1,16 @@
-"""A checkpoint of the wav2vec 2.0 kind at work: windows in, probabilities or x-vectors out.
+"""Inference with a wav2vec 2.0 checkpoint: windows in, probabilities or x-vectors out.
 
 Rules:
 
-* A batch holds windows of one length, stacked without padding or mask: the base models' first layer normalises over the
-  whole window, so padding would change what they say (cosines down to 0.84).
-* An x-vector is the `.embeddings` of its model at unit length, never the logits, which belong to the training's people.
-* Probabilities are a softmax in float32, whatever the model computes in; of the people in a frame, who may speak at
-  once, each has a sigmoid of his own.
-* Models whose backbones are one and the same may answer together (`SharedBackbone`): one pass, and then each one's head.
+* A batch holds windows of equal length, stacked without padding or mask: the base models' first layer normalises over
+  the whole window, so padding would change its output (cosines down to 0.84).
+* An x-vector is the model's `.embeddings` at unit length, never the logits, which are classes of training speakers.
+* Probabilities are a softmax in float32, whatever type the model computes in. For frame classifiers each speaker has
+  an independent sigmoid, since several may speak at once.
+* Models with identical backbones can be evaluated together (`SharedBackbone`): one pass, then each model's head.
 
-Refused, with `InferenceError`: mixed or too short windows, what torch cannot compute (out of memory, too), and scores
-that are not finite.
+Raises `InferenceError` for windows of different lengths or too short ones, failures of torch (out of memory included),
+and scores that are not finite.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stream.errors import InferenceError
-from stream.models.fast.net import FastNet, together
+from stream.models.fast.net import FastNet, forward_shared
 from stream.models.preprocessing import prepare
 from stream.types import ModelInfo, Scores, Task, Window, WindowSpec
 
 
 class PretrainedModel:
-    """A model as the house knows it; holds nothing between calls, so threads may share it.
+    """The `Model` of a checkpoint; stateless between calls, so threads may share it.
 
-    `net` is a model of transformers or the `FastNet` made from one.
+    `net` is a transformers model or the `FastNet` converted from one.
     """
 
     def __init__(self, *, net: nn.Module, info: ModelInfo, spec: WindowSpec, normalise: bool) -> None:
@@ -49,29 +49,29 @@ class PretrainedModel:
 
     @property
     def spec(self) -> WindowSpec:
-        """The windows it wants."""
+        """Length, hop and minimum of its windows, in samples."""
         return self._spec
 
     @property
     def fast(self) -> FastNet | None:
-        """The fast forward, where there is one."""
+        """The fast forward, or None if the library's forward is used."""
         return self._net if isinstance(self._net, FastNet) else None
 
     def infer(self, batch: Sequence[Window]) -> list[Scores]:
-        """Score windows of one length together; one answer a window, in the same order."""
-        return [scores for (scores,) in _scored([self], batch, lambda sound: [self._said(sound)])]
+        """Score a batch of windows of equal length; one `Scores` per window, in the same order."""
+        return [scores for (scores,) in _score_batch([self], batch, lambda audio: [self._forward(audio)])]
 
-    def _said(self, sound: Tensor) -> Tensor:
+    def _forward(self, audio: Tensor) -> Tensor:
         if self.fast is not None:
-            said: Tensor = self.fast(_onto(sound, self._device))
-            return said
-        output = self._net(sound.to(device=self._device, dtype=self._dtype))
-        answer: Tensor = output.embeddings if self._info.task is Task.SPEAKER else output.logits
-        return answer
+            values: Tensor = self.fast(_to_device(audio, self._device))
+            return values
+        output = self._net(audio.to(device=self._device, dtype=self._dtype))
+        raw: Tensor = output.embeddings if self._info.task is Task.SPEAKER else output.logits
+        return raw
 
 
 class SharedBackbone:
-    """Models with one backbone and one idea of a window: one pass answers for all. Made by `sharing.share`."""
+    """Models with identical backbones and windows, evaluated in one pass. Built by `sharing.share_backbones`."""
 
     def __init__(self, *, models: Sequence[PretrainedModel]) -> None:
         self.models = tuple(models)
@@ -79,33 +79,36 @@ class SharedBackbone:
         self._device = next(self._nets[0].parameters()).device
 
     def infer(self, batch: Sequence[Window]) -> list[tuple[Scores, ...]]:
-        """For each window, in order, what each model says of it, in the order of `models`."""
-        return _scored(self.models, batch, lambda sound: together(self._nets, _onto(sound, self._device)))
+        """Score a batch; per window, in order, one `Scores` for each of `models`."""
+        return _score_batch(
+            self.models, batch, lambda audio: forward_shared(self._nets, _to_device(audio, self._device))
+        )
 
 
-def _scored(
-    models: Sequence[PretrainedModel], batch: Sequence[Window], hear: Callable[[Tensor], Sequence[Tensor]]
+def _score_batch(
+    models: Sequence[PretrainedModel], batch: Sequence[Window], forward: Callable[[Tensor], Sequence[Tensor]]
 ) -> list[tuple[Scores, ...]]:
-    """Windows through `hear`, which makes one tensor a model of the stacked sound (batch, n)."""
+    """Score windows with `forward`, which maps stacked audio (batch, n) to one output tensor per model."""
     if not batch:
         return []
     name = " and ".join(model.info.name for model in models)
-    _check(batch, name=name, minimum_samples=max(model.spec.minimum_samples for model in models))
-    sound = prepare([window.samples for window in batch], normalise=models[0].normalise)
+    _check_windows(batch, name=name, minimum_samples=max(model.spec.minimum_samples for model in models))
+    audio = prepare([window.samples for window in batch], normalise=models[0].normalise)
     try:
         with torch.inference_mode():
-            values = [_told(said, m.info.task) for said, m in zip(hear(torch.from_numpy(sound)), models, strict=True)]
-    except (RuntimeError, MemoryError) as error:  # torch's out-of-memory is a RuntimeError
+            outputs = forward(torch.from_numpy(audio))
+            values = [_to_scores(output, model.info.task) for output, model in zip(outputs, models, strict=True)]
+    except (RuntimeError, MemoryError) as error:  # out of memory is a RuntimeError in torch
         reason = str(error).partition("\n")[0].rstrip(".")
         raise InferenceError(
-            f"{name} failed on {len(batch)} windows ({reason}); try a smaller pool.max_batch or the cpu"
+            f"{name} failed on {len(batch)} windows ({reason}); reduce pool.max_batch or set device to cpu"
         ) from error
     for array, model in zip(values, models, strict=True):
         if not np.isfinite(array).all():
             bad = int((~np.isfinite(array.reshape(len(array), -1)).all(axis=1)).sum())
             raise InferenceError(
-                f"{model.info.name} gave no numbers for {bad} of {len(batch)} windows; "
-                "check the source's samples, or set dtype to float32"
+                f"{model.info.name} returned scores that are not finite for {bad} of {len(batch)} windows; "
+                "check the source, or set dtype to float32"
             )
     return [
         tuple(
@@ -115,34 +118,34 @@ def _scored(
                 index=window.index,
                 start_sample=window.start_sample,
                 end_sample=window.end_sample,
-                values=array[place].copy(),  # or one kept score would keep its whole batch
+                values=array[position].copy(),  # a view would keep the whole batch in memory
             )
             for array, model in zip(values, models, strict=True)
         )
-        for place, window in enumerate(batch)
+        for position, window in enumerate(batch)
     ]
 
 
-def _check(batch: Sequence[Window], *, name: str, minimum_samples: int) -> None:
+def _check_windows(batch: Sequence[Window], *, name: str, minimum_samples: int) -> None:
     lengths = {window.samples.shape for window in batch}
     if len(lengths) != 1:
-        raise InferenceError(f"{name} takes windows of one length at a time, not of {sorted(lengths)}")
+        raise InferenceError(f"{name} needs windows of equal length, not {sorted(lengths)}")
     if len(shape := lengths.pop()) != 1 or shape[0] < minimum_samples:
-        raise InferenceError(f"{name} needs {minimum_samples} samples of one channel or more, not {shape}")
+        raise InferenceError(f"{name} needs at least {minimum_samples} samples of one channel, not shape {shape}")
 
 
-def _onto(sound: Tensor, device: torch.device) -> Tensor:
-    """To the device, past the processor's caches where that is a GPU: copies from pinned memory do not wait."""
+def _to_device(audio: Tensor, device: torch.device) -> Tensor:
+    """Copy to the device; for a GPU from pinned memory, which does not block."""
     if device.type == "cuda":
-        return sound.pin_memory().to(device, non_blocking=True)
-    return sound.to(device)
+        return audio.pin_memory().to(device, non_blocking=True)
+    return audio.to(device)
 
 
-def _told(said: Tensor, task: Task) -> NDArray[np.float32]:
-    """Logits to probabilities, vectors to unit length, in float32; (batch, …)."""
+def _to_scores(output: Tensor, task: Task) -> NDArray[np.float32]:
+    """Turn logits into probabilities, or scale vectors to unit length, in float32; (batch, …)."""
     if task is Task.SPEAKER:
-        values = nn.functional.normalize(said.float(), dim=1)
+        values = nn.functional.normalize(output.float(), dim=1)
     else:
-        values = torch.sigmoid(said.float()) if task is Task.OVERLAP else torch.softmax(said.float(), 1)
+        values = torch.sigmoid(output.float()) if task is Task.OVERLAP else torch.softmax(output.float(), 1)
     array: NDArray[np.float32] = values.cpu().numpy()
     return array

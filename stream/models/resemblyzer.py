@@ -1,12 +1,11 @@
-"""Resemblyzer's voice encoder (Jemine 2019, Apache-2.0) as one more speaker model: what others are measured against.
+"""Resemblyzer's voice encoder (Jemine 2019, Apache-2.0): a speaker model that others are compared with.
 
 A d-vector after GE2E (Wan et al. 2018, arXiv:1710.10467): three LSTM layers over 40 mel bands, 1.42 M parameters,
-learned from VoxCeleb and LibriSpeech. Its weights come with its own package, which tonewatch does not depend on:
-install it with `pip install --no-deps resemblyzer`. Only the weights are read, with `weights_only`; its code is never
-imported.
+trained on VoxCeleb and LibriSpeech. The weights are in its own package, which is not a dependency of tonewatch: install
+it with `pip install --no-deps resemblyzer`. Only the weights are read, with `weights_only`; its code is not imported.
 
-Partial utterances of 1.6 s are averaged, as its own `embed_utterance` does. Its trimming of long silences by another
-voice detector is left out: windows come from behind a speech gate here.
+Partial utterances of 1.6 s are averaged, as in its `embed_utterance`. Its trimming of long silences by another voice
+activity detector is omitted: windows have passed a speech gate here.
 """
 
 from __future__ import annotations
@@ -31,20 +30,20 @@ if TYPE_CHECKING:
 
 NAME: Final = "speaker-resemblyzer"
 THRESHOLD: Final = 0.75
-"""The cosine its author's examples take two voices for one from."""
-MINIMUM_SAMPLES: Final = 8_000
+"""Cosine from which the author's examples accept two voices as the same."""
+MIN_SAMPLES: Final = 8_000
 _FFT_SAMPLES: Final = 400
 _HOP_SAMPLES: Final = 160
 _MELS: Final = 40
-_PART_FRAMES: Final = 160
+_PARTIAL_FRAMES: Final = 160
 _STEP_FRAMES: Final = 77  # round(16,000 / 1.3 / 160): 1.3 partial utterances a second
-_COVERED: Final = 0.75
-_LOUDNESS_DB: Final = -30.0
-_LINEAR_MELS: Final = 15.0  # up to 1 kHz the scale is linear
+_MIN_COVERAGE: Final = 0.75
+_MIN_LEVEL_DBFS: Final = -30.0
+_LINEAR_MELS: Final = 15.0  # the scale is linear up to 1 kHz
 
 
 def mel_filters() -> Tensor:
-    """Triangles on Slaney's mel scale (1998), each of unit area, from 0 to 8 kHz; shape (201, 40)."""
+    """Return triangular filters of unit area on Slaney's mel scale (1998), 0 to 8 kHz; shape (201, 40)."""
     top = _LINEAR_MELS + 27.0 * math.log(SAMPLE_RATE_HZ / 2 / 1_000.0) / math.log(6.4)
     mels = torch.linspace(0.0, top, _MELS + 2, dtype=torch.float64)
     edges = torch.where(
@@ -57,7 +56,7 @@ def mel_filters() -> Tensor:
 
 
 class VoiceEncoder(nn.Module):
-    """Samples (n,) in, a d-vector (256,) of unit length and no negative number out."""
+    """Maps samples (n,) to a d-vector (256,) of unit length without negative components."""
 
     filters: Tensor
     window: Tensor
@@ -70,31 +69,31 @@ class VoiceEncoder(nn.Module):
         self.register_buffer("window", torch.hann_window(_FFT_SAMPLES), persistent=False)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Raise what is quieter than -30 dBFS, cut partial utterances, average their d-vectors."""
-        loud_db = 10.0 * torch.log10(samples.square().mean().clamp(min=1e-12))
-        samples = samples * 10.0 ** ((_LOUDNESS_DB - loud_db).clamp(min=0.0) / 20.0)
-        starts = part_starts(len(samples))
-        end = (starts[-1] + _PART_FRAMES) * _HOP_SAMPLES
+        """Raise audio below -30 dBFS to that level, split it into partial utterances and average their d-vectors."""
+        level_db = 10.0 * torch.log10(samples.square().mean().clamp(min=1e-12))
+        samples = samples * 10.0 ** ((_MIN_LEVEL_DBFS - level_db).clamp(min=0.0) / 20.0)
+        starts = partial_starts(len(samples))
+        end = (starts[-1] + _PARTIAL_FRAMES) * _HOP_SAMPLES
         samples = functional.pad(samples, (0, max(end - len(samples), 0)))
         frames = functional.pad(samples, (_FFT_SAMPLES // 2, _FFT_SAMPLES // 2))
         spectrum = torch.fft.rfft(frames.unfold(0, _FFT_SAMPLES, _HOP_SAMPLES) * self.window)  # (frames, 201)
         mels = (spectrum.real.square() + spectrum.imag.square()) @ self.filters  # (frames, 40)
-        parts = torch.stack([mels[at : at + _PART_FRAMES] for at in starts])  # (parts, 160, 40)
-        _, (hidden, _) = self.lstm(parts)
-        vectors = functional.normalize(functional.relu(self.linear(hidden[-1])), dim=1)  # (parts, 256)
+        partials = torch.stack([mels[at : at + _PARTIAL_FRAMES] for at in starts])  # (partials, 160, 40)
+        _, (hidden, _) = self.lstm(partials)
+        vectors = functional.normalize(functional.relu(self.linear(hidden[-1])), dim=1)  # (partials, 256)
         return functional.normalize(vectors.mean(dim=0), dim=0)
 
 
-def part_starts(samples: int) -> list[int]:
-    """First frame of each partial utterance; the last may stand out by a quarter, the only one by more."""
+def partial_starts(samples: int) -> list[int]:
+    """Return the first frame of each partial utterance; a quarter of the last may be padding, more of a single one."""
     frames = math.ceil((samples + 1) / _HOP_SAMPLES)
-    starts = list(range(0, max(1, frames - _PART_FRAMES + _STEP_FRAMES + 1), _STEP_FRAMES))
-    inside = (samples - starts[-1] * _HOP_SAMPLES) / (_PART_FRAMES * _HOP_SAMPLES)
-    return starts[:-1] if inside < _COVERED and len(starts) > 1 else starts
+    starts = list(range(0, max(1, frames - _PARTIAL_FRAMES + _STEP_FRAMES + 1), _STEP_FRAMES))
+    coverage = (samples - starts[-1] * _HOP_SAMPLES) / (_PARTIAL_FRAMES * _HOP_SAMPLES)
+    return starts[:-1] if coverage < _MIN_COVERAGE and len(starts) > 1 else starts
 
 
 class Resemblyzer:
-    """The encoder as a model of the house: one d-vector a window, nothing kept between calls."""
+    """The encoder as a `Model`: one d-vector per window, stateless between calls."""
 
     def __init__(self, *, encoder: VoiceEncoder, spec: WindowSpec, device: torch.device, revision: str) -> None:
         self._encoder, self._spec, self._device = encoder, spec, device
@@ -102,23 +101,23 @@ class Resemblyzer:
 
     @property
     def info(self) -> ModelInfo:
-        """Its name, and the version of the package its weights come from."""
+        """Name, task, threshold, and as revision the version of the package with the weights."""
         return self._info
 
     @property
     def spec(self) -> WindowSpec:
-        """Windows as the settings ask for them, from half a second on."""
+        """Windows as configured, of half a second or more."""
         return self._spec
 
     def infer(self, batch: Sequence[Window]) -> list[Scores]:
-        """One window after the other; raises `InferenceError` for what is too short or no sound."""
+        """Score windows one by one. Raises `InferenceError` for too short windows and samples that are not finite."""
         with torch.inference_mode():
-            return [self._scored(window) for window in batch]
+            return [self._score(window) for window in batch]
 
-    def _scored(self, window: Window) -> Scores:
+    def _score(self, window: Window) -> Scores:
         samples = torch.tensor(window.samples, dtype=torch.float32)
-        if samples.ndim != 1 or len(samples) < MINIMUM_SAMPLES or not bool(samples.isfinite().all()):
-            raise InferenceError(f"{NAME} needs at least {MINIMUM_SAMPLES} finite samples of one channel")
+        if samples.ndim != 1 or len(samples) < MIN_SAMPLES or not bool(samples.isfinite().all()):
+            raise InferenceError(f"{NAME} needs at least {MIN_SAMPLES} finite samples of one channel")
         vector = self._encoder(samples.to(self._device))
         return Scores(
             model=NAME,
@@ -131,12 +130,12 @@ class Resemblyzer:
 
 
 def load(settings: ModelSettings) -> Resemblyzer:
-    """The encoder with the weights of the installed package; raises `ModelNotFound` where that is not installed."""
+    """Load the encoder with the weights of the installed package. Raises `ModelNotFound` if it is not installed."""
     try:
         package = distribution("resemblyzer")
     except PackageNotFoundError as error:
         raise ModelNotFound(
-            f"{NAME} takes its weights from another package: pip install --no-deps resemblyzer"
+            f"{NAME} needs the weights of another package; run: pip install --no-deps resemblyzer"
         ) from error
     path = Path(str(package.locate_file("resemblyzer/pretrained.pt")))
     encoder = VoiceEncoder()
@@ -146,12 +145,12 @@ def load(settings: ModelSettings) -> Resemblyzer:
     except FileNotFoundError as error:
         raise ModelNotFound(f"{path} is missing; install resemblyzer again") from error
     except (EOFError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
-        raise ModelFormatError(f"{path} holds another net; tonewatch knows resemblyzer 0.1.4") from error
+        raise ModelFormatError(f"{path} does not match the encoder; install resemblyzer 0.1.4") from error
     device = resolve_device("cpu" if settings.device == "auto" else settings.device)
     spec = WindowSpec(
         length_samples=round(settings.window_s * SAMPLE_RATE_HZ),
         hop_samples=round(settings.hop_s * SAMPLE_RATE_HZ),
-        minimum_samples=MINIMUM_SAMPLES,
+        minimum_samples=MIN_SAMPLES,
     )
     encoder = encoder.eval().requires_grad_(requires_grad=False).to(device)
     return Resemblyzer(encoder=encoder, spec=spec, device=device, revision=package.version)

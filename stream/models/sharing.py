@@ -1,8 +1,8 @@
-"""Which models can answer from one pass: those whose backbones hold the same numbers and who hear the same windows.
+"""Detection of models that share a backbone: equal weights and equal windows.
 
-Many checkpoints are a head trained on a frozen backbone, so several may carry the very same one. That is never assumed:
-every tensor of both backbones is hashed, and only where the hashes are equal does one of them hear for both; the other
-is let go, and its memory with it.
+Many checkpoints are a head trained on a frozen backbone, so several may contain the same one. Equality is never
+assumed: every tensor of both backbones is hashed, and only with equal hashes does one backbone serve both models; the
+memory of the other is freed.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from stream.types import Model
 log = logging.getLogger(__name__)
 
 
-def share(models: Sequence[Model]) -> list[SharedBackbone]:
-    """Ensembles of two models and more; a model that shares with none is in none of them."""
-    able = [model for model in models if isinstance(model, PretrainedModel) and model.fast is not None]
-    alike: dict[tuple[object, ...], list[PretrainedModel]] = {}
-    for model in able:
-        alike.setdefault((model.spec, model.normalise), []).append(model)
-    return [ensemble for group in alike.values() if len(group) > 1 for ensemble in _proven(group)]
+def share_backbones(models: Sequence[Model]) -> list[SharedBackbone]:
+    """Return the groups of two or more models that share a backbone; other models are in none."""
+    candidates = [model for model in models if isinstance(model, PretrainedModel) and model.fast is not None]
+    by_input: dict[tuple[object, ...], list[PretrainedModel]] = {}
+    for model in candidates:
+        by_input.setdefault((model.spec, model.normalise), []).append(model)
+    return [ensemble for group in by_input.values() if len(group) > 1 for ensemble in _group_by_digest(group)]
 
 
-def _proven(group: Sequence[PretrainedModel]) -> list[SharedBackbone]:
+def _group_by_digest(group: Sequence[PretrainedModel]) -> list[SharedBackbone]:
     by_digest: dict[str, list[PretrainedModel]] = {}
     for model in group:
         if model.fast is not None:

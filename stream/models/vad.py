@@ -1,17 +1,17 @@
-"""Where somebody speaks: Silero VAD as a plain module with its state on the outside.
+"""Voice activity detection: Silero VAD as a plain module whose state is kept by the caller.
 
-Owns the shipped net (`silero_vad.safetensors`, MIT, beside its licence), and what goes in and comes out of it.
+Owns the bundled weights (`silero_vad.safetensors`, MIT, beside their licence), and the net's input and output.
 
 Rules:
 
-* One probability for each 512 samples (32 ms). The net looks 64 samples back and carries an LSTM's h and c; both travel
-  in `VadState`, which the caller keeps for each stream and hands in again. The detector itself remembers nothing, so
-  one instance serves any number of streams, and a stream may be cut into requests anywhere between frames.
-* All frames of all requests go through the convolutions at once; only the LSTM runs along time. Requests of one length
-  share a pass: one second of one stream takes a core about a millisecond, 128 streams of a frame each about two.
-* Rounding depends on how frames are batched: two ways of cutting agree to about 1e-6, not to the last bit.
+* One probability per 512 samples (32 ms). The net needs the last 64 samples and an LSTM's h and c; both are in
+  `VadState`, which the caller keeps per stream and passes in again. The detector is stateless: one instance serves any
+  number of streams, and a stream may be split into requests at any frame boundary.
+* All frames of all requests pass the convolutions at once; only the LSTM runs along time. Requests of equal length
+  share a forward pass: one second of one stream takes about 1 ms of one core, one frame each of 128 streams about 2 ms.
+* Rounding depends on how frames are batched: two ways of splitting agree to about 1e-6, not bit by bit.
 
-Refused: requests that are not whole frames (`ValueError`: whoever cuts them has a bug).
+Raises `ValueError` for requests that are not whole frames: a bug of the caller.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _WEIGHTS = Path(__file__).parent / "silero_vad.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class VadState:
-    """What a stream's next frame needs of the past: its last samples (64,) and the LSTM's h and c (128,)."""
+    """State between the frames of a stream: its last samples (64,) and the LSTM's h and c (128,)."""
 
     context: Samples = field(repr=False)
     h: NDArray[np.float32] = field(repr=False)
@@ -47,7 +47,7 @@ class VadState:
 
 
 class SileroNet(nn.Module):
-    """Magnitudes of a short-time transform, four convolutions that end in one vector a frame, an LSTM, one output."""
+    """STFT magnitudes, four convolutions down to one vector per frame, an LSTM, and one output."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,46 +59,48 @@ class SileroNet(nn.Module):
         self.lstm = nn.LSTM(HIDDEN, HIDDEN, batch_first=True)
         self.speech = nn.Linear(HIDDEN, 1)
 
-    def forward(self, sound: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Sound (B, 64 + T * 512) and the state (B, 128) twice in; probabilities (B, T) and the state out."""
-        batch = len(sound)
-        frames = sound.unfold(1, CONTEXT_SAMPLES + FRAME_SAMPLES, FRAME_SAMPLES)  # (B, T, 576), each with its context
+    def forward(self, audio: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map audio (B, 64 + T * 512) and the state h, c (B, 128) to probabilities (B, T) and the new state."""
+        batch = len(audio)
+        frames = audio.unfold(1, CONTEXT_SAMPLES + FRAME_SAMPLES, FRAME_SAMPLES)  # (B, T, 576), each with its context
         x = frames.reshape(-1, CONTEXT_SAMPLES + FRAME_SAMPLES)  # (B * T, 576)
         x = functional.pad(x, (0, _LOOK_AHEAD), mode="reflect")
         x = (x.unfold(1, 256, 128).reshape(-1, 256) @ self.get_buffer("basis")[:, 0].T).view(len(x), 4, -1)
         x = (x[..., :_BINS].square() + x[..., _BINS:].square()).sqrt()
         for convolution in self.convolutions:
-            x = functional.relu_(_convolved(x, convolution))
-        x = x.reshape(batch, -1, HIDDEN)  # the strides left one step a frame
+            x = functional.relu_(_convolve(x, convolution))
+        x = x.reshape(batch, -1, HIDDEN)  # the strides leave one step per frame
         x, (h, c) = self.lstm(x, (h[None], c[None]))
         return torch.sigmoid(self.speech(functional.relu(x))).squeeze(2), h[0], c[0]
 
 
-def _convolved(x: Tensor, convolution: nn.Module) -> Tensor:
-    """A convolution over three steps of (N, steps, C), channels last, as one product: torch's own takes longer."""
+def _convolve(x: Tensor, convolution: nn.Module) -> Tensor:
+    """Apply a convolution with kernel size 3 to (N, steps, C) as one matrix product: faster than torch's own."""
     weight, bias = convolution.get_parameter("weight"), convolution.get_parameter("bias")
     stride = 2 if convolution.stride == (2,) else 1
     wide, length = functional.pad(x, (0, 0, 1, 1)), x.shape[1]
-    near = torch.cat([wide[:, tap : tap + length : stride] for tap in range(3)], dim=2)  # (N, steps, 3 * C)
-    product = torch.addmm(bias, near.flatten(0, 1), weight.transpose(1, 2).flatten(1).T)
-    return product.view(len(x), near.shape[1], -1)
+    patches = torch.cat([wide[:, tap : tap + length : stride] for tap in range(3)], dim=2)  # (N, steps, 3 * C)
+    product = torch.addmm(bias, patches.flatten(0, 1), weight.transpose(1, 2).flatten(1).T)
+    return product.view(len(x), patches.shape[1], -1)
 
 
 class SileroVad:
-    """The detector. Loads its 1.2 MB of weights when it is made; safe to share between threads."""
+    """The detector. Loads its 1.2 MB of weights on construction; safe to share between threads."""
 
     def __init__(self) -> None:
         with torch.device("meta"):
-            net = SileroNet()  # no time spent on random weights
+            net = SileroNet()  # skips the initialisation of weights
         net.load_state_dict(load_file(_WEIGHTS), assign=True)
         self._net = net.eval().requires_grad_(requires_grad=False)
 
     def infer(self, batch: Sequence[SpeechRequest]) -> list[SpeechResult]:
-        """One result a request, in the same order. Raises `InferenceError` when the net fails."""
+        """Return one result per request, in the same order. Raises `InferenceError` if the net fails."""
         by_length: dict[int, list[int]] = {}
         for position, request in enumerate(batch):
             if request.samples.ndim != 1 or len(request.samples) % FRAME_SAMPLES:
-                raise ValueError(f"speech is detected in whole frames of {FRAME_SAMPLES}, not {request.samples.shape}")
+                raise ValueError(
+                    f"speech detection takes whole frames of {FRAME_SAMPLES} samples, not shape {request.samples.shape}"
+                )
             by_length.setdefault(len(request.samples), []).append(position)
         results: dict[int, SpeechResult] = {}
         for positions in by_length.values():
@@ -106,32 +108,32 @@ class SileroVad:
         return [results[position] for position in range(len(batch))]
 
     def _infer(self, requests: Sequence[SpeechRequest]) -> list[SpeechResult]:
-        """Requests of one length."""
-        states = [_remembered(request.state) for request in requests]
+        """Process requests of equal length in one forward pass."""
+        states = [_state_or_initial(request.state) for request in requests]
         if not len(requests[0].samples):
             return [SpeechResult(np.zeros(0, np.float32), state) for state in states]
-        sound = np.stack(
+        audio = np.stack(
             [np.concatenate((state.context, r.samples)) for state, r in zip(states, requests, strict=True)],
             dtype=np.float32,
         )
         h, c = np.stack([state.h for state in states]), np.stack([state.c for state in states])
         try:
             with torch.inference_mode():
-                outputs = self._net(torch.from_numpy(sound), torch.from_numpy(h), torch.from_numpy(c))
+                outputs = self._net(torch.from_numpy(audio), torch.from_numpy(h), torch.from_numpy(c))
         except RuntimeError as error:
             raise InferenceError(f"speech detection failed on {len(requests)} streams: {error}") from error
         probabilities, h, c = (output.numpy() for output in outputs)
-        # copies, so that a kept state does not hold a whole batch in memory
+        # copies, so that a stored state does not keep its whole batch in memory
         return [
             SpeechResult(
-                probabilities[i].copy(), VadState(sound[i, -CONTEXT_SAMPLES:].copy(), h[i].copy(), c[i].copy())
+                probabilities[i].copy(), VadState(audio[i, -CONTEXT_SAMPLES:].copy(), h[i].copy(), c[i].copy())
             )
             for i in range(len(requests))
         ]
 
 
-def _remembered(state: object | None) -> VadState:
-    """The state handed in, or a stream's first one."""
+def _state_or_initial(state: object | None) -> VadState:
+    """Return the given state, or the zero state of a new stream."""
     if isinstance(state, VadState):
         return state
     return VadState(*(np.zeros(n, np.float32) for n in (CONTEXT_SAMPLES, HIDDEN, HIDDEN)))

@@ -11,7 +11,7 @@ import torch
 
 from stream.errors import ModelError
 from stream.models import capability as room
-from stream.models.capability import Capability, capability, choose_dtype, packs
+from stream.models.capability import Capability, capability, choose_dtype, should_pack
 
 CPU = torch.device("cpu")
 
@@ -58,7 +58,7 @@ def test_it_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     first = capability()
     assert capability() == first
     assert len(asked) == 1
-    capability(fresh=True)
+    capability(remeasure=True)
     assert len(asked) == 2
 
 
@@ -70,9 +70,9 @@ def test_what_is_best_decides_over_the_type(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_packing_has_to_pay(monkeypatch: pytest.MonkeyPatch) -> None:
     speeds(monkeypatch, 100.0, 300.0, packed=(101.0, 330.0))
-    assert not packs(CPU, torch.float32)
-    assert packs(CPU, torch.bfloat16)
-    assert not packs(torch.device("cuda"), torch.bfloat16)
+    assert not should_pack(CPU, torch.float32)
+    assert should_pack(CPU, torch.bfloat16)
+    assert not should_pack(torch.device("cuda"), torch.bfloat16)
 
 
 def test_a_torch_that_packs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,7 +162,7 @@ def test_the_librarys_own_forward_says_the_same(
     """Where a layout is not known, everything else goes on as before."""
     folder, _ = checkpoint("speaker-wavlm")
     fast = load(settings(folder))
-    monkeypatch.setattr("stream.models.loading.accelerated", lambda net, *, name: None)  # noqa: ARG005
+    monkeypatch.setattr("stream.models.loading.accelerate", lambda net, *, name: None)  # noqa: ARG005
     slow = load(settings(folder))
     assert slow.fast is None
     for ours, theirs in zip(fast.infer(windows(2)), slow.infer(windows(2)), strict=True):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stream.errors import InferenceError, ModelFormatError, ModelNotFound
 from stream.models import resemblyzer
-from stream.models.resemblyzer import NAME, VoiceEncoder, load, mel_filters, part_starts
+from stream.models.resemblyzer import NAME, VoiceEncoder, load, mel_filters, partial_starts
 from stream.settings import ModelSettings
 from stream.types import Task, Window
 
@@ -72,13 +72,13 @@ def noise(samples: int, *, level: float = 0.1, seed: int = 0) -> np.ndarray:
     ],
 )
 def test_partial_utterances_by_hand(samples: int, starts: list[int]) -> None:
-    assert part_starts(samples) == starts
+    assert partial_starts(samples) == starts
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.integers(1, 40 * 16_000))
 def test_partial_utterances_cover_the_sound_but_for_a_crumb(samples: int) -> None:
-    starts = part_starts(samples)
+    starts = partial_starts(samples)
     assert starts == list(range(0, 77 * len(starts), 77))
     last = starts[-1] * 160
     assert last + PART > samples - STEP, "another one would fit"

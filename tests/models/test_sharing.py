@@ -11,9 +11,9 @@ import pytest
 from torch import nn
 
 from stream.errors import InferenceError
-from stream.models.fast.conversion import accelerated
+from stream.models.fast.conversion import accelerate
 from stream.models.pretrained import PretrainedModel
-from stream.models.sharing import share
+from stream.models.sharing import share_backbones
 from stream.types import ModelInfo, Task, Window, WindowSpec
 from tests.models.fast.conftest import made
 from tests.support.fakes import FakeModel
@@ -37,7 +37,7 @@ def pair(**changes: Any) -> list[PretrainedModel]:
 def model(
     name: str, task: Task, net: nn.Module, *, spec: WindowSpec = SPEC, normalise: bool = False
 ) -> PretrainedModel:
-    fast = accelerated(net, name=name)
+    fast = accelerate(net, name=name)
     assert fast is not None
     return PretrainedModel(net=fast, info=ModelInfo(name, "0", task), spec=spec, normalise=normalise)
 
@@ -46,7 +46,7 @@ def test_one_pass_says_what_two_say(windows: Callable[..., list[Window]]) -> Non
     models = pair()
     heard = windows(3)
     alone = [each.infer(heard) for each in models]
-    (ensemble,) = share([*models, FakeModel()])
+    (ensemble,) = share_backbones([*models, FakeModel()])
     assert list(ensemble.models) == models
     first, second = (each.fast for each in models)
     assert first is not None
@@ -69,15 +69,15 @@ def tuned(net: nn.Module) -> None:
     ids=["a tensor differs", "windows differ", "sound is scaled otherwise"],
 )
 def test_what_differs_is_not_shared(changes: Mapping[str, Any]) -> None:
-    assert share(pair(**changes)) == []
+    assert share_backbones(pair(**changes)) == []
 
 
 def test_nothing_to_share() -> None:
-    assert share([]) == []
-    assert share([FakeModel()]) == []
+    assert share_backbones([]) == []
+    assert share_backbones([FakeModel()]) == []
 
 
 def test_a_bad_batch_names_both(windows: Callable[..., list[Window]]) -> None:
-    (ensemble,) = share(pair())
+    (ensemble,) = share_backbones(pair())
     with pytest.raises(InferenceError, match="sv and sid takes windows of one length"):
         ensemble.infer([*windows(1), *windows(1, length=20_000)])

@@ -24,7 +24,7 @@ from stream.errors import ModelNotFound
 from stream.models import zoo
 from stream.models.labels import canonical
 from stream.models.loading import load
-from stream.models.zoo import ZOO, cached, fetch, needed, on_disk
+from stream.models.zoo import ZOO, cached_folder, fetch, required_files, local_folder
 from stream.settings import ModelSettings
 from stream.types import Task, Window
 
@@ -96,9 +96,9 @@ def test_looking_on_disk_imports_no_torch(tmp_path: Path) -> None:
 
 
 def test_an_entry_is_found_by_its_hub_name_too() -> None:
-    assert zoo.find("microsoft/wavlm-base-sv") is ZOO["speaker-wavlm"] is zoo.find("speaker-wavlm")
-    assert zoo.find("microsoft/wavlm-large") is None
-    assert zoo.find("") is None
+    assert zoo.find_entry("microsoft/wavlm-base-sv") is ZOO["speaker-wavlm"] is zoo.find_entry("speaker-wavlm")
+    assert zoo.find_entry("microsoft/wavlm-large") is None
+    assert zoo.find_entry("") is None
 
 
 def test_canonical_labels() -> None:
@@ -123,7 +123,7 @@ def test_canonical_labels() -> None:
     ],
 )
 def test_only_what_is_needed(files: list[str], wanted: list[str]) -> None:
-    assert needed("org/model", files) == wanted
+    assert required_files("org/model", files) == wanted
 
 
 # Without a network
@@ -235,9 +235,9 @@ def test_fetched_once_then_loaded_from_disk(
     hub.asked.clear()
     (preprocessor,) = cache.glob("**/preprocessor_config.json")
     preprocessor.rename(preprocessor.with_name("aside"))  # a copy that is not whole is none
-    assert cached("microsoft/wavlm-base-sv", COMMIT) is None
+    assert cached_folder("microsoft/wavlm-base-sv", COMMIT) is None
     preprocessor.with_name("aside").rename(preprocessor)
-    found = cached("microsoft/wavlm-base-sv", COMMIT)
+    found = cached_folder("microsoft/wavlm-base-sv", COMMIT)
     assert found is not None
     assert found.name == COMMIT
     assert load(settings.model_copy(update={"revision": COMMIT})).info.revision == COMMIT
@@ -245,7 +245,7 @@ def test_fetched_once_then_loaded_from_disk(
     reference.parent.mkdir(exist_ok=True)
     reference.write_text(COMMIT)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert on_disk(ZOO["speaker-wavlm"]) == found
+    assert local_folder(ZOO["speaker-wavlm"]) == found
     assert load(settings).info.revision == COMMIT
     assert load(ModelSettings(name="microsoft/wavlm-base-sv", window_s=2.0, hop_s=0.5)).info.revision == COMMIT
     assert hub.asked == []

@@ -1,4 +1,4 @@
-"""The compact pair: a speaker and an emotion net that ship inside the package, for a first run without a download.
+"""The compact models: a speaker and an emotion net bundled with the package, usable without a download.
 
-What they can and cannot do stands on their cards, SPEAKER.md and EMOTION.md. `scripts/train` made them.
+Their abilities and limits are on the model cards SPEAKER.md and EMOTION.md. `scripts/train` trains them.
 """

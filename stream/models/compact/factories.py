@@ -1,6 +1,6 @@
 """Entry points of the compact models.
 
-What they can and cannot do stands on their cards, SPEAKER.md and EMOTION.md. `scripts/train` made them.
+Their abilities and limits are on the model cards SPEAKER.md and EMOTION.md. `scripts/train` trains them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def speaker(settings: ModelSettings) -> Model:
-    """Who is speaking: an x-vector of 192 numbers a window."""
+    """Load the speaker model: one 192-dimensional x-vector per window."""
     return load_speaker(settings)
 
 
 def emotion(settings: ModelSettings) -> Model:
-    """How it sounds: a calibrated probability for each of neutral, happy, angry and sad."""
+    """Load the emotion model: calibrated probabilities of neutral, happy, angry and sad."""
     return load_emotion(settings)

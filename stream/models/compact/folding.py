@@ -1,8 +1,8 @@
-"""A trained net made quick for one window: batch norms melt into convolutions, and those become matrix products.
+"""Speed-up of a trained net for single windows: batch norms are folded into convolutions, those become matrix products.
 
-For a single short window PyTorch's convolutions take slow ways (the dilated one above all): one matrix product over the
-frames that each frame of the output hears, laid side by side, does the same sums in a third of the time. Answers agree
-to rounding. Channels lie side by side in memory behind a product, whatever the order of the dimensions says.
+For a single short window PyTorch's convolutions are slow (the dilated one above all): one matrix product over the input
+frames of each output frame, concatenated, computes the same sums in a third of the time. Outputs agree up to rounding.
+The channels of a product's output are contiguous in memory, whatever the order of its dimensions.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from stream.models.compact.nets import Trunk
 from stream.models.onednn import Linear
 
 
-class Product(nn.Module):
-    """A convolution over time as one matrix product."""
+class MatrixConvolution(nn.Module):
+    """A convolution over time, computed as one matrix product."""
 
     weight: Tensor
     bias: Tensor
@@ -33,19 +33,19 @@ class Product(nn.Module):
         self._linear = linear
 
     def forward(self, x: Tensor) -> Tensor:
-        """(1, inputs, frames) in, (1, outputs, frames / stride) out: one window at a time."""
+        """Map (1, inputs, frames) to (1, outputs, frames / stride); one window at a time."""
         rows = x[0].t()  # (frames, inputs)
         if self.taps > 1:
             frames = (x.shape[2] + 2 * self.padding - self.dilation * (self.taps - 1) - 1) // self.stride + 1
-            wide = functional.pad(rows, (0, 0, self.padding, self.padding))
-            reach = (frames - 1) * self.stride + 1
+            padded = functional.pad(rows, (0, 0, self.padding, self.padding))
+            span = (frames - 1) * self.stride + 1
             starts = [tap * self.dilation for tap in range(self.taps)]
-            rows = torch.cat([wide[at : at + reach : self.stride] for at in starts], dim=1)  # (…, taps * inputs)
+            rows = torch.cat([padded[at : at + span : self.stride] for at in starts], dim=1)  # (…, taps * inputs)
         return self._linear(rows, self.weight, self.bias).t()[None]
 
 
 def fold(trunk: Trunk, *, linear: Linear = functional.linear) -> None:
-    """Rebuild a trained trunk in place, with `linear` for its products; it can no longer be trained."""
+    """Fold a trained trunk in place, with `linear` for its products; it can no longer be trained."""
     trunk.eval()
     _fold_pair(trunk, "stem", linear)
     _fold_pair(trunk, "halve", linear)
@@ -53,20 +53,20 @@ def fold(trunk: Trunk, *, linear: Linear = functional.linear) -> None:
         _fold_pair(block, "context", linear)
         _fold_pair(block, "mix", linear)
     for owner, name in ((trunk, "gather"), (trunk.pool, "frame"), (trunk.pool, "weight")):
-        setattr(owner, name, Product(conv=_convolution(owner, name), linear=linear))
+        setattr(owner, name, MatrixConvolution(conv=_convolution(owner, name), linear=linear))
 
 
 def _fold_pair(owner: nn.Module, name: str, linear: Linear) -> None:
-    """Make one product of a convolution and the batch norm named after it."""
+    """Replace a convolution and its batch norm by one matrix product."""
     norm = owner.get_submodule(f"{name}_norm")
     if not isinstance(norm, nn.BatchNorm1d):
-        raise TypeError(f"{name}_norm is no batch norm: a net folds once")
-    setattr(owner, name, Product(conv=fuse_conv_bn_eval(_convolution(owner, name), norm), linear=linear))
+        raise TypeError(f"{name}_norm is not a batch norm; a net can be folded only once")
+    setattr(owner, name, MatrixConvolution(conv=fuse_conv_bn_eval(_convolution(owner, name), norm), linear=linear))
     setattr(owner, f"{name}_norm", nn.Identity())
 
 
 def _convolution(owner: nn.Module, name: str) -> nn.Conv1d:
     conv = owner.get_submodule(name)
     if not isinstance(conv, nn.Conv1d):
-        raise TypeError(f"{name} is no convolution: a net folds once")
+        raise TypeError(f"{name} is not a convolution; a net can be folded only once")
     return conv

@@ -1,12 +1,11 @@
-"""A small net as one call: traced once for each length of window that keeps coming, and run without Python in between.
+"""Tracing of a small net: recurring window lengths run as one traced call, without Python in between.
 
-A window takes a compact net a hundred small operations. Each lets go of the interpreter's lock and asks for it again,
-so that where dozens of streams are heard a process's threads spend more time on handing it around than on computing.
-A traced net asks once.
+A window takes a compact net a hundred small operations. Each releases and re-acquires the interpreter's lock, so with
+dozens of streams a process's threads spend more time on passing the lock than on computing. A traced net takes it once.
 
-Rules: a length is traced when it has come `OFTEN` times (a short run never pays for it), by whoever holds it then,
-while other threads go on as before. The traced net must give the same bits for that very window, or the length stays
-as it was; so it does where torch cannot trace. At most `LENGTHS` lengths are traced.
+Rules: a length is traced at its call number `TRACE_AFTER_CALLS` (so short runs never pay for it), by the thread that
+makes that call, while other threads go on untraced. The traced net must give bit-identical output for that window, else
+the length stays untraced; likewise if torch cannot trace. At most `MAX_TRACED_LENGTHS` lengths are traced.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-OFTEN = 24
-LENGTHS = 40
+TRACE_AFTER_CALLS = 24
+MAX_TRACED_LENGTHS = 40
 
 _tracing = threading.Lock()  # one at a time in the whole process
 
@@ -29,7 +28,7 @@ Score = Callable[[Tensor], Tensor]
 
 
 class Traced:
-    """`score`, sooner or later in one call; (n,) in, what `score` says out. Threads may share it."""
+    """A wrapper around `score` that traces recurring lengths; (n,) to the output of `score`. Threads may share it."""
 
     def __init__(self, *, score: Score) -> None:
         self._score = score
@@ -39,39 +38,38 @@ class Traced:
     def __call__(self, samples: Tensor) -> Tensor:
         """Score one window, inside `torch.inference_mode`."""
         length = len(samples)
-        known = self._by_length.get(length)
-        if known is not None:
-            with _as_it_is():
-                return known(samples)
-        said = self._score(samples)
+        decided = self._by_length.get(length)
+        if decided is not None:
+            with _without_optimisation():
+                return decided(samples)
+        expected = self._score(samples)
         self._seen[length] += 1
-        if self._seen[length] >= OFTEN and len(self._by_length) < LENGTHS and _tracing.acquire(blocking=False):
+        is_due = self._seen[length] >= TRACE_AFTER_CALLS and len(self._by_length) < MAX_TRACED_LENGTHS
+        if is_due and _tracing.acquire(blocking=False):
             try:
-                self._by_length.setdefault(length, self._trace(samples, said))
+                self._by_length.setdefault(length, self._trace(samples, expected))
             finally:
                 _tracing.release()
-        return said
+        return expected
 
     @property
     def lengths(self) -> int:
-        """Lengths that have been decided on."""
+        """Number of lengths for which tracing was decided, either way."""
         return len(self._by_length)
 
-    def _trace(self, samples: Tensor, said: Tensor) -> Score:
+    def _trace(self, samples: Tensor, expected: Tensor) -> Score:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # it warns of sizes it takes for constant, which they are, and of its age
+                warnings.simplefilter("ignore")  # sizes are constant on purpose, and torch.jit is deprecated
                 traced: Score = torch.jit.trace(self._score, (samples,), check_trace=False)  # type: ignore[no-untyped-call]
-                with _as_it_is():
-                    again = traced(samples)
-        except (RuntimeError, AttributeError, TypeError, ValueError):  # this torch, or this Python, cannot
+                with _without_optimisation():
+                    actual = traced(samples)
+        except (RuntimeError, AttributeError, TypeError, ValueError):  # not traceable with this torch or this Python
             return self._score
-        return traced if torch.equal(again, said) else self._score
+        return traced if torch.equal(actual, expected) else self._score
 
 
-def _as_it_is() -> AbstractContextManager[None]:
-    """Operations are run as they were traced, by this thread: put together they would give other last bits."""
+def _without_optimisation() -> AbstractContextManager[None]:
+    """Run operations as traced, on this thread: fused operations would give other last bits."""
     plain: AbstractContextManager[None] = torch.jit.optimized_execution(False)  # type: ignore[attr-defined]
     return plain

@@ -1,5 +1,5 @@
-"""A fast forward for the wav2vec 2.0 family, made from a loaded model of transformers by taking its weights over.
+"""A fast forward for the wav2vec 2.0 family, converted from a loaded transformers model by taking over its weights.
 
-`swap.accelerated` is the door: a model in, a `FastNet` out, or None where the model has a layout that is not known or
-where the fast forward does not say what the library says. The numbers are the library's up to rounding.
+`conversion.accelerate` maps a model to a `FastNet`, or to None if the architecture is not supported or the outputs
+disagree with the library's. Outputs equal the library's up to rounding.
 """

@@ -1,12 +1,12 @@
-"""From a loaded model of transformers to a `FastNet` with its weights.
+"""Conversion of a loaded transformers model to a `FastNet` with its weights.
 
 Rules:
 
-* Nothing is assumed that is not checked: every module, activation and shape the fast forward relies on is looked at,
-  and what is not known (adapters, batch norms, other activations, another head) is `UnsupportedArchitecture`.
-* Then both are asked: the library's forward and the fast one hear the same short noise. Only if they agree within
-  `TOLERANCE` is the fast one used, whatever release of transformers is installed.
-* Else the library's own forward stays, and the log says why. Never wrong numbers.
+* Nothing is assumed unchecked: every module, activation and shape that the fast forward relies on is verified, and an
+  unsupported one (adapters, batch norms, other activations, other heads) raises `UnsupportedArchitecture`.
+* Then the library's forward and the fast one process the same short noise. The fast one is used only if they agree
+  within `TOLERANCE`, whatever release of transformers is installed.
+* Otherwise the library's forward is used, and the reason is logged. Outputs are never wrong.
 """
 
 from __future__ import annotations
@@ -26,40 +26,43 @@ from stream.models.fast.net import Backbone, FastNet
 from stream.models.fast.positions import PositionalConv, Positions
 
 TOLERANCE = 1e-3
-"""Of the largest output: rounding is a hundred times smaller, a layout misread a hundred times larger."""
+"""Relative to the largest output: rounding is a hundred times smaller, a wrong layout a hundred times larger."""
 
 PROBE_SAMPLES = 5_840
-"""The least that leaves an x-vector head four frames."""
+"""Minimum that leaves an x-vector head four frames."""
 
 log = logging.getLogger(__name__)
 
 
 class UnsupportedArchitecture(Exception):
-    """A layout that the fast forward does not know; says what it met."""
+    """A part that the fast forward does not support; the message describes it."""
 
 
-def accelerated(net: nn.Module, *, name: str) -> FastNet | None:
-    """The fast forward of a model in float32 on the processor, or None where the library's own has to do.
+def accelerate(net: nn.Module, *, name: str) -> FastNet | None:
+    """Convert a model in float32 on the processor, or return None if the library's forward has to be used.
 
-    Shares what weights it can with `net`.
+    Shares weights with `net` where possible.
     """
-    sound = torch.randn(1, PROBE_SAMPLES, generator=torch.Generator().manual_seed(0))
+    audio = torch.randn(1, PROBE_SAMPLES, generator=torch.Generator().manual_seed(0))
     try:
         with torch.no_grad():
-            fast = build(net, last_normed=_last_normed(net, sound)).eval().requires_grad_(requires_grad=False)
+            fast = build(net, last_normed=_last_normed(net, audio)).eval().requires_grad_(requires_grad=False)
         with torch.inference_mode():
-            difference = _difference(fast(sound), net(sound))
+            difference = _difference(fast(audio), net(audio))
     except (UnsupportedArchitecture, AttributeError, RuntimeError, TypeError, ValueError) as reason:
-        log.warning("%s has no fast forward (%s); the library's own is used", name, reason)
+        log.warning("%s has no fast forward (%s); using the library's", name, reason)
         return None
     if not difference <= TOLERANCE:
-        log.warning("%s says otherwise in the fast forward (by %.2g); the library's own is used", name, difference)
+        log.warning("%s: outputs of the fast forward differ by %.2g; using the library's", name, difference)
         return None
     return fast
 
 
 def build(net: nn.Module, *, last_normed: bool) -> FastNet:
-    """Take a model apart and put it together anew. Raises `UnsupportedArchitecture`, or `AttributeError` for a part that is missing."""
+    """Build a `FastNet` from the modules of a model.
+
+    Raises `UnsupportedArchitecture`, or `AttributeError` for a missing module.
+    """
     config: Any = net.config
     backbone: Any = getattr(net, str(net.base_model_prefix))
     for key in ("feat_extract_activation", "hidden_act"):
@@ -119,16 +122,16 @@ def _encoder(encoder: Any, *, last_normed: bool) -> Encoder:
 def _positions(embedding: Any) -> Positions:
     _require(getattr(embedding, "batch_norm", None) is None, "a batch norm before the positions")
     stages = list(embedding.layers) if hasattr(embedding, "layers") else [embedding]
-    made = []
+    converted = []
     for stage in stages:
         conv, norm = stage.conv, getattr(stage, "layer_norm", None)
         size, channels = conv.kernel_size[0], conv.out_channels
         same = (conv.stride, conv.dilation, conv.padding) == ((1,), (1,), (size // 2,))
-        _require(same and conv.in_channels == channels and conv.bias is not None, f"positions by {conv}")
-        _require(stage.padding.num_pad_remove == 1 - size % 2, f"positions padded by {stage.padding}")
-        _require(norm is None or norm.weight is None, "a norm with weights behind the positions")
-        made.append(PositionalConv(conv=conv, norm_eps=None if norm is None else norm.eps))
-    return Positions(stages=made)
+        _require(same and conv.in_channels == channels and conv.bias is not None, f"positional {conv}")
+        _require(stage.padding.num_pad_remove == 1 - size % 2, f"positional padding {stage.padding}")
+        _require(norm is None or norm.weight is None, "a norm with weights after the positions")
+        converted.append(PositionalConv(conv=conv, norm_eps=None if norm is None else norm.eps))
+    return Positions(stages=converted)
 
 
 def _layer(layer: Any, *, norm_first: bool, gated: bool) -> EncoderLayer:
@@ -138,7 +141,7 @@ def _layer(layer: Any, *, norm_first: bool, gated: bool) -> EncoderLayer:
     gate = None
     if gated:
         linear = attention.gru_rel_pos_linear
-        _require(linear.out_features == 8, f"a gate made by {linear}")  # noqa: PLR2004
+        _require(linear.out_features == 8, f"a gate of {linear}")  # noqa: PLR2004
         gate = Gate(linear=linear, constant=attention.gru_rel_pos_const)
     return EncoderLayer(
         attention=Attention(
@@ -175,22 +178,22 @@ def _head(net: Any) -> Head:
     return Classifier(projector=net.projector, classifier=net.classifier)
 
 
-def _last_normed(net: nn.Module, sound: Tensor) -> bool:
-    """Whether the library's last layer, as heads hear it, has been through the encoder's last norm."""
+def _last_normed(net: nn.Module, audio: Tensor) -> bool:
+    """Whether the library applies the encoder's final norm to the last hidden state that heads receive."""
     backbone: Any = getattr(net, str(net.base_model_prefix))
     if "StableLayerNorm" not in type(backbone.encoder).__name__:
-        return False  # nothing comes behind its last layer
-    output = backbone(sound, output_hidden_states=True)
+        return False  # no final norm
+    output = backbone(audio, output_hidden_states=True)
     return torch.equal(output.hidden_states[-1], output.last_hidden_state)
 
 
-def _difference(ours: Tensor, output: Any) -> float:
-    theirs: Tensor = output.embeddings if "embeddings" in output else output.logits
-    if ours.shape != theirs.shape:
-        raise UnsupportedArchitecture(f"outputs of shape {tuple(ours.shape)} instead of {tuple(theirs.shape)}")
-    return float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-6))
+def _difference(actual: Tensor, output: Any) -> float:
+    expected: Tensor = output.embeddings if "embeddings" in output else output.logits
+    if actual.shape != expected.shape:
+        raise UnsupportedArchitecture(f"outputs of shape {tuple(actual.shape)} instead of {tuple(expected.shape)}")
+    return float((actual - expected).abs().max() / expected.abs().max().clamp(min=1e-6))
 
 
-def _require(known: object, what: str) -> None:
-    if not known:
-        raise UnsupportedArchitecture(what)
+def _require(supported: object, part: str) -> None:
+    if not supported:
+        raise UnsupportedArchitecture(part)

@@ -1,7 +1,7 @@
-"""The transformer behind the frontend, and the sums over its layers.
+"""The transformer encoder, and the weighted sums over its layers.
 
-Heads of this family do not hear the last layer but a weighted sum of all. The sums are added up while the layers run,
-one for each head that listens, so that no layer's output outlives the next one.
+Heads of this family take a weighted sum of all layers instead of the last one. The sums are accumulated while the
+layers run, one per head, so that no layer's output outlives the next layer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from stream.models.fast.positions import Positions
 
 
 class EncoderLayer(nn.Module):
-    """Attention and a feed-forward net, each with a norm behind it or (`norm_first`) before it."""
+    """Attention and a feed-forward net, each with a norm after it or (`norm_first`) before it."""
 
     def __init__(
         self,
@@ -34,25 +34,25 @@ class EncoderLayer(nn.Module):
         self.outer = Dense(weight=outer.weight, bias=outer.bias)
 
     def forward(self, x: Tensor, position_bias: Tensor | None) -> Tensor:
-        """(B, T, C) in and out."""
+        """Map frames (B, T, C) to frames of the same shape."""
         if self.norm_first:
             x = x + self.attention(self.norm(x), position_bias)
-            deeper: Tensor = self._feed(self.final_norm(x)).add_(x)
-            return deeper
+            output: Tensor = self._feed_forward(self.final_norm(x)).add_(x)
+            return output
         x = self.norm(self.attention(x, position_bias).add_(x))
-        normed: Tensor = self.final_norm(self._feed(x).add_(x))
+        normed: Tensor = self.final_norm(self._feed_forward(x).add_(x))
         return normed
 
-    def _feed(self, x: Tensor) -> Tensor:
-        fed: Tensor = self.outer(self.inner(x))
-        return fed
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.outer(self.inner(x))
+        return output
 
 
 class Encoder(nn.Module):
-    """Frames (B, T, C) to one weighted sum of layers for each head, (B, T, C) in float32 each, or the last layer.
+    """Maps frames (B, T, C) to one weighted sum of layers per head, (B, T, C) in float32, or to the last layer.
 
-    `last_normed` says whether the norm behind the last layer of a `norm_first` encoder counts for the sum (releases of
-    transformers differ in it).
+    `last_normed`: whether the final norm of a `norm_first` encoder is applied before the last layer enters the sum
+    (releases of transformers differ).
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class Encoder(nn.Module):
 
     @property
     def traits(self) -> tuple[object, ...]:
-        """What decides over the answers beside the weights."""
+        """Parameters other than weights that affect the output."""
         heads = {layer.attention.heads for layer in self.layers if isinstance(layer, EncoderLayer)}
         return (self.norm_first, self.last_normed, tuple(heads), self.norm.eps)
 
     def forward(self, x: Tensor, weights: Sequence[Sequence[float] | None]) -> list[Tensor]:
-        """`weights`: for each head a weight a layer, the encoder's input first, or None for the last layer alone."""
+        """Encode; `weights` has per head one weight per layer, the encoder's input first, or None: last layer only."""
         bias = self.position_bias.for_frames(x) if self.position_bias is not None else None
         x = x + self.positions(x)
         if not self.norm_first:

@@ -1,4 +1,4 @@
-"""The whole way from samples to what heads say, with one pass of the backbone for all heads that listen to it."""
+"""The whole forward from samples to the outputs of heads, with one pass of the backbone for all heads that share it."""
 
 from __future__ import annotations
 
@@ -16,59 +16,59 @@ from stream.models.fast.positions import PositionalConv
 
 
 class Backbone(nn.Module):
-    """Samples (B, n) float32 to a weighted sum of layers (B, T, C) for each head."""
+    """Maps samples (B, n) float32 to a weighted sum of layers (B, T, C) for each head."""
 
     def __init__(self, *, frontend: Frontend, projection: nn.Module, encoder: Encoder) -> None:
         super().__init__()
         self.frontend, self.projection, self.encoder = frontend, projection, encoder
 
-    def forward(self, sound: Tensor, weights: Sequence[Sequence[float] | None]) -> list[Tensor]:
-        """`weights` as `Encoder` takes them."""
-        projected = self.projection(self.frontend(sound))
+    def forward(self, audio: Tensor, weights: Sequence[Sequence[float] | None]) -> list[Tensor]:
+        """Run the backbone; `weights` as in `Encoder.forward`."""
+        projected = self.projection(self.frontend(audio))
         sums: list[Tensor] = self.encoder(projected[0] if isinstance(projected, tuple) else projected, weights)
         return sums
 
     def digest(self) -> str:
-        """One hash over every tensor by name: two backbones of one digest say the same of every sound."""
-        whole = hashlib.sha256()
-        dense = {f"{name}.weight": part.plain() for name, part in self.named_modules() if isinstance(part, Dense)}
+        """Return a hash over all named tensors: backbones with equal digests have equal outputs."""
+        digest = hashlib.sha256()
+        dense = {f"{name}.weight": layer.plain() for name, layer in self.named_modules() if isinstance(layer, Dense)}
         for name, tensor in sorted((self.state_dict() | dense).items()):
-            whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-            whole.update(memoryview(raw.numpy()))
+            digest.update(memoryview(raw.numpy()))
         device = str(next(self.projection.parameters()).device)
         traits = (device, self.frontend.shapes, self.encoder.traits, type(self.projection).__name__)
-        whole.update(repr(traits).encode())
-        return whole.hexdigest()
+        digest.update(repr(traits).encode())
+        return digest.hexdigest()
 
 
 class FastNet(nn.Module):
-    """One head on a backbone: samples (B, n) to logits or x-vectors (B, …).
+    """A backbone with one head: maps samples (B, n) to logits or x-vectors (B, …).
 
-    `weights` are those of the layers in the head's sum, the encoder's input first; None: the last layer alone.
+    `weights` are the layer weights of the head's sum, the encoder's input first; None: the last layer only.
     """
 
     def __init__(self, *, backbone: Backbone, head: Head, weights: tuple[float, ...] | None) -> None:
         super().__init__()
         self.backbone, self.head, self.weights = backbone, head, weights
 
-    def forward(self, sound: Tensor) -> Tensor:
-        """What the head says."""
-        return together([self], sound)[0]
+    def forward(self, audio: Tensor) -> Tensor:
+        """Return the output of the head."""
+        return forward_shared([self], audio)[0]
 
     def place(self, *, device: torch.device, dtype: torch.dtype, int8: bool = False, pack: bool = False) -> None:
-        """Go where and become what is asked for, once; the first layer and the heads' ends stay in float32.
+        """Move to `device` and convert to `dtype`, once; the first layer and the heads' last layers stay in float32.
 
-        `pack` lays weights out for a processor's own products; int8 does without.
+        `pack` reorders weights into oneDNN's layout; layers in int8 ignore it.
         """
         self.to(device=device)
-        self.backbone.frontend.become(dtype, pack=pack)
+        self.backbone.frontend.convert(dtype, pack=pack)
         self.backbone.projection.to(dtype=dtype)
         self.backbone.encoder.to(dtype=dtype)
-        self.head.narrow(dtype)
+        self.head.convert(dtype)
         for module in self.modules():
             if isinstance(module, PositionalConv):
-                module.trim()
+                module.release_unused()
         for module in (self.backbone if int8 else self).modules():
             if isinstance(module, Dense) and int8:
                 module.quantise()
@@ -76,7 +76,7 @@ class FastNet(nn.Module):
                 module.pack()
 
 
-def together(nets: Sequence[FastNet], sound: Tensor) -> list[Tensor]:
-    """What heads on the first one's backbone say of the same sound, in one pass."""
-    sums = nets[0].backbone(sound, [net.weights for net in nets])
+def forward_shared(nets: Sequence[FastNet], audio: Tensor) -> list[Tensor]:
+    """Return the outputs of all heads for the same audio, in one pass of the first net's backbone."""
+    sums = nets[0].backbone(audio, [net.weights for net in nets])
     return [net.head(frames) for net, frames in zip(nets, sums, strict=True)]

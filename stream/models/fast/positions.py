@@ -1,9 +1,8 @@
-"""Where in the window a frame stands: the grouped convolution over time in front of the encoder.
+"""Positional encoding: the grouped convolution over time in front of the encoder.
 
-Its weight norm is folded when it is taken over. On the processor the library's way of convolving with 128 taps and
-few channels a group is slow for a window or two; here frames are laid side by side `STEP` at a time (a copy of ten
-times the input, which the cache holds) and each group is a handful of matrix products. Other devices and types keep
-the library's convolution.
+Its weight norm is folded on conversion. On a processor the library's convolution with 128 taps and few channels per
+group is slow for a window or two; here frames are concatenated `TAPS_PER_PRODUCT` at a time (a copy of ten times the
+input, which fits the cache) and each group is a few matrix products. Other devices use the library's convolution.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from torch.nn import functional
 
 from stream.models.onednn import activate_
 
-STEP = 8
-"""Taps taken together, about: measured best for 128 taps and groups of 48 and 64 channels."""
+TAPS_PER_PRODUCT = 8
+"""Approximate taps per matrix product: measured fastest for 128 taps and groups of 48 and 64 channels."""
 
 
 class PositionalConv(nn.Module):
-    """(B, T, C) in and out; kernel, padding and what follows are the original's."""
+    """One convolution over (B, T, C), with kernel, padding, norm and activation of the original."""
 
     weight: Tensor
     bias: Tensor
@@ -29,34 +28,34 @@ class PositionalConv(nn.Module):
 
     def __init__(self, *, conv: nn.Conv1d, norm_eps: float | None = None) -> None:
         super().__init__()
-        self.register_buffer("weight", conv.weight.detach().clone())  # (C, C / groups, k), its norm folded
+        self.register_buffer("weight", conv.weight.detach().clone())  # (C, C / groups, k), weight norm folded
         bias = torch.zeros_like(self.weight[:, 0, 0]) if conv.bias is None else conv.bias.detach()
         self.register_buffer("bias", bias)
         self.groups, self.padding, self._norm_eps = conv.groups, int(conv.padding[0]), norm_eps
         channels, inner, kernel = self.weight.shape
-        count = -(-kernel // STEP)
+        count = -(-kernel // TAPS_PER_PRODUCT)
         self._step = -(-kernel // count)
-        wide = functional.pad(self.weight, (0, count * self._step - kernel))
-        pieces = wide.view(self.groups, channels // self.groups, inner, count, self._step)
+        padded = functional.pad(self.weight, (0, count * self._step - kernel))
+        pieces = padded.view(self.groups, channels // self.groups, inner, count, self._step)
         pieces = pieces.permute(3, 0, 4, 2, 1).reshape(count, self.groups, self._step * inner, -1)
         self.register_buffer("pieces", pieces.contiguous())
 
-    def trim(self) -> None:
-        """Keep the weights in the one layout that device and type will use."""
-        if self._by_products(self.weight):
+    def release_unused(self) -> None:
+        """Keep the weights only in the layout that the device uses."""
+        if self._uses_products(self.weight):
             self.weight = self.weight[:0]
         else:
             self.pieces = self.pieces[:0]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolved, normed if the original is, and through the GELU."""
+        """Apply convolution, norm (if any) and GELU."""
         y = self._products(x) if len(self.pieces) else self._library(x)
         if self._norm_eps is not None:
             y = functional.layer_norm(y, (y.shape[2],), eps=self._norm_eps)
         return activate_(y, "gelu")
 
     @staticmethod
-    def _by_products(x: Tensor) -> bool:
+    def _uses_products(x: Tensor) -> bool:
         return x.device.type == "cpu"
 
     def _library(self, x: Tensor) -> Tensor:
@@ -67,30 +66,30 @@ class PositionalConv(nn.Module):
         batch, length, channels = x.shape
         inner = channels // self.groups
         y = torch.empty_like(x, memory_format=torch.contiguous_format)
-        behind = len(self.pieces) * self._step - 1 - self.padding
-        wide = functional.pad(x, (0, 0, self.padding, behind))  # (B, T + k - 1, C)
+        pad_after = len(self.pieces) * self._step - 1 - self.padding
+        padded = functional.pad(x, (0, 0, self.padding, pad_after))  # (B, T + k - 1, C)
         bias = self.bias.view(self.groups, 1, inner)
-        for number in range(batch):  # one window's copies fit into the cache
-            frames = wide[number].view(-1, self.groups, inner).transpose(0, 1)  # (groups, T + k - 1, C / groups)
-            taken = frames.unfold(1, self._step, 1).transpose(2, 3)  # (groups, …, step, C / groups)
-            rows = taken.reshape(self.groups, -1, self._step * inner)
+        for number in range(batch):  # the copies of one window fit the cache
+            frames = padded[number].view(-1, self.groups, inner).transpose(0, 1)  # (groups, T + k - 1, C / groups)
+            grouped = frames.unfold(1, self._step, 1).transpose(2, 3)  # (groups, …, step, C / groups)
+            rows = grouped.reshape(self.groups, -1, self._step * inner)
             total = bias.float().repeat(1, length, 1)  # (groups, T, C / groups)
-            for place, piece in enumerate(self.pieces):
-                start = place * self._step
+            for number_of_piece, piece in enumerate(self.pieces):
+                start = number_of_piece * self._step
                 total.add_(torch.bmm(rows[:, start : start + length], piece))
             y[number] = total.transpose(0, 1).reshape(length, channels)
         return y
 
 
 class Positions(nn.Module):
-    """One convolution, or (data2vec) several, one behind the other."""
+    """One convolution, or (data2vec) several in sequence."""
 
     def __init__(self, *, stages: Sequence[PositionalConv]) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What is to be added to the frames (B, T, C)."""
+        """Return the encoding to add to the frames (B, T, C)."""
         for stage in self.stages:
             x = stage(x)
         return x

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from stream.models.compact.features import MELS, PITCH_LAGS, Correlogram, mel_filters, pitch_lags
-from stream.models.compact.nets import Front
+from stream.models.compact.nets import FrontEnd
 from stream.types import SAMPLE_RATE_HZ
 
 
@@ -24,13 +24,13 @@ def test_every_filter_hears_something_and_averages() -> None:
 
 def test_gain_changes_nothing() -> None:
     sound = voice(hz=140) + 0.01 * torch.randn(SAMPLE_RATE_HZ, generator=torch.Generator().manual_seed(1))
-    front = Front()
+    front = FrontEnd()
     for gain in (0.01, 10.0):
         assert (front(gain * sound) - front(sound)).abs().max() < 1e-3
 
 
 def test_silence_gives_numbers() -> None:
-    assert Front()(torch.zeros(SAMPLE_RATE_HZ)).isfinite().all()
+    assert FrontEnd()(torch.zeros(SAMPLE_RATE_HZ)).isfinite().all()
 
 
 def test_the_correlogram_peaks_at_the_pitch() -> None:
@@ -43,5 +43,5 @@ def test_the_correlogram_peaks_at_the_pitch() -> None:
 
 def test_frames_of_both_parts_fall_together() -> None:
     for samples in (8_000, 8_001, 32_000, 47_999):
-        features = Front()(torch.randn(samples))
+        features = FrontEnd()(torch.randn(samples))
         assert features.shape == (2 * ((samples - 640) // 320 + 1), MELS + PITCH_LAGS)  # each pitch frame stands twice

@@ -20,7 +20,7 @@ from stream.models.compact import factories
 from stream.models.compact.folding import fold
 from stream.models.compact.model import CompactModel, load_speaker
 from stream.models.compact.nets import EmotionNet, SpeakerNet
-from stream.models.onednn import Linear, traceable
+from stream.models.onednn import Linear, traceable_linear
 from stream.settings import ModelSettings
 from stream.types import Model, Task, Window
 
@@ -153,7 +153,7 @@ def test_weights_say_what_they_are(name: str) -> None:
 
 
 @pytest.mark.parametrize("net", [SpeakerNet(), EmotionNet()])
-@pytest.mark.parametrize("linear", [lambda: functional.linear, traceable], ids=["torch's", "oneDNN's"])
+@pytest.mark.parametrize("linear", [lambda: functional.linear, traceable_linear], ids=["torch's", "oneDNN's"])
 @pytest.mark.parametrize("frames", [47, 200, 301])
 def test_folding_changes_rounding_only(net: SpeakerNet | EmotionNet, linear: Callable[[], Linear], frames: int) -> None:
     draw = torch.Generator().manual_seed(frames)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stream.models.compact import tracing
 from stream.models.compact.factories import emotion, speaker
-from stream.models.compact.tracing import LENGTHS, OFTEN, Traced
+from stream.models.compact.tracing import MAX_TRACED_LENGTHS, TRACE_AFTER_CALLS, Traced
 from stream.settings import ModelSettings
 from stream.types import Window
 
@@ -28,7 +28,7 @@ def test_the_compact_nets_say_the_same_bits(which: str, length: int) -> None:
     )
     score = model._score  # type: ignore[attr-defined]
     random = np.random.default_rng(length)
-    for number in range(OFTEN + 3):
+    for number in range(TRACE_AFTER_CALLS + 3):
         samples = random.normal(0, 0.01 * (number + 1), length).astype(np.float32)
         (scores,) = model.infer([Window("a", number, 0, samples, 1.0, length)])
         with torch.inference_mode():
@@ -40,7 +40,7 @@ def test_the_compact_nets_say_the_same_bits(which: str, length: int) -> None:
 
 def test_a_length_that_comes_seldom_is_not_traced() -> None:
     traced = Traced(score=scaled)
-    for _ in range(OFTEN - 1):
+    for _ in range(TRACE_AFTER_CALLS - 1):
         traced(torch.ones(5))
     assert traced.lengths == 0
     traced(torch.ones(5))
@@ -49,10 +49,10 @@ def test_a_length_that_comes_seldom_is_not_traced() -> None:
 
 def test_lengths_are_bounded() -> None:
     traced = Traced(score=scaled)
-    for length in range(1, LENGTHS + 10):
-        for _ in range(OFTEN):
+    for length in range(1, MAX_TRACED_LENGTHS + 10):
+        for _ in range(TRACE_AFTER_CALLS):
             assert torch.equal(traced(torch.ones(length)), scaled(torch.ones(length)))
-    assert traced.lengths == LENGTHS
+    assert traced.lengths == MAX_TRACED_LENGTHS
 
 
 def test_what_cannot_be_traced_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +61,7 @@ def test_what_cannot_be_traced_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(torch.jit, "trace", fail)
     traced = Traced(score=scaled)
-    for _ in range(OFTEN + 2):
+    for _ in range(TRACE_AFTER_CALLS + 2):
         assert torch.equal(traced(torch.ones(5)), scaled(torch.ones(5)))
     assert traced._by_length[5] is scaled
 
@@ -69,13 +69,13 @@ def test_what_cannot_be_traced_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) 
 def test_a_trace_that_says_otherwise_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.jit, "trace", lambda score, *_, **__: lambda x: score(x) + 1e-6)
     traced = Traced(score=scaled)
-    for _ in range(OFTEN + 2):
+    for _ in range(TRACE_AFTER_CALLS + 2):
         assert torch.equal(traced(torch.ones(5)), scaled(torch.ones(5)))
 
 
 def test_nobody_waits_for_a_trace() -> None:
     traced = Traced(score=scaled)
-    for _ in range(OFTEN - 1):
+    for _ in range(TRACE_AFTER_CALLS - 1):
         traced(torch.ones(5))
     with tracing._tracing:  # somebody else is at it
         other = threading.Thread(target=traced, args=(torch.ones(5),))

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from stream.models.fast import conversion
-from stream.models.fast.attention import LENGTHS, PositionBias
-from stream.models.fast.conversion import accelerated
-from stream.models.fast.net import together
+from stream.models.fast.attention import MAX_CACHED_LENGTHS, PositionBias
+from stream.models.fast.conversion import accelerate
+from stream.models.fast.net import forward_shared
 from stream.models.fast.positions import PositionalConv
 from tests.models.fast.conftest import Make, said, sound
 
@@ -32,7 +32,7 @@ def test_an_unknown_layout_keeps_the_librarys_forward(
 ) -> None:
     net = make(CLASSIFIER, "layer", **changes)
     with caplog.at_level(logging.WARNING):
-        assert accelerated(net, name="odd") is None
+        assert accelerate(net, name="odd") is None
     assert "odd has no fast forward" in caplog.text
     assert why in caplog.text
     assert "the library's own is used" in caplog.text
@@ -40,14 +40,14 @@ def test_an_unknown_layout_keeps_the_librarys_forward(
 
 def test_a_batch_norm_before_the_positions_is_unknown(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     net = make("HubertForSequenceClassification", "group", conv_pos_batch_norm=True)
-    assert accelerated(net, name="odd") is None
+    assert accelerate(net, name="odd") is None
     assert "batch norm" in caplog.text
 
 
 def test_a_part_that_is_missing_is_unknown(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     net = copy.deepcopy(make(CLASSIFIER, "group"))
     del net.projector
-    assert accelerated(net, name="odd") is None
+    assert accelerate(net, name="odd") is None
     assert "projector" in caplog.text
 
 
@@ -56,7 +56,7 @@ def test_a_forward_that_says_otherwise_is_not_used(make: Make, caplog: pytest.Lo
     net = copy.deepcopy(make(CLASSIFIER, "group"))
     layer = net.get_submodule("wav2vec2.encoder.layers.1")
     layer.register_forward_hook(lambda module, args, output: output * 1.1)  # noqa: ARG005
-    assert accelerated(net, name="odd") is None
+    assert accelerate(net, name="odd") is None
     assert "says otherwise" in caplog.text
 
 
@@ -78,7 +78,7 @@ def test_either_meaning_of_the_last_layer(make: Make, normed: bool) -> None:  # 
 
 
 def test_too_few_frames_for_an_x_vector_are_refused(make: Make) -> None:
-    fast = accelerated(make("WavLMForXVector", "group"), name="it")
+    fast = accelerate(make("WavLMForXVector", "group"), name="it")
     assert fast is not None
     with pytest.raises(RuntimeError, match="too few"):
         fast(sound(1, 4_900))
@@ -94,10 +94,10 @@ def test_position_biases_are_few() -> None:
         return torch.zeros(2, rows, columns)
 
     bias = PositionBias(compute=compute)
-    for length in [*range(1, 3 * LENGTHS), 3 * LENGTHS - 1, 3 * LENGTHS - 1]:
+    for length in [*range(1, 3 * MAX_CACHED_LENGTHS), 3 * MAX_CACHED_LENGTHS - 1, 3 * MAX_CACHED_LENGTHS - 1]:
         assert bias.for_frames(torch.zeros(1, length, 4)).shape == (2, length, length)
-    assert len(bias) == LENGTHS
-    assert len(made) == 3 * LENGTHS - 1
+    assert len(bias) == MAX_CACHED_LENGTHS
+    assert len(made) == 3 * MAX_CACHED_LENGTHS - 1
 
 
 @pytest.mark.parametrize(("kernel", "groups"), [(128, 4), (19, 2), (5, 1), (16, 8)])
@@ -105,7 +105,7 @@ def test_positions_by_products_are_the_convolution(kernel: int, groups: int) -> 
     torch.manual_seed(0)
     conv = nn.Conv1d(32, 32, kernel, padding=kernel // 2, groups=groups)
     by_products, by_library = PositionalConv(conv=conv), PositionalConv(conv=conv)
-    by_products.trim()
+    by_products.release_unused()
     by_library.pieces = by_library.pieces[:0]
     for length in (1, 7, 150):
         x = torch.randn(3, length, 32)
@@ -114,21 +114,21 @@ def test_positions_by_products_are_the_convolution(kernel: int, groups: int) -> 
 
 
 def test_heads_together_say_what_they_say_alone(make: Make) -> None:
-    first = accelerated(make("Wav2Vec2ForXVector", "group"), name="a")
-    second = accelerated(make(CLASSIFIER, "group"), name="b")
+    first = accelerate(make("Wav2Vec2ForXVector", "group"), name="a")
+    second = accelerate(make(CLASSIFIER, "group"), name="b")
     assert first is not None
     assert second is not None
     second.backbone.load_state_dict(first.backbone.state_dict())
     assert first.backbone.digest() == second.backbone.digest()
     heard = sound(2, 16_000)
     with torch.inference_mode():
-        both = together([first, second], heard)
+        both = forward_shared([first, second], heard)
         assert torch.equal(both[0], first(heard))
         assert torch.equal(both[1], second(heard))
 
 
 def test_a_digest_tells_backbones_apart(make: Make) -> None:
-    fast = accelerated(make(CLASSIFIER, "group"), name="a")
+    fast = accelerate(make(CLASSIFIER, "group"), name="a")
     assert fast is not None
     other = copy.deepcopy(fast)
     before = other.backbone.digest()
@@ -141,7 +141,7 @@ def test_a_digest_tells_backbones_apart_in_any_layout(make: Make, how: dict[str,
     """Weights that torch keeps in a layout of its own count, too."""
     digests = []
     for change in (0.0, 0.0, 0.5):
-        fast = accelerated(copy.deepcopy(make(CLASSIFIER, "group")), name="a")
+        fast = accelerate(copy.deepcopy(make(CLASSIFIER, "group")), name="a")
         assert fast is not None
         next(iter(fast.backbone.encoder.layers[1].outer.buffers()))[0, 0] += change  # type: ignore[union-attr]
         fast.place(device=torch.device("cpu"), dtype=torch.float32, **how)
@@ -153,5 +153,5 @@ def test_the_library_is_not_changed(make: Make) -> None:
     net = make("WavLMForXVector", "layer")
     heard = sound(1, 8_000)
     before = said(net, heard)
-    assert accelerated(net, name="it") is not None
+    assert accelerate(net, name="it") is not None
     assert torch.equal(said(net, heard), before)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from stream.models import benchmark
-from stream.models.fast.conversion import accelerated
+from stream.models.fast.conversion import accelerate
 from stream.models.fast.net import FastNet
-from stream.models.onednn import packed
+from stream.models.onednn import pack_weight
 from tests.models.fast.conftest import ARCHITECTURES, NORMS, Make, made, said, sound
 
 CLOSE = 2e-6
@@ -38,7 +38,7 @@ def differs(net: nn.Module, fast: nn.Module, batch: int, samples: int) -> float:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_lengths_and_batches(make: Make, architecture: str, norm: str) -> None:
     net = make(architecture, norm)
-    fast = accelerated(net, name="it")
+    fast = accelerate(net, name="it")
     assert fast is not None
     least = shortest(architecture)
     cases = [(1, least), (2, least + 1), (8, 8_000), (3, 16_001), (1, 160_000)]
@@ -51,7 +51,7 @@ def test_lengths_and_batches(make: Make, architecture: str, norm: str) -> None:
 @given(samples=st.integers(5_200, 40_000), batch=st.integers(1, 8), which=st.sampled_from(ARCHITECTURES))
 def test_any_length(norm: str, samples: int, batch: int, which: str) -> None:
     net = made(which, norm)
-    fast = accelerated(net, name="it")
+    fast = accelerate(net, name="it")
     assert fast is not None
     assert differs(net, fast, batch, samples) < CLOSE
 
@@ -60,7 +60,7 @@ def test_any_length(norm: str, samples: int, batch: int, which: str) -> None:
 @pytest.mark.parametrize("stable", [True, False])
 def test_norms_in_any_combination(make: Make, architecture: str, stable: bool) -> None:  # noqa: FBT001
     net = make(architecture, "group" if stable else "layer", do_stable_layer_norm=stable, conv_bias=not stable)
-    fast = accelerated(net, name="it")
+    fast = accelerate(net, name="it")
     assert fast is not None
     assert differs(net, fast, 2, 20_000) < CLOSE
 
@@ -68,7 +68,7 @@ def test_norms_in_any_combination(make: Make, architecture: str, stable: bool) -
 def test_the_last_layer_alone(make: Make) -> None:
     for norm in NORMS:
         net = make("Wav2Vec2ForSequenceClassification", norm, use_weighted_layer_sum=False)
-        fast = accelerated(net, name="it")
+        fast = accelerate(net, name="it")
         assert fast is not None
         assert differs(net, fast, 2, 16_000) < CLOSE
 
@@ -84,7 +84,7 @@ def test_other_kernels_and_strides(make: Make) -> None:
         num_feat_extract_layers=4,
         num_conv_pos_embeddings=15,
     )
-    fast = accelerated(net, name="it")
+    fast = accelerate(net, name="it")
     assert fast is not None
     for samples in (4_001, 16_000):
         assert differs(net, fast, 3, samples) < CLOSE
@@ -93,7 +93,7 @@ def test_other_kernels_and_strides(make: Make) -> None:
 @pytest.mark.parametrize("architecture", ["Wav2Vec2ForXVector", "WavLMForXVector"])
 def test_silence_and_loud_sound(make: Make, architecture: str) -> None:
     net = make(architecture, "group")
-    fast = accelerated(net, name="it")
+    fast = accelerate(net, name="it")
     assert fast is not None
     for heard in (torch.zeros(2, 8_000), 100 * sound(2, 8_000), 1e-4 * sound(2, 8_000), torch.full((1, 8_000), 0.5)):
         with torch.inference_mode():
@@ -104,11 +104,11 @@ def test_silence_and_loud_sound(make: Make, architecture: str) -> None:
 
 
 def placed(net: nn.Module, dtype: torch.dtype, *, pack: bool) -> FastNet:
-    fast = accelerated(copy.deepcopy(net), name="it")
+    fast = accelerate(copy.deepcopy(net), name="it")
     assert fast is not None
     if pack:
         try:
-            packed(torch.zeros(16, 16, dtype=dtype))
+            pack_weight(torch.zeros(16, 16, dtype=dtype))
         except (AttributeError, RuntimeError):
             pytest.skip("this torch packs nothing on this processor")
     fast.place(device=torch.device("cpu"), dtype=dtype, pack=pack)
@@ -150,9 +150,9 @@ def test_bfloat16_is_close(make: Make, architecture: str, norm: str, pack: bool)
 
 def test_int8_is_near(make: Make) -> None:
     net = make("Wav2Vec2ForXVector", "group")
-    fast = accelerated(net, name="it")
+    fast = accelerate(net, name="it")
     assert fast is not None
-    small = accelerated(copy.deepcopy(net), name="it")
+    small = accelerate(copy.deepcopy(net), name="it")
     assert small is not None
     small.place(device=torch.device("cpu"), dtype=torch.float32, int8=True)
     heard = sound(3, 16_000)
@@ -166,7 +166,7 @@ def test_int8_is_near(make: Make) -> None:
 def test_cuda_says_the_same(make: Make) -> None:
     for norm in NORMS:
         net = make("WavLMForXVector", norm)
-        fast = accelerated(copy.deepcopy(net), name="it")
+        fast = accelerate(copy.deepcopy(net), name="it")
         assert fast is not None
         heard = sound(4, 16_000)
         theirs = said(net, heard)
@@ -179,7 +179,7 @@ def test_cuda_says_the_same(make: Make) -> None:
 @pytest.mark.parametrize("name", list(benchmark.SHAPES))
 def test_full_size(name: str) -> None:
     net = benchmark.random_model(name)
-    fast = accelerated(net, name=name)
+    fast = accelerate(net, name=name)
     assert fast is not None
     heard = sound(2, 16_000)
     theirs = said(net, heard)
