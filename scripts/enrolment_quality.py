@@ -1,8 +1,8 @@
-"""What the checks of enrolment let pass and refuse: `python -m scripts.enrolment_quality MANIFEST.csv`.
+"""Acceptance and rejection rates of the enrolment checks: `python -m scripts.enrolment_quality MANIFEST.csv`.
 
-Recordings of one person are put together to ten seconds or so, and must pass; then the same with a fault put in must
-be refused: turned up tenfold beyond full scale, in pink noise as loud as the speech itself, and two people's sound
-one after the other (`half`: 5 s and 5 s, `end`: 7 s and 3 s) or in turns of 2.5 s. One JSON line a corpus. Seeded.
+Recordings of one person are joined to about ten seconds and must pass. The same audio with a defect must be rejected:
+amplified tenfold and clipped, in pink noise of the same power, and mixed with another person, one after the other
+(`half`: 5 s and 5 s, `end`: 7 s and 3 s) or in turns of 2.5 s. Prints one JSON line per corpus. Seeded.
 """
 
 from __future__ import annotations
@@ -14,105 +14,113 @@ from pathlib import Path
 
 import numpy as np
 
-from stream.profiles.enrolment_audio import EnrolmentAudio
-from stream.profiles.quality import faults, one_person, several, too_short
+from stream.profiles.quality import audio_issues, length_issue, same_speaker_probability, speaker_issue
 from stream.settings import load
 from stream.tools.enrolment.enrolment import EnrolmentModels
-from stream.tools.evaluation.corpora import Utterance, utterances
-from stream.tools.evaluation.runner import samples_of
+from stream.tools.evaluation.corpora import Utterance, read_utterances
+from stream.tools.evaluation.runner import read_samples
 from stream.types import SAMPLE_RATE_HZ, Samples
 
 WANTED_S = 10.0
 PAUSE_S = 0.3
 
 
-def sounds(people: dict[str, list[Utterance]], draw: np.random.Generator, most: int) -> list[tuple[str, Samples]]:
-    """One sound of ten seconds or so for each of the people who said as much; (n,)."""
+def recordings(
+    speakers: dict[str, list[Utterance]], generator: np.random.Generator, max_speakers: int
+) -> list[tuple[str, Samples]]:
+    """Return about ten seconds (n,) of each speaker with enough audio, by name."""
     found = []
     pause = np.zeros(round(PAUSE_S * SAMPLE_RATE_HZ), np.float32)
-    for name in draw.permutation(sorted(people)):
+    for name in generator.permutation(sorted(speakers)):
         parts: list[Samples] = []
-        for place in draw.permutation(len(people[name])):
-            parts += [samples_of(path) for path in people[name][place].paths] + [pause]
+        for place in generator.permutation(len(speakers[name])):
+            parts += [read_samples(path) for path in speakers[name][place].paths] + [pause]
             if sum(map(len, parts)) >= WANTED_S * SAMPLE_RATE_HZ:
                 break
-        sound = np.concatenate(parts)
-        if len(sound) >= 0.75 * WANTED_S * SAMPLE_RATE_HZ:
-            found.append((str(name), sound[: round(1.2 * WANTED_S * SAMPLE_RATE_HZ)]))
-        if len(found) == most:
+        samples = np.concatenate(parts)
+        if len(samples) >= 0.75 * WANTED_S * SAMPLE_RATE_HZ:
+            found.append((str(name), samples[: round(1.2 * WANTED_S * SAMPLE_RATE_HZ)]))
+        if len(found) == max_speakers:
             break
     return found
 
 
-def wrong(sound: Samples, ears: EnrolmentModels) -> list[str]:
-    """What is wrong with it, in a word each."""
-    take: EnrolmentAudio = ears.take(SAMPLE_RATE_HZ)
-    take.push(sound[:, None])
-    take.finish()
-    short = too_short(take.speech_s)
-    mixed = several(one_person(take.pieces, ears.scorer))
-    found = [short] if short else [*faults(take.sound()), *([mixed] if mixed else [])]
-    return [fault.brief for fault in found]
+def issues(samples: Samples, models: EnrolmentModels) -> list[str]:
+    """Return the labels of the defects found in a recording."""
+    audio = models.new_audio(SAMPLE_RATE_HZ)
+    audio.push(samples[:, None])
+    audio.finish()
+    short = length_issue(audio.speech_s)
+    mixed = speaker_issue(same_speaker_probability(audio.embeddings, models.scorer))
+    found = [short] if short else [*audio_issues(audio.quality()), *([mixed] if mixed else [])]
+    return [issue.label for issue in found]
 
 
-def noisy(sound: Samples, draw: np.random.Generator) -> Samples:
-    """In pink noise of the same power."""
-    spectrum = np.fft.rfft(draw.normal(size=len(sound)))
-    noise = np.fft.irfft(spectrum / np.sqrt(np.arange(1, len(spectrum) + 1)), len(sound))
-    return np.asarray(sound + noise * (sound.std() / noise.std()), np.float32)
+def with_noise(samples: Samples, generator: np.random.Generator) -> Samples:
+    """Add pink noise of the same power."""
+    spectrum = np.fft.rfft(generator.normal(size=len(samples)))
+    noise = np.fft.irfft(spectrum / np.sqrt(np.arange(1, len(spectrum) + 1)), len(samples))
+    return np.asarray(samples + noise * (samples.std() / noise.std()), np.float32)
 
 
-def joined(one: Samples, other: Samples, *spans_s: tuple[int, float, float]) -> Samples:
-    """Spans of the one (0) and the other (1), side by side."""
+def join(one: Samples, other: Samples, *spans_s: tuple[int, float, float]) -> Samples:
+    """Concatenate spans (recording 0 or 1, start, end) of two recordings."""
     return np.concatenate(
-        [(one, other)[who][round(start * SAMPLE_RATE_HZ) : round(end * SAMPLE_RATE_HZ)] for who, start, end in spans_s]
+        [
+            (one, other)[which][round(start * SAMPLE_RATE_HZ) : round(end * SAMPLE_RATE_HZ)]
+            for which, start, end in spans_s
+        ]
     )
 
 
-MIXED: dict[str, Callable[[Samples, Samples], Samples]] = {
-    "half": lambda one, other: joined(one, other, (0, 0, 5), (1, 0, 5)),
-    "turns": lambda one, other: joined(one, other, (0, 0, 2.5), (1, 0, 2.5), (0, 2.5, 5), (1, 2.5, 5)),
-    "end": lambda one, other: joined(one, other, (0, 0, 7), (1, 0, 3)),
+MIXTURES: dict[str, Callable[[Samples, Samples], Samples]] = {
+    "half": lambda one, other: join(one, other, (0, 0, 5), (1, 0, 5)),
+    "turns": lambda one, other: join(one, other, (0, 0, 2.5), (1, 0, 2.5), (0, 2.5, 5), (1, 2.5, 5)),
+    "end": lambda one, other: join(one, other, (0, 0, 7), (1, 0, 3)),
 }
 
 
-def measure(found: list[tuple[str, Samples]], ears: EnrolmentModels, draw: np.random.Generator) -> dict[str, object]:
-    """Shares that pass and that are refused."""
-    alone = [wrong(sound, ears) for _, sound in found]
-    cut = [wrong(np.clip(sound * 10 / np.abs(sound).max(), -1, 1), ears) for _, sound in found]
-    loud = [wrong(noisy(sound, draw), ears) for _, sound in found]
+def measure(
+    found: list[tuple[str, Samples]], models: EnrolmentModels, generator: np.random.Generator
+) -> dict[str, object]:
+    """Return the shares of recordings that pass and that are rejected."""
+    alone = [issues(samples, models) for _, samples in found]
+    clipped = [issues(np.clip(samples * 10 / np.abs(samples).max(), -1, 1), models) for _, samples in found]
+    noisy = [issues(with_noise(samples, generator), models) for _, samples in found]
     pairs = list(zip(found, found[1:] + found[:1], strict=True)) if len(found) > 1 else []
     mixed = {
-        kind: [wrong(mix(one, other), ears) for (_, one), (_, other) in pairs] for kind, mix in MIXED.items() if pairs
+        kind: [issues(mix(one, other), models) for (_, one), (_, other) in pairs]
+        for kind, mix in MIXTURES.items()
+        if pairs
     }
 
-    def share(results: list[list[str]], fault: str) -> float:
-        return round(sum(fault in result for result in results) / max(1, len(results)), 3)
+    def share(results: list[list[str]], label: str) -> float:
+        return round(sum(label in result for result in results) / max(1, len(results)), 3)
 
     return {
         "people": len(found),
         "pass": round(sum(not result for result in alone) / max(1, len(alone)), 3),
-        "refused alone": {fault: share(alone, fault) for fault in sorted({f for result in alone for f in result})},
-        "refused clipped": share(cut, "clipping"),
-        "refused noisy": share(loud, "noisy"),
-        "refused two people": {kind: share(results, "several voices") for kind, results in mixed.items()},
+        "rejected alone": {label: share(alone, label) for label in sorted({one for result in alone for one in result})},
+        "rejected clipped": share(clipped, "clipping"),
+        "rejected noisy": share(noisy, "noisy"),
+        "rejected two people": {kind: share(results, "several voices") for kind, results in mixed.items()},
     }
 
 
 def main() -> None:
-    """Print a line a corpus."""
+    """Print one line per corpus."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("manifest", type=Path)
-    parser.add_argument("--people", type=int, default=40, help="of each corpus, at most")
+    parser.add_argument("--people", type=int, default=40, help="people of each corpus, at most")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     corpora: dict[str, dict[str, list[Utterance]]] = {}
-    for utterance in utterances(given.manifest):
+    for utterance in read_utterances(given.manifest):
         if utterance.speaker:
             corpora.setdefault(utterance.corpus, {}).setdefault(utterance.speaker, []).append(utterance)
-    ears, draw = EnrolmentModels(load()), np.random.default_rng(given.seed)
-    for corpus, people in corpora.items():
-        row = measure(sounds(people, draw, given.people), ears, draw)
+    models, generator = EnrolmentModels(load()), np.random.default_rng(given.seed)
+    for corpus, speakers in corpora.items():
+        row = measure(recordings(speakers, generator, given.people), models, generator)
         print(json.dumps({"corpus": corpus, **row}), flush=True)
 
 
