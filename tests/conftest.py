@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.browser import browser, player, stage, visit
-from tests.support.tones import ears, tones
+from tests.support.tones import make_runner, tone_models
 
-__all__ = ["browser", "ears", "player", "stage", "tones", "visit"]
+__all__ = ["browser", "make_runner", "player", "stage", "tone_models", "visit"]
 
 
 @pytest.fixture(scope="session", autouse=True)

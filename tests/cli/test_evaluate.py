@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stream.cli.main import app
-from tests.tools.evaluation.stand_ins import real_detector, tone, wav
+from tests.support.tones import tone, tone_loader_with_vad, wav
 
 RUNNER = CliRunner()
 LEVELS = {"neutral": 0.2, "happy": 0.4, "angry": 0.6, "sad": 0.9}
@@ -76,7 +76,7 @@ def talk(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "audio", rttm
 
 
-@pytest.mark.usefixtures("tones")
+@pytest.mark.usefixtures("tone_models")
 class TestEmotion:
     def test_figures(self, manifest: Path) -> None:
         found = figures("emotion", manifest)["compact-emotion"]
@@ -130,7 +130,7 @@ class TestEmotion:
         assert "tones" in json.loads(result.stdout)["compact-emotion"]
 
 
-@pytest.mark.usefixtures("tones")
+@pytest.mark.usefixtures("tone_models")
 class TestSpeaker:
     def test_figures(self, manifest: Path, tmp_path: Path) -> None:
         page = tmp_path / "speaker.html"
@@ -175,7 +175,7 @@ class TestSpeaker:
         assert "no recording with speech enough" in refusal("speaker", manifest, "--cohort", tmp_path / "quiet")
 
 
-@pytest.mark.usefixtures("tones")
+@pytest.mark.usefixtures("tone_models")
 class TestIdentify:
     def test_figures(self, tmp_path: Path) -> None:
         wav(tmp_path / "bass" / "1.wav", tone(200, 3.0))
@@ -193,7 +193,7 @@ class TestIdentify:
         assert "knows none of these speakers; it knows bass, tenor" in refusal("identify", manifest)
 
 
-@pytest.mark.usefixtures("tones")
+@pytest.mark.usefixtures("tone_models")
 class TestStream:
     def test_figures(self, talk: tuple[Path, Path], tmp_path: Path) -> None:
         folder, rttm = talk
@@ -252,7 +252,7 @@ class TestStream:
 def test_the_bundled_conversation_behind_the_real_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from stream.demo.conversation import AUDIO  # noqa: PLC0415
 
-    monkeypatch.setattr("stream.tools.evaluation.runner.load_models", real_detector)
+    monkeypatch.setattr("stream.tools.evaluation.runner.load_models", tone_loader_with_vad)
     rttm = tmp_path / "x.rttm"
     rttm.write_text(f"SPEAKER {AUDIO.stem} 1 1.0 3.0 <NA> <NA> ann <NA> <NA>\n")
     uem = tmp_path / "x.uem"

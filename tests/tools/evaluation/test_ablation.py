@@ -12,12 +12,12 @@ import pytest
 from stream.events import SpeakerBody
 from stream.settings import TurnsSettings
 from stream.tools.evaluation import cached
-from stream.tools.evaluation.ablation import ablation, baseline, tellers, tracker
+from stream.tools.evaluation.ablation import run_ablation, baseline, labellers, tracker
 from stream.tools.evaluation.runner import EvaluationRunner
-from stream.tools.evaluation.segments import Segment, told_in_the_end, told_live
+from stream.tools.evaluation.segments import Segment, final_segments, live_segments
 from stream.tracking.voice import Voice
 from stream.types import Task
-from tests.tools.evaluation.stand_ins import tone, wav
+from tests.support.tones import tone, wav
 from tests.tracking.speech import talk, voice
 
 TURNS = [("ann", 0.0, 5.0, 300.0), ("bob", 6.5, 11.5, 1_300.0), ("ann", 13.0, 18.0, 300.0)]
@@ -31,26 +31,26 @@ def talking(tmp_path: Path) -> Path:
     return wav(tmp_path / "talk.wav", sound)
 
 
-def test_what_is_replayed_is_what_the_pipeline_tells(ears: Callable[..., EvaluationRunner], talking: Path) -> None:
-    listening = ears("speaker")
+def test_what_is_replayed_is_what_the_pipeline_tells(make_runner: Callable[..., EvaluationRunner], talking: Path) -> None:
+    listening = make_runner("speaker")
     reference = [Segment(start_s, end_s, who) for who, start_s, end_s, _ in TURNS]
-    heard = cached.hear(listening, talking, reference, None, {})
+    heard = cached.embed_recording(listening, talking, reference, None, {})
     case = heard.told_by(tracker(listening.settings, listening.model_info(Task.SPEAKER)))
     [events], _ = listening.hear([talking])
-    assert told_in_the_end(case.events) == told_in_the_end(events) != []
-    assert told_live(case.events, 20.0) == told_live(events, 20.0) != []
+    assert final_segments(case.events) == final_segments(events) != []
+    assert live_segments(case.events, 20.0) == live_segments(events, 20.0) != []
 
 
-def test_every_part_is_taken_out_and_measured(ears: Callable[..., EvaluationRunner], talking: Path) -> None:
-    listening = ears("speaker")
+def test_every_part_is_taken_out_and_measured(make_runner: Callable[..., EvaluationRunner], talking: Path) -> None:
+    listening = make_runner("speaker")
     reference = [Segment(start_s, end_s, who) for who, start_s, end_s, _ in TURNS]
-    heard = [cached.hear(listening, talking, reference, (0.0, 19.0), {})]
+    heard = [cached.embed_recording(listening, talking, reference, (0.0, 19.0), {})]
     model = replace(listening.model_info(Task.SPEAKER), calibration=(8.0, 0.5, 0.3))
-    names = [name for name, _ in tellers(listening.settings, model)]
+    names = [name for name, _ in labellers(listening.settings, model)]
     assert names[:2] == ["baseline", "tracker"]
     assert len(names) == len(set(names)) > 10
     steps: list[int] = []
-    found = ablation(
+    found = run_ablation(
         heard, settings=listening.settings, model=model, collar_s=0.25, overlap=True, progress=lambda: steps.append(1)
     )
     assert list(found) == names

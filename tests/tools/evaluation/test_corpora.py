@@ -14,22 +14,22 @@ from stream.tools.evaluation.corpora import (
     IEMOCAP,
     RAVDESS,
     Utterance,
-    by_corpus,
+    group_by_corpus,
     is_trial_list,
-    joined,
-    trials,
-    utterances,
+    join_utterances,
+    read_trials,
+    read_utterances,
 )
-from tests.tools.evaluation.stand_ins import wav
+from tests.support.tones import wav
 
 
 def labels(folder: Path) -> list[tuple[str, str, str]]:
-    return [(one.speaker, one.emotion, one.corpus) for one in utterances(folder)]
+    return [(one.speaker, one.emotion, one.corpus) for one in read_utterances(folder)]
 
 
 def refusal(folder: Path) -> str:
     with pytest.raises(SettingsError) as caught:
-        utterances(folder)
+        read_utterances(folder)
     said = str(caught.value)
     assert "\n" not in said
     return said
@@ -122,13 +122,13 @@ def test_a_manifest(tmp_path: Path) -> None:
         Utterance((tmp_path / "a.wav",), "ann", "angry", "x"),
         Utterance((tmp_path / "b.wav",)),
     ]
-    assert utterances(path) == utterances(tmp_path) == wanted
-    assert list(by_corpus(wanted)) == ["x", "all"]
+    assert read_utterances(path) == read_utterances(tmp_path) == wanted
+    assert list(group_by_corpus(wanted)) == ["x", "all"]
 
 
 def test_a_manifest_from_a_spreadsheet(tmp_path: Path) -> None:
     path = manifest(tmp_path, "path,speaker\r\na.wav,ann\r\n", encoding="utf-8-sig")
-    assert [one.speaker for one in utterances(path)] == ["ann"]
+    assert [one.speaker for one in read_utterances(path)] == ["ann"]
 
 
 @pytest.mark.parametrize(
@@ -159,11 +159,11 @@ def test_trials(tmp_path: Path) -> None:
     path = tmp_path / "veri_test.txt"
     path.write_text("1 id10270/a/1.wav id10270/a/1.wav\n0 id10270/a/1.wav id10271/b/2.wav\n\n")
     assert is_trial_list(path)
-    found = trials(path, root=tmp_path / "wav")
+    found = read_trials(path, root=tmp_path / "wav")
     assert [one.same for one in found] == [True, False]
     assert found[1].test == tmp_path / "wav" / "id10271" / "b" / "2.wav"
     with pytest.raises(SettingsError, match=r"line 1: .* is not there; say where the recordings lie by --root"):
-        trials(path)
+        read_trials(path)
 
 
 @pytest.mark.parametrize(
@@ -175,23 +175,23 @@ def test_what_is_no_list_of_trials(tmp_path: Path, text: str, sentence: str) -> 
     path = tmp_path / "trials.txt"
     path.write_text(text)
     with pytest.raises(SettingsError, match=sentence):
-        trials(path)
+        read_trials(path)
 
 
 def test_a_manifest_is_no_list_of_trials(tmp_path: Path) -> None:
     assert not is_trial_list(manifest(tmp_path, "path\na.wav\n"))
     assert not is_trial_list(tmp_path)
     with pytest.raises(SettingsError, match="cannot be read as trials"):
-        trials(tmp_path / "absent.txt")
+        read_trials(tmp_path / "absent.txt")
 
 
 def test_joined_recordings_are_of_one_person_and_drawn_alike() -> None:
     words = [Utterance((Path(f"{who}{at}.wav"),), who, "", "fsdd") for who in ("ann", "bob") for at in range(7)]
-    groups = joined(words, 3)
+    groups = join_utterances(words, 3)
     assert [(one.speaker, len(one.paths)) for one in groups] == [("ann", 3)] * 2 + [("bob", 3)] * 2
     paths = [path for one in groups for path in one.paths]
     assert len(set(paths)) == len(paths), "no recording twice"
     assert all(path.name.startswith(one.speaker) for one in groups for path in one.paths)
-    assert joined(list(reversed(words)), 3)[-2:] == groups[:2]
-    assert joined(words, 1) == words
+    assert join_utterances(list(reversed(words)), 3)[-2:] == groups[:2]
+    assert join_utterances(words, 1) == words
     assert groups[0].name == f"{groups[0].paths[0].name} + 2"

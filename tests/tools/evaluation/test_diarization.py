@@ -14,9 +14,9 @@ from pyannote.core import Segment as Span
 from pyannote.metrics.diarization import DiarizationErrorRate, JaccardErrorRate
 
 from stream.events import Event
-from stream.tools.evaluation.diarization import Case, ScoredRecording, judge, rows, summary
+from stream.tools.evaluation.diarization import Case, ScoredRecording, score_recording, rows, summary
 from stream.tools.evaluation.segments import Segment
-from tests.tools.evaluation.stand_ins import speaker_event, turn_event
+from tests.tools.evaluation.event_builders import speaker_event, turn_event
 
 REFERENCE = (Segment(0.0, 10.0, "ann"), Segment(10.0, 20.0, "bob"))
 
@@ -33,7 +33,7 @@ def judged(
     name: str = "talk",
 ) -> ScoredRecording:
     case = Case(name, tuple(reference), tuple(events), start_s, end_s, frozenset(enrolled))
-    return judge(case, collar_s=collar_s, overlap=overlap)
+    return score_recording(case, collar_s=collar_s, overlap=overlap)
 
 
 def directly(metric: Any, reference: Sequence[Segment], told: Sequence[Segment], end_s: float) -> float:

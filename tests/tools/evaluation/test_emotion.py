@@ -15,7 +15,8 @@ from stream.tools.evaluation.corpora import Utterance
 from stream.tools.evaluation.emotion import EmotionResult, UtteranceResult, confusion, evaluate, figures
 from stream.tools.evaluation.runner import EvaluationRunner
 from stream.tracking.emotion import SILENCE, UNCERTAIN
-from tests.tools.evaluation.stand_ins import EMOTIONS, emotion_event, tone, wav
+from tests.support.tones import EMOTIONS, tone, wav
+from tests.tools.evaluation.event_builders import emotion_event
 
 LEVELS = {"neutral": 0.2, "happy": 0.4, "angry": 0.6, "sad": 0.9}
 
@@ -101,7 +102,7 @@ def test_an_utterance_without_a_window_is_silence() -> None:
     assert (found.probabilities, found.told, found.speech_s) == (None, SILENCE, 0)
 
 
-def test_heard_through_the_pipeline(ears: Callable[..., EvaluationRunner], tmp_path: Path) -> None:
+def test_heard_through_the_pipeline(make_runner: Callable[..., EvaluationRunner], tmp_path: Path) -> None:
     said = [
         Utterance((wav(tmp_path / f"{label}{take}.wav", tone(300, 4.0, level=level, seed=take)),), f"p{take}", label)
         for label, level in LEVELS.items()
@@ -111,7 +112,7 @@ def test_heard_through_the_pipeline(ears: Callable[..., EvaluationRunner], tmp_p
     said.append(Utterance((wav(tmp_path / "unlabelled.wav"),), "p0"))
     said.append(Utterance((wav(tmp_path / "silence.wav", np.zeros(32_000, np.float32)),), "p0", "sad"))
     steps: list[int] = []
-    found: dict[str, Any] = figures(evaluate(ears("emotion"), said, progress=lambda: steps.append(1)))
+    found: dict[str, Any] = figures(evaluate(make_runner("emotion"), said, progress=lambda: steps.append(1)))
     assert (found["utterances"], found["scored"]) == (9, 8)
     assert found["unweighted_average_recall"] == 1.0
     assert found["with_uncertain"]["accuracy"] == 1.0
@@ -120,6 +121,6 @@ def test_heard_through_the_pipeline(ears: Callable[..., EvaluationRunner], tmp_p
     assert len(steps) == 9
 
 
-def test_no_label_that_the_model_knows(ears: Callable[..., EvaluationRunner]) -> None:
-    found = figures(evaluate(ears("emotion"), [Utterance((Path("x.wav"),), "ann", "bored")]))
+def test_no_label_that_the_model_knows(make_runner: Callable[..., EvaluationRunner]) -> None:
+    found = figures(evaluate(make_runner("emotion"), [Utterance((Path("x.wav"),), "ann", "bored")]))
     assert found == {"utterances": 0, "scored": 0, "left_out": {"bored": 1}}

@@ -12,10 +12,10 @@ from stream.errors import SettingsError
 from stream.tools.evaluation.corpora import Utterance
 from stream.tools.evaluation.identification import evaluate, figures
 from stream.tools.evaluation.runner import EvaluationRunner
-from tests.tools.evaluation.stand_ins import tone, wav
+from tests.support.tones import tone, wav
 
 
-def test_named_right_wrong_unknown_and_silent(ears: Callable[..., EvaluationRunner], tmp_path: Path) -> None:
+def test_named_right_wrong_unknown_and_silent(make_runner: Callable[..., EvaluationRunner], tmp_path: Path) -> None:
     low, high = wav(tmp_path / "low.wav", tone(200, 3.0)), wav(tmp_path / "high.wav", tone(1_700, 20.0))
     silence = wav(tmp_path / "silence.wav", np.zeros(48_000, np.float32))
     steps: list[int] = []
@@ -26,7 +26,7 @@ def test_named_right_wrong_unknown_and_silent(ears: Callable[..., EvaluationRunn
         Utterance((low,), "stranger"),
         Utterance((silence,), "bass"),
     ]
-    result = evaluate(ears("identity"), said, progress=lambda: steps.append(1), top=2)
+    result = evaluate(make_runner("identity"), said, progress=lambda: steps.append(1), top=2)
     assert [named[0] for named in result.named] == ["bass", "treble", "bass"]
     assert all(0.9 < one <= 1.0 for one in result.probabilities)
     found = figures(result)
@@ -37,18 +37,18 @@ def test_named_right_wrong_unknown_and_silent(ears: Callable[..., EvaluationRunn
     assert len(steps) == 4
 
 
-def test_without_speech_there_is_no_accuracy(ears: Callable[..., EvaluationRunner], tmp_path: Path) -> None:
+def test_without_speech_there_is_no_accuracy(make_runner: Callable[..., EvaluationRunner], tmp_path: Path) -> None:
     silence = wav(tmp_path / "silence.wav", np.zeros(48_000, np.float32))
-    found = figures(evaluate(ears("identity"), [Utterance((silence,), "bass")]))
+    found = figures(evaluate(make_runner("identity"), [Utterance((silence,), "bass")]))
     assert found["accuracy"] is None
     assert found["without_speech"] == 1
 
 
-def test_people_the_model_never_met_are_refused(ears: Callable[..., EvaluationRunner]) -> None:
+def test_people_the_model_never_met_are_refused(make_runner: Callable[..., EvaluationRunner]) -> None:
     with pytest.raises(SettingsError, match=r"knows none of these speakers; it knows bass, tenor … \(4\)"):
-        evaluate(ears("identity"), [Utterance((Path("a.wav"),), "ann")])
+        evaluate(make_runner("identity"), [Utterance((Path("a.wav"),), "ann")])
 
 
-def test_a_task_without_a_model_is_refused(ears: Callable[..., EvaluationRunner]) -> None:
+def test_a_task_without_a_model_is_refused(make_runner: Callable[..., EvaluationRunner]) -> None:
     with pytest.raises(SettingsError, match=r"needs a model for identity; set models\.identity\.name"):
-        evaluate(ears("speaker"), [Utterance((Path("a.wav"),), "ann")])
+        evaluate(make_runner("speaker"), [Utterance((Path("a.wav"),), "ann")])

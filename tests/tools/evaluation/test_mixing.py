@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from stream.cli.main import app
 from stream.errors import SettingsError
-from stream.tools.evaluation.corpora import utterances
-from stream.tools.evaluation.mixing import MixturePlan, SpeakerPool, mix, trimmed, write
+from stream.tools.evaluation.corpora import read_utterances
+from stream.tools.evaluation.mixing import MixturePlan, SpeakerPool, mix, trim_silence, write
 from stream.tools.evaluation.segments import read_rttm
 from stream.types import SAMPLE_RATE_HZ
-from tests.tools.evaluation.stand_ins import tone, wav
+from tests.support.tones import tone, wav
 
 PLAN = MixturePlan(seconds=15.0, people=2, enrolled=1)
 
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_same_seed_mixes_the_same(folder: Path) -> None:
-    voices = SpeakerPool(utterances(folder))
+    voices = SpeakerPool(read_utterances(folder))
     assert set(voices.people) == {"ann", "bob", "cat"}, "one recording is not enough to know somebody by"
     first, again, other = (mix(voices, [], PLAN, number=0, seed=seed) for seed in (1, 1, 2))
     assert np.array_equal(first.samples, again.samples)
@@ -46,7 +46,7 @@ def test_the_same_seed_mixes_the_same(folder: Path) -> None:
 
 
 def test_noise_is_heard_between_words(folder: Path) -> None:
-    voices = SpeakerPool(utterances(folder))
+    voices = SpeakerPool(read_utterances(folder))
     noise = np.random.default_rng(0).normal(size=8_000).astype(np.float32)
     for number in range(3):
         mixed = mix(voices, [noise], PLAN, number=number, seed=1)
@@ -56,7 +56,7 @@ def test_noise_is_heard_between_words(folder: Path) -> None:
 
 
 def test_one_person_may_talk_alone_and_too_few_are_refused(folder: Path) -> None:
-    voices = SpeakerPool(utterances(folder))
+    voices = SpeakerPool(read_utterances(folder))
     alone = mix(voices, [], MixturePlan(seconds=12.0, people=1, enrolled=1), number=0, seed=1)
     assert len({one.speaker for one in alone.segments}) == 1
     with pytest.raises(
@@ -67,13 +67,13 @@ def test_one_person_may_talk_alone_and_too_few_are_refused(folder: Path) -> None
 
 def test_trimmed_leaves_a_little_silence() -> None:
     silence = np.zeros(SAMPLE_RATE_HZ, np.float32)
-    found = trimmed(np.concatenate((silence, tone(300, 1.0), silence)))
+    found = trim_silence(np.concatenate((silence, tone(300, 1.0), silence)))
     assert 1.0 <= len(found) / SAMPLE_RATE_HZ <= 1.1
-    assert len(trimmed(silence[:100])) == 100
+    assert len(trim_silence(silence[:100])) == 100
 
 
 def test_what_is_written_is_what_was_mixed(folder: Path, tmp_path: Path) -> None:
-    mixture = mix(SpeakerPool(utterances(folder)), [], PLAN, number=7, seed=1)
+    mixture = mix(SpeakerPool(read_utterances(folder)), [], PLAN, number=7, seed=1)
     write([mixture], tmp_path / "out")
     found = read_rttm(tmp_path / "out" / "reference.rttm")
     assert list(found) == ["mix007"]

@@ -13,12 +13,13 @@ import pytest
 from stream.errors import TonewatchError
 from stream.tools.evaluation import plots, report
 from stream.tools.evaluation.corpora import Utterance
-from stream.tools.evaluation.diarization import Case, judge
+from stream.tools.evaluation.diarization import Case, score_recording
 from stream.tools.evaluation.emotion import EmotionResult, UtteranceResult
-from stream.tools.evaluation.report import Section, shown
+from stream.tools.evaluation.report import Section, format_figure
 from stream.tools.evaluation.segments import Segment
 from stream.tools.evaluation.verification import Pairs
-from tests.tools.evaluation.stand_ins import EMOTIONS, speaker_event, turn_event
+from tests.support.tones import EMOTIONS
+from tests.tools.evaluation.event_builders import speaker_event, turn_event
 
 NASTY = "<script>alert('--> $\\frac{1')</script> & \"Ü\" 李"
 
@@ -68,7 +69,7 @@ def emotions() -> EmotionResult:
 def pictures() -> list[str]:
     reference = (Segment(0.0, 3.0, NASTY), Segment(3.0, 6.0, "_bob"))
     told = (speaker_event(1.0, "S1"), turn_event(0.0, 3.0, "S1"), turn_event(3.0, 4.0, None))
-    case = judge(Case(NASTY, reference, told, 0.0, 6.0), collar_s=0.0, overlap=True)
+    case = score_recording(Case(NASTY, reference, told, 0.0, 6.0), collar_s=0.0, overlap=True)
     return [
         plots.timeline(case),
         plots.det({NASTY: pairs(), "other": pairs()}, NASTY),
@@ -116,4 +117,4 @@ def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
     [(None, "–"), (0.0, "0"), (1.0, "1"), (100.0, "100"), (0.5, "0.5"), (0.12345, "0.123"), (3, "3"), ("ann", "ann")],
 )
 def test_shown(value: object, text: str) -> None:
-    assert shown(value) == text
+    assert format_figure(value) == text

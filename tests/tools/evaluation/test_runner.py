@@ -12,20 +12,20 @@ import soundfile
 from stream.errors import SourceError
 from stream.events import NODE
 from stream.tools.evaluation import runner
-from stream.tools.evaluation.runner import EvaluationRunner, samples_of
-from tests.tools.evaluation.stand_ins import tone, wav
+from stream.tools.evaluation.runner import EvaluationRunner, read_samples
+from tests.support.tones import tone, wav
 
 Maker = Callable[..., EvaluationRunner]
 
 
 def test_events_come_in_the_order_of_the_recordings(
-    ears: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_runner: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "SIDE_BY_SIDE", 2)
     lengths = (5.0, 2.0, 3.0)
     paths = [wav(tmp_path / f"{at}.wav", tone(300, length)) for at, length in enumerate(lengths)]
     steps: list[int] = []
-    found, reports = ears("speaker", "emotion").hear(paths, progress=lambda: steps.append(1))
+    found, reports = make_runner("speaker", "emotion").hear(paths, progress=lambda: steps.append(1))
     assert len(reports) == 2
     assert len(steps) == 3
     for events, length in zip(found, lengths, strict=True):
@@ -35,26 +35,26 @@ def test_events_come_in_the_order_of_the_recordings(
         assert NODE not in {event.source for event in events}
 
 
-def test_a_recording_that_is_none_is_named(ears: Maker, tmp_path: Path) -> None:
+def test_a_recording_that_is_none_is_named(make_runner: Maker, tmp_path: Path) -> None:
     good, bad = wav(tmp_path / "good.wav", tone(300, 2.0)), tmp_path / "bad.wav"
     bad.write_text("hello")
-    for call in (lambda: ears("speaker").hear([good, bad]), lambda: samples_of(bad)):
+    for call in (lambda: make_runner("speaker").hear([good, bad]), lambda: read_samples(bad)):
         with pytest.raises(SourceError, match=r"bad\.wav cannot be read as sound"):
             call()
     with pytest.raises(SourceError, match="there is no file"):
-        samples_of(tmp_path / "absent.wav")
+        read_samples(tmp_path / "absent.wav")
 
 
 def test_samples_are_mono_at_16_khz(tmp_path: Path) -> None:
     both = np.stack((tone(300, 2.0), np.zeros(32_000, np.float32)), axis=1)
     soundfile.write(tmp_path / "stereo.wav", np.repeat(both, 3, axis=0), 48_000)
-    found = samples_of(tmp_path / "stereo.wav")
+    found = read_samples(tmp_path / "stereo.wav")
     assert found.shape == (32_000,)
     assert np.abs(found).max() == pytest.approx(0.25, abs=0.05)
 
 
-def test_known_people_are_enrolled(ears: Maker, tmp_path: Path) -> None:
-    hearing = ears("speaker")
+def test_known_people_are_enrolled(make_runner: Maker, tmp_path: Path) -> None:
+    hearing = make_runner("speaker")
     assert hearing.enrolled({}) == []
     voices = hearing.enrolled({"ann": str(wav(tmp_path / "ann.wav", tone(300, 5.0)))})
     assert [(voice.name, voice.enrolled) for voice in voices] == [("ann", True)]

@@ -13,17 +13,17 @@ from stream.errors import SettingsError
 from stream.tools.evaluation.segments import (
     UNKNOWN,
     Segment,
-    changes,
-    painted,
+    count_changes,
+    activity,
     read_rttm,
     read_uem,
-    renamed,
-    told_in_the_end,
-    told_live,
-    turns,
-    within,
+    map_speakers,
+    final_segments,
+    live_segments,
+    merge_into_turns,
+    clip,
 )
-from tests.tools.evaluation.stand_ins import speaker_event, turn_event
+from tests.tools.evaluation.event_builders import speaker_event, turn_event
 
 SEGMENTS = st.lists(
     st.builds(
@@ -96,15 +96,15 @@ def test_what_is_no_uem(tmp_path: Path, text: str, sentence: str) -> None:
 
 def test_told_live_is_the_newest_event_until_the_next() -> None:
     events = [speaker_event(1.0, None), speaker_event(1.5, "S1"), speaker_event(2.0, "S1"), speaker_event(4.0, "")]
-    assert told_live(events, 9.0) == [Segment(1.0, 1.5, UNKNOWN), Segment(1.5, 2.0, "S1"), Segment(2.0, 4.0, "S1")]
-    assert told_live(events[:2], 9.0)[-1] == Segment(1.5, 9.0, "S1"), "the last holds to the end"
-    assert told_live([], 9.0) == []
-    assert told_live([turn_event(0.0, 1.0, "S1")], 9.0) == []
+    assert live_segments(events, 9.0) == [Segment(1.0, 1.5, UNKNOWN), Segment(1.5, 2.0, "S1"), Segment(2.0, 4.0, "S1")]
+    assert live_segments(events[:2], 9.0)[-1] == Segment(1.5, 9.0, "S1"), "the last holds to the end"
+    assert live_segments([], 9.0) == []
+    assert live_segments([turn_event(0.0, 1.0, "S1")], 9.0) == []
 
 
 def test_told_in_the_end_are_ended_turns() -> None:
     events = [turn_event(0.0, 1.0, "S1", phase="start"), turn_event(0.0, 2.0, "S1"), turn_event(2.0, 3.0, None)]
-    assert told_in_the_end(events) == [Segment(0.0, 2.0, "S1"), Segment(2.0, 3.0, UNKNOWN)]
+    assert final_segments(events) == [Segment(0.0, 2.0, "S1"), Segment(2.0, 3.0, UNKNOWN)]
 
 
 def test_turns_join_over_short_pauses() -> None:
@@ -116,7 +116,7 @@ def test_turns_join_over_short_pauses() -> None:
         Segment(8.5, 9.0, "A"),  # nor this one, after a longer pause
         Segment(9.5, 9.7, "B"),  # too short
     ]
-    assert turns(said) == [
+    assert merge_into_turns(said) == [
         Segment(0.0, 4.0, "A"),
         Segment(4.5, 6.0, "B"),
         Segment(6.2, 7.0, "A"),
@@ -125,17 +125,17 @@ def test_turns_join_over_short_pauses() -> None:
 
 
 def test_painted() -> None:
-    grid = painted([Segment(0.01, 0.03, "A"), Segment(0.02, 0.09, "B"), Segment(0.0, 0.05, "C")], ["A", "B"], 0.05)
+    grid = activity([Segment(0.01, 0.03, "A"), Segment(0.02, 0.09, "B"), Segment(0.0, 0.05, "C")], ["A", "B"], 0.05)
     assert grid.tolist() == [[False, True, True, False, False], [False, False, True, True, True]]
 
 
 def test_changes_leave_out_silence() -> None:
-    assert changes([Segment(0, 1, "A"), Segment(5, 6, "A"), Segment(6, 7, "B"), Segment(8, 9, "A")]) == 2
-    assert changes([]) == 0
+    assert count_changes([Segment(0, 1, "A"), Segment(5, 6, "A"), Segment(6, 7, "B"), Segment(8, 9, "A")]) == 2
+    assert count_changes([]) == 0
 
 
 def test_renamed_marks_who_has_no_name() -> None:
-    told = renamed([Segment(0, 1, "S1"), Segment(1, 2, "S2")], {"S1": "ann"})
+    told = map_speakers([Segment(0, 1, "S1"), Segment(1, 2, "S2")], {"S1": "ann"})
     assert [one.speaker for one in told] == ["ann", "~S2"]
 
 
@@ -143,8 +143,8 @@ def test_renamed_marks_who_has_no_name() -> None:
 @given(SEGMENTS, st.integers(0, 150), st.integers(1, 100))
 def test_within_paints_what_was_painted_there(segments: list[Segment], start: int, length: int) -> None:
     start_s, end_s = start / 10, (start + length) / 10
-    whole = painted(segments, ["A", "B", "C"], 30.0)
-    part = painted(within(segments, start_s, end_s), ["A", "B", "C"], 30.0)
+    whole = activity(segments, ["A", "B", "C"], 30.0)
+    part = activity(clip(segments, start_s, end_s), ["A", "B", "C"], 30.0)
     first, last = start * 10, (start + length) * 10
     assert np.array_equal(part[:, first:last], whole[:, first:last])
     assert part.sum() == part[:, first:last].sum()
@@ -153,7 +153,7 @@ def test_within_paints_what_was_painted_there(segments: list[Segment], start: in
 @settings(deadline=None, max_examples=50)
 @given(SEGMENTS)
 def test_turns_hold_all_long_speech_and_invent_nobody(segments: list[Segment]) -> None:
-    joined = turns(segments, least_s=0.0)
-    said, kept = painted(segments, ["A", "B", "C"], 30.0), painted(joined, ["A", "B", "C"], 30.0)
+    joined = merge_into_turns(segments, least_s=0.0)
+    said, kept = activity(segments, ["A", "B", "C"], 30.0), activity(joined, ["A", "B", "C"], 30.0)
     assert (kept | ~said).all()
     assert all(any(abs(turn.start_s - one.start_s) < 1e-9 for one in segments) for turn in joined)
