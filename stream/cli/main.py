@@ -57,9 +57,9 @@ def _version(
 
 def devices() -> None:
     """List microphones; * marks the default one."""
-    from stream.sources.devices import inputs, portaudio  # noqa: PLC0415
+    from stream.sources.devices import list_inputs, load_portaudio  # noqa: PLC0415
 
-    found = inputs(portaudio())
+    found = list_inputs(load_portaudio())
     if not found:
         typer.echo("tonewatch: no microphone found; connect one or check the sound server", err=True)
         raise typer.Exit(1)

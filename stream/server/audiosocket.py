@@ -1,6 +1,6 @@
-"""AudioSocket's TCP listener: a thin shell around `AudioSocketProtocol`.
+"""TCP server for Asterisk's AudioSocket; the protocol itself is `AudioSocketProtocol`.
 
-It has no way to prove who calls, so it takes connections only from the networks that the settings name.
+The protocol has no authentication, so only connections from the networks in the settings are accepted.
 """
 
 from __future__ import annotations
@@ -13,33 +13,34 @@ from stream.server.gateway import Gateway
 from stream.server.protocols.audiosocket import AudioSocketProtocol
 
 READ_BYTES = 16_384
+CLOSE_TIMEOUT_S = 1.0
 
 
 class AudioSocketServer:
-    """Takes connections for the gateway."""
+    """Accepts AudioSocket connections for the gateway."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
-    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection; the callback of `asyncio.start_server`."""
         peer = str(writer.get_extra_info("peername", ("unknown",))[0])
         try:
             if not signatures.is_within(peer, self._gateway.settings.audiosocket_peers):
-                self._gateway.turn_away(AudioSocketProtocol.name)
+                self._gateway.count_rejected(AudioSocketProtocol.name)
                 return
             await self._gateway.serve(_SocketTransport(reader, writer), AudioSocketProtocol(), peer=peer)
-        except asyncio.CancelledError:  # the listener closes; asyncio would call it an error
+        except asyncio.CancelledError:  # the listener closes; asyncio would log an error
             pass
         finally:
             writer.close()
             with contextlib.suppress(ConnectionError, TimeoutError):
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
                     await writer.wait_closed()
 
 
 class _SocketTransport:
-    """A TCP connection as the gateway sees it."""
+    """A TCP connection as a `Transport`."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -54,7 +55,7 @@ class _SocketTransport:
         self._writer.write(data.encode() if isinstance(data, str) else data)
         await self._writer.drain()
 
-    async def close(self, code: int, reason: str) -> None:  # noqa: ARG002 - a socket is just closed
+    async def close(self, code: int, reason: str) -> None:  # noqa: ARG002 - TCP carries neither
         self._writer.close()
 
     def abort(self) -> None:

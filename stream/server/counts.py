@@ -1,4 +1,4 @@
-"""What came over the network, counted by protocol."""
+"""Network statistics, by protocol."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from stream.events import ProtocolHealth
 
 @dataclass(slots=True)
 class ProtocolCounters:
-    """All connections of one protocol since the start."""
+    """Totals over all connections of one protocol since the start."""
 
     accepted: int = 0
     open: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
     messages: int = 0
     bytes: int = 0
     gaps: int = 0
     lost_s: float = 0.0
 
     def health(self, protocol: str) -> ProtocolHealth:
-        """The row for `health` events."""
+        """Return the protocol's row of `health` events."""
         return ProtocolHealth(
             protocol=protocol,
             open=self.open,
             accepted=self.accepted,
-            refused=dict(self.refused),
+            refused=dict(self.rejected),
             messages=self.messages,
             bytes=self.bytes,
             gaps=self.gaps,

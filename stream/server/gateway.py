@@ -1,7 +1,7 @@
-"""Between connections and the pipeline: every connection opens a call or a stream.
+"""The gateway between network connections and the pipeline: every connection opens a call or a stream.
 
-The gateway keeps what no protocol knows: names, which connections are the two legs of one call, who is idle, and how
-much came from where.
+It holds what concerns several connections: unique names, which connections are the two legs of one call, idle
+connections, limits, and statistics.
 """
 
 from __future__ import annotations
@@ -9,158 +9,166 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from stream.events import Party, ProtocolHealth
+from stream.events import ProtocolHealth
 from stream.pipeline.pipeline import Pipeline
-from stream.server.connection import ClientConnection, Transport
+from stream.server.call_legs import CallLegs, PartyTracks
+from stream.server.connection import ClientConnection
 from stream.server.counts import ProtocolCounters
+from stream.server.interfaces import Transport
 from stream.server.protocols.base import ConnectionProtocol, RejectReason
 from stream.settings import ServeSettings
 from stream.sinks.clients import ClientsSink
 from stream.sources.push import PushSource
 
-LAG_S = 1.0
-"""A track that brings nothing for so long, while the other goes on, is silent (switches leave silence out)."""
+MAX_LAG_S = 1.0
+"""A track that lags behind the call's other track by more is filled with silence: switches omit silent packets."""
 
-LONGEST_NAME = 54
-"""With the party's name behind it a track's name fits where names may have 64 letters."""
+MAX_NAME_CHARACTERS = 54
+"""Leaves space for the party's suffix within the 64 characters of a track's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayStatistics:
-    """Counts since the start, and the tracks that are heard now."""
+    """Counts since the start, and the number of connected tracks."""
 
     streams: int
-    filled_s: float  # silence that was put in for tracks that left theirs out
+    filled_s: float  # silence inserted into tracks that omitted it
     protocols: tuple[ProtocolHealth, ...]
 
 
-@dataclass(slots=True)
-class CallLegs:
-    """The tracks of a call that are on the line, and the name it goes by in the pipeline."""
-
-    name: str
-    tracks: dict[Party | None, PushSource] = field(default_factory=dict)
-
-
 class Gateway:
-    """All sessions of a run."""
+    """All connections of a run."""
 
     def __init__(self, *, settings: ServeSettings) -> None:
         self.settings = settings
         self.clients = ClientsSink()
         self.pipeline: Pipeline | None = None
-        self.calls: dict[str, CallLegs] = {}  # by the name their connections gave
-        self.streams: Counter[str] = Counter()  # by peer
-        self.counts: defaultdict[str, ProtocolCounters] = defaultdict(ProtocolCounters)  # by protocol
-        self.farewells: set[asyncio.Task[None]] = set()
+        self.calls: dict[str, CallLegs] = {}  # by the key that their connections have in common
+        self.closing_tasks: set[asyncio.Task[None]] = set()
+        self._streams: Counter[str] = Counter()  # by peer
+        self._counters: defaultdict[str, ProtocolCounters] = defaultdict(ProtocolCounters)  # by protocol
         self._connections: dict[ClientConnection, str] = {}  # and their peers
         self._filled_s = 0.0
-        self._lagging: dict[PushSource, int] = {}  # tracks behind when we last looked, and where they were
+        self._lagging: dict[PushSource, int] = {}  # tracks that lagged at the last check, and their end frames
 
     def attach(self, pipeline: Pipeline) -> None:
-        """The run that sound is brought to, and that tells what came."""
+        """Set the pipeline that receives the streams; its `health` events include the gateway's statistics."""
         self.pipeline = pipeline
-        pipeline.listens(lambda: self.statistics().protocols)
+        pipeline.set_protocol_health(lambda: self.statistics().protocols)
 
-    async def serve(self, link: Transport, protocol: ConnectionProtocol, *, peer: str) -> None:
-        """One connection, from its first message to its last."""
-        counts = self.counts[protocol.name]
-        connection = ClientConnection(gateway=self, link=link, protocol=protocol, peer=peer)
-        counts.accepted += 1
-        counts.open += 1
+    async def serve(self, transport: Transport, protocol: ConnectionProtocol, *, peer: str) -> None:
+        """Serve one connection until it ends."""
+        counters = self._counters[protocol.name]
+        connection = ClientConnection(
+            gateway=self, counters=counters, transport=transport, protocol=protocol, peer=peer
+        )
+        counters.accepted += 1
+        counters.open += 1
         self._connections[connection] = peer
         try:
             await connection.run()
         finally:
-            counts.open -= 1
+            counters.open -= 1
             del self._connections[connection]
 
     def connections_of(self, peer: str) -> int:
-        """How many are open from an address."""
-        return sum(one == peer for one in self._connections.values())
+        """Count the open connections of an address."""
+        return sum(address == peer for address in self._connections.values())
 
-    def turn_away(self, protocol: str) -> None:
-        """Count somebody who was not let in."""
-        self.counts[protocol].refused[RejectReason.UNAUTHORIZED.value] += 1
+    def streams_of(self, peer: str) -> int:
+        """Count the tracks of an address."""
+        return self._streams[peer]
 
-    def enter(self, tracks: Sequence[tuple[Party | None, PushSource]], *, peer: str, key: str, name: str) -> None:
-        """Tracks are on the line; those of a call can be found under `key`."""
-        self.streams[peer] += len(tracks)
+    def total_streams(self) -> int:
+        """Count the tracks of all connections."""
+        return self._streams.total()
+
+    def count_rejected(self, protocol: str) -> None:
+        """Count a connection that was rejected as unauthorized before it was accepted."""
+        self._counters[protocol].rejected[RejectReason.UNAUTHORIZED.value] += 1
+
+    def find_call(self, key: str) -> CallLegs | None:
+        """Return the call that connections joined under `key`."""
+        return self.calls.get(key)
+
+    def register(self, tracks: PartyTracks, *, peer: str, key: str, name: str) -> None:
+        """Add the tracks of a connection; those of a call are found under `key`."""
+        self._streams[peer] += len(tracks)
         for party, track in tracks:
             if party is not None:
-                track.heard_s = time.monotonic()
+                track.received_s = time.monotonic()
                 self.calls.setdefault(key, CallLegs(name)).tracks[party] = track
 
-    def leave(self, tracks: Sequence[tuple[Party | None, PushSource]], *, peer: str, key: str) -> None:
-        """They are not any more."""
-        self.streams[peer] -= len(tracks)
-        self.streams += Counter()  # forget peers who have none
+    def unregister(self, tracks: PartyTracks, *, peer: str, key: str) -> None:
+        """Remove the tracks of a connection, and the call with its last track."""
+        self._streams[peer] -= len(tracks)
+        self._streams += Counter()  # removes peers without streams
         call = self.calls.get(key)
         if call is None:
             return
         for party, track in tracks:
-            if call.tracks.get(party) is track:
+            if party is not None and call.tracks.get(party) is track:
                 del call.tracks[party]
         if not call.tracks:
             del self.calls[key]
 
-    def see_off(self, goodbye: Coroutine[Any, Any, None]) -> None:
-        """Let a connection say good-bye, beside whatever else it does."""
-        task = asyncio.get_running_loop().create_task(goodbye, name="good-bye")
-        self.farewells.add(task)
-        task.add_done_callback(self.farewells.discard)
+    def schedule_close(self, closing: Coroutine[Any, Any, None]) -> None:
+        """Run `closing` as a task of its own; the listener waits for it on shutdown."""
+        task = asyncio.get_running_loop().create_task(closing, name="close connection")
+        self.closing_tasks.add(task)
+        task.add_done_callback(self.closing_tasks.discard)
 
-    async def watch(self) -> None:
-        """Let idle connections go and fill up tracks that fall silent, for as long as it is not cancelled."""
-        pause_s, then_s = min(LAG_S, self.settings.idle_timeout_s) / 2, time.monotonic()
+    async def run_housekeeping(self) -> None:
+        """Close idle connections and fill silent tracks periodically, until cancelled."""
+        interval_s, now_s = min(MAX_LAG_S, self.settings.idle_timeout_s) / 2, time.monotonic()
         while True:
-            await asyncio.sleep(pause_s)
-            before_s, then_s = then_s, time.monotonic()
-            if then_s - before_s < pause_s + LAG_S:  # a loop that stood still has not read what lies in the sockets
+            await asyncio.sleep(interval_s)
+            previous_s, now_s = now_s, time.monotonic()
+            if now_s - previous_s < interval_s + MAX_LAG_S:  # a delayed event loop has not read its sockets yet
                 for connection in tuple(self._connections):
-                    connection.look(then_s)
-            self.fill(then_s)
+                    connection.check_idle(now_s)
+            self.fill_silence(now_s)
 
-    def fill(self, now_s: float) -> None:
-        """A track behind its call's other one by more than `LAG_S`, in sound and on the clock, was silent.
+    def fill_silence(self, now_s: float) -> None:
+        """Fill tracks that lag behind their call by more than `MAX_LAG_S`, in media time and on the clock.
 
-        It must not have moved since we looked last: a loop that stood still has not read what lies in the sockets.
+        A track is filled at the second check in a row that finds it unchanged: a delayed event loop has not read its
+        sockets at the first one.
         """
-        before, self._lagging = self._lagging, {}
+        previous, self._lagging = self._lagging, {}
         for call in self.calls.values():
-            reached_s, rate_hz = max((track.reached_s, track.rate_hz) for track in call.tracks.values())
+            end_s, rate_hz = max((track.end_s, track.rate_hz) for track in call.tracks.values())
             for track in call.tracks.values():
-                missing = round((reached_s - LAG_S - track.reached_s) * (track.rate_hz or rate_hz))
-                if missing <= 0 or now_s - track.heard_s <= LAG_S or track.is_behind:
+                missing = round((end_s - MAX_LAG_S - track.end_s) * (track.rate_hz or rate_hz))
+                if missing <= 0 or now_s - track.received_s <= MAX_LAG_S or track.is_behind:
                     continue
                 self._lagging[track] = track.end_frame
-                if before.get(track) == track.end_frame:
-                    if not track.rate_hz:  # nothing ever came of it
-                        track.tune(rate_hz)
+                if previous.get(track) == track.end_frame:
+                    if not track.rate_hz:  # no audio yet
+                        track.set_rate(rate_hz)
                     self._filled_s += missing / track.rate_hz
                     track.put(track.end_frame, np.zeros(missing, np.float32))
 
     def statistics(self) -> GatewayStatistics:
-        """Counts so far."""
+        """Return the statistics since the start."""
         return GatewayStatistics(
-            streams=self.streams.total(),
+            streams=self._streams.total(),
             filled_s=round(self._filled_s, 3),
-            protocols=tuple(counts.health(protocol) for protocol, counts in sorted(self.counts.items())),
+            protocols=tuple(counters.health(protocol) for protocol, counters in sorted(self._counters.items())),
         )
 
-    def free_name(self, wish: str) -> str:
-        """A name for a call or a stream that nothing else goes by."""
-        base = (
-            "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in wish)[:LONGEST_NAME] or "call"
-        )
+    def unique_name(self, requested: str) -> str:
+        """Return a valid name for a call or a stream that the pipeline does not use yet, similar to `requested`."""
+        valid = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in requested)
+        base = valid[:MAX_NAME_CHARACTERS] or "call"
         name, count = base, 1
-        while self.pipeline is not None and self.pipeline.knows(name):
+        while self.pipeline is not None and self.pipeline.is_name_taken(name):
             count += 1
             name = f"{base}-{count}"
         return name

@@ -1,8 +1,8 @@
-"""An ASGI app on a port of ours, inside the event loop of the run: uvicorn without its signals and its logs.
+"""An ASGI application served by uvicorn inside the run's event loop, without uvicorn's signal handlers and logs.
 
-The port is opened before anything is served, so that one that is taken is refused in one sentence; port 0 takes any
-free one. Signals are the run's business: it ends the site, not the other way round. What uvicorn would log are
-addresses, and an address may hold a token.
+The port is opened before anything is served, so that a port in use is one error message; port 0 selects a free one.
+Signals belong to the run, which closes the server. uvicorn's access log is off because it contains URLs, and a URL may
+contain a token.
 """
 
 from __future__ import annotations
@@ -21,25 +21,27 @@ from starlette.types import ASGIApp
 from stream.errors import ListenError
 
 BACKLOG = 512
-"""Connections that may wait to be taken."""
+"""Maximum number of connections that wait to be accepted."""
 
 
 class _UvicornServer(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """None: the run has its own handlers."""
+        """Install no signal handlers: the run has its own."""
         yield
 
 
 class HttpServer:
-    """One app on one port, from entering to leaving.
+    """Serves one application on one port while entered.
 
-    `setting` is what the port is called where it is set; `options` are uvicorn's. `goodbye_s` is how long requests
-    under way may take when the site closes.
+    `setting` is the settings key of the port, for error messages; `options` are uvicorn's. `shutdown_timeout_s` limits
+    how long requests may take to complete when the server closes.
     """
 
-    def __init__(self, *, app: ASGIApp, host: str, port: int, setting: str, goodbye_s: int, **options: Any) -> None:
-        self.host, self.port = host, port  # the port is known for certain once the site has been entered
+    def __init__(
+        self, *, app: ASGIApp, host: str, port: int, setting: str, shutdown_timeout_s: int, **options: Any
+    ) -> None:
+        self.host, self.port = host, port  # the actual port once entered
         self._setting = setting
         self._config = uvicorn.Config(
             app,
@@ -48,19 +50,19 @@ class HttpServer:
             lifespan="off",
             server_header=False,
             backlog=BACKLOG,
-            timeout_graceful_shutdown=goodbye_s,
+            timeout_graceful_shutdown=shutdown_timeout_s,
             **options,
         )
         self._server: _UvicornServer | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Listen. Raises `ListenError` where that cannot be."""
-        opened = bind(self.host, self.port, setting=self._setting)
-        self.port = opened.getsockname()[1]
+        """Open the port and serve. Raises `ListenError` if the port cannot be opened."""
+        listening = bind(self.host, self.port, setting=self._setting)
+        self.port = listening.getsockname()[1]
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         self._server = _UvicornServer(self._config)
-        self._task = asyncio.create_task(self._server.serve(sockets=[opened]), name=self._setting)
+        self._task = asyncio.create_task(self._server.serve(sockets=[listening]), name=self._setting)
         return self
 
     async def __aexit__(
@@ -73,15 +75,15 @@ class HttpServer:
 
 
 def bind(host: str, port: int, *, setting: str) -> socket.socket:
-    """A listening socket. Raises `ListenError`, naming the setting to change."""
+    """Open a listening socket. Raises `ListenError`, which names the setting to change."""
     try:
         name = host.strip("[]")
         family = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        opened = socket.create_server((name, port), family=family, backlog=BACKLOG)
+        listening = socket.create_server((name, port), family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise ListenError(
             f"cannot listen on {host}:{port} ({why}); choose another {setting} (0: any free port)"
         ) from None
-    opened.setblocking(False)
-    return opened
+    listening.setblocking(False)
+    return listening

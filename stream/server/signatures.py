@@ -1,6 +1,6 @@
-"""How telephone systems prove who they are (pure): networks, Twilio's and Genesys' signatures.
+"""Authentication of telephone systems (pure): address ranges, Twilio's and Genesys' request signatures.
 
-All comparisons take the same time whatever they compare. Header names are lower-case throughout.
+Signatures are compared in constant time. Header names are lower-case throughout.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
-SIGNED = (
+REQUIRED_COMPONENTS = (
     "@request-target",
     "@authority",
     "audiohook-organization-id",
@@ -22,20 +22,20 @@ SIGNED = (
     "audiohook-correlation-id",
     "x-api-key",
 )
-"""What an AudioHook signature must cover."""
+"""Components that the signature of an AudioHook request must cover."""
 
-OLDEST_S = 30
-"""A signature made longer ago, or for longer in the future, is no good."""
+MAX_SIGNATURE_AGE_S = 30
+"""Maximum difference between a signature's creation time and the clock, in either direction."""
 
-MOST_NONCES = 100_000
+MAX_REMEMBERED_NONCES = 100_000
 
 _INPUT = re.compile(r'\s*([a-z][\w-]*)=(\(((?:"[^"]*"\s*)*)\)((?:;[a-z]+=(?:"[^"]*"|\d+))*))\s*')
 _SIGNATURE = re.compile(r"\s*([a-z][\w-]*)=:([A-Za-z0-9+/=]*):\s*")
-_NONCE_LENGTH = 22
+_MIN_NONCE_CHARACTERS = 22
 
 
 def is_within(host: str, networks: Iterable[str]) -> bool:
-    """Whether an address lies in one of the networks. Raises `ValueError` for what is no network."""
+    """Whether an address is in one of the networks. Raises `ValueError` for an invalid network."""
     allowed = [ipaddress.ip_network(network) for network in networks]
     try:
         address = ipaddress.ip_address(host)
@@ -46,58 +46,65 @@ def is_within(host: str, networks: Iterable[str]) -> bool:
 
 
 def is_signed_by_twilio(signature: str, *, url: str, key: str) -> bool:
-    """X-Twilio-Signature: HMAC-SHA1 over the address, in either scheme and with or without a slash at its end."""
+    """Whether `X-Twilio-Signature` is the HMAC-SHA1 of the URL, in any scheme, with or without a trailing slash."""
     plain = re.sub(r"^(wss?|https?)://", "", url).rstrip("/")
-    found = False
+    is_valid = False
     for scheme in ("wss", "https", "ws", "http"):
         for tail in ("", "/"):
             digest = hmac.new(key.encode(), f"{scheme}://{plain}{tail}".encode(), hashlib.sha1).digest()
-            found |= hmac.compare_digest(base64.b64encode(digest).decode(), signature)
-    return found
+            is_valid |= hmac.compare_digest(base64.b64encode(digest).decode(), signature)
+    return is_valid
 
 
 class GenesysSignatures:
-    """HTTP message signatures (HMAC-SHA256) of AudioHook requests, each good for once.
+    """Verifies HTTP message signatures (HMAC-SHA256) of AudioHook requests, each of which is accepted once.
 
-    The nonce of a signature that was taken is remembered for as long as the signature could be shown again; at most
-    `MOST_NONCES`, beyond which nobody is let in until the oldest have run out: whoever holds the secret is known, and
-    makes no such number of calls.
+    The nonce of an accepted signature is remembered until the signature expires. While `MAX_REMEMBERED_NONCES` are
+    remembered, every request is rejected: only a holder of the secret can reach that number, and no real system makes
+    as many calls in `2 * MAX_SIGNATURE_AGE_S`.
     """
 
     def __init__(self, *, secret: str) -> None:
         self._secret = secret
-        self._taken: OrderedDict[str, float] = OrderedDict()  # nonces, and until when they count; the oldest first
+        self._expiry_s: OrderedDict[str, float] = OrderedDict()  # by nonce, the oldest first
 
-    def takes(self, headers: Mapping[str, str], *, target: str, now_s: float) -> bool:
-        """Whether a request is genuine, fresh and was not shown before; `target` is its path with the query."""
+    def accept(self, headers: Mapping[str, str], *, target: str, now_s: float) -> bool:
+        """Verify a request and remember its nonce; `target` is the path with the query.
+
+        Returns False for an invalid, expired or repeated signature.
+        """
         nonce = _signed_nonce(headers, target=target, secret=self._secret, now_s=now_s)
-        while self._taken and next(iter(self._taken.values())) < now_s:
-            self._taken.popitem(last=False)
-        if nonce is None or nonce in self._taken or len(self._taken) >= MOST_NONCES:
+        while self._expiry_s and next(iter(self._expiry_s.values())) < now_s:
+            self._expiry_s.popitem(last=False)
+        if nonce is None or nonce in self._expiry_s or len(self._expiry_s) >= MAX_REMEMBERED_NONCES:
             return False
-        self._taken[nonce] = now_s + 2 * OLDEST_S  # made at most so far in the future, it is taken for so long again
+        # a signature created by a clock that is ahead stays valid for up to twice the maximum age
+        self._expiry_s[nonce] = now_s + 2 * MAX_SIGNATURE_AGE_S
         return True
 
 
 def _signed_nonce(headers: Mapping[str, str], *, target: str, secret: str, now_s: float) -> str | None:
-    """The nonce of a genuine and fresh signature."""
-    asked = _INPUT.fullmatch(headers.get("signature-input", ""))
-    given = _SIGNATURE.fullmatch(headers.get("signature", ""))
-    if asked is None or given is None or asked[1] != given[1]:
+    """Return the nonce of a valid and current signature, else None."""
+    declared = _INPUT.fullmatch(headers.get("signature-input", ""))
+    signed = _SIGNATURE.fullmatch(headers.get("signature", ""))
+    if declared is None or signed is None or declared[1] != signed[1]:
         return None
-    names = re.findall(r'"([^"]*)"', asked[3])
-    told = dict(re.findall(r';([a-z]+)=("[^"]*"|\d+)', asked[4]))
-    created, expires = (int(told[name]) if told.get(name, "").isdigit() else -1 for name in ("created", "expires"))
-    fresh = abs(now_s - created) <= OLDEST_S and (expires < 0 or now_s <= expires)
-    nonce = told.get("nonce", "").strip('"')
-    keyid = told.get("keyid", "").strip('"')
-    if not set(SIGNED) <= set(names) or not fresh or len(nonce) < _NONCE_LENGTH or keyid != headers.get("x-api-key"):
+    names = re.findall(r'"([^"]*)"', declared[3])
+    parameters = dict(re.findall(r';([a-z]+)=("[^"]*"|\d+)', declared[4]))
+    created, expires = (
+        int(parameters[name]) if parameters.get(name, "").isdigit() else -1 for name in ("created", "expires")
+    )
+    is_current = abs(now_s - created) <= MAX_SIGNATURE_AGE_S and (expires < 0 or now_s <= expires)
+    nonce = parameters.get("nonce", "").strip('"')
+    keyid = parameters.get("keyid", "").strip('"')
+    is_complete = set(REQUIRED_COMPONENTS) <= set(names) and len(nonce) >= _MIN_NONCE_CHARACTERS
+    if not is_complete or not is_current or keyid != headers.get("x-api-key"):
         return None
     values = {"@request-target": target, "@authority": headers.get("host", "").lower()}
     lines = [f'"{name}": {values.get(name, headers.get(name, ""))}' for name in names]
-    lines.append(f'"@signature-params": {asked[2]}')
+    lines.append(f'"@signature-params": {declared[2]}')
     try:
-        key, signature = base64.b64decode(secret, validate=True), base64.b64decode(given[2], validate=True)
+        key, signature = base64.b64decode(secret, validate=True), base64.b64decode(signed[2], validate=True)
     except (binascii.Error, ValueError):
         return None
     expected = hmac.new(key, "\n".join(lines).encode(), hashlib.sha256).digest()

@@ -1,14 +1,14 @@
 """The WebSocket endpoints: a Starlette application around the gateway.
 
-    /v1/stream       our own protocol: browsers and any other client
+    /v1/stream       tonewatch's own protocol: browsers and custom clients
     /v1/twilio       Twilio and Telnyx media streams
     /v1/asterisk     chan_websocket; ?call=ID&party=customer|agent
     /v1/audiohook    Genesys AudioHook
 
-`create_app` takes more to mount behind them, a dashboard for instance. What may not connect is refused before the
-WebSocket is accepted: a page of another origin, and whoever shows neither the token nor what its protocol has instead.
-Whoever may see the page may bring sound to it: the browser's cookie is enough, and the token stays out of addresses.
-ASGI has no word for cutting a connection off: the server must leave an `abort` in the connection's state.
+`create_app` can mount further applications, such as the dashboard. Requests of pages with another origin, and requests
+without the token or the protocol's own credential, are rejected before the WebSocket is accepted. A browser that is
+authorized for the dashboard may send audio to `/v1/stream` with the dashboard's cookie, which keeps the token out of
+URLs. ASGI has no operation that aborts a connection: the server must put an `abort` function into the connection state.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from stream.events import Party
 from stream.server import signatures
-from stream.server.access import AccessPolicy, is_same
+from stream.server.access import AccessPolicy, is_same_secret
 from stream.server.gateway import Gateway
 from stream.server.protocols.asterisk import AsteriskProtocol
 from stream.server.protocols.audiohook import AudioHookProtocol
@@ -34,14 +34,14 @@ from stream.server.protocols.generic import GenericProtocol
 from stream.server.protocols.twilio import TwilioProtocol
 
 Mounts = Sequence[tuple[str, ASGIApp]]
-"""Paths and the applications behind them."""
+"""URL paths and the applications mounted there."""
 
 
 def create_app(
-    gateway: Gateway, *, door: AccessPolicy, page: AccessPolicy | None = None, mounts: Mounts = ()
+    gateway: Gateway, *, access: AccessPolicy, page_access: AccessPolicy | None = None, mounts: Mounts = ()
 ) -> Starlette:
-    """The endpoints, and behind them what else is mounted; `page` is the door of the page among that."""
-    endpoints = _Endpoints(gateway, door, page or door)
+    """Create the application; `page_access` is the policy of a dashboard among `mounts`."""
+    endpoints = _Endpoints(gateway, access, page_access or access)
     routes: list[BaseRoute] = [
         WebSocketRoute("/v1/stream", endpoints.generic),
         WebSocketRoute("/v1/twilio", endpoints.twilio),
@@ -53,40 +53,40 @@ def create_app(
 
 
 class _Endpoints:
-    """What is checked, and which protocol is spoken, at each address."""
+    """Authentication and protocol of each endpoint."""
 
-    def __init__(self, gateway: Gateway, door: AccessPolicy, page: AccessPolicy) -> None:
-        self._gateway, self._door, self._page = gateway, door, page
+    def __init__(self, gateway: Gateway, access: AccessPolicy, page_access: AccessPolicy) -> None:
+        self._gateway, self._access, self._page_access = gateway, access, page_access
         settings = gateway.settings
-        self._twilio = settings.twilio_auth_token.get_secret_value()
+        self._twilio_token = settings.twilio_auth_token.get_secret_value()
         self._api_key = settings.audiohook_api_key.get_secret_value()
         secret = settings.audiohook_secret.get_secret_value()
         self._signatures = signatures.GenesysSignatures(secret=secret) if secret else None
 
     async def generic(self, websocket: WebSocket) -> None:
-        """Our own protocol."""
-        admitted = self._shows_token(websocket) or self._page.admits(websocket.headers)
-        await self._serve(websocket, GenericProtocol(), admitted=admitted)
+        """Serve tonewatch's own protocol; the dashboard's cookie is accepted as well as the token."""
+        authorized = self._has_token(websocket) or self._page_access.is_authorized(websocket.headers)
+        await self._serve(websocket, GenericProtocol(), authorized=authorized)
 
     async def twilio(self, websocket: WebSocket) -> None:
-        """Twilio signs the request, or its stream brings the token as a parameter."""
-        settings, admits = self._gateway.settings, None
-        if self._twilio:
+        """Serve Twilio: the request is signed, or the stream has the token as a custom parameter."""
+        settings, check_parameters = self._gateway.settings, None
+        if self._twilio_token:
             base = settings.public_url.rstrip("/") or f"wss://{websocket.headers.get('host', '')}"
             query = f"?{websocket.url.query}" if websocket.url.query else ""
-            admitted = signatures.is_signed_by_twilio(
+            authorized = signatures.is_signed_by_twilio(
                 websocket.headers.get("x-twilio-signature", ""),
                 url=f"{base}{websocket.url.path}{query}",
-                key=self._twilio,
+                key=self._twilio_token,
             )
         else:
-            admitted = True
-            if not self._shows_token(websocket):
-                admits = self._brings_token
-        await self._serve(websocket, TwilioProtocol(admits=admits), admitted=admitted)
+            authorized = True
+            if not self._has_token(websocket):
+                check_parameters = self._has_token_parameter
+        await self._serve(websocket, TwilioProtocol(is_authorized=check_parameters), authorized=authorized)
 
     async def asterisk(self, websocket: WebSocket) -> None:
-        """The dial string says which call and party."""
+        """Serve Asterisk; call and party are query parameters."""
         party: Party | None = None
         match websocket.query_params.get("party"):
             case "customer":
@@ -94,44 +94,46 @@ class _Endpoints:
             case "agent":
                 party = "agent"
         protocol = AsteriskProtocol(call=websocket.query_params.get("call", ""), party=party)
-        await self._serve(websocket, protocol, admitted=self._shows_token(websocket), subprotocol="media")
+        await self._serve(websocket, protocol, authorized=self._has_token(websocket), subprotocol="media")
 
     async def audiohook(self, websocket: WebSocket) -> None:
-        """The API key, and the signature, where they are set."""
+        """Serve AudioHook; API key and signature are checked if they are set."""
         headers = websocket.headers
-        admitted = self._shows_token(websocket)
+        authorized = self._has_token(websocket)
         if self._api_key:
-            admitted = is_same(headers.get("x-api-key", ""), self._api_key)
-        if self._signatures is not None and (admitted or not self._api_key):
+            authorized = is_same_secret(headers.get("x-api-key", ""), self._api_key)
+        if self._signatures is not None and (authorized or not self._api_key):
             query = f"?{websocket.url.query}" if websocket.url.query else ""
-            admitted = self._signatures.takes(headers, target=f"{websocket.url.path}{query}", now_s=time.time())
+            authorized = self._signatures.accept(headers, target=f"{websocket.url.path}{query}", now_s=time.time())
         protocol = AudioHookProtocol(
             session=headers.get("audiohook-session-id", ""), organization=headers.get("audiohook-organization-id", "")
         )
-        await self._serve(websocket, protocol, admitted=admitted)
+        await self._serve(websocket, protocol, authorized=authorized)
 
-    def _shows_token(self, websocket: WebSocket) -> bool:
-        """In a header; or in the address, for those who cannot set headers."""
-        return self._door.admits(websocket.headers) or self._door.is_token(websocket.query_params.get("token", ""))
+    def _has_token(self, websocket: WebSocket) -> bool:
+        """Whether the token is in a header, or in the URL for clients that cannot set headers."""
+        return self._access.is_authorized(websocket.headers) or self._access.is_token(
+            websocket.query_params.get("token", "")
+        )
 
-    def _brings_token(self, parameters: Mapping[str, Any]) -> bool:
-        return self._door.is_token(str(parameters.get("token", "")))
+    def _has_token_parameter(self, parameters: Mapping[str, Any]) -> bool:
+        return self._access.is_token(str(parameters.get("token", "")))
 
     async def _serve(
-        self, websocket: WebSocket, protocol: ConnectionProtocol, *, admitted: bool, subprotocol: str | None = None
+        self, websocket: WebSocket, protocol: ConnectionProtocol, *, authorized: bool, subprotocol: str | None = None
     ) -> None:
-        if not (admitted and self._door.is_ours(websocket.headers)):
-            self._gateway.turn_away(protocol.name)
-            await websocket.close(1008)  # before it is accepted: HTTP 403
+        if not (authorized and self._access.is_allowed_origin(websocket.headers)):
+            self._gateway.count_rejected(protocol.name)
+            await websocket.close(1008)  # before acceptance: HTTP 403
             return
-        asked = websocket.scope.get("subprotocols", ())
-        await websocket.accept(subprotocol=subprotocol if subprotocol in asked else None)
+        offered = websocket.scope.get("subprotocols", ())
+        await websocket.accept(subprotocol=subprotocol if subprotocol in offered else None)
         peer = websocket.client.host if websocket.client is not None else "unknown"
         await self._gateway.serve(_WebSocketTransport(websocket), protocol, peer=peer)
 
 
 class _WebSocketTransport:
-    """A WebSocket as the gateway sees it."""
+    """A WebSocket as a `Transport`."""
 
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
@@ -139,7 +141,7 @@ class _WebSocketTransport:
     async def receive(self) -> str | bytes | None:
         try:
             message = await self._websocket.receive()
-        except RuntimeError:  # it was closed by us
+        except RuntimeError:  # closed by this side
             return None
         if message["type"] != "websocket.receive":
             return None

@@ -1,1 +1,1 @@
-"""Where sound comes from: one file a source, each behind the entry point `stream.sources`."""
+"""Audio sources: one module per source, each behind an entry point of the group `stream.sources`."""

@@ -1,23 +1,24 @@
-"""Input devices as PortAudio lists them: finding one, opening it, closing it.
+"""Input devices as listed by PortAudio: finding, opening and closing one.
 
-sounddevice is imported here and only when a microphone is wanted: on Linux its wheel brings no PortAudio, and importing
-it fails where the library is missing.
+sounddevice is imported here and only when a microphone is requested: on Linux its wheel contains no PortAudio, and the
+import fails where the library is missing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stream.errors import DeviceLost, PortAudioMissing, SourceNotFound
 from stream.types import SAMPLE_RATE_HZ, AudioFormat
 
-if TYPE_CHECKING:
-    from stream.sources.recorder import CaptureStream
-
 LATENCY_S = 0.1
-"""Asked of PortAudio: it buffers this much, and calls back every 32 ms rather than hundreds of times a second."""
+"""Latency requested of PortAudio: callbacks come every 32 ms rather than hundreds of times a second."""
+
+AudioCallback = Callable[[Any, int, Any, Any], None]
+"""PortAudio's stream callback: data, frames, times, status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,8 @@ class InputDevice:
     default: bool
 
 
-def portaudio() -> Any:
-    """The sounddevice module. Raises `PortAudioMissing`."""
+def load_portaudio() -> Any:
+    """Import and return the sounddevice module. Raises `PortAudioMissing`."""
     try:
         import sounddevice  # noqa: PLC0415
     except OSError:
@@ -42,8 +43,8 @@ def portaudio() -> Any:
     return sounddevice
 
 
-def inputs(backend: Any) -> tuple[InputDevice, ...]:
-    """All devices that can record."""
+def list_inputs(backend: Any) -> tuple[InputDevice, ...]:
+    """Return all devices that can record; `backend` is the sounddevice module."""
     try:
         default = backend.query_devices(kind="input")["index"]
     except (backend.PortAudioError, ValueError):
@@ -61,25 +62,28 @@ def inputs(backend: Any) -> tuple[InputDevice, ...]:
     )
 
 
-def find(backend: Any, target: str) -> InputDevice:
-    """The device of that index or name, or the default one. Raises `SourceNotFound` listing what there is."""
-    there = inputs(backend)
-    if not there:
-        raise SourceNotFound("there is no microphone; plug one in, or check that the sound server runs")
+def find_input(backend: Any, target: str) -> InputDevice:
+    """Return the device with the index or (part of) the name `target`, or the default device if it is empty.
+
+    Raises `SourceNotFound`, which lists the available devices.
+    """
+    devices = list_inputs(backend)
+    if not devices:
+        raise SourceNotFound("no microphone found; connect one or check the sound server")
     if not target:
-        return next((device for device in there if device.default), there[0])
-    exact = [device for device in there if target in (str(device.index), device.name)]
-    alike = exact or [device for device in there if target.lower() in device.name.lower()]
-    if len(alike) == 1:
-        return alike[0]
-    listed = "; ".join(f"{device.index} {device.name}" for device in alike or there)
-    if alike:
-        raise SourceNotFound(f"{target!r} fits several microphones ({listed}); name one by its number")
-    raise SourceNotFound(f"there is no microphone {target!r}; there are: {listed}")
+        return next((device for device in devices if device.default), devices[0])
+    exact = [device for device in devices if target in (str(device.index), device.name)]
+    matches = exact or [device for device in devices if target.lower() in device.name.lower()]
+    if len(matches) == 1:
+        return matches[0]
+    names = "; ".join(f"{device.index} {device.name}" for device in matches or devices)
+    if matches:
+        raise SourceNotFound(f"{target!r} matches several microphones ({names}); select one by its number")
+    raise SourceNotFound(f"unknown microphone {target!r}; available: {names}")
 
 
-def rate_of(backend: Any, device: InputDevice) -> int:
-    """16 kHz if the device takes it, else its own rate: raw devices often refuse to convert."""
+def supported_rate_hz(backend: Any, device: InputDevice) -> int:
+    """Return 16 kHz if the device supports it, else its own rate: raw devices often do not resample."""
     try:
         backend.check_input_settings(device=device.index, channels=1, dtype="float32", samplerate=SAMPLE_RATE_HZ)
     except (backend.PortAudioError, ValueError):
@@ -88,11 +92,21 @@ def rate_of(backend: Any, device: InputDevice) -> int:
 
 
 def open_stream(
-    backend: Any, device: InputDevice, format_: AudioFormat, recording: CaptureStream, *, frames: int
+    backend: Any,
+    device: InputDevice,
+    format_: AudioFormat,
+    *,
+    on_audio: AudioCallback,
+    on_finished: Callable[[], None],
+    frames: int,
 ) -> Any:
-    """Open and start recording into `recording`. Raises `SourceNotFound` or `DeviceLost`."""
+    """Open the device and start recording.
+
+    PortAudio's thread calls `on_audio` for every `frames` frames and `on_finished` at the end of the stream. Raises
+    `SourceNotFound` or `DeviceLost`.
+    """
     if format_.channels > device.channels:
-        raise SourceNotFound(f"{device.name} has {device.channels} channel(s), not {format_.channels}")
+        raise SourceNotFound(f"{device.name!r} has {device.channels} channel(s), not {format_.channels}")
     try:
         stream = backend.RawInputStream(
             device=device.index,
@@ -101,17 +115,19 @@ def open_stream(
             dtype="float32",
             blocksize=frames,
             latency=LATENCY_S,
-            callback=recording.hear,
-            finished_callback=recording.finish,
+            callback=on_audio,
+            finished_callback=on_finished,
         )
         stream.start()
     except backend.PortAudioError as error:
-        raise DeviceLost(f"{device.name} cannot be opened ({error}); check that no other program holds it") from None
+        raise DeviceLost(
+            f"cannot open {device.name!r} ({error}); check that no other program uses it exclusively"
+        ) from None
     return stream
 
 
 def close_stream(stream: Any) -> None:
-    """Close what `open_stream` opened, in whatever state it is by now."""
+    """Close a stream of `open_stream`, whatever its state."""
     for end in (stream.abort, stream.close):
-        with suppress(Exception):  # PortAudio refuses to close what is broken already, in many ways
+        with suppress(Exception):  # closing a broken stream fails in many ways
             end(ignore_errors=True)

@@ -1,21 +1,21 @@
-"""A microphone, by PortAudio, recorded by a process of its own (`capture`).
+"""A microphone, by PortAudio, recorded by a process of its own (`microphone_process`).
 
-The source is the watchdog: it gives what the process records, and decides that a device is gone.
+The source passes on what the process records and detects the loss of the device.
 
-A device that goes away is rarely reported (no exception, no status flag). It counts as lost when the process has ended,
-when nothing came for `SILENT_S` (the first sound may take `STARTING_S`: sound servers wake slowly), or when every
-sample has been exactly zero for `ZEROS_S`. Then its process is ended, and another one tries with a pause that doubles
-up to `LONGEST_PAUSE_S`. `Interruption`s tell both ends; the frames lost are counted by the clock, so that the gap has
-its true length: by the block that came least late (`CaptureClock`), before the loss and in the first `SETTLE_S` after it, for a
-device that opens gives its first blocks late and in a bunch.
+The loss of a device is rarely reported (no exception, no status flag). A device counts as lost when its process has
+ended, when no data arrived for `no_data_timeout_s` (`first_data_timeout_s` for the first block: sound servers wake up
+slowly), or when every sample was exactly zero for `zeros_timeout_s`. Its process is then ended and another one started,
+with a retry pause that doubles up to `max_retry_pause_s`. An `Interruption` marks both the loss and the return. Lost
+frames are counted by the clock, so that the gap has its true length. The reference is the block with the smallest delay
+(`CaptureClock`), before the loss and in the first `SETTLE_S` after the return, since a device that has just been opened
+delivers its first blocks late and in a burst.
 
-A machine that wakes from sleep gives sound at once, as if nothing had been: the clock, which goes on in sleep, tells
-that less sound came than time went by, and the device counts as lost and found.
+A machine that wakes from sleep delivers audio at once, as if nothing had happened. The clock, which includes sleep,
+then shows less audio than elapsed time, and the device counts as lost and returned.
 
-Sound that the system lost (`input_overflow`), or that the process did, is a gap as well: blocks jump ahead by its
-length.
+Audio lost by the system (`input_overflow`) or by the process is a gap as well: the start frame of the next block jumps.
 
-The first opening is not retried: who names a wrong device wants to know now.
+The first opening is not retried, so that a wrong device name is reported immediately.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
 
 from stream.clock import steady_s
 from stream.errors import DeviceLost, SourceError
@@ -33,81 +34,97 @@ from stream.sources.microphone_process import MicrophoneProcess
 from stream.sources.recorder import CaptureBlock, CaptureRequest
 from stream.types import AudioFormat, Block, Interruption
 
-SILENT_S = 1.0
-STARTING_S = 5.0
-ZEROS_S = 10.0
 SETTLE_S = 0.25
-JITTER_S = 0.1
-FIRST_PAUSE_S = 0.25
-LONGEST_PAUSE_S = 5.0
+"""Audio after a reopening over which the smallest delay is measured."""
+
+MAX_JITTER_S = 0.1
+"""Differences of the measured origin up to this are delays of blocks; they would add up from loss to loss."""
 
 Opener = Callable[[CaptureRequest, Callable[[], None]], Awaitable[MicrophoneProcess]]
 
 log = logging.getLogger(__name__)
 
 
-class CaptureClock:
-    """When frame 0 was heard, by the clock, as the block says that came least late in the last `SPAN_S` or so.
+@dataclass(frozen=True, slots=True)
+class WatchdogLimits:
+    """When a device counts as lost, and how often it is opened again."""
 
-    Not in all the time: no device's clock goes exactly like ours.
+    no_data_timeout_s: float = 1.0
+    first_data_timeout_s: float = 5.0
+    zeros_timeout_s: float = 10.0
+    check_interval_s: float = 0.25
+    min_retry_pause_s: float = 0.25
+    max_retry_pause_s: float = 5.0
+
+
+class CaptureClock:
+    """Clock time of frame 0, from the block with the smallest delay in the last `SPAN_S` to `2 * SPAN_S`.
+
+    Older blocks are ignored because no device's clock runs exactly like the system's.
     """
 
     SPAN_S = 5.0
 
     def __init__(self) -> None:
-        self._began_s: float | None = None
-        self._before_s = self._now_s = float("inf")
+        self._span_start_s: float | None = None
+        self._previous_s = self._current_s = float("inf")
 
-    def mark(self, now_s: float, heard_s: float) -> None:
-        """Sound up to `heard_s` of the stream was there at `now_s`."""
-        if self._began_s is None or now_s - self._began_s > self.SPAN_S:
-            self._began_s, self._before_s, self._now_s = now_s, self._now_s, float("inf")
-        self._now_s = min(self._now_s, now_s - heard_s)
+    def mark(self, now_s: float, end_s: float) -> None:
+        """Record that audio up to media time `end_s` was there at `now_s`."""
+        if self._span_start_s is None or now_s - self._span_start_s > self.SPAN_S:
+            self._span_start_s, self._previous_s, self._current_s = now_s, self._current_s, float("inf")
+        self._current_s = min(self._current_s, now_s - end_s)
 
     @property
     def origin_s(self) -> float | None:
-        """None where nothing was heard."""
-        earliest_s = min(self._before_s, self._now_s)
+        """Clock time of frame 0; None before the first block."""
+        earliest_s = min(self._previous_s, self._current_s)
         return earliest_s if earliest_s != float("inf") else None
 
 
 class MicrophoneSource:
-    """One input device; `settings.target` is its index, a part of its name, or empty for the default one."""
+    """One input device; `settings.target` is its index, a part of its name, or empty for the default device."""
 
     live = True
     paced = True
 
     def __init__(
-        self, *, settings: SourceSettings, open_: Opener = MicrophoneProcess.open, clock: Callable[[], float] = steady_s
+        self,
+        *,
+        settings: SourceSettings,
+        open_process: Opener = MicrophoneProcess.open,
+        clock: Callable[[], float] = steady_s,
+        limits: WatchdogLimits | None = None,
     ) -> None:
         self.id = settings.id or "microphone"
         self.channels = settings.channels
         self._target = settings.target
-        self._open_device = open_
+        self._open_process = open_process
         self._clock = clock
+        self._limits = limits or WatchdogLimits()
         self._format: AudioFormat | None = None
         self._capture: MicrophoneProcess | None = None
         self._stopped = False
-        self._heard_s = clock()
+        self._recorded_s = clock()  # time of the newest frame
         self._woken = asyncio.Event()
 
     @property
     def format(self) -> AudioFormat:
-        """Rate and channels, once opened; they stay the same when the device comes back."""
+        """Sample rate and channel count, once opened; a reopened device keeps them."""
         if self._format is None:
             raise RuntimeError("a source has a format only while it is open")
         return self._format
 
     def stop(self) -> None:
-        """End the stream; what was captured is still given."""
+        """End the stream; audio recorded so far is still delivered."""
         self._stopped = True
         if self._capture is not None:
-            self._capture.finish()
+            self._capture.request_end()
         self._woken.set()
 
     @asynccontextmanager
     async def blocks(self) -> AsyncIterator[AsyncIterator[Block | Interruption]]:
-        """Open the device and give its blocks. Raises `SourceNotFound` or `PortAudioMissing`."""
+        """Open the device and yield an iterator over its blocks. Raises `SourceNotFound` or `PortAudioMissing`."""
         try:
             capture = await self._open()
             async with aclosing(self._follow(capture)) as blocks:
@@ -116,137 +133,145 @@ class MicrophoneSource:
             await self._close()
 
     async def _open(self) -> MicrophoneProcess:
-        """Open the device at 16 kHz if it can, else at its own rate; once more as it was the first time."""
-        wish = CaptureRequest(self._target, self.channels, self._format)
-        self._capture = capture = await self._open_device(wish, self._woken.set)
+        """Open the device, at 16 kHz if it supports that, else at its own rate; again with the first format."""
+        request = CaptureRequest(self._target, self.channels, self._format)
+        self._capture = capture = await self._open_process(request, self._woken.set)
         self._format = capture.format
         if self._stopped:
-            capture.finish()
+            capture.request_end()
         return capture
 
     async def _follow(self, capture: MicrophoneProcess) -> AsyncGenerator[Block | Interruption]:
-        """Blocks of one device after the other, as it comes and goes."""
-        frame, origin_s = 0, None  # of the whole stream: what was lost counts
+        """Yield the device's blocks across losses and reopenings."""
+        frame, origin_s = 0, None  # of the whole stream, lost frames included
         while True:
-            pace = CaptureClock()
+            capture_clock = CaptureClock()
             try:
                 async with aclosing(self._read(capture, frame, origin_s)) as blocks:
                     async for block in blocks:
                         frame = block.end_frame
-                        pace.mark(self._heard_s, frame / self.format.rate_hz)
+                        capture_clock.mark(self._recorded_s, frame / self.format.rate_hz)
                         yield block
             except DeviceLost as lost:
-                log.warning("%s: %s; it is opened again when it is back", self.id, lost)
-                found_s = self._heard_s if pace.origin_s is None and origin_s is None else pace.origin_s
-                if origin_s is None or (found_s is not None and abs(found_s - origin_s) > JITTER_S):
-                    origin_s = found_s  # less is how late blocks come, and would add up from loss to loss
+                log.warning("%s: %s; will reopen when the device returns", self.id, lost)
+                measured_s = capture_clock.origin_s
+                if measured_s is None and origin_s is None:
+                    measured_s = self._recorded_s
+                if origin_s is None or (measured_s is not None and abs(measured_s - origin_s) > MAX_JITTER_S):
+                    origin_s = measured_s
                 yield Interruption(self.id, "stalled", str(lost))
             else:
                 return  # stopped
             await self._close()
-            again = await self._reopen()
-            if again is None:
+            reopened = await self._reopen()
+            if reopened is None:
                 return
-            capture = again
+            capture = reopened
             yield Interruption(self.id, "resumed", "the device is back")
 
     async def _read(self, capture: MicrophoneProcess, frame: int, origin_s: float | None) -> AsyncGenerator[Block]:
-        """Blocks from `frame` on until stopped; after a loss, from where we are by now if frame 0 was at `origin_s`.
+        """Yield blocks from `frame` on until stopped.
 
-        Raises `DeviceLost`.
+        After a loss (`origin_s`, the clock time of the stream's frame 0) the first block starts at the frame that
+        corresponds to the current time. Raises `DeviceLost`.
         """
-        rate_hz = self.format.rate_hz
+        rate_hz, limits = self.format.rate_hz, self._limits
         if origin_s is not None:
-            frame = max(frame, await self._settled(capture, origin_s))
-        taken = skipped = overflows = 0
-        heard_s = sounded_s = began_s = came_s = self._clock()
+            frame = max(frame, await self._first_frame(capture, origin_s))
+        end_frame = skipped = overflows = 0  # of this opening
+        recorded_s = nonzero_s = start_s = received_s = self._clock()
         while True:
-            await self._wait(capture, lambda: capture.waiting)
-            if capture.waiting:
-                piece, came_s = capture.take(), self._clock()
-                _slept(piece.heard_s - heard_s - (piece.end_frame - taken) / rate_hz if taken else 0.0)
-                if not taken:
-                    began_s = piece.heard_s - len(piece.samples) / rate_hz
-                taken = piece.end_frame
-                if overflows != piece.overflows:  # nobody says how much; the clock does, and one frame makes a gap
-                    overflows = piece.overflows
-                    log.warning("%s: the system lost sound before we could take it (%d times)", self.id, overflows)
-                    missing = max(1, round((piece.heard_s - began_s) * rate_hz) - taken - skipped)
+            await self._wait(capture, lambda: capture.has_block)
+            if capture.has_block:
+                block, received_s = capture.take_block(), self._clock()
+                if end_frame:
+                    _check_sleep(block.recorded_s - recorded_s - (block.end_frame - end_frame) / rate_hz, limits)
+                else:
+                    start_s = block.recorded_s - len(block.samples) / rate_hz
+                end_frame = block.end_frame
+                if overflows != block.overflows:  # the amount is not reported: the clock gives it, at least one frame
+                    overflows = block.overflows
+                    log.warning(
+                        "%s: input overflow, audio lost (%d so far); check the system's load", self.id, overflows
+                    )
+                    missing = max(1, round((block.recorded_s - start_s) * rate_hz) - end_frame - skipped)
                     skipped += missing
                     frame += missing
-                self._heard_s = heard_s = piece.heard_s
-                sounded_s = heard_s if piece.samples.any() else sounded_s
-                captured_s = time.monotonic() - (came_s - heard_s)
-                yield Block(self.id, frame + piece.start_frame, piece.samples, captured_s)
-            elif capture.finished and not self._stopped:
-                raise DeviceLost(await capture.why())
-            elif self._stopped and (capture.finished or self._clock() - came_s > SILENT_S):
+                self._recorded_s = recorded_s = block.recorded_s
+                nonzero_s = recorded_s if block.samples.any() else nonzero_s
+                captured_s = time.monotonic() - (received_s - recorded_s)
+                yield Block(self.id, frame + block.start_frame, block.samples, captured_s)
+            elif capture.ended and not self._stopped:
+                raise DeviceLost(await capture.end_reason())
+            elif self._stopped and (capture.ended or self._clock() - received_s > limits.no_data_timeout_s):
                 return
-            # what waits may be old: then it was the loop that stood still, not the device
-            nothing_s = 0.0 if capture.waiting else self._clock() - came_s
-            _silent(nothing_s, patience_s=SILENT_S if taken else STARTING_S, zeros_s=heard_s - sounded_s)
+            # blocks that wait may be old: then the event loop was delayed, not the device
+            no_data_s = 0.0 if capture.has_block else self._clock() - received_s
+            timeout_s = limits.no_data_timeout_s if end_frame else limits.first_data_timeout_s
+            _check_activity(no_data_s, timeout_s, recorded_s - nonzero_s, limits.zeros_timeout_s)
 
-    async def _settled(self, capture: MicrophoneProcess, origin_s: float) -> int:
-        """The stream's frame at which a device that was opened anew begins; 0 if it gives nothing."""
-        pace = CaptureClock()
+    async def _first_frame(self, capture: MicrophoneProcess, origin_s: float) -> int:
+        """Return the stream's frame at which a reopened device starts; 0 if it delivers nothing."""
+        capture_clock = CaptureClock()
         seen: CaptureBlock | None = None
         opened_s = self._clock()
         first_s = opened_s
-        while not (self._stopped or capture.finished):
+        while not (self._stopped or capture.ended):
             await self._wait(capture, lambda: capture.newest is not seen)  # noqa: B023 - called before `seen` changes
             newest = capture.newest
             if newest is not None and newest is not seen:
-                first_s = first_s if seen else newest.heard_s
+                first_s = first_s if seen else newest.recorded_s
                 seen = newest
-                pace.mark(newest.heard_s, newest.end_frame / self.format.rate_hz)
-                if newest.heard_s - first_s >= SETTLE_S:
+                capture_clock.mark(newest.recorded_s, newest.end_frame / self.format.rate_hz)
+                if newest.recorded_s - first_s >= SETTLE_S:
                     break
-            elif seen or self._clock() - opened_s > STARTING_S:
+            elif seen or self._clock() - opened_s > self._limits.first_data_timeout_s:
                 break
-        return 0 if pace.origin_s is None else round((pace.origin_s - origin_s) * self.format.rate_hz)
+        device_origin_s = capture_clock.origin_s
+        return 0 if device_origin_s is None else round((device_origin_s - origin_s) * self.format.rate_hz)
 
-    async def _wait(self, capture: MicrophoneProcess, ready: Callable[[], bool]) -> None:
-        """For something to be heard, the end, or the watchdog's next look."""
-        if ready() or capture.finished:
+    async def _wait(self, capture: MicrophoneProcess, is_ready: Callable[[], bool]) -> None:
+        """Wait for a block, the end of the process, or the next check of the watchdog."""
+        if is_ready() or capture.ended:
             return
         self._woken.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(SILENT_S / 4):
+            async with asyncio.timeout(self._limits.check_interval_s):
                 await self._woken.wait()
 
     async def _reopen(self) -> MicrophoneProcess | None:
-        """Try until the device is back; None when stopped meanwhile."""
-        pause_s = FIRST_PAUSE_S
+        """Retry until the device opens; None if stopped meanwhile."""
+        pause_s = self._limits.min_retry_pause_s
         while not self._stopped:
             self._woken.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._woken.wait()
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            pause_s = min(2 * pause_s, self._limits.max_retry_pause_s)
             if self._stopped:
                 return None
             try:
                 return await self._open()
             except SourceError as error:
-                log.info("%s is not back yet: %s", self.id, error)
+                log.info("%s: cannot reopen yet: %s", self.id, error)
         return None
 
     async def _close(self) -> None:
-        """End the process that records, if one does."""
+        """End the recording process, if there is one."""
         capture, self._capture = self._capture, None
         if capture is not None:
             await capture.close()
 
 
-def _slept(missing_s: float) -> None:
-    """Raises `DeviceLost` when there is less sound than time went by since the last."""
-    if missing_s > SILENT_S:
-        raise DeviceLost("less sound came than time went by; this machine may have been asleep")
+def _check_sleep(missing_s: float, limits: WatchdogLimits) -> None:
+    """Raises `DeviceLost` if much less audio arrived than time elapsed since the last block."""
+    if missing_s > limits.no_data_timeout_s:
+        raise DeviceLost("less audio than elapsed time; the machine may have been asleep")
 
 
-def _silent(nothing_s: float, *, patience_s: float, zeros_s: float) -> None:
-    """Raises `DeviceLost` when a device has been silent for longer than any that works."""
-    if nothing_s > patience_s:
-        raise DeviceLost(f"the device has given nothing for {patience_s:g} s")
-    if zeros_s > ZEROS_S:
-        raise DeviceLost(f"the device has given nothing but zeros for {ZEROS_S:g} s")
+def _check_activity(no_data_s: float, timeout_s: float, zeros_s: float, zeros_timeout_s: float) -> None:
+    """Raises `DeviceLost` if a device has been silent for longer than any working one."""
+    if no_data_s > timeout_s:
+        raise DeviceLost(f"no data from the device for {timeout_s:g} s")
+    if zeros_s > zeros_timeout_s:
+        raise DeviceLost(f"only zeros from the device for {zeros_timeout_s:g} s")

@@ -1,8 +1,8 @@
-"""The owner's side of a microphone's process (`recorder`): starts it, reads what it gives, ends it.
+"""The owner's side of a microphone's recording process (`recorder`): starts it, reads its output, ends it.
 
-The process cannot outlive its owner, however that ends: its standard input is a pipe that only the owner holds open.
-One that does not end when it is asked to is killed. An owner that does not read for a while loses nothing: the pipe
-fills up and the process keeps the last `recorder.RING_S` of sound.
+The process cannot outlive its owner, however the owner ends: its standard input is a pipe that only the owner holds
+open. A process that does not end on request is killed. An owner that does not read for a while loses nothing: the pipe
+fills up and the process keeps the last `recorder.RING_S` of audio.
 """
 
 from __future__ import annotations
@@ -20,40 +20,44 @@ import numpy as np
 
 from stream import errors
 from stream.errors import DeviceLost, SourceError
-from stream.sources.recorder import HEADER, LINGER_S, CaptureBlock, CaptureRequest
+from stream.sources.recorder import EXIT_TIMEOUT_S, HEADER, CaptureBlock, CaptureRequest
 from stream.types import AudioFormat
 
-OPENING_S = 10.0
-"""How long a device may take to open: a broken one may take for ever."""
+OPEN_TIMEOUT_S = 10.0
+"""How long a device may take to open: a broken one may block forever."""
 
-WAITING = 64
-"""Pieces that may wait to be taken before the pipe is left alone."""
+MAX_QUEUED_BLOCKS = 64
+"""Number of queued blocks at which reading from the pipe pauses."""
+
+EXIT_POLL_S = 0.01
 
 
 class MicrophoneProcess(asyncio.Protocol):
-    """One recording process; `wake` is called whenever there is something new to see."""
+    """One recording process; `wake` is called on every new block and at the end."""
 
     def __init__(self, *, process: subprocess.Popen[bytes], wake: Callable[[], None]) -> None:
         self._process = process
         self._wake = wake
         self._opened: asyncio.Future[AudioFormat] = asyncio.get_running_loop().create_future()
         self._pipe: asyncio.ReadTransport | None = None
-        self._bytes = bytearray()
-        self._pieces: deque[CaptureBlock] = deque()
+        self._buffer = bytearray()
+        self._queue: deque[CaptureBlock] = deque()
         self.newest: CaptureBlock | None = None
-        self.finished = False
+        self.ended = False
 
     @classmethod
-    async def open(cls, wish: CaptureRequest, wake: Callable[[], None]) -> Self:
-        """Record a device. Raises `SourceNotFound`, `PortAudioMissing` or `DeviceLost`, as the process says."""
-        capture = cls(process=_start(wish), wake=wake)
+    async def open(cls, request: CaptureRequest, wake: Callable[[], None]) -> Self:
+        """Start recording a device. Raises `SourceNotFound`, `PortAudioMissing` or `DeviceLost`."""
+        capture = cls(process=_start_process(request), wake=wake)
         try:
             await asyncio.get_running_loop().connect_read_pipe(lambda: capture, capture._process.stdout)
-            async with asyncio.timeout(OPENING_S):
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
                 await capture._opened
         except TimeoutError:
             await capture.close()
-            raise DeviceLost(f"the microphone did not open within {OPENING_S:g} s; unplug it and plug it in") from None
+            raise DeviceLost(
+                f"the microphone did not open within {OPEN_TIMEOUT_S:g} s; unplug it and plug it in again"
+            ) from None
         except BaseException:
             await capture.close()
             raise
@@ -61,106 +65,106 @@ class MicrophoneProcess(asyncio.Protocol):
 
     @property
     def format(self) -> AudioFormat:
-        """Rate and channels of what comes."""
+        """Sample rate and channel count of the recorded audio."""
         return self._opened.result()
 
     @property
-    def waiting(self) -> bool:
-        """Whether there is a piece to take."""
-        return bool(self._pieces)
+    def has_block(self) -> bool:
+        """Whether a block is queued."""
+        return bool(self._queue)
 
-    def take(self) -> CaptureBlock:
-        """The next piece; there must be one `waiting`."""
-        piece = self._pieces.popleft()
-        if self._pipe is not None and len(self._pieces) < WAITING // 2:
+    def take_block(self) -> CaptureBlock:
+        """Remove and return the oldest queued block. Raises `IndexError` if there is none."""
+        block = self._queue.popleft()
+        if self._pipe is not None and len(self._queue) < MAX_QUEUED_BLOCKS // 2:
             self._pipe.resume_reading()
-        return piece
+        return block
 
-    def finish(self) -> None:
-        """Ask the process to end; what it has recorded still comes, then `finished`."""
+    def request_end(self) -> None:
+        """Ask the process to end; audio recorded so far still arrives, then `ended` is set."""
         if self._process.stdin is not None:
             self._process.stdin.close()
 
-    async def why(self) -> str:
-        """Why the process has ended, after `finished`."""
+    async def end_reason(self) -> str:
+        """Wait for the exit of a process that has `ended`, and return its reason as a text."""
         code = await self._exit_code()
-        return "the device was taken away" if not code else f"the process that records it ended with code {code}"
+        return f"the recording process ended with code {code}" if code else "the device was disconnected"
 
     async def close(self) -> None:
-        """End the process, whatever it is doing."""
+        """End the process, by force if it does not end on request."""
         if self._pipe is not None:
             self._pipe.close()
-        self.finish()
+        self.request_end()
         try:
-            async with asyncio.timeout(2 * LINGER_S):
+            async with asyncio.timeout(2 * EXIT_TIMEOUT_S):
                 await self._exit_code()
         except TimeoutError:
             self._process.kill()
             await self._exit_code()
 
     async def _exit_code(self) -> int:
-        """What the process ended with; looked at again and again, for a thread that waits could be left behind."""
+        """Wait for the process by polling: a waiting thread could be left over."""
         while (code := self._process.poll()) is None:  # noqa: ASYNC110 - no event on all Pythons
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(EXIT_POLL_S)
         return code
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The pipe can be read."""
-        assert isinstance(transport, asyncio.ReadTransport)  # noqa: S101 - `connect_read_pipe` says so
+        """Keep the transport of the process's standard output."""
+        assert isinstance(transport, asyncio.ReadTransport)  # noqa: S101 - guaranteed by `connect_read_pipe`
         self._pipe = transport
 
     def data_received(self, data: bytes) -> None:
-        """Part of what the process writes."""
-        self._bytes += data
-        if not self._opened.done() and not self._begin():
+        """Decode a part of the process's output."""
+        self._buffer += data
+        if not self._opened.done() and not self._read_first_line():
             return
-        while (piece := self._cut()) is not None:
-            self._pieces.append(piece)
-            self.newest = piece
-        if self._pipe is not None and len(self._pieces) >= WAITING:
+        while (block := self._decode_block()) is not None:
+            self._queue.append(block)
+            self.newest = block
+        if self._pipe is not None and len(self._queue) >= MAX_QUEUED_BLOCKS:
             self._pipe.pause_reading()
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """The process has ended."""
-        self.finished = True
+        """Mark the end of the process."""
+        self.ended = True
         if not self._opened.done():
-            self._opened.set_exception(DeviceLost("the process that records the microphone ended before it began"))
+            self._opened.set_exception(DeviceLost("the recording process ended before it opened the microphone"))
         self._wake()
 
-    def _begin(self) -> bool:
-        """Read the first line, once it is there."""
-        line, end, rest = self._bytes.partition(b"\n")
+    def _read_first_line(self) -> bool:
+        """Decode the first line once it is complete; returns whether the device is open."""
+        line, end, rest = self._buffer.partition(b"\n")
         if not end:
             return False
-        self._bytes = rest
-        told: dict[str, Any] = json.loads(line)
-        if "opened" in told:
-            self._opened.set_result(AudioFormat(**told["opened"]))
+        self._buffer = rest
+        fields: dict[str, Any] = json.loads(line)
+        if "opened" in fields:
+            self._opened.set_result(AudioFormat(**fields["opened"]))
             return True
-        refusal: type[SourceError] = getattr(errors, told["error"])
-        self._opened.set_exception(refusal(told["message"]))
+        error: type[SourceError] = getattr(errors, fields["error"])
+        self._opened.set_exception(error(fields["message"]))
         return False
 
-    def _cut(self) -> CaptureBlock | None:
-        """The first whole piece of what has come."""
-        if len(self._bytes) < HEADER.size:
+    def _decode_block(self) -> CaptureBlock | None:
+        """Remove and return the first complete block of the buffer."""
+        if len(self._buffer) < HEADER.size:
             return None
-        start, frames, overflows, heard_s = HEADER.unpack_from(self._bytes)
+        start, frames, overflows, recorded_s = HEADER.unpack_from(self._buffer)
         channels = self.format.channels
         end = HEADER.size + 4 * frames * channels
-        if len(self._bytes) < end:
+        if len(self._buffer) < end:
             return None
-        samples = np.frombuffer(bytes(self._bytes[HEADER.size : end]), np.float32).reshape(-1, channels)
-        del self._bytes[:end]
-        return CaptureBlock(start, samples, overflows, heard_s)
+        samples = np.frombuffer(bytes(self._buffer[HEADER.size : end]), np.float32).reshape(-1, channels)
+        del self._buffer[:end]
+        return CaptureBlock(start, samples, overflows, recorded_s)
 
 
-def _start(wish: CaptureRequest) -> subprocess.Popen[bytes]:
-    """A process in a session of its own, so that Ctrl-C is its owner's to act on."""
-    return subprocess.Popen(  # noqa: S603 - ourselves
-        [sys.executable, "-P", "-m", "stream.sources.recorder", wish.to_json()],
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # it calculates nothing
+def _start_process(request: CaptureRequest) -> subprocess.Popen[bytes]:
+    """Start the recorder in a session of its own, so that Ctrl-C reaches only the owner."""
+    return subprocess.Popen(  # noqa: S603 - the arguments are our own
+        [sys.executable, "-P", "-m", "stream.sources.recorder", request.to_json()],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # the recorder computes nothing
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,

@@ -1,10 +1,10 @@
-"""Sound that others put in: one track, as a connection brings it.
+"""Audio that a network connection pushes: one track.
 
-Whoever holds the connection calls `put` for every piece and `end` at its end; pieces are joined into blocks of
-`BLOCK_S`, since 200 tracks of 50 pieces a second each would cost more than the models. A reader that is late gets up
-to `LONGEST_S` at a time, for which it needs hardly more time: so it catches up. A block is dated by its last piece's
-arrival, so that joining shows in the latencies. Nothing is lost here: a connection that brings more than `MOST_S` of
-sound that nobody has heard yet waits in `room`, and so does its peer.
+The connection calls `put` for every chunk and `end` at the end. Chunks are joined into blocks of `BLOCK_S`, since 200
+tracks of 50 chunks per second each would cost more than the models. A reader that falls behind gets up to `MAX_BLOCK_S`
+at once, which takes hardly more time, so that it catches up. A block carries the arrival time of its last chunk, so
+joining shows up in the latencies. No audio is lost: a connection that has pushed more than `MAX_BUFFERED_S` ahead of
+the reader waits in `wait_for_capacity`, and so does its peer.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ import numpy as np
 from stream.types import SAMPLE_RATE_HZ, AudioFormat, Block, Samples
 
 BLOCK_S = 0.256
-"""Eight frames of the speech detector."""
+"""Minimum length of a block of continuous audio: eight frames of the speech detector."""
 
-LONGEST_S = 1.0
-"""Sound that is given at a time, at most."""
+MAX_BLOCK_S = 1.0
+"""Length at which no more chunks are joined."""
 
-MOST_S = 10.0
-"""Sound that may wait to be heard."""
+MAX_BUFFERED_S = 10.0
+"""Buffered audio above which the connection waits."""
 
 
 @dataclass(frozen=True, slots=True)
-class _AudioChunk:
-    """Sound as it was put in, and when."""
+class _Chunk:
+    """Mono samples as they were put in, and their arrival time on the monotonic clock."""
 
     start_frame: int
     samples: Samples = field(repr=False)
-    heard_s: float
+    received_s: float
 
 
 class PushSource:
-    """One track. `on_stop` is called when the run stops it, for whoever holds the connection.
+    """One track. `on_stop` is called when the run stops the source, to notify the connection.
 
-    A rate of 0 is not known yet: `tune` tells it, before any sound.
+    With `rate_hz` 0 the rate is unknown; the connection then calls `set_rate` before the first audio.
     """
 
     live = True
@@ -53,113 +53,119 @@ class PushSource:
     ) -> None:
         self.id, self.channels = source_id, channels
         self.rate_hz = 0
-        self.end_frame = 0  # of what was put in so far
-        self.heard_s = 0.0  # when sound came last, on the monotonic clock
+        self.end_frame = 0  # of the audio put in so far, gaps included
+        self.received_s = 0.0  # arrival of the newest chunk, on the monotonic clock
         self._on_stop = on_stop
-        self._block_frames = self._longest_frames = self._most_frames = 0
-        self._tuned = asyncio.Event()
-        self._pieces: deque[_AudioChunk] = deque()
-        self._waiting_frames = 0
-        self._jumps = 0  # among what waits
-        self._changed = asyncio.Event()  # for the reader
-        self._room = asyncio.Event()  # for the writer
-        self._room.set()
+        self._block_frames = self._max_block_frames = self._max_buffered_frames = 0
+        self._rate_known = asyncio.Event()
+        self._chunks: deque[_Chunk] = deque()
+        self._buffered_frames = 0
+        self._buffered_gaps = 0
+        self._readable = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._ended = False
         if rate_hz:
-            self.tune(rate_hz)
+            self.set_rate(rate_hz)
 
     @property
     def format(self) -> AudioFormat:
-        """Rate and channels, once the rate is known."""
+        """Sample rate and channel count; a default rate while it is unknown."""
         return AudioFormat(rate_hz=self.rate_hz or SAMPLE_RATE_HZ, channels=1)
 
     @property
-    def reached_s(self) -> float:
-        """How far the sound goes, gaps included."""
+    def end_s(self) -> float:
+        """Media time of the end of the audio put in so far, gaps included."""
         return self.end_frame / self.rate_hz if self.rate_hz else 0.0
 
-    def tune(self, rate_hz: int) -> None:
-        """Sound comes at this rate."""
+    def set_rate(self, rate_hz: int) -> None:
+        """Set the sample rate; call before the first `put`."""
         self.rate_hz = rate_hz
-        self._block_frames, self._longest_frames = round(BLOCK_S * rate_hz), round(LONGEST_S * rate_hz)
-        self._most_frames = round(MOST_S * rate_hz)
-        self._tuned.set()
+        self._block_frames, self._max_block_frames = round(BLOCK_S * rate_hz), round(MAX_BLOCK_S * rate_hz)
+        self._max_buffered_frames = round(MAX_BUFFERED_S * rate_hz)
+        self._rate_known.set()
 
     @property
     def is_behind(self) -> bool:
-        """Whether sound waits to be heard: then it is we who are slow, not whoever brings it."""
+        """Whether a block waits for the reader: the node is slow then, not the peer."""
         return self._is_ready()
 
     def put(self, start_frame: int, samples: Samples) -> None:
-        """Take mono samples (n,) that begin at `start_frame`; a jump forwards is a gap, what lies behind is dropped."""
-        late = self.end_frame - start_frame
-        if late > 0:
-            samples, start_frame = samples[late:], self.end_frame
+        """Append mono samples of shape (n,) from `start_frame` on.
+
+        A jump forwards is a gap; samples before the current end are dropped.
+        """
+        overlap = self.end_frame - start_frame
+        if overlap > 0:
+            samples, start_frame = samples[overlap:], self.end_frame
         if self._ended or not len(samples):
             return
-        self._jumps += bool(self._pieces) and start_frame != self.end_frame
-        self.end_frame, self.heard_s = start_frame + len(samples), time.monotonic()
-        self._pieces.append(_AudioChunk(start_frame, samples, self.heard_s))
-        self._waiting_frames += len(samples)
-        if self._waiting_frames > self._most_frames:
-            self._room.clear()
+        if self._chunks and start_frame != self.end_frame:
+            self._buffered_gaps += 1
+        self.end_frame, self.received_s = start_frame + len(samples), time.monotonic()
+        self._chunks.append(_Chunk(start_frame, samples, self.received_s))
+        self._buffered_frames += len(samples)
+        if self._buffered_frames > self._max_buffered_frames:
+            self._writable.clear()
         if self._is_ready():
-            self._changed.set()
+            self._readable.set()
 
     def end(self) -> None:
-        """No more sound."""
+        """End the track; buffered audio is still read."""
         if not self._ended:
             self._ended = True
-            self._tuned.set()
-            self._changed.set()
-            self._room.set()
+            self._rate_known.set()
+            self._readable.set()
+            self._writable.set()
 
     def stop(self) -> None:
-        """The run stops: end as if the sound had ended, and let the connection know."""
+        """End the track because the run stops, and notify the connection."""
         self.end()
         if self._on_stop is not None:
             self._on_stop()
 
-    async def room(self) -> None:
-        """Wait until there is room for more."""
-        await self._room.wait()
+    async def wait_for_capacity(self) -> None:
+        """Wait until at most `MAX_BUFFERED_S` are buffered."""
+        await self._writable.wait()
 
     @asynccontextmanager
     async def blocks(self) -> AsyncIterator[AsyncIterator[Block]]:
-        """Give blocks as they come, until `end` or `stop`."""
+        """Yield an iterator over the blocks until `end` or `stop`."""
         try:
-            await self._tuned.wait()
-            async with aclosing(self._give()) as blocks:
+            await self._rate_known.wait()
+            async with aclosing(self._read()) as blocks:
                 yield blocks
         finally:
             self.end()
-            self._pieces.clear()
+            self._chunks.clear()
 
     def _is_ready(self) -> bool:
-        """Whether there is a block to give: one that is full, or will not grow any more."""
-        return bool(self._pieces) and (self._waiting_frames >= self._block_frames or self._jumps > 0 or self._ended)
+        """Whether the next block is complete: long enough, followed by a gap, or the last one."""
+        is_complete = self._buffered_frames >= self._block_frames or self._buffered_gaps > 0 or self._ended
+        return bool(self._chunks) and is_complete
 
     def _join(self) -> Block:
-        """What waits, as far as it is unbroken and not too long."""
-        newest = self._pieces.popleft()
+        """Join buffered chunks up to the next gap or `MAX_BLOCK_S`."""
+        newest = self._chunks.popleft()
         start_frame, end_frame, parts = newest.start_frame, newest.start_frame + len(newest.samples), [newest.samples]
-        while self._pieces and end_frame - start_frame < self._longest_frames:
-            if self._pieces[0].start_frame != end_frame:
+        while self._chunks and end_frame - start_frame < self._max_block_frames:
+            if self._chunks[0].start_frame != end_frame:
                 break
-            newest = self._pieces.popleft()
+            newest = self._chunks.popleft()
             parts.append(newest.samples)
             end_frame += len(newest.samples)
-        self._jumps -= bool(self._pieces) and self._pieces[0].start_frame != end_frame
-        self._waiting_frames -= end_frame - start_frame
-        return Block(self.id, start_frame, np.concatenate(parts)[:, None], captured_s=newest.heard_s)
+        if self._chunks and self._chunks[0].start_frame != end_frame:
+            self._buffered_gaps -= 1
+        self._buffered_frames -= end_frame - start_frame
+        return Block(self.id, start_frame, np.concatenate(parts)[:, None], captured_s=newest.received_s)
 
-    async def _give(self) -> AsyncGenerator[Block]:
+    async def _read(self) -> AsyncGenerator[Block]:
         while True:
             while not self._is_ready():
                 if self._ended:
                     return
-                self._changed.clear()
-                await self._changed.wait()
+                self._readable.clear()
+                await self._readable.wait()
             yield self._join()
-            if self._waiting_frames <= self._most_frames:
-                self._room.set()
+            if self._buffered_frames <= self._max_buffered_frames:
+                self._writable.set()

@@ -1,16 +1,16 @@
-"""The program that records one microphone, in a process of its own; `capture` starts it.
+"""The program that records one microphone in a process of its own; `microphone_process` starts it.
 
-PortAudio reads the list of devices once, when it starts, and starting it anew ends every stream of its process. So a
-microphone is recorded by a process that lives as long as its device is there: a device that was plugged in again is
-found by a fresh one, and no other microphone hears of it.
+PortAudio reads the list of devices once, when it is initialised, and initialising it again ends every stream of the
+process. Therefore each microphone is recorded by a process that lives as long as its device: a device that was plugged
+in again is found by a new process, and other microphones are not interrupted.
 
-Standard output carries a line of JSON (`Opened`, or the error's name and sentence), then pieces: a `HEADER` and its
-samples. PortAudio's thread calls `CaptureStream.hear`, which copies into a ring and wakes the main thread, nothing else (no
-log, no exception: one would silently end the stream). A reader that does not read leaves the sound in the ring, which
-keeps the last `RING_S`.
+Standard output carries a line of JSON (the opened format, or the error's name and message), then blocks: a `HEADER`
+followed by float32 samples. PortAudio's thread calls `CaptureStream.write`, which copies into a ring buffer and wakes
+the main thread and does nothing else (no log, no exception: an exception would silently end the stream). While the
+reader of standard output does not read, the ring keeps the last `RING_S`.
 
-The process ends when its device does, or when its standard input does: then its owner is gone, or wants it to end, and
-what was recorded is written first. A signal to the whole group or service is its owner's to act on.
+The process ends with its device, or with its standard input: the owner has exited or requests the end; recorded audio
+is written first. Signals to the whole process group or service are ignored: the owner handles them.
 """
 
 from __future__ import annotations
@@ -36,44 +36,49 @@ from stream.sources import devices
 from stream.types import AudioFormat, Samples
 
 HEADER = struct.Struct("<QIId")
-"""First frame, frames, overflows so far, and when the last frame was there, by `steady_s` (all processes' alike)."""
+"""First frame, frames, overflows so far, and the time at which the last frame was recorded, by `steady_s`.
+
+`steady_s` is the same clock in all processes."""
 
 BLOCK_S = 0.032
 RING_S = 30.0
-LINGER_S = 1.0
-"""How long the end may take before it is forced."""
+EXIT_TIMEOUT_S = 1.0
+"""How long the process may take to end before it exits without cleaning up."""
 
-MOST_CHANNELS = {"mix": 2, "split": 8}
-"""Virtual devices offer dozens of channels that say the same; a mix needs no more than a stereo microphone has."""
+MAX_CHANNELS = {"mix": 2, "split": 8}
+"""Channels recorded of a device, by channel layout: virtual devices offer dozens of identical channels."""
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureRequest:
-    """Which device, and how; a device that comes back has the format it had before."""
+    """Which device to record, and how; a device that is opened again gets the `format` it had before."""
 
     target: str
     channels: str
     format: AudioFormat | None = None
 
     def to_json(self) -> str:
-        """As one word of a command line."""
+        """Encode as one command-line argument."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> CaptureRequest:
-        """What `to_json` wrote."""
-        told = json.loads(text)
-        return cls(**{**told, "format": told["format"] and AudioFormat(**told["format"])})
+        """Decode the output of `to_json`."""
+        fields = json.loads(text)
+        return cls(**{**fields, "format": fields["format"] and AudioFormat(**fields["format"])})
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureBlock:
-    """Sound as it came: `samples` (frames, channels) from `start_frame` on, the last of them there at `heard_s`."""
+    """Recorded audio: `samples` (frames, channels) from `start_frame` on.
+
+    `overflows` counts the device's input overflows so far; `recorded_s` is the `steady_s` time of the last frame.
+    """
 
     start_frame: int
     samples: Samples
     overflows: int
-    heard_s: float
+    recorded_s: float
 
     @property
     def end_frame(self) -> int:
@@ -82,7 +87,7 @@ class CaptureBlock:
 
 
 class CaptureStream:
-    """One open PortAudio stream, its ring, and what its callback noticed."""
+    """Connects PortAudio's callbacks to the main thread through a ring buffer."""
 
     def __init__(self, *, format: AudioFormat, woken: threading.Event) -> None:  # noqa: A002 - the field's own word
         self._ring = Ring(capacity=round(RING_S * format.rate_hz), channels=format.channels)
@@ -91,87 +96,98 @@ class CaptureStream:
         self._overflows = 0
         self._finished = False
 
-    def hear(self, data: Any, frames: int, times: Any, status: Any) -> None:  # noqa: ARG002 - PortAudio's signature
-        """PortAudio's thread: copy and wake."""
+    def write(self, data: Any, frames: int, times: Any, status: Any) -> None:  # noqa: ARG002 - PortAudio's signature
+        """Copy audio into the ring and wake the main thread; called on PortAudio's thread."""
         if status.input_overflow:
             self._overflows += 1
         self._ring.write(np.frombuffer(data, np.float32).reshape(-1, self._format.channels))
         self._woken.set()
 
     def finish(self) -> None:
-        """PortAudio's thread: the stream has ended, asked for or not."""
+        """Mark the end of the PortAudio stream, requested or not; called on PortAudio's thread."""
         self._finished = True
         self._woken.set()
 
-    def pieces(self, closing: threading.Event) -> Iterator[CaptureBlock]:
-        """What is heard, until the stream ends or `closing` is set."""
-        ring, taken, ended = self._ring, 0, False
+    def blocks(self, closing: threading.Event) -> Iterator[CaptureBlock]:
+        """Yield recorded audio until the stream ends or `closing` is set."""
+        ring, end_frame, ended = self._ring, 0, False
         while not ended:
             self._woken.wait()
             self._woken.clear()
-            ended = self._finished or closing.is_set()  # looked at before the ring: what came first is given
-            if ring.committed > taken:
-                # later than taken only if nobody read for `RING_S`; a second on, to keep off the callback
-                start = max(taken, ring.oldest + self._format.rate_hz) if ring.oldest else taken
+            ended = self._finished or closing.is_set()  # read before the ring, so that earlier audio is not lost
+            if ring.committed > end_frame:
+                # oldest > 0 only after `RING_S` without a read; one second later keeps clear of the callback's writes
+                start = max(end_frame, ring.oldest + self._format.rate_hz) if ring.oldest else end_frame
                 samples = ring.read(start, ring.committed - start)
-                taken = start + len(samples)
+                end_frame = start + len(samples)
                 yield CaptureBlock(start, samples, self._overflows, steady_s())
 
 
 def record(
-    backend: Any, wish: CaptureRequest, out: BinaryIO, *, woken: threading.Event, closing: threading.Event
+    backend: Any, request: CaptureRequest, out: BinaryIO, *, woken: threading.Event, closing: threading.Event
 ) -> None:
-    """Open the device, say so, and write what it gives. Raises `SourceError`, and `OSError` when nobody reads."""
-    device = devices.find(backend, wish.target)
-    format_ = wish.format or AudioFormat(
-        rate_hz=devices.rate_of(backend, device),
-        channels=min(device.channels, MOST_CHANNELS.get(wish.channels, 0)) or int(wish.channels),
+    """Open the device, then write its format and its audio to `out`.
+
+    Raises `SourceError`, and `OSError` if `out` has no reader.
+    """
+    device = devices.find_input(backend, request.target)
+    format_ = request.format or AudioFormat(
+        rate_hz=devices.supported_rate_hz(backend, device),
+        channels=min(device.channels, MAX_CHANNELS.get(request.channels, 0)) or int(request.channels),
     )
-    recording = CaptureStream(format=format_, woken=woken)
-    stream = devices.open_stream(backend, device, format_, recording, frames=round(BLOCK_S * format_.rate_hz))
+    capture = CaptureStream(format=format_, woken=woken)
+    stream = devices.open_stream(
+        backend,
+        device,
+        format_,
+        on_audio=capture.write,
+        on_finished=capture.finish,
+        frames=round(BLOCK_S * format_.rate_hz),
+    )
     try:
-        _say(out, opened=asdict(format_))
-        for piece in recording.pieces(closing):
-            header = HEADER.pack(piece.start_frame, len(piece.samples), piece.overflows, piece.heard_s)
+        _write_line(out, opened=asdict(format_))
+        for block in capture.blocks(closing):
+            header = HEADER.pack(block.start_frame, len(block.samples), block.overflows, block.recorded_s)
             out.write(header)
-            out.write(piece.samples.tobytes())
+            out.write(block.samples.tobytes())
             out.flush()
     finally:
         devices.close_stream(stream)
 
 
-def main(words: list[str]) -> None:
-    """Record until device or owner go."""
+def main(arguments: list[str]) -> None:
+    """Record until the device or the owner ends; `arguments` is one `CaptureRequest` as JSON."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     woken, closing = threading.Event(), threading.Event()
-    threading.Thread(target=_watch, args=(woken, closing), daemon=True).start()
+    threading.Thread(target=_exit_with_owner, args=(woken, closing), daemon=True).start()
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - sound systems print what means nothing to anybody
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - sound libraries print messages without meaning for users
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
     try:
-        record(devices.portaudio(), CaptureRequest.from_json(words[0]), out, woken=woken, closing=closing)
+        request = CaptureRequest.from_json(arguments[0])
+        record(devices.load_portaudio(), request, out, woken=woken, closing=closing)
     except SourceError as error:
-        _say(out, error=type(error).__name__, message=str(error))
-    except OSError:  # nobody reads any more
+        _write_line(out, error=type(error).__name__, message=str(error))
+    except OSError:  # standard output has no reader any more
         os._exit(0)
 
 
-def _watch(woken: threading.Event, closing: threading.Event) -> None:
-    """Wait for the owner's end; a main thread that hangs in the sound system does not outlive it for long."""
+def _exit_with_owner(woken: threading.Event, closing: threading.Event) -> None:
+    """Wait for the end of standard input, then exit, by force if the main thread hangs in the sound system."""
     with suppress(OSError):
         while os.read(sys.stdin.fileno(), 1):
             pass
     closing.set()
     woken.set()
-    time.sleep(LINGER_S)
+    time.sleep(EXIT_TIMEOUT_S)
     os._exit(0)
 
 
-def _say(out: BinaryIO, **told: Any) -> None:
-    out.write(json.dumps(told).encode() + b"\n")
+def _write_line(out: BinaryIO, **fields: Any) -> None:
+    out.write(json.dumps(fields).encode() + b"\n")
     out.flush()
 
 

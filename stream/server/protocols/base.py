@@ -1,11 +1,11 @@
-"""What a connection's protocol and its connection say to each other (pure).
+"""The interface between a connection and its protocol (pure).
 
-A protocol is an object that is fed messages (`receive`) and answers with actions: `OpenStream` a call or a stream, hear
-`AudioChunk`, `SendMessage` to the peer, `EndOfAudio` the sound, `CloseConnection` the connection. It never does anything itself, holds no socket
-and looks at no clock, so that an exchange written down in a test is the whole truth about it.
+A protocol is a state machine: it takes messages (`receive`) and returns actions for the connection to perform:
+`OpenStream`, `SetRate`, `AudioChunk`, `SendMessage`, `EndOfAudio`, `CloseConnection`. It performs no I/O and reads no
+clock, so a test covers an exchange completely with messages and expected actions.
 
-Whatever cannot be what the protocol says is answered with the protocol's own error and a closed connection, never with
-an exception. After a `CloseConnection` a protocol is deaf.
+A message that violates the protocol is answered with the protocol's own error and a closed connection, never with an
+exception. After `CloseConnection` a protocol ignores all input.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any, ClassVar
 from stream.events import Event, Party
 from stream.types import Samples
 
-DEEPEST = 64
-"""How deep JSON from outside may be nested."""
+MAX_JSON_DEPTH = 64
+"""Maximum nesting of received JSON."""
 
 
 class RejectReason(StrEnum):
-    """Why a connection is refused or ended by us."""
+    """Why the server refuses or ends a connection."""
 
     MALFORMED = "malformed"
     UNAUTHORIZED = "unauthorized"
@@ -43,19 +43,19 @@ CLOSE_CODES = {
     RejectReason.STOPPING: 1001,
     RejectReason.BUSY: 1013,
 }
-"""RFC 6455 and its registry; anything else is 1008, a policy."""
+"""WebSocket close codes (RFC 6455 and its IANA registry); every other reason is 1008, policy violation."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """Sound will come. `tracks` are the parties of a call, or one None for a stream that is no call.
+    """Open a call or a stream. `tracks` are the parties of a call, or a single None for a stream without parties.
 
-    `leg` says that this connection carries one party of a call whose other party may come on another connection of the
-    same name; which party it is follows from the order unless `tracks` says so.
+    With `leg` the connection carries one party of a call whose other party may use another connection with the same
+    name. The party is `tracks[0]`, or the first one without a connection if that is None.
     """
 
     name: str
-    rate_hz: int  # 0: told by a `SetRate` before the first sound
+    rate_hz: int  # 0: a `SetRate` follows before the first audio
     tracks: tuple[Party | None, ...]
     events: bool = False
     leg: bool = False
@@ -63,14 +63,14 @@ class OpenStream:
 
 @dataclass(frozen=True, slots=True)
 class SetRate:
-    """The rate of what was opened is known by now."""
+    """Set the sample rate of a stream that was opened with rate 0."""
 
     rate_hz: int
 
 
 @dataclass(frozen=True, slots=True)
 class AudioChunk:
-    """Sound of one track; `start_frame` counts from the connection's first frame, lost ones included."""
+    """Audio of one track; `start_frame` counts from the connection's first frame, lost frames included."""
 
     track: int
     start_frame: int
@@ -79,44 +79,47 @@ class AudioChunk:
 
 @dataclass(frozen=True, slots=True)
 class SendMessage:
-    """Something for the peer."""
+    """Send a message to the peer."""
 
     data: str | bytes
 
 
 @dataclass(frozen=True, slots=True)
 class EndOfAudio:
-    """The sound has ended as it should; when all has been told of it, `finished` is asked for the last words."""
+    """The audio ended regularly; once all events are sent, the connection calls `audio_finished`."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class CloseConnection:
-    """Close the connection, for a fault or not. The code is a WebSocket's; a plain socket is just closed."""
+    """Close the connection. `code` and `reason` go into a WebSocket's close frame; a TCP socket has no place for them.
+
+    `reject_reason` is None for a regular close.
+    """
 
     code: int
     reason: str
-    fault: RejectReason | None = None
+    reject_reason: RejectReason | None = None
 
 
 Action = OpenStream | SetRate | AudioChunk | SendMessage | EndOfAudio | CloseConnection
 
 
 class ProtocolViolation(Exception):
-    """What came is not of the protocol; the message says what is wrong."""
+    """A message that the protocol does not allow; the text says what is wrong with it."""
 
-    fault = RejectReason.MALFORMED
+    reject_reason = RejectReason.MALFORMED
 
 
 class Unauthorized(ProtocolViolation):
-    """Whoever it is has not shown that he may."""
+    """The peer has shown no valid credential."""
 
-    fault = RejectReason.UNAUTHORIZED
+    reject_reason = RejectReason.UNAUTHORIZED
 
 
 class ConnectionProtocol(ABC):
-    """One connection's protocol. Subclasses say what a message means, and by which name they are counted."""
+    """Protocol state of one connection. `name` is the protocol's name in statistics."""
 
     name: ClassVar[str]
 
@@ -124,76 +127,76 @@ class ConnectionProtocol(ABC):
         self.closed = False
 
     def receive(self, message: str | bytes) -> list[Action]:
-        """Take one message (a WebSocket's), or whatever bytes have come (a socket's)."""
+        """Process one WebSocket message, or the bytes read from a TCP socket."""
         if self.closed:
             return []
         try:
-            return self._seal(self._receive(message))
-        except ProtocolViolation as wrong:
-            return self.refuse(wrong.fault, str(wrong))
+            return self._track_close(self._receive(message))
+        except ProtocolViolation as violation:
+            return self.reject(violation.reject_reason, str(violation))
 
-    def tell(self, event: Event) -> list[Action]:  # noqa: ARG002 - most protocols have no way to say it
-        """An event of the connection's own call or stream."""
+    def encode_event(self, event: Event) -> list[Action]:  # noqa: ARG002 - most protocols send no events
+        """Encode an event of the connection's own call or stream."""
         return []
 
-    def finished(self) -> list[Action]:
-        """Everything has been told after `EndOfAudio`."""
-        return self._seal([CloseConnection(1000, "")])
+    def audio_finished(self) -> list[Action]:
+        """Close after `EndOfAudio`, once all events are sent."""
+        return self._track_close([CloseConnection(1000, "")])
 
-    def hung_up(self) -> list[Action]:
-        """The peer has gone without a word; returns what was still held back."""
+    def peer_closed(self) -> list[Action]:
+        """Release what was held back when the peer closes the connection without the protocol's own end."""
         return []
 
-    def started(self, name: str) -> list[Action]:  # noqa: ARG002
-        """The stream or call that was opened goes by this name."""
+    def stream_opened(self, name: str) -> list[Action]:  # noqa: ARG002
+        """Acknowledge an `OpenStream`; `name` is the name of the stream or call in the pipeline."""
         return []
 
-    def refuse(self, fault: RejectReason, message: str) -> list[Action]:
-        """End the connection for a reason of ours."""
+    def reject(self, reason: RejectReason, message: str) -> list[Action]:
+        """Send the protocol's own error and close the connection."""
         if self.closed:
             return []
-        return self._seal(
-            [*self._last_words(fault, message), CloseConnection(CLOSE_CODES.get(fault, 1008), message, fault)]
-        )
+        close = CloseConnection(CLOSE_CODES.get(reason, 1008), message, reason)
+        return self._track_close([*self._error_messages(reason, message), close])
 
     @abstractmethod
     def _receive(self, message: str | bytes) -> list[Action]:
-        """What a message of the peer leads to."""
+        """Process one message. Raises `ProtocolViolation`."""
 
-    def _last_words(self, fault: RejectReason, message: str) -> Sequence[Action]:  # noqa: ARG002
+    def _error_messages(self, reason: RejectReason, message: str) -> Sequence[Action]:  # noqa: ARG002
         return ()
 
-    def _seal(self, actions: list[Action]) -> list[Action]:
+    def _track_close(self, actions: list[Action]) -> list[Action]:
+        """Update `closed` from `actions`, and return them."""
         self.closed = self.closed or any(isinstance(action, CloseConnection) for action in actions)
         return actions
 
 
-def parse(text: str) -> dict[str, Any]:
-    """A JSON object from outside. Raises `ProtocolViolation`."""
+def parse_object(text: str) -> dict[str, Any]:
+    """Parse a received JSON object. Raises `ProtocolViolation`."""
     try:
-        if text.count("[") + text.count("{") > DEEPEST and _depth(text) > DEEPEST:
+        if text.count("[") + text.count("{") > MAX_JSON_DEPTH and _nesting_depth(text) > MAX_JSON_DEPTH:
             raise ProtocolViolation("the message is nested too deeply")
-        found = json.loads(text)
+        parsed = json.loads(text)
     except (ValueError, RecursionError):
         raise ProtocolViolation("the message is not JSON") from None
-    if not isinstance(found, dict):
+    if not isinstance(parsed, dict):
         raise ProtocolViolation("the message is not a JSON object")
-    return found
+    return parsed
 
 
-def get(message: dict[str, Any], *keys: str, kind: type = str) -> Any:
-    """The value under the first of several spellings of a key that is there. Raises `ProtocolViolation`."""
+def get_field(message: dict[str, Any], *keys: str, kind: type = str) -> Any:
+    """Return the value under the first of the alternative `keys` that is present. Raises `ProtocolViolation`."""
     for key in keys:
         if key in message:
             value = message[key]
             if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
                 return value
-            raise ProtocolViolation(f"{key} is not {_WORDS[kind]}")
+            raise ProtocolViolation(f"{key} is not {_TYPE_NAMES[kind]}")
     raise ProtocolViolation(f"{keys[0]} is missing")
 
 
-def number(value: Any, name: str) -> int:
-    """A whole number that some peers write as text. Raises `ProtocolViolation`."""
+def to_int(value: Any, name: str) -> int:
+    """Return a non-negative integer below 2^53, which some peers send as text. Raises `ProtocolViolation`."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:  # noqa: PLR2004 - below 2^53
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 53:
@@ -201,10 +204,10 @@ def number(value: Any, name: str) -> int:
     return value
 
 
-_WORDS = {str: "text", dict: "an object", list: "a list", int: "a whole number", bool: "true or false"}
+_TYPE_NAMES = {str: "text", dict: "an object", list: "a list", int: "a whole number", bool: "true or false"}
 
 
-def _depth(text: str) -> int:
+def _nesting_depth(text: str) -> int:
     depth = deepest = 0
     for letter in text:
         depth += (letter in "[{") - (letter in "]}")

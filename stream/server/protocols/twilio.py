@@ -1,13 +1,13 @@
-"""Twilio Media Streams, and Telnyx' spelling of them (pure).
+"""Twilio Media Streams, and Telnyx' variant of them (pure).
 
 JSON messages: `connected`, `start`, then `media` with base64 µ-law at 8 kHz (Telnyx also has `PCMU`, `PCMA`, `L16`),
-`mark` and `dtmf` in between, and `stop`. Every message after `connected` is numbered without holes from 1 on
-(`sequenceNumber`); they are put in order again, waiting for `HELD` messages at most, after which the missing ones are
-lost. Where in time a chunk belongs is said by its `timestamp` (ms since the stream's start): a chunk that comes later
-than the samples counted so far by more than `JITTER_MS` leaves a gap of that length, anything less is jitter.
+`mark` and `dtmf` in between, and `stop`. Messages after `connected` are numbered consecutively from 1
+(`sequenceNumber`). They are processed in that order; up to `MAX_REORDERED_MESSAGES` wait for a missing one before it
+counts as lost. The `timestamp` of a chunk (ms since the stream's start) gives its position: a chunk that is more than
+`MAX_JITTER_MS` ahead of the samples counted so far leaves a gap of that length; a smaller difference is jitter.
 
-The inbound track is what Twilio hears of the caller: the customer, unless the stream's custom parameter `inbound` says
-`agent`. A custom parameter `call` names the call; otherwise its `callSid` does.
+The inbound track is the audio that Twilio receives from the caller: the customer, unless the custom parameter `inbound`
+of the stream is `agent`. The custom parameter `call` names the call; the default is its `callSid`.
 """
 
 from __future__ import annotations
@@ -30,86 +30,86 @@ from stream.server.protocols.base import (
     OpenStream,
     ProtocolViolation,
     Unauthorized,
-    get,
-    number,
-    parse,
+    get_field,
+    parse_object,
+    to_int,
 )
 from stream.types import Samples
 
-HELD = 32
-"""Messages that may wait for one that is missing."""
+MAX_REORDERED_MESSAGES = 32
+"""Maximum number of messages that wait for a missing one."""
 
-JITTER_MS = 60
-"""Chunks are stamped when they leave; less than this is no loss."""
+MAX_JITTER_MS = 60
+"""Timestamps are set when chunks are sent; a difference up to this is no loss."""
 
-LONGEST_GAP_S = 600
-"""A jump in time beyond this is no gap but nonsense."""
+MAX_GAP_S = 600
+"""Maximum gap; a larger jump of the timestamp is a protocol violation."""
 
 _ENCODINGS = {"audio/x-mulaw": "mulaw", "PCMU": "mulaw", "audio/x-alaw": "alaw", "PCMA": "alaw", "L16": "l16"}
 
 
 class TwilioProtocol(ConnectionProtocol):
-    """One media stream. `admits` judges the stream's custom parameters, where the connection has not proved itself."""
+    """State of one media stream. `is_authorized` checks its custom parameters, if the request had no credential."""
 
     name = "twilio"
 
-    def __init__(self, *, admits: Callable[[dict[str, Any]], bool] | None = None) -> None:
+    def __init__(self, *, is_authorized: Callable[[dict[str, Any]], bool] | None = None) -> None:
         super().__init__()
-        self._admits = admits
+        self._is_authorized = is_authorized
         self._next: int | None = None
-        self._held: dict[int, dict[str, Any]] = {}
+        self._reorder_buffer: dict[int, dict[str, Any]] = {}
         self._tracks: dict[str, int] = {}
         self._ends: list[int] = []  # frames, by track
         self._rate_hz = 8_000
         self._encoding = "mulaw"
-        self._started = self._ended = self._last = False
+        self._started = self._ended = self._peer_closed = False
 
-    def hung_up(self) -> list[Action]:
-        """What still waited for a missing message."""
-        self._last = True  # nothing more comes: what is missing by now is lost
-        return [] if self.closed else self._seal(self._in_order())
+    def peer_closed(self) -> list[Action]:
+        """Process the messages that were waiting for a missing one."""
+        self._peer_closed = True  # missing messages cannot arrive any more
+        return [] if self.closed else self._track_close(self._process_in_order())
 
     def _receive(self, message: str | bytes) -> list[Action]:
         if isinstance(message, bytes):
-            raise ProtocolViolation("media streams are made of text messages")
-        fields = parse(message)
-        event = get(fields, "event")
+            raise ProtocolViolation("media stream messages must be text")
+        fields = parse_object(message)
+        event = get_field(fields, "event")
         if event == "connected":
             return []
-        written = fields.get("sequenceNumber", fields.get("sequence_number"))
-        if written is None:
-            return self._take(event, fields)
-        place = number(written, "sequenceNumber")
+        number = fields.get("sequenceNumber", fields.get("sequence_number"))
+        if number is None:
+            return self._process(event, fields)
+        number = to_int(number, "sequenceNumber")
         if self._next is None:
-            self._next = min(place, 1)
-        if place < self._next:  # a duplicate, or one that was given up
+            self._next = min(number, 1)
+        if number < self._next:  # a duplicate, or a message that counts as lost
             return []
-        self._held[place] = {**fields, "event": event}
-        return self._in_order()
+        self._reorder_buffer[number] = {**fields, "event": event}
+        return self._process_in_order()
 
-    def _in_order(self) -> list[Action]:
-        """Whatever is due by number; a message that keeps too many waiting is lost."""
+    def _process_in_order(self) -> list[Action]:
+        """Process messages up to the first missing one; skip it if too many messages wait."""
         actions: list[Action] = []
-        while self._held and self._next is not None:
-            if self._next not in self._held:
-                if len(self._held) <= HELD and not self._last:
+        while self._reorder_buffer and self._next is not None:
+            if self._next not in self._reorder_buffer:
+                if len(self._reorder_buffer) <= MAX_REORDERED_MESSAGES and not self._peer_closed:
                     break
-                self._next = min(self._held)
-            fields = self._held.pop(self._next)
+                self._next = min(self._reorder_buffer)
+            fields = self._reorder_buffer.pop(self._next)
             self._next += 1
-            actions += self._take(fields["event"], fields)
+            actions += self._process(fields["event"], fields)
         return actions
 
-    def _take(self, event: str, fields: dict[str, Any]) -> list[Action]:
+    def _process(self, event: str, fields: dict[str, Any]) -> list[Action]:
         if self._ended:
-            raise ProtocolViolation("nothing may follow a stop")
+            raise ProtocolViolation("no message may follow stop")
         if event == "start":
-            return self._start(get(fields, "start", kind=dict), fields)
+            return self._start(get_field(fields, "start", kind=dict), fields)
         if event == "media":
-            return self._media(get(fields, "media", kind=dict))
+            return self._media(get_field(fields, "media", kind=dict))
         if event == "stop":
             if not self._started:
-                raise ProtocolViolation("a stop came before the start")
+                raise ProtocolViolation("stop before start")
             self._ended = True
             return [EndOfAudio("the call has ended")]
         if event in ("mark", "dtmf", "clear", "error"):
@@ -118,58 +118,48 @@ class TwilioProtocol(ConnectionProtocol):
 
     def _start(self, start: dict[str, Any], fields: dict[str, Any]) -> list[Action]:
         if self._started:
-            raise ProtocolViolation("a second start came")
+            raise ProtocolViolation("repeated start; send it once per stream")
         parameters = start.get("customParameters", start.get("custom_parameters")) or {}
         if not isinstance(parameters, dict):
-            raise ProtocolViolation("customParameters is not an object")
-        if self._admits is not None and not self._admits(parameters):
-            raise Unauthorized("the stream brought no valid token; set the parameter `token`")
+            raise ProtocolViolation("customParameters must be an object")
+        if self._is_authorized is not None and not self._is_authorized(parameters):
+            raise Unauthorized("missing or wrong token; set the custom parameter `token`")
         self._started = True
-        shape = start.get("mediaFormat", start.get("media_format")) or {}
-        if not isinstance(shape, dict):
-            raise ProtocolViolation("mediaFormat is not an object")
-        encoding = shape.get("encoding", "audio/x-mulaw")
+        media_format = start.get("mediaFormat", start.get("media_format")) or {}
+        if not isinstance(media_format, dict):
+            raise ProtocolViolation("mediaFormat must be an object")
+        encoding = media_format.get("encoding", "audio/x-mulaw")
         if not isinstance(encoding, str) or encoding not in _ENCODINGS:
-            raise ProtocolViolation("the encoding must be audio/x-mulaw, PCMU, PCMA or L16")
+            raise ProtocolViolation("encoding must be audio/x-mulaw, PCMU, PCMA or L16")
         self._encoding = _ENCODINGS[encoding]
-        self._rate_hz = number(shape.get("sampleRate", shape.get("sample_rate", 8_000)), "sampleRate")
-        if self._rate_hz not in (8_000, 16_000, 24_000, 48_000) or number(shape.get("channels", 1), "channels") != 1:
-            raise ProtocolViolation("the sound must be mono at 8, 16, 24 or 48 kHz")
-        names = self._names(start)
-        self._tracks = {name: place for place, name in enumerate(names)}
+        self._rate_hz = to_int(media_format.get("sampleRate", media_format.get("sample_rate", 8_000)), "sampleRate")
+        if (
+            self._rate_hz not in (8_000, 16_000, 24_000, 48_000)
+            or to_int(media_format.get("channels", 1), "channels") != 1
+        ):
+            raise ProtocolViolation("audio must be mono at 8, 16, 24 or 48 kHz")
+        names = _track_names(start)
+        self._tracks = {name: index for index, name in enumerate(names)}
         self._ends = [0] * len(names)
         inbound: Party = "agent" if parameters.get("inbound") == "agent" else "customer"
         outbound: Party = "customer" if inbound == "agent" else "agent"
         name = parameters.get("call") or start.get("callSid") or start.get("call_control_id") or ""
         name = name or fields.get("streamSid") or fields.get("stream_id") or "twilio"
-        parties = tuple(inbound if one == "inbound" else outbound for one in names)
+        parties = tuple(inbound if track == "inbound" else outbound for track in names)
         return [OpenStream(str(name), self._rate_hz, parties)]
-
-    def _names(self, start: dict[str, Any]) -> list[Literal["inbound", "outbound"]]:
-        tracks = start.get("tracks", ["inbound", "outbound"])
-        if not isinstance(tracks, list):
-            raise ProtocolViolation("tracks is not a list")
-        names: list[Literal["inbound", "outbound"]] = []
-        if "inbound" in tracks:
-            names.append("inbound")
-        if "outbound" in tracks:
-            names.append("outbound")
-        if not names:
-            raise ProtocolViolation("tracks must hold inbound or outbound")
-        return names
 
     def _media(self, media: dict[str, Any]) -> list[Action]:
         if not self._started:
-            raise ProtocolViolation("media came before the start")
+            raise ProtocolViolation("media before start")
         track = self._tracks.get(str(media.get("track", "inbound")))
         if track is None:
-            raise ProtocolViolation("media came for a track that the start did not name")
-        stamp_ms = number(get(media, "timestamp", kind=object), "timestamp")
-        samples = self._decode(get(media, "payload"))
-        due, said = self._ends[track], stamp_ms * self._rate_hz // 1_000
-        start = said if said - due > JITTER_MS * self._rate_hz // 1_000 else due
-        if start - due > LONGEST_GAP_S * self._rate_hz:
-            raise ProtocolViolation(f"the timestamp jumps by more than {LONGEST_GAP_S} s")
+            raise ProtocolViolation("media for a track that start did not announce")
+        timestamp_ms = to_int(get_field(media, "timestamp", kind=object), "timestamp")
+        samples = self._decode(get_field(media, "payload"))
+        expected, stamped = self._ends[track], timestamp_ms * self._rate_hz // 1_000
+        start = stamped if stamped - expected > MAX_JITTER_MS * self._rate_hz // 1_000 else expected
+        if start - expected > MAX_GAP_S * self._rate_hz:
+            raise ProtocolViolation(f"timestamp jumps by more than {MAX_GAP_S} s")
         self._ends[track] = start + len(samples)
         return [AudioChunk(track, start, samples)] if len(samples) else []
 
@@ -177,9 +167,23 @@ class TwilioProtocol(ConnectionProtocol):
         try:
             data = base64.b64decode(payload, validate=True)
         except (binascii.Error, ValueError):
-            raise ProtocolViolation("the payload is not base64") from None
+            raise ProtocolViolation("payload is not base64") from None
         if self._encoding != "l16":
             return g711.decode(data, self._encoding)
         if len(data) % 2:
-            raise ProtocolViolation("the payload is not of whole samples")
+            raise ProtocolViolation("payload must consist of whole 2-byte samples")
         return np.ascontiguousarray(decode(data, pcm_format="s16le", channels=1)[:, 0])
+
+
+def _track_names(start: dict[str, Any]) -> list[Literal["inbound", "outbound"]]:
+    tracks = start.get("tracks", ["inbound", "outbound"])
+    if not isinstance(tracks, list):
+        raise ProtocolViolation("tracks must be a list")
+    names: list[Literal["inbound", "outbound"]] = []
+    if "inbound" in tracks:
+        names.append("inbound")
+    if "outbound" in tracks:
+        names.append("outbound")
+    if not names:
+        raise ProtocolViolation("tracks must contain inbound or outbound")
+    return names

@@ -1,0 +1,20 @@
+"""The connected tracks of a call, which may come over one connection or two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from stream.events import Party
+from stream.sources.push import PushSource
+
+PartyTracks = Sequence[tuple[Party | None, PushSource]]
+"""Tracks of one connection with their parties; the party is None for a stream that is no call."""
+
+
+@dataclass(slots=True)
+class CallLegs:
+    """The connected tracks of a call by party; `name` is the call's name in the pipeline."""
+
+    name: str
+    tracks: dict[Party, PushSource] = field(default_factory=dict)

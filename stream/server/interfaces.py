@@ -1,0 +1,82 @@
+"""What a connection depends on: the transport that carries it and the gateway that owns it."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from stream.pipeline.pipeline import Pipeline
+from stream.server.call_legs import CallLegs, PartyTracks
+from stream.settings import ServeSettings
+from stream.sinks.clients import ClientsSink
+
+
+class Transport(Protocol):
+    """A bidirectional message channel: a WebSocket or a TCP socket."""
+
+    async def receive(self) -> str | bytes | None:
+        """Return the next message; None after the peer has closed."""
+        ...
+
+    async def send(self, data: str | bytes) -> None:
+        """Send a message; waits while the peer does not read. Raises `ConnectionError` if the connection is lost."""
+        ...
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close with a closing handshake."""
+        ...
+
+    def abort(self) -> None:
+        """Close immediately; unsent data is lost."""
+        ...
+
+
+class ConnectionContext(Protocol):
+    """What a connection needs from its gateway."""
+
+    @property
+    def settings(self) -> ServeSettings:
+        """Limits of connections."""
+        ...
+
+    @property
+    def clients(self) -> ClientsSink:
+        """Subscriptions to events."""
+        ...
+
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """The running pipeline; None before the run starts."""
+        ...
+
+    def connections_of(self, peer: str) -> int:
+        """Count the open connections of an address."""
+        ...
+
+    def streams_of(self, peer: str) -> int:
+        """Count the tracks of an address."""
+        ...
+
+    def total_streams(self) -> int:
+        """Count the tracks of all connections."""
+        ...
+
+    def find_call(self, key: str) -> CallLegs | None:
+        """Return the call that connections joined under `key`."""
+        ...
+
+    def unique_name(self, requested: str) -> str:
+        """Return an unused name for a call or a stream."""
+        ...
+
+    def register(self, tracks: PartyTracks, *, peer: str, key: str, name: str) -> None:
+        """Add the tracks of a connection."""
+        ...
+
+    def unregister(self, tracks: PartyTracks, *, peer: str, key: str) -> None:
+        """Remove the tracks of a connection."""
+        ...
+
+    def schedule_close(self, closing: Coroutine[Any, Any, None]) -> None:
+        """Run `closing` as a task of its own."""
+        ...
