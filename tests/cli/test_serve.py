@@ -1,4 +1,4 @@
-"""`tonewatch serve` as it is started, the example client of the docs, and signals."""
+"""`tonewatch serve` as a process, with the example client of the docs, until a signal; and what it refuses to serve."""
 
 from __future__ import annotations
 
@@ -8,37 +8,36 @@ import signal
 import subprocess
 import sys
 import wave
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
+from stream.cli.main import app
 from stream.demo.conversation import AUDIO
-from stream.events import from_json
+from stream.events import Event, from_json
 
 HOME = Path(__file__).parent.parent.parent
 CLIENT = HOME / "docs" / "examples" / "client.py"
+TIMEOUT_S = 60
 
 
-@contextmanager
-def serving(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    words = [sys.executable, "-m", "stream", "serve", "--port", "0", *options]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as node:
-        try:
-            assert node.stderr is not None
-            line = next(line for line in node.stderr if "listening" in line)
-            address = re.search(r"ws://[\w.]+:\d+/v1/", line)
-            assert address is not None
-            yield node, address[0]
-        finally:
-            if node.poll() is None:
-                node.kill()
+@dataclass(frozen=True)
+class ServedRun:
+    """What a node and two clients printed: one client's call ended, the other's was open when the node got SIGTERM."""
+
+    finished: list[dict[str, Any]]
+    interrupted: list[dict[str, Any]]
+    exit_code: int
+    printed: list[Event]
+    written: list[Event]
 
 
-def recording(path: Path) -> Path:
+def stereo_recording(path: Path) -> Path:
     samples, rate = soundfile.read(AUDIO, stop=16_000 * 3, dtype="int16")
     with wave.open(str(path), "wb") as file:
         file.setnchannels(2)
@@ -48,47 +47,85 @@ def recording(path: Path) -> Path:
     return path
 
 
-def test_the_client_of_the_docs_hears_its_call_and_a_signal_ends_the_node(tmp_path: Path) -> None:
-    assert len(CLIENT.read_text().splitlines()) <= 45, "small enough to read"
-    with serving("--quiet", "--sink", str(tmp_path / "events.ndjson")) as (node, address):
-        url = f"{address}stream"
-        words = [sys.executable, str(CLIENT), str(recording(tmp_path / "call.wav")), url, "customer", "agent"]
-        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
-        came = [json.loads(line) for line in done.stdout.splitlines()]
-        node.send_signal(signal.SIGTERM)
-        assert node.wait(20) == 0
-    assert came[0]["type"] == "started"
-    assert came[-1]["type"] == "stopped"
-    assert (came[-2]["type"], came[-2]["phase"], came[-2]["end_s"]) == ("call", "final", 3.0)
-    kept = [from_json(line) for line in (tmp_path / "events.ndjson").read_text().splitlines()]
-    assert {event.source for event in kept} == {"example", "example-customer", "example-agent", "node"}
+def address_of(node: subprocess.Popen[str]) -> str:
+    """Wait until the node listens; returns the address of its streams."""
+    assert node.stderr is not None
+    found = (re.search(r"ws://[\w.]+:\d+/v1/", line) for line in node.stderr)
+    return next(match[0] for match in found if match) + "stream"
 
 
-def test_a_signal_tells_clients_and_flushes(tmp_path: Path) -> None:
-    with serving("--quiet") as (node, address):
-        words = [sys.executable, str(CLIENT), str(recording(tmp_path / "call.wav")), f"{address}stream"]
-        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as client:
-            assert client.stdout is not None
-            assert json.loads(client.stdout.readline())["type"] == "started"
-            node.send_signal(signal.SIGTERM)
-            rest = [json.loads(line) for line in client.stdout]
-        told, _ = node.communicate(timeout=20)
-    assert rest[-1]["code"] == "stopping"
-    states = [event.state for line in told.splitlines() if (event := from_json(line)).type == "stream"]
-    assert states == ["started", "ended"]
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> ServedRun:
+    folder = tmp_path_factory.mktemp("served")
+    log = folder / "events.ndjson"
+    client = [sys.executable, str(CLIENT), str(stereo_recording(folder / "call.wav"))]
+    words = [sys.executable, "-m", "stream", "serve", "--port", "0", "--quiet", "--sink", "stdout", "--sink", str(log)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as node:
+        try:
+            url = address_of(node)
+            done = subprocess.run(
+                [*client, url, "customer", "agent"], capture_output=True, text=True, check=True, timeout=TIMEOUT_S
+            )
+            with subprocess.Popen(
+                [*client, url], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            ) as open_:
+                assert open_.stdout is not None
+                first = open_.stdout.readline()
+                node.send_signal(signal.SIGTERM)
+                rest = open_.stdout.readlines()
+            printed, _ = node.communicate(timeout=TIMEOUT_S)
+        finally:
+            node.kill()
+    return ServedRun(
+        finished=[json.loads(line) for line in done.stdout.splitlines()],
+        interrupted=[json.loads(line) for line in (first, *rest)],
+        exit_code=node.returncode,
+        printed=[from_json(line) for line in printed.splitlines()],
+        written=[from_json(line) for line in log.read_text().splitlines()],
+    )
+
+
+def test_the_example_client_is_short() -> None:
+    assert len(CLIENT.read_text().splitlines()) <= 45
+
+
+def test_the_example_client_gets_the_events_of_its_call(served: ServedRun) -> None:
+    messages = served.finished
+    assert messages[0]["type"] == "started"
+    assert messages[-1]["type"] == "stopped"
+    assert (messages[-2]["type"], messages[-2]["phase"], messages[-2]["end_s"]) == ("call", "final", 3.0)
+    sources = {event.source for event in served.written}
+    assert sources == {"example", "example-customer", "example-agent", "node"}
+
+
+def test_a_signal_closes_connections_and_flushes_sinks(served: ServedRun) -> None:
+    assert served.exit_code == 0
+    assert served.interrupted[0]["type"] == "started"
+    assert served.interrupted[-1]["code"] == "stopping"
+    states: dict[str, list[str]] = {}
+    for event in served.printed:
+        if event.type == "stream":
+            states.setdefault(event.source, []).append(event.state)
+    assert states
+    assert all(of_stream == ["started", "ended"] for of_stream in states.values())
+    assert [event.seq for event in served.printed] == [event.seq for event in served.written]
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "code", "fragment"),
     [
-        (["--host", "0.0.0.0"], "TONEWATCH__SERVE__TOKEN"),  # noqa: S104
-        (["--host", "203.0.113.9", "--set", "serve.token=sixteen letters and more"], "cannot listen on 203.0.113.9:0"),
-        (["--port", "99999"], "serve.port"),
+        (["--host", "0.0.0.0"], 2, "TONEWATCH__SERVE__TOKEN"),  # noqa: S104
+        (
+            ["--host", "203.0.113.9", "--set", "serve.token=sixteen letters and more"],
+            1,
+            "cannot listen on 203.0.113.9:0",
+        ),
+        (["--host", "0.0.0.0", "--set", "serve.token=short"], 2, "serve.token: the token is too short"),  # noqa: S104
+        (["--port", "99999"], 2, "serve.port"),
     ],
 )
-def test_what_cannot_be_served_is_one_sentence(options: list[str], words: str) -> None:
-    command = [sys.executable, "-m", "stream", "serve", "--port", "0", *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode in (1, 2)
-    assert words in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_what_cannot_be_served_gets_one_line(options: list[str], code: int, fragment: str) -> None:
+    result = CliRunner().invoke(app, ["serve", "--port", "0", *options])
+    assert result.exit_code == code
+    assert fragment in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
