@@ -1,7 +1,7 @@
-"""tonewatch: who is speaking and how they sound, live.
+"""tonewatch: live speaker recognition and speech emotion recognition.
 
-The public face is small: `Settings`, `load_settings` and `assemble` to embed the pipeline, `Event`, `from_json` and
-`to_json` to read its events, `TonewatchError` to catch its errors. A name is imported when it is first used, so the
+Public names: `Settings`, `load_settings` and `assemble` to embed the pipeline, `Event`, `from_json` and
+`to_json` to read its events, `TonewatchError` to catch its errors. Names are imported on first use, so that the
 command line starts quickly; importing `stream` never imports torch.
 """
 

@@ -1,7 +1,7 @@
-"""The one place where a sample index becomes seconds, and seconds become a time of day.
+"""Conversion of sample indices to seconds and to wall time, in one place.
 
-Inside, time is an integer sample index. Wall time is an anchor taken once, when a stream begins, plus the sample count;
-a clock that is set back or forth in mid-stream therefore never makes events jump.
+Internal time is an integer sample index. Wall time is an anchor, taken once when a stream starts, plus the sample
+count; adjusting the system clock in mid-stream therefore never shifts events.
 """
 
 from __future__ import annotations
@@ -16,47 +16,47 @@ from stream.types import SAMPLE_RATE_HZ
 
 
 def steady_s() -> float:
-    """A clock that nobody sets, and that goes on while the machine sleeps, where there is one."""
+    """Return a monotonic time in seconds that includes suspend, where the system has such a clock."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def seconds(samples: int) -> float:
-    """Samples to seconds, to the microsecond."""
+    """Convert samples to seconds, rounded to microseconds."""
     return round(samples / SAMPLE_RATE_HZ, 6)
 
 
 def samples(duration_s: float) -> int:
-    """Seconds to the nearest whole sample."""
+    """Convert seconds to the nearest sample."""
     return round(duration_s * SAMPLE_RATE_HZ)
 
 
 def milliseconds(count: int) -> int:
-    """Samples to the nearest millisecond."""
+    """Convert samples to the nearest millisecond."""
     return round(count * 1000 / SAMPLE_RATE_HZ)
 
 
 @dataclass(frozen=True, slots=True)
 class SampleClock:
-    """Sample 0 of a stream was heard at `anchor`."""
+    """Wall clock of a stream: `anchor` is the time of sample 0."""
 
     anchor: datetime
 
     @classmethod
     def starting(cls, wall_s: float) -> SampleClock:
-        """A clock whose sample 0 is at the POSIX time `wall_s`."""
+        """Return a clock whose sample 0 is at the POSIX time `wall_s`."""
         return cls(datetime.fromtimestamp(wall_s, UTC))
 
     def wall(self, sample: int) -> datetime:
-        """The UTC time of a sample."""
+        """Return the UTC time of a sample."""
         return self.anchor + timedelta(microseconds=sample * 1_000_000 // SAMPLE_RATE_HZ)
 
 
 class ArrivalLog:
-    """When samples were captured, to tell how late an answer about them is.
+    """Capture times of samples, from which the latency of events is computed.
 
-    A block that arrives at `now_s` was captured just then at its last sample. If the sound is `paced`, its other
-    samples were captured earlier by their distance; if not (a file), all of them were there together. Holds the last
-    `capacity` arrivals; a sample older than these answers with the oldest one kept.
+    The last sample of a block was captured when the block arrived. With `paced` audio the other samples were captured
+    earlier by their distance; otherwise (a file) the whole block was available at once. Keeps the last `capacity`
+    arrivals; older samples get the time of the oldest arrival kept.
     """
 
     __slots__ = ("_ends", "_paced", "_times")
@@ -67,12 +67,12 @@ class ArrivalLog:
         self._times: deque[float] = deque(maxlen=capacity)
 
     def mark(self, end_sample: int, now_s: float) -> None:
-        """All samples before `end_sample` are there at the monotonic time `now_s`."""
+        """Record that all samples before `end_sample` are available at the monotonic time `now_s`."""
         self._ends.append(end_sample)
         self._times.append(now_s)
 
     def captured_s(self, end_sample: int) -> float | None:
-        """The monotonic time at which the sample before `end_sample` was captured; None if it was not yet."""
+        """Return the monotonic time at which the sample before `end_sample` was captured, or None if not yet."""
         place = bisect_left(self._ends, end_sample)
         if place == len(self._ends):
             return None

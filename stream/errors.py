@@ -1,28 +1,28 @@
-"""One error tree; a caller who catches `TonewatchError` catches all that tonewatch raises on purpose.
+"""Exception tree; catching `TonewatchError` catches every error that tonewatch raises on purpose.
 
     TonewatchError
-    ├── SettingsError            a key, value or file of the configuration is wrong
-    ├── SourceError              a source of sound cannot be used
-    │   ├── SourceNotFound       no such file, device or kind of source
-    │   ├── AudioFormatError     not audio, damaged, empty, or not numbers
-    │   ├── PortAudioMissing     the system library behind microphones is absent
-    │   └── DeviceLost           a microphone went away in mid-stream          (recoverable)
-    ├── RingOverrun              the reader came later than the ring remembers (recoverable)
+    ├── SettingsError            a key, value or file of the configuration is invalid
+    ├── SourceError              an audio source cannot be used
+    │   ├── SourceNotFound       no such file, device or source type
+    │   ├── AudioFormatError     not audio, damaged, empty, or non-finite
+    │   ├── PortAudioMissing     the PortAudio library is not installed
+    │   └── DeviceLost           a microphone was disconnected                 (recoverable)
+    ├── RingOverrun              frames were overwritten before they were read (recoverable)
     ├── ModelError               a model cannot be used
-    │   ├── ModelNotFound        neither in the zoo, nor on disk, nor to be had from the hub
-    │   ├── ModelFormatError     files are there, but they are not such a model
+    │   ├── ModelNotFound        neither in the zoo, nor on disk, nor on the hub
+    │   ├── ModelFormatError     files exist, but are not a model of this type
     │   └── InferenceError       a batch failed inside the model
-    ├── SinkError                events cannot leave
-    │   ├── SinkClosed           the reader of the output went away
+    ├── SinkError                events cannot be sent
+    │   ├── SinkClosed           the reader closed the output
     │   └── BrokerUnreachable    the MQTT broker does not answer               (recoverable)
-    ├── ProfilesError            the file of known voices cannot be used, or what is to go into it
-    │   └── ProfileNotFound      nobody is enrolled under that name
-    ├── EnrolmentRefused         sound is not good enough to know somebody by
-    ├── ListenError              the listener cannot listen
-    └── CommandRefused           a command from outside is malformed, unknown or not allowed (recoverable)
+    ├── ProfilesError            the profile database or an import cannot be used
+    │   └── ProfileNotFound      no profile of that name
+    ├── EnrolmentRefused         the audio does not suffice for an enrolment
+    ├── ListenError              the listener cannot bind its address
+    └── CommandRefused           a received command is malformed, unknown or not allowed (recoverable)
 
-Every message is one sentence a person can act on: what is wrong, and what to do. `recoverable` says whether the part
-that raised it goes on by itself (reopening, reconnecting, skipping) or ends.
+Every message says what is wrong and what to do. `recoverable` means that the component that raised the error continues
+by itself (reopens, reconnects, skips) instead of ending.
 """
 
 from __future__ import annotations
@@ -31,42 +31,42 @@ from typing import ClassVar
 
 
 class TonewatchError(Exception):
-    """The root of the tree."""
+    """Base class of all errors of tonewatch."""
 
     recoverable: ClassVar[bool] = False
     exit_code: ClassVar[int] = 1
 
 
 class SettingsError(TonewatchError):
-    """A key, value or file of the configuration is wrong."""
+    """A key, value or file of the configuration is invalid."""
 
     exit_code: ClassVar[int] = 2
 
 
 class SourceError(TonewatchError):
-    """A source of sound cannot be used."""
+    """An audio source cannot be used."""
 
 
 class SourceNotFound(SourceError):
-    """No such file, device or kind of source."""
+    """No such file, device or source type."""
 
 
 class AudioFormatError(SourceError):
-    """The bytes are not audio, are damaged, are empty, or are not numbers."""
+    """The data is not audio, is damaged, is empty, or holds non-finite samples."""
 
 
 class PortAudioMissing(SourceError):
-    """The system library behind microphones is absent."""
+    """The PortAudio library, needed for microphones, is not installed."""
 
 
 class DeviceLost(SourceError):
-    """A microphone went away in mid-stream; it is reopened with backoff."""
+    """A microphone was disconnected; it is reopened with backoff."""
 
     recoverable: ClassVar[bool] = True
 
 
 class RingOverrun(TonewatchError):
-    """The samples asked for were overwritten before, or while, they were read."""
+    """The frames requested were overwritten before or while they were read."""
 
     recoverable: ClassVar[bool] = True
 
@@ -76,11 +76,11 @@ class ModelError(TonewatchError):
 
 
 class ModelNotFound(ModelError):
-    """The model is neither in the zoo, nor on disk, nor to be had from the hub."""
+    """The model is neither in the zoo, nor on disk, nor on the hub."""
 
 
 class ModelFormatError(ModelError):
-    """Files are there, but they do not make such a model."""
+    """Files exist, but are not a model of this type."""
 
 
 class InferenceError(ModelError):
@@ -88,39 +88,39 @@ class InferenceError(ModelError):
 
 
 class ProfilesError(TonewatchError):
-    """The file of known voices cannot be used, or what is to go into it."""
+    """The profile database or an import file cannot be used."""
 
 
 class ProfileNotFound(ProfilesError):
-    """Nobody is enrolled under that name."""
+    """There is no profile of that name."""
 
 
 class EnrolmentRefused(TonewatchError):
-    """Sound is not good enough to know somebody by."""
+    """The audio does not suffice for an enrolment."""
 
 
 class ListenError(TonewatchError):
-    """The listener cannot listen: its port is taken, or its address is not this machine's."""
+    """The listener cannot bind its address: the port is in use, or the address is not of this machine."""
 
 
 class SinkError(TonewatchError):
-    """Events cannot leave."""
+    """Events cannot be sent."""
 
 
 class SinkClosed(SinkError):
-    """The reader of the output went away (a closed pipe)."""
+    """The reader closed the output (a closed pipe)."""
 
     exit_code: ClassVar[int] = 141  # 128 + SIGPIPE, as a shell reports it
 
 
 class BrokerUnreachable(SinkError):
-    """The MQTT broker does not answer; it is tried again with backoff."""
+    """The MQTT broker does not answer; the connection is retried with backoff."""
 
     recoverable: ClassVar[bool] = True
 
 
 class CommandRefused(TonewatchError):
-    """A command from outside is malformed, unknown, not allowed, or cannot be carried out."""
+    """A received command is malformed, unknown, not allowed, or cannot be executed."""
 
     recoverable: ClassVar[bool] = True
 

@@ -1,12 +1,12 @@
-"""Bounded queues of the event loop, each declaring what happens when it is full, each counting what it drops.
+"""Bounded asyncio queues with a declared overflow policy and counted drops.
 
-* `FairQueue` stands before a model: one short lane for each stream, taken from in turn, so that no stream starves
-  another. Its policy is chosen at every `put`: `wait` (a file: lossless, the reader is held back) or `drop_oldest`
-  (live sound: the freshest window wins). It is the only place in tonewatch that drops windows.
-* `EventQueue` stands before a sink. Lossless streams wait; live ones conflate rolling state by key (the newest replaces
-  the one before) and, if even that does not help, drop the oldest event, counted.
+* `FairQueue` precedes a model: one short queue per stream, served in turn, so that no stream starves another. The
+  policy is chosen at every `put`: `wait` (files: lossless, the reader is held back) or `drop_oldest` (live audio: the
+  newest window wins). It is the only place in tonewatch that drops windows.
+* `EventQueue` precedes a sink. Lossless streams wait; live ones conflate rolling state by key (the newest replaces the
+  one before) and, if that is not enough, drop the oldest event.
 
-Both are used by one event loop only and take no locks. Both close: what is inside is still given, then the end.
+Both belong to one event loop and take no locks. A closed queue still yields its items before it ends.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Policy = Literal["wait", "drop_oldest"]
 
 
 class QueueClosed(Exception):
-    """The queue takes nothing more, or has given all it had."""
+    """The queue accepts no more items, or is closed and empty."""
 
 
 class _Condition:
-    """Wakes everyone who waits for a change; cheaper than asyncio.Condition, which wants a lock."""
+    """Wakes all waiters on a change; cheaper than asyncio.Condition, which needs a lock."""
 
     __slots__ = ("_waiters",)
 
@@ -59,11 +59,11 @@ class FairQueueStatistics:
 
 
 class FairQueue(Generic[Item]):
-    """Items of many streams, taken in batches of one key, one stream after the other.
+    """Items of many streams, taken in batches with equal keys, one stream after the other.
 
-    An item may have a deadline: once it has passed, the item gives way to a fresher one of its stream (it is dropped,
-    counted, and handed to `on_drop`). So a queue that is always full holds every stream's freshest item, and what is
-    taken is never older than it need be, while a short stand-still loses nothing.
+    An item may have a deadline: after it, the item is dropped in favour of a newer one of its stream, counted, and
+    passed to `on_drop`. A queue that is always full thus keeps the newest item of every stream, while a short stall
+    loses nothing.
     """
 
     def __init__(
@@ -76,92 +76,92 @@ class FairQueue(Generic[Item]):
         self._capacity = capacity
         self._key = key
         self._on_drop = on_drop
-        self._lanes: OrderedDict[str, deque[tuple[Item, float]]] = OrderedDict()  # streams with items, next first
+        self._streams: OrderedDict[str, deque[tuple[Item, float]]] = OrderedDict()  # with items only, next first
         self._changed = _Condition()
         self._closed = False
         self._put = self._taken = self._dropped = 0
 
     async def put(self, stream: str, item: Item, *, policy: Policy, deadline_s: float = math.inf) -> list[Item]:
-        """Append to the stream's lane; returns what had to be dropped for it (`drop_oldest`), or waits (`wait`).
+        """Append an item of a stream; returns the items dropped for it (`drop_oldest`), or waits (`wait`).
 
-        `deadline_s` is a time of the loop's clock.
+        `deadline_s` is in the time of the event loop. Raises `QueueClosed`.
         """
         while policy == "wait" and not self._closed and self._length(stream) >= self._capacity:
             await self._changed.wait()
         if self._closed:
             raise QueueClosed
-        lane = self._lanes.setdefault(stream, deque())
-        dropped = [lane.popleft()[0] for _ in range(len(lane) - self._capacity + 1)]
-        lane.append((item, deadline_s))
+        items = self._streams.setdefault(stream, deque())
+        dropped = [items.popleft()[0] for _ in range(len(items) - self._capacity + 1)]
+        items.append((item, deadline_s))
         self._put += 1
         self._dropped += len(dropped)
         self._changed.notify_all()
         return dropped
 
-    async def take(self, *, most: int, enough: Callable[[], int], patience_s: float) -> list[Item]:
-        """The next batch: up to `most` items of equal key.
+    async def take(self, *, max_items: int, wanted: Callable[[], int], max_wait_s: float) -> list[Item]:
+        """Take the next batch: up to `max_items` items with equal keys.
 
-        Waits for a first item, then up to `patience_s` for `enough()` streams to have one. Raises `QueueClosed` when
+        Waits for a first item, then up to `max_wait_s` until `wanted()` streams have one. Raises `QueueClosed` when
         closed and empty.
         """
-        while not self._lanes:
+        while not self._streams:
             if self._closed:
                 raise QueueClosed
             await self._changed.wait()
-        if patience_s > 0:
-            await self._gather(min(most, enough()), patience_s)
-        if not self._lanes:  # another worker was quicker
+        if max_wait_s > 0:
+            await self._gather(min(max_items, wanted()), max_wait_s)
+        if not self._streams:  # another worker took the items
             return []
-        self._give_way(asyncio.get_running_loop().time())
-        return self._batch(most)
+        self._drop_expired(asyncio.get_running_loop().time())
+        return self._batch(max_items)
 
     def close(self) -> None:
-        """Take nothing more; what waits is still given."""
+        """Accept no more items; those queued can still be taken."""
         self._closed = True
         self._changed.notify_all()
 
     def statistics(self) -> FairQueueStatistics:
-        """Counts so far."""
-        waiting = sum(len(lane) for lane in self._lanes.values())
+        """Return the current counts."""
+        waiting = sum(len(items) for items in self._streams.values())
         return FairQueueStatistics(put=self._put, taken=self._taken, dropped=self._dropped, waiting=waiting)
 
     def _length(self, stream: str) -> int:
-        lane = self._lanes.get(stream)
-        return len(lane) if lane is not None else 0
+        items = self._streams.get(stream)
+        return len(items) if items is not None else 0
 
-    async def _gather(self, wanted: int, patience_s: float) -> None:
+    async def _gather(self, wanted: int, max_wait_s: float) -> None:
         try:
-            async with asyncio.timeout(patience_s):
-                while len(self._lanes) < wanted and not self._closed:
+            async with asyncio.timeout(max_wait_s):
+                while len(self._streams) < wanted and not self._closed:
                     await self._changed.wait()
         except TimeoutError:
             pass
 
-    def _give_way(self, now_s: float) -> None:
-        for lane in self._lanes.values():
-            while len(lane) > 1 and lane[0][1] < now_s:
-                item, _ = lane.popleft()
+    def _drop_expired(self, now_s: float) -> None:
+        for items in self._streams.values():
+            while len(items) > 1 and items[0][1] < now_s:
+                item, _ = items.popleft()
                 self._dropped += 1
                 if self._on_drop is not None:
                     self._on_drop(item)
 
-    def _batch(self, most: int) -> list[Item]:
-        key = self._key(next(iter(self._lanes.values()))[0][0])
+    def _batch(self, max_items: int) -> list[Item]:
+        key = self._key(next(iter(self._streams.values()))[0][0])
         batch: list[Item] = []
         progressed = True
-        while progressed and len(batch) < most:
+        while progressed and len(batch) < max_items:
             progressed = False
-            for stream in list(self._lanes):
-                lane = self._lanes[stream]
-                if self._key(lane[0][0]) != key:
+            for stream in list(self._streams):
+                items = self._streams[stream]
+                if self._key(items[0][0]) != key:
                     continue
-                batch.append(lane.popleft()[0])
+                batch.append(items.popleft()[0])
                 progressed = True
-                if lane:
-                    self._lanes.move_to_end(stream)  # the others come first next time
+                if items:
+                    self._streams.move_to_end(stream)  # behind the other streams
                 else:
-                    del self._lanes[stream]
-                if len(batch) == most:
+                    del self._streams[stream]
+                if len(batch) == max_items:
                     break
         self._taken += len(batch)
         self._changed.notify_all()
@@ -180,7 +180,7 @@ class EventQueueStatistics:
 
 
 class EventQueue(Generic[Item]):
-    """A sink's queue. `conflate` gives the key under which a newer item replaces an older one, or None to keep both."""
+    """Queue of a sink. `conflate` returns the key by which a newer item replaces an older one, or None to keep both."""
 
     def __init__(self, *, capacity: int, conflate: Callable[[Item], Hashable | None]) -> None:
         self._capacity = capacity
@@ -191,7 +191,7 @@ class EventQueue(Generic[Item]):
         self._put = self._taken = self._conflated = self._dropped = 0
 
     async def put(self, item: Item, *, policy: Policy) -> None:
-        """Append; when full wait, or (`drop_oldest`) conflate and then drop, both counted."""
+        """Append an item; when full, wait or (`drop_oldest`) conflate and then drop. Raises `QueueClosed`."""
         while policy == "wait" and not self._closed and len(self._items) >= self._capacity:
             await self._changed.wait()
         if self._closed:
@@ -199,31 +199,31 @@ class EventQueue(Generic[Item]):
         self._put += 1
         self._items[self._put] = item
         if len(self._items) > self._capacity:
-            self._make_room()
+            self._shrink()
         self._changed.notify_all()
 
     async def take(self) -> Item:
-        """The oldest item; raises `QueueClosed` when closed and empty."""
-        return (await self.take_all(most=1))[0]
+        """Take the oldest item. Raises `QueueClosed` when closed and empty."""
+        return (await self.take_all(max_items=1))[0]
 
-    async def take_all(self, *, most: int) -> list[Item]:
-        """The oldest items, one at least; raises `QueueClosed` when closed and empty."""
+    async def take_all(self, *, max_items: int) -> list[Item]:
+        """Take the oldest items, waiting for at least one. Raises `QueueClosed` when closed and empty."""
         while not self._items:
             if self._closed:
                 raise QueueClosed
             await self._changed.wait()
-        taken = [self._items.popitem(last=False)[1] for _ in range(min(most, len(self._items)))]
+        taken = [self._items.popitem(last=False)[1] for _ in range(min(max_items, len(self._items)))]
         self._taken += len(taken)
         self._changed.notify_all()
         return taken
 
     def close(self) -> None:
-        """Take nothing more; what waits is still given."""
+        """Accept no more items; those queued can still be taken."""
         self._closed = True
         self._changed.notify_all()
 
     def statistics(self) -> EventQueueStatistics:
-        """Counts so far."""
+        """Return the current counts."""
         return EventQueueStatistics(
             put=self._put,
             taken=self._taken,
@@ -232,8 +232,8 @@ class EventQueue(Generic[Item]):
             waiting=len(self._items),
         )
 
-    def _make_room(self) -> None:
-        """Let the newest of each key replace its elders; if all keys differ, drop the oldest item."""
+    def _shrink(self) -> None:
+        """Keep only the newest item of each key; if that removes nothing, drop the oldest item."""
         newest = {self._conflate(item): place for place, item in self._items.items()}
         stale = [
             place

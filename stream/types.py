@@ -1,8 +1,7 @@
-"""What passes between the rooms, and the protocols the rooms meet by.
+"""Values passed between packages, and the protocols of sources, models, speech detectors and sinks.
 
-Everything here is frozen. Time is the integer sample index of a stream at `SAMPLE_RATE_HZ`; only a `Block`, fresh from
-its source, counts frames at the source's own rate. Arrays are float32 in [-1, 1]; nobody writes into one
-he was handed.
+All values are frozen. Time is the integer sample index of a stream at `SAMPLE_RATE_HZ`; only a `Block` counts frames at
+its source's rate. Audio arrays are float32 in [-1, 1] and are never modified by their receivers.
 """
 
 from __future__ import annotations
@@ -22,26 +21,26 @@ if TYPE_CHECKING:
     from stream.events import Event
 
 SAMPLE_RATE_HZ = 16_000
-"""The only rate inside; every model of the zoo was trained at it."""
+"""Sample rate of all streams; every model of the zoo was trained at it."""
 
 FRAME_SAMPLES = 512
-"""A frame of the speech detector: 32 ms."""
+"""Samples per frame of the speech detector (32 ms)."""
 
 Samples = NDArray[np.float32]
 
 
 class Task(StrEnum):
-    """What a model tells of a window."""
+    """What a model infers from a window."""
 
     EMOTION = "emotion"  # a probability for each label
     SPEAKER = "speaker"  # an x-vector, compared by cosine
     IDENTITY = "identity"  # a probability for each of a closed set of people
-    OVERLAP = "overlap"  # for each frame, the probabilities that one and that another person speaks
+    OVERLAP = "overlap"  # for each frame, the probabilities that each of two people speaks
 
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """How a source's blocks are to be read: frames a second, and channels side by side."""
+    """Format of a source's blocks: frames per second, and channels per frame."""
 
     rate_hz: int
     channels: int
@@ -49,11 +48,11 @@ class AudioFormat:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Consecutive frames of a source, at the source's own rate.
+    """Consecutive frames of a source, at the source's rate.
 
-    `start_frame` counts from the source's first frame and includes what was lost, so a jump between one block's end and
-    the next one's start is a gap. `samples` has shape (frames, channels). `captured_s` is the monotonic time at which
-    the last frame was captured, where that was not just now.
+    `start_frame` counts from the source's first frame and includes lost frames, so a difference between the end of one
+    block and the start of the next is a gap. `samples` has shape (frames, channels). `captured_s` is the monotonic time
+    at which the last frame was captured; None means on arrival.
     """
 
     source_id: str
@@ -63,13 +62,13 @@ class Block:
 
     @property
     def end_frame(self) -> int:
-        """The frame after the last one."""
+        """Index of the frame after the last one."""
         return self.start_frame + len(self.samples)
 
 
 @dataclass(frozen=True, slots=True)
 class Interruption:
-    """A source that is alive but gives no sound: it was lost (`stalled`) or came back (`resumed`)."""
+    """A source that stays open stopped delivering audio (`stalled`), or delivers it again (`resumed`)."""
 
     source_id: str
     state: str  # "stalled" | "resumed"
@@ -78,11 +77,11 @@ class Interruption:
 
 @dataclass(frozen=True, slots=True)
 class WindowSpec:
-    """How windows are cut: one of `length_samples` ends at every multiple of `hop_samples`.
+    """Window layout: a window of `length_samples` ends at every multiple of `hop_samples`.
 
-    Where less sound than a whole window is to be had (the start of a stream, after a gap, the tail), a shorter window
-    of at least `minimum_samples` is cut. `from_onset` begins a window no earlier than the stretch of speech
-    its end lies in, so that it does not mix two people who are parted by a pause.
+    Where less audio is available (at the start of a stream, after a gap, at the tail), windows are shorter, but at
+    least `minimum_samples` long. With `from_onset` a window starts no earlier than the speech segment that its end is
+    in, so that it does not mix two speakers separated by a pause.
     """
 
     length_samples: int
@@ -91,15 +90,15 @@ class WindowSpec:
     from_onset: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse a spec that could never cut a window."""
+        """Reject a spec that yields no windows. Raises `ValueError`."""
         if not 0 < self.minimum_samples <= self.length_samples or self.hop_samples <= 0:
-            msg = f"a window spec needs 0 < minimum <= length and a positive hop, not {self}"
+            msg = f"invalid window spec {self}; use 0 < minimum <= length and a positive hop"
             raise ValueError(msg)
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechSegment:
-    """Speech from `start_sample` to `end_sample`, pauses shorter than `min_silence` included."""
+    """Speech from `start_sample` to `end_sample`, including pauses shorter than `gate.min_silence_ms`."""
 
     start_sample: int
     end_sample: int
@@ -107,45 +106,49 @@ class SpeechSegment:
 
 @dataclass(frozen=True, slots=True)
 class WindowSpan:
-    """A window's place, before its samples are read. `fresh_samples` is speech since the cut before."""
+    """Position of a window, before its samples are read.
+
+    `new_speech_samples` is the speech since the previous span, `segment` the speech segment of its end, if any.
+    `passes_gate` means that the window holds enough speech to be scored.
+    """
 
     spec: WindowSpec
     index: int
     start_sample: int
     end_sample: int
     speech_samples: int
-    fresh_samples: int
-    stretch: SpeechSegment | None
-    open: bool  # worth a model's time
+    new_speech_samples: int
+    segment: SpeechSegment | None
+    passes_gate: bool
 
     @property
     def length_samples(self) -> int:
-        """The window's length."""
+        """Length of the window."""
         return self.end_sample - self.start_sample
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Sound of one stream, ready for a model. `samples` has shape (n,), `index` counts hops from the stream's start."""
+    """Audio of one window. `samples` has shape (n,); `index` counts hops from the start of the stream."""
 
     source_id: str
     index: int
     start_sample: int
-    samples: Samples = field(repr=False)  # sound is never printed
+    samples: Samples = field(repr=False)  # audio is never printed or logged
     speech_ratio: float
     speech_samples: int
 
     @property
     def end_sample(self) -> int:
-        """The sample after the last one."""
+        """Index of the sample after the last one."""
         return self.start_sample + len(self.samples)
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """A model's answer to one window.
+    """A model's output for one window.
 
-    Probabilities by label (labels,), an x-vector (dimensions,), or probabilities of each frame (frames, people).
+    `values` are probabilities by label (labels,), an x-vector (dimensions,), or frame probabilities (frames, people).
     """
 
     model: str
@@ -153,17 +156,17 @@ class Scores:
     index: int
     start_sample: int
     end_sample: int
-    values: NDArray[np.float32] = field(repr=False)  # nor are voices and emotions
+    values: NDArray[np.float32] = field(repr=False)  # nor are x-vectors and emotions
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a model says of itself.
+    """Metadata of a model.
 
-    `labels` are the classes in the order of its scores (empty for x-vectors). `threshold` is the cosine above which
-    two x-vectors count as one person (None for classifiers). `calibration` turns a cosine into a probability (slope,
-    offset, weight of the logarithm of the seconds), and `cohort` are x-vectors of strangers at length one, shape
-    (n, dimensions), for AS-norm; a model may come without either.
+    `labels` are the classes in score order (empty for x-vectors). `threshold` is the cosine above which two x-vectors
+    count as the same person (None for classifiers). `calibration` maps scores to log-odds (the arguments of
+    `tracking.calibration.Calibration`), and `cohort` holds unit x-vectors of other people, shape (n, dimensions), for
+    AS-norm; both are optional.
     """
 
     name: str
@@ -176,7 +179,7 @@ class ModelInfo:
 
 
 class Model(Protocol):
-    """A window in, scores out. Synchronous, called from worker threads, without memory between calls."""
+    """A model that scores windows. Synchronous, called from worker threads, stateless between calls."""
 
     @property
     def info(self) -> ModelInfo:
@@ -185,11 +188,11 @@ class Model(Protocol):
 
     @property
     def spec(self) -> WindowSpec:
-        """The windows it wants."""
+        """Layout of the windows it scores."""
         ...
 
     def infer(self, batch: Sequence[Window]) -> Sequence[Scores]:
-        """Score windows of equal length; one answer a window, in the same order.
+        """Score windows of equal length; returns one result per window, in the same order.
 
         Raises `InferenceError` when the batch cannot be scored.
         """
@@ -197,15 +200,15 @@ class Model(Protocol):
 
 
 class Ensemble(Protocol):
-    """Models that want the same windows and can answer together, in less time than one after the other."""
+    """Models that share a window layout and score together, in less time than one after the other."""
 
     @property
     def models(self) -> Sequence[Model]:
-        """Two or more; all with one `spec`."""
+        """Two or more models with equal `spec`."""
         ...
 
     def infer(self, batch: Sequence[Window]) -> Sequence[Sequence[Scores]]:
-        """For each window, in order, what each model says of it, in the order of `models`.
+        """Score windows of equal length; returns for each window, in order, the scores of each of `models`.
 
         Raises `InferenceError` when the batch cannot be scored.
         """
@@ -214,7 +217,7 @@ class Ensemble(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SpeechRequest:
-    """Frames of one stream for the speech detector: shape (n * 512,). `state` is what the last result returned."""
+    """Frames of one stream for the speech detector, shape (n * 512,); `state` is that of the previous result."""
 
     source_id: str
     samples: Samples = field(repr=False)
@@ -223,59 +226,59 @@ class SpeechRequest:
 
 @dataclass(frozen=True, slots=True)
 class SpeechResult:
-    """The probability of speech in each frame, shape (n,), and the state to hand in with the next request."""
+    """Probability of speech in each frame, shape (n,), and the state for the next request."""
 
     probabilities: NDArray[np.float32] = field(repr=False)
     state: object = field(repr=False)
 
 
 class SpeechDetector(Protocol):
-    """Says which frames hold speech; like a `Model`, but told its own past at each call."""
+    """Voice activity detector; like a `Model`, but with explicit state per stream."""
 
     def infer(self, batch: Sequence[SpeechRequest]) -> Sequence[SpeechResult]:
-        """Judge requests of equal length; one result a request, in the same order."""
+        """Score requests of equal length; returns one result per request, in the same order."""
         ...
 
 
 class Source(Protocol):
-    """Sound from outside. `format` holds once `blocks()` has been entered."""
+    """A source of audio. `format` is valid once `blocks()` has been entered."""
 
     @property
     def id(self) -> str:
-        """The name events carry."""
+        """Name of the source in events."""
         ...
 
     @property
     def channels(self) -> str:
-        """How its channels become streams: `mix`, `split`, or the number of one."""
+        """How channels become streams: `mix`, `split`, a channel number, or parties of a call."""
         ...
 
     @property
     def live(self) -> bool:
-        """Whether sound comes at its own pace (windows may be dropped) or at ours (they wait)."""
+        """Whether audio arrives in real time, so that windows may be dropped, or is read on demand."""
         ...
 
     @property
     def paced(self) -> bool:
-        """Whether a block comes when its last sample is heard (a microphone, a file in real time)."""
+        """Whether blocks arrive as their last sample is played or captured (microphone, file in real time)."""
         ...
 
     @property
     def format(self) -> AudioFormat:
-        """Rate and channels of its blocks."""
+        """Rate and channels of the blocks."""
         ...
 
     def blocks(self) -> AbstractAsyncContextManager[AsyncIterator[Block | Interruption]]:
-        """Open, give blocks in order until the end or `stop()`, close. Raises `SourceError`."""
+        """Open the source, yield blocks in order until the end or `stop()`, and close it. Raises `SourceError`."""
         ...
 
     def stop(self) -> None:
-        """End the stream as if the sound had ended; what was captured is still given."""
+        """End the stream as if the audio had ended; blocks already captured are still yielded."""
         ...
 
 
 class Sink(Protocol):
-    """A way out for events."""
+    """A destination of events."""
 
     async def __aenter__(self) -> Self:
         """Connect."""
@@ -284,9 +287,9 @@ class Sink(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Flush, say good-bye and close."""
+        """Flush and close."""
         ...
 
     async def send(self, event: Event) -> None:
-        """Take one event; may wait, and raises `SinkError` when no event can leave any more."""
+        """Send one event; may wait. Raises `SinkError` once no further event can be sent."""
         ...

@@ -1,4 +1,4 @@
-"""Samples, seconds and the time of day."""
+"""Samples, seconds and wall time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_wall_time_is_the_anchor_plus_the_count() -> None:
     assert milliseconds(24) == 2
 
 
-def test_a_file_is_there_at_once_a_microphone_sample_by_sample() -> None:
+def test_a_file_block_is_captured_at_once_a_paced_one_sample_by_sample() -> None:
     for paced, expected_s in ((False, 11.0), (True, 10.5)):
         log = ArrivalLog(paced=paced)
         log.mark(16_000, 10.0)
@@ -33,7 +33,7 @@ def test_a_file_is_there_at_once_a_microphone_sample_by_sample() -> None:
         assert log.captured_s(32_001) is None
 
 
-def test_old_arrivals_are_forgotten() -> None:
+def test_old_arrivals_are_discarded() -> None:
     log = ArrivalLog(paced=False, capacity=2)
     for second in range(5):
         log.mark(second * 16_000, float(second))

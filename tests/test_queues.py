@@ -1,4 +1,4 @@
-"""Queues: what goes in comes out or is counted, streams take turns, order is kept."""
+"""Queues: every item is taken or counted, streams are served in turn, order is kept."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     asyncio.run(main)
 
 
-async def take(queue: FairQueue[Any], most: int = 8) -> list[Any]:
-    return await queue.take(most=most, enough=lambda: 1, patience_s=0)
+async def take(queue: FairQueue[Any], max_items: int = 8) -> list[Any]:
+    return await queue.take(max_items=max_items, wanted=lambda: 1, max_wait_s=0)
 
 
 @given(
     script=st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 2)) | st.integers(1, 5), max_size=60),
     capacity=st.integers(1, 4),
 )
-def test_put_is_taken_dropped_or_waiting(script: list[Any], capacity: int) -> None:
+def test_every_item_is_taken_dropped_or_waiting(script: list[Any], capacity: int) -> None:
     async def check() -> None:
         queue: FairQueue[tuple[str, int, int]] = FairQueue(capacity=capacity, key=lambda item: item[1])
         given: dict[str, list[int]] = {name: [] for name in "abc"}
@@ -51,7 +51,7 @@ def test_put_is_taken_dropped_or_waiting(script: list[Any], capacity: int) -> No
     run(check())
 
 
-def test_streams_take_turns() -> None:
+def test_streams_are_served_in_turn() -> None:
     async def check() -> None:
         queue: FairQueue[str] = FairQueue(capacity=10, key=lambda _: 0)
         for _ in range(4):
@@ -62,7 +62,7 @@ def test_streams_take_turns() -> None:
     run(check())
 
 
-def test_a_full_lane_waits_for_room() -> None:
+def test_put_waits_while_the_stream_is_full() -> None:
     async def check() -> None:
         queue: FairQueue[int] = FairQueue(capacity=1, key=lambda _: 0)
         await queue.put("a", 1, policy="wait")
@@ -76,22 +76,22 @@ def test_a_full_lane_waits_for_room() -> None:
     run(check())
 
 
-def test_a_batch_waits_for_the_other_streams_only_so_long() -> None:
+def test_a_batch_waits_for_other_streams_up_to_max_wait_s() -> None:
     async def check() -> None:
         queue: FairQueue[int] = FairQueue(capacity=4, key=lambda _: 0)
         await queue.put("a", 1, policy="wait")
-        batch = asyncio.create_task(queue.take(most=8, enough=lambda: 2, patience_s=60))
+        batch = asyncio.create_task(queue.take(max_items=8, wanted=lambda: 2, max_wait_s=60))
         await asyncio.sleep(0)
         assert not batch.done()
         await queue.put("b", 2, policy="wait")
         assert await batch == [1, 2]
         await queue.put("a", 3, policy="wait")
-        assert await queue.take(most=8, enough=lambda: 2, patience_s=0.001) == [3]
+        assert await queue.take(max_items=8, wanted=lambda: 2, max_wait_s=0.001) == [3]
 
     run(check())
 
 
-def test_a_closed_queue_gives_what_it_has_and_then_ends() -> None:
+def test_a_closed_queue_yields_its_items_and_then_ends() -> None:
     async def check() -> None:
         queue: FairQueue[int] = FairQueue(capacity=1, key=lambda _: 0)
         await queue.put("a", 1, policy="wait")
@@ -108,7 +108,7 @@ def test_a_closed_queue_gives_what_it_has_and_then_ends() -> None:
 
 
 @given(st.lists(st.sampled_from(["turn", "a", "b", "take"]), max_size=80), st.integers(1, 6))
-def test_events_conflate_before_any_is_lost(script: list[str], capacity: int) -> None:
+def test_events_conflate_before_any_is_dropped(script: list[str], capacity: int) -> None:
     async def check() -> None:
         queue: EventQueue[tuple[str, int]] = EventQueue(
             capacity=capacity, conflate=lambda item: None if item[0] == "turn" else item[0]
@@ -128,7 +128,7 @@ def test_events_conflate_before_any_is_lost(script: list[str], capacity: int) ->
     run(check())
 
 
-def test_turns_survive_where_state_can_give_way() -> None:
+def test_turns_survive_while_state_can_be_conflated() -> None:
     async def check() -> None:
         queue: EventQueue[str] = EventQueue(capacity=3, conflate=lambda item: "state" if item == "state" else None)
         for item in ("state", "turn", "state", "turn"):
@@ -142,7 +142,7 @@ def test_turns_survive_where_state_can_give_way() -> None:
     run(check())
 
 
-def test_an_event_that_comes_replaces_its_elder_before_a_turn_is_lost() -> None:
+def test_a_new_state_replaces_the_older_one_before_a_turn_is_dropped() -> None:
     async def check() -> None:
         queue: EventQueue[str] = EventQueue(capacity=3, conflate=lambda item: "state" if item[0] == "s" else None)
         for item in ("turn 1", "s1", "turn 2", "s2"):
@@ -155,12 +155,12 @@ def test_an_event_that_comes_replaces_its_elder_before_a_turn_is_lost() -> None:
 
 
 @given(st.lists(st.sampled_from(["turn", "a", "b", "take"]), max_size=60), st.integers(1, 5))
-def test_a_turn_is_lost_only_where_nothing_can_give_way(script: list[str], capacity: int) -> None:
+def test_a_turn_is_dropped_only_where_nothing_can_be_conflated(script: list[str], capacity: int) -> None:
     async def check() -> None:
         queue: EventQueue[tuple[str, int]] = EventQueue(
             capacity=capacity, conflate=lambda item: None if item[0] == "turn" else item[0]
         )
-        inside: list[tuple[str, int]] = []  # what ought to be in the queue
+        inside: list[tuple[str, int]] = []  # expected content of the queue
         for number, step in enumerate(script):
             if step == "take":
                 if inside:
@@ -199,9 +199,9 @@ def test_a_lossless_event_queue_waits_for_its_reader() -> None:
 @given(
     lengths=st.lists(st.integers(1, 6), min_size=1, max_size=6),
     keys=st.lists(st.integers(0, 2), min_size=36, max_size=36),
-    most=st.integers(1, 4),
+    max_items=st.integers(1, 4),
 )
-def test_no_stream_starves(lengths: list[int], keys: list[int], most: int) -> None:
+def test_no_stream_starves(lengths: list[int], keys: list[int], max_items: int) -> None:
     async def check() -> None:
         queue: FairQueue[tuple[int, int]] = FairQueue(capacity=6, key=lambda item: item[1])
         for stream, length in enumerate(lengths):
@@ -209,19 +209,19 @@ def test_no_stream_starves(lengths: list[int], keys: list[int], most: int) -> No
                 await queue.put(str(stream), (stream, keys[6 * stream + place]), policy="wait")
         left, waited = dict(enumerate(lengths)), dict.fromkeys(range(len(lengths)), 0)
         while any(left.values()):
-            served = [stream for stream, _ in await take(queue, most)]
+            served = [stream for stream, _ in await take(queue, max_items)]
             for stream in served:
                 left[stream] -= 1
             for stream, length in left.items():
                 waited[stream] = 0 if stream in served or not length else waited[stream] + 1
-                assert waited[stream] < len(lengths), "everybody's turn comes once a round"
+                assert waited[stream] < len(lengths), "every stream is served once a round"
         assert queue.statistics().waiting == 0
 
     run(check())
 
 
 @given(count=st.integers(0, 20), capacity=st.integers(1, 5))
-def test_the_freshest_are_kept(count: int, capacity: int) -> None:
+def test_the_newest_items_are_kept(count: int, capacity: int) -> None:
     async def check() -> None:
         queue: FairQueue[int] = FairQueue(capacity=capacity, key=lambda _: 0)
         gone: list[int] = []
@@ -235,7 +235,7 @@ def test_the_freshest_are_kept(count: int, capacity: int) -> None:
     run(check())
 
 
-def test_what_is_past_its_deadline_gives_way_to_a_fresher_one_only() -> None:
+def test_an_item_past_its_deadline_is_dropped_only_for_a_newer_one() -> None:
     gone: list[int] = []
 
     async def check() -> None:
@@ -243,7 +243,7 @@ def test_what_is_past_its_deadline_gives_way_to_a_fresher_one_only() -> None:
         for item, deadline_s in [(1, 0.0), (2, 0.0), (3, math.inf), (4, 0.0)]:
             await queue.put("a", item, policy="drop_oldest", deadline_s=deadline_s)
         await queue.put("b", 5, policy="drop_oldest", deadline_s=0.0)  # the only one of its stream
-        assert await queue.take(most=8, enough=lambda: 1, patience_s=0) == [3, 5, 4]
+        assert await queue.take(max_items=8, wanted=lambda: 1, max_wait_s=0) == [3, 5, 4]
         counts = queue.statistics()
         assert (counts.put, counts.taken, counts.dropped, counts.waiting) == (5, 3, 2, 0)
 

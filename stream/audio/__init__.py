@@ -1,1 +1,1 @@
-"""Package."""
+"""Audio before inference: decoding, resampling, buffering, speech segments and window extraction (pure)."""

@@ -1,10 +1,10 @@
-"""One stream's way from samples to windows: ring, speech map, cutters (pure).
+"""Audio buffer of one stream: from samples to speech segments and window spans (pure).
 
-The owner pushes 16 kHz mono samples, fetches frames for the speech detector (`frames`), hands its answer back (`hear`)
-and takes the cuts that are now due. Nothing here depends on how the sound was cut into blocks.
+The owner pushes 16 kHz mono samples, passes new frames to the speech detector (`frames`) and its probabilities back
+(`add_speech`), which returns the window spans that are due. Results do not depend on the block sizes pushed.
 
-A gap ends what came before (its tail is cut and flushed) and begins anew behind it: no window spans a gap, frames and
-cutters are aligned afresh. The sample index goes on through the gap by its true length.
+A gap flushes what came before it (including the tail window) and starts afresh: no window spans a gap, and frames and
+windows are aligned anew. The sample index advances by the true length of the gap.
 """
 
 from __future__ import annotations
@@ -20,17 +20,21 @@ from stream.settings import GateSettings
 from stream.types import FRAME_SAMPLES, Samples, SpeechSegment, Window, WindowSpan, WindowSpec
 
 
-def required_capacity(specs: Sequence[WindowSpec], *, piece: int) -> int:
-    """A capacity that no read can outrun where pieces of up to `piece` samples are pushed and heard one by one.
+def required_capacity(specs: Sequence[WindowSpec], *, max_block: int) -> int:
+    """Return the ring capacity that covers the longest read while blocks of up to `max_block` samples arrive.
 
-    What is read is never older than a window, or than the hop that frames wait for. A minute for each of hundreds of
-    streams would be memory for nothing.
+    A read reaches back by at most one window, or by the hop for which frames are held back. A larger ring would waste
+    memory in each of hundreds of streams.
     """
-    return max((max(spec.length_samples, spec.hop_samples) for spec in specs), default=0) + 2 * piece
+    return max((max(spec.length_samples, spec.hop_samples) for spec in specs), default=0) + 2 * max_block
 
 
 class StreamBuffer:
-    """Ring, speech map and cutters of one stream: `capacity` samples of sound, `memory` of where speech was."""
+    """Ring, speech timeline and window extractors of one stream.
+
+    `capacity` is the number of samples kept; `memory` the number of samples for which speech flags are kept (default:
+    `capacity`).
+    """
 
     def __init__(
         self, *, source_id: str, specs: Sequence[WindowSpec], gate: GateSettings, capacity: int, memory: int = 0
@@ -39,26 +43,28 @@ class StreamBuffer:
         self.source_id = source_id
         self._ring = Ring(capacity=capacity)
         self._speech = SpeechTimeline(settings=gate, memory_samples=memory)
-        self._cutters = [WindowExtractor(spec=spec, settings=gate) for spec in specs]
-        self._offset = 0  # sample index minus ring index: what gaps have skipped
+        self._extractors = [WindowExtractor(spec=spec, settings=gate) for spec in specs]
+        self._offset = 0  # sample index minus ring index: the total length of all gaps
         self.windows_gated = 0
 
     @property
     def end_sample(self) -> int:
-        """The sample after the last one pushed."""
+        """The sample index after the last sample pushed."""
         return self._ring.committed + self._offset
 
     @property
     def speech_samples(self) -> int:
-        """Speech heard so far."""
+        """Samples of speech detected so far."""
         return self._speech.speech_samples
 
-    def talk(self, since_sample: int, *, last: bool = False) -> tuple[list[SpeechSegment], int]:
-        """The map's `talk`, as far as there is sound: the final frame may have been filled up."""
-        spans, settled = self._speech.talk(since_sample, last=last)
+    def settled_segments(self, since_sample: int, *, last: bool = False) -> tuple[list[SpeechSegment], int]:
+        """Return `SpeechTimeline.settled_segments`, limited to real samples: the final frame may be zero-padded."""
+        segments, settled = self._speech.settled_segments(since_sample, last=last)
         end = self.end_sample
         kept = [
-            SpeechSegment(span.start_sample, min(span.end_sample, end)) for span in spans if span.start_sample < end
+            SpeechSegment(segment.start_sample, min(segment.end_sample, end))
+            for segment in segments
+            if segment.start_sample < end
         ]
         return kept, min(settled, end)
 
@@ -67,15 +73,15 @@ class StreamBuffer:
         self._ring.write(samples[:, None])
 
     def is_due(self) -> bool:
-        """Whether a window ends in what was pushed: only then is there a need to ask where speech was.
+        """Return whether a window ends in the samples pushed; until then, frames need not go to the detector.
 
-        The detector takes several frames of a stream in far less time than one after the other, and a window hears
-        of no frame behind its end, so nothing is told later or otherwise for waiting.
+        Several frames in one detector call cost far less than one call each. A window uses no frame behind its end, so
+        holding frames back changes neither results nor latency.
         """
-        return not self._cutters or any(cutter.is_due(self.end_sample) for cutter in self._cutters)
+        return not self._extractors or any(extractor.is_due(self.end_sample) for extractor in self._extractors)
 
     def frames(self, *, last: bool = False) -> Samples:
-        """Whole frames that the detector has not heard, shape (n * 512,); with `last`, zeros fill up the final one."""
+        """Return the whole frames not yet scored, shape (n * 512,); with `last`, the final one is zero-padded."""
         horizon = self._speech.horizon
         length = self.end_sample - horizon
         if length <= 0:
@@ -85,31 +91,33 @@ class StreamBuffer:
         samples = self._read(horizon, length)
         return np.pad(samples, (0, -length % FRAME_SAMPLES))
 
-    def hear(self, probabilities: Sequence[float], *, last: bool = False) -> list[WindowSpan]:
-        """Take the detector's answer to `frames`; returns the cuts now due, in the order of their ends."""
-        self._speech.hear(probabilities)
-        cuts = [cut for cutter in self._cutters for cut in cutter.due(self._speech, self.end_sample, last=last)]
-        cuts.sort(key=lambda cut: cut.end_sample)  # stable: specs keep their order
-        self.windows_gated += sum(not cut.open for cut in cuts)
-        return cuts
+    def add_speech(self, probabilities: Sequence[float], *, last: bool = False) -> list[WindowSpan]:
+        """Add the speech probabilities of `frames`; return the window spans now due, ordered by their ends."""
+        self._speech.add_speech(probabilities)
+        spans = [
+            span for extractor in self._extractors for span in extractor.due(self._speech, self.end_sample, last=last)
+        ]
+        spans.sort(key=lambda span: span.end_sample)  # stable: specs keep their order
+        self.windows_gated += sum(not span.passes_gate for span in spans)
+        return spans
 
-    def window(self, cut: WindowSpan) -> Window:
-        """The cut's samples. Raises `RingOverrun` if it is older than the ring."""
+    def window(self, span: WindowSpan) -> Window:
+        """Read the samples of a span. Raises `RingOverrun` if they have been overwritten."""
         return Window(
             source_id=self.source_id,
-            index=cut.index,
-            start_sample=cut.start_sample,
-            samples=self._read(cut.start_sample, cut.length_samples),
-            speech_ratio=cut.speech_samples / cut.length_samples,
-            speech_samples=cut.speech_samples,
+            index=span.index,
+            start_sample=span.start_sample,
+            samples=self._read(span.start_sample, span.length_samples),
+            speech_ratio=span.speech_samples / span.length_samples,
+            speech_samples=span.speech_samples,
         )
 
     def gap(self, lost_samples: int) -> None:
-        """Sound was lost here; `frames(last=True)` and `hear(last=True)` must have been called before."""
+        """Skip lost samples. Call `frames(last=True)` and `add_speech(last=True)` first."""
         self._offset += lost_samples
         self._speech.restart(self.end_sample)
-        for cutter in self._cutters:
-            cutter.restart(self.end_sample)
+        for extractor in self._extractors:
+            extractor.restart(self.end_sample)
 
     def _read(self, start_sample: int, length: int) -> Samples:
         samples: Samples = self._ring.read(start_sample - self._offset, length)[:, 0]

@@ -1,4 +1,4 @@
-"""Channel layouts: which mono streams a source's channels become, and their labels (pure)."""
+"""Channel layouts: which mono streams the channels of a source become, and their labels (pure)."""
 
 from __future__ import annotations
 
@@ -14,33 +14,31 @@ PARTIES: dict[str, tuple[Party, ...]] = {
     "customer": ("customer",),
     "agent": ("agent",),
 }
-"""Ways to read channels as the parties of a call, in the order of the channels."""
+"""Layouts that map channels to the parties of a call, in channel order."""
 
 
-def labels(channels: str, available: int) -> tuple[str, ...]:
-    """The suffix of each stream that `select` makes: `("",)`, `("1", "2", …)` when split, or the parties of a call.
+def channel_labels(channels: str, available: int) -> tuple[str, ...]:
+    """Return the suffix of each stream of `select_channels`: `("",)`, `("1", "2", …)` if split, or the call parties.
 
-    Raises `AudioFormatError` when a channel is asked for that the sound does not have.
+    `available` is the number of channels of the audio. Raises `AudioFormatError` if `channels` needs others.
     """
     if channels == "split" and available > 1:
         return tuple(str(number + 1) for number in range(available))
     parties = PARTIES.get(channels, ())
     if len(parties) > 1 and available != len(parties):
         raise AudioFormatError(
-            f"the parties {channels} need a sound of two channels, but this one has {available}; choose "
-            "`customer` or `agent` if it is one party's track"
+            f"channels {channels!r} need two-channel audio, this has {available}; choose `customer` or `agent` for a "
+            "single party's track"
         )
     if parties:
         return parties
     if channels.isdigit() and int(channels) > available:
-        raise AudioFormatError(
-            f"channel {channels} was asked for, but the sound has only {available}; choose 1 to {available}"
-        )
+        raise AudioFormatError(f"no channel {channels}, the audio has {available}; choose 1 to {available}")
     return ("",)
 
 
-def select(samples: Samples, channels: str) -> list[Samples]:
-    """Frames of shape (n, channels) to one mono array of shape (n,) for each of `labels`."""
+def select_channels(samples: Samples, channels: str) -> list[Samples]:
+    """Convert frames of shape (n, channels) to one mono array of shape (n,) for each of `channel_labels`."""
     if channels == "split" or len(PARTIES.get(channels, ())) > 1:
         return [np.ascontiguousarray(samples[:, number]) for number in range(samples.shape[1])]
     if channels.isdigit():

@@ -1,4 +1,4 @@
-"""G.711: µ-law and A-law bytes to float32, by table (ITU-T G.711; both are exact, 8 bits to 14 or 13)."""
+"""G.711 decoding: µ-law and A-law bytes to float32 by table lookup (ITU-T G.711; exact, 8 bits to 14 or 13)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stream.types import Samples
 
 
 def _mu_law() -> NDArray[np.int16]:
-    """What each of the 256 bytes means, as 16-bit PCM."""
+    """Return the 16-bit PCM value of each of the 256 bytes."""
     code = ~np.arange(256, dtype=np.int64) & 0xFF
     magnitude = ((((code & 0x0F) << 3) + 0x84) << ((code & 0x70) >> 4)) - 0x84
     return np.where(code & 0x80, -magnitude, magnitude).astype(np.int16)
@@ -31,6 +31,6 @@ _TABLES = {
 
 
 def decode(data: bytes, law: str) -> Samples:
-    """Bytes of one channel to samples of shape (n,); `law` is `mulaw` or `alaw`."""
+    """Decode bytes of one channel to samples of shape (n,); `law` is `mulaw` or `alaw`."""
     samples: Samples = _TABLES[law][np.frombuffer(data, np.uint8)]
     return samples

@@ -1,4 +1,4 @@
-"""How loud sound is (pure): the figure behind a level meter."""
+"""Audio level in dBFS, as shown by level meters (pure)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from stream.types import Samples
 
 SILENCE_DBFS = -100.0
-"""The floor: exact zeros, and all that is quieter."""
+"""Lowest level reported, also for digital silence."""
 
 
 def level_dbfs(samples: Samples) -> float:
-    """Root mean square of samples (n,) in decibels below full scale, at least `SILENCE_DBFS`."""
+    """Return the root mean square of samples (n,) in dB relative to full scale, at least `SILENCE_DBFS`."""
     if not len(samples):
         return SILENCE_DBFS
     power = float(np.dot(samples, samples)) / len(samples)

@@ -1,4 +1,4 @@
-"""Raw samples to float32 frames, and the checks every source owes the rooms behind it."""
+"""PCM decoding to float32 frames, and the check that samples are finite (pure)."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from stream.errors import AudioFormatError
 from stream.types import Samples
 
 SAMPLE_BYTES = {"s16le": 2, "f32le": 4}
-"""Bytes of one sample, by format."""
+"""Bytes per sample, by format."""
 
 
 def decode(data: bytes, *, pcm_format: str, channels: int) -> Samples:
-    """Whole frames of interleaved PCM to shape (frames, channels) in [-1, 1], each channel in one piece."""
+    """Decode whole frames of interleaved PCM to shape (frames, channels) in [-1, 1], each channel contiguous."""
     if pcm_format == "f32le":
         return np.frombuffer(data, dtype="<f4").reshape(-1, channels).astype(np.float32, order="F")
     frames = np.frombuffer(data, dtype="<i2").reshape(-1, channels)
-    # one pass: with other threads about, each more costs a hundred times as much to get the interpreter's lock back
+    # one pass: each further one releases the GIL, and reacquiring it from busy threads costs 100 times the pass
     samples: Samples = np.multiply(frames, np.float32(1 / 32_768), dtype=np.float32, order="F")
     return samples
 
 
-def checked(samples: Samples, *, start_frame: int, rate_hz: int, name: str) -> Samples:
-    """The samples, if all of them are numbers; a NaN would silently poison every window it is in.
+def require_finite(samples: Samples, *, start_frame: int, rate_hz: int, name: str) -> Samples:
+    """Return `samples` if all are finite; a NaN would corrupt every window that contains it.
 
-    Raises `AudioFormatError` naming the moment.
+    Raises `AudioFormatError` with the position of the first bad frame.
     """
     finite = np.isfinite(samples)
     if finite.all():
         return samples
     frame = start_frame + int(np.argmin(finite.all(axis=1)))
     raise AudioFormatError(
-        f"{name} holds a sample that is not a number (NaN or infinite) at {frame / rate_hz:.3f} s; repair it"
+        f"{name} has a non-finite sample (NaN or infinite) at {frame / rate_hz:.3f} s; repair the audio"
     )

@@ -1,8 +1,7 @@
-"""From a source's channels and rate to mono streams at 16 kHz.
+"""Streaming resampling of mono audio to 16 kHz with soxr (quality HQ).
 
-`select` picks or mixes channels; `Resampler` changes the rate with soxr's streaming resampler (HQ). Its chunked output
-is bit-identical to the one-shot one and already in place: output sample n is the sound at n / 16,000 s. What its filter
-still holds back (about 21 ms) comes with later input or with `flush`; it delays output, it does not shift it.
+Chunked output is bit-identical to one-shot output and time-aligned: output sample n is the audio at n / 16,000 s. The
+filter holds back about 21 ms, which follow with later input or with `flush`; this delays output without shifting it.
 """
 
 from __future__ import annotations
@@ -14,20 +13,20 @@ from stream.types import SAMPLE_RATE_HZ, Samples
 
 
 class Resampler:
-    """One mono stream from `rate_hz` to 16 kHz. Block sizes do not change what comes out."""
+    """Resampler of one mono stream from `rate_hz` to 16 kHz; its output does not depend on block sizes."""
 
     def __init__(self, *, rate_hz: int) -> None:
         self._rate_hz = rate_hz
         self._start()
 
     def push(self, samples: Samples) -> Samples:
-        """Samples of shape (n,) in; what is ready of shape (m,) out."""
+        """Take samples of shape (n,); return the output that is ready, shape (m,)."""
         if self._stream is None:
             return samples
         return np.asarray(self._stream.resample_chunk(samples), dtype=np.float32)
 
     def flush(self) -> Samples:
-        """What the filter still held; afterwards a new, unrelated stretch of sound may begin."""
+        """Return the samples held back by the filter and reset it, ready for unrelated audio."""
         if self._stream is None:
             return np.empty(0, np.float32)
         rest = np.asarray(self._stream.resample_chunk(np.empty(0, np.float32), last=True), dtype=np.float32)

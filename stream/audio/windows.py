@@ -1,9 +1,10 @@
-"""Cuts windows out of a stream, by absolute sample index (pure).
+"""Window extraction from a stream, by absolute sample index (pure).
 
-A `WindowExtractor` follows one `WindowSpec`. One window ends at every multiple of the hop, so block sizes never change windows,
-and two streams cut alike. It reaches back `length_samples`, but never across a gap, and (`from_onset`) not before the
-stretch of speech it ends in, rounded down to `GRAIN` so that windows of different streams still share lengths and
-batches. A `WindowSpan` is closed when the gate sees too little speech in it, or none in its last hop: silence costs no model.
+A `WindowExtractor` follows one `WindowSpec`. One window ends at every multiple of the hop, so block sizes do not change
+windows, and all streams share one grid. A window reaches back `length_samples`, but never across a gap and, with
+`from_onset`, not before the speech segment it ends in; that onset is rounded down to `ONSET_GRID_SAMPLES`, so that
+windows of different streams share lengths and thus batches. A span does not pass the gate if it holds too little speech
+or none in its last hop: silence costs no inference.
 """
 
 from __future__ import annotations
@@ -12,64 +13,63 @@ from stream.audio.speech import SpeechTimeline
 from stream.settings import GateSettings
 from stream.types import SAMPLE_RATE_HZ, WindowSpan, WindowSpec
 
-GRAIN = SAMPLE_RATE_HZ // 8
-"""Onsets are rounded down to this, 125 ms."""
+ONSET_GRID_SAMPLES = SAMPLE_RATE_HZ // 8
+"""Onsets are rounded down to multiples of this (125 ms)."""
 
 
 class WindowExtractor:
-    """Cuts one stream by one spec; asked again and again as the stream grows."""
+    """Window spans of one stream for one spec, extracted as the stream grows."""
 
     def __init__(self, *, spec: WindowSpec, settings: GateSettings) -> None:
         self.spec = spec
-        self._window_speech = settings.window_speech_ms * SAMPLE_RATE_HZ // 1000
-        self._fresh_speech = settings.new_speech_ms * SAMPLE_RATE_HZ // 1000
-        self._origin = 0  # where the unbroken sound began
+        self._min_speech = settings.window_speech_ms * SAMPLE_RATE_HZ // 1000
+        self._min_new_speech = settings.new_speech_ms * SAMPLE_RATE_HZ // 1000
+        self._origin = 0  # the sample at which contiguous audio starts
         self._last_end = 0
 
     def restart(self, sample: int) -> None:
-        """After a gap: sound is unbroken from `sample` on."""
+        """Start afresh after a gap; contiguous audio starts at `sample`."""
         self._origin = self._last_end = sample
 
     def is_due(self, end_sample: int) -> bool:
-        """Whether a window ends by `end_sample`."""
+        """Return whether a window ends by `end_sample`."""
         return (self._last_end // self.spec.hop_samples + 1) * self.spec.hop_samples <= end_sample
 
     def due(self, speech: SpeechTimeline, end_sample: int, *, last: bool = False) -> list[WindowSpan]:
-        """All cuts that end by `end_sample`, where speech is known; with `last`, the tail up to it as well."""
-        cuts = []
+        """Return the spans that end by `end_sample`, up to which speech is known; with `last`, also the tail."""
+        spans = []
         hop = self.spec.hop_samples
         while (end := (self._last_end // hop + 1) * hop) <= end_sample:
-            cuts.append(self._cut(speech, end))
+            spans.append(self._span(speech, end))
             self._last_end = end
         if last and end_sample > self._last_end:
-            cuts.append(self._cut(speech, end_sample))
+            spans.append(self._span(speech, end_sample))
             self._last_end = end_sample
-        return cuts
+        return spans
 
-    def _cut(self, speech: SpeechTimeline, end: int) -> WindowSpan:
+    def _span(self, speech: SpeechTimeline, end: int) -> WindowSpan:
         start = max(self._origin, end - self.spec.length_samples)
-        stretch = speech.stretch(end)
-        if self.spec.from_onset and stretch is not None:
-            onset = stretch.start_sample // GRAIN * GRAIN
+        segment = speech.last_segment(end)
+        if self.spec.from_onset and segment is not None:
+            onset = segment.start_sample // ONSET_GRID_SAMPLES * ONSET_GRID_SAMPLES
             latest = end - self.spec.minimum_samples
             start = max(start, min(onset, latest))
-        heard = min(speech.speech(start, end), end - start)
-        going_on = (
-            stretch is not None and stretch.end_sample > self._last_end
-        )  # not a click, nor an old stretch's crumbs
-        fresh = speech.speech(self._last_end, end) if going_on else 0
+        speech_samples = min(speech.speech(start, end), end - start)
+        # speech in the last hop counts only within a segment: neither clicks nor frames of an earlier segment do
+        continues = segment is not None and segment.end_sample > self._last_end
+        new_speech = speech.speech(self._last_end, end) if continues else 0
         return WindowSpan(
             spec=self.spec,
             index=-(-end // self.spec.hop_samples) - 1,
             start_sample=start,
             end_sample=end,
-            speech_samples=heard,
-            fresh_samples=fresh,
-            stretch=stretch,
-            open=(
-                going_on
+            speech_samples=speech_samples,
+            new_speech_samples=new_speech,
+            segment=segment,
+            passes_gate=(
+                continues
                 and end - start >= self.spec.minimum_samples
-                and heard >= self._window_speech
-                and fresh >= self._fresh_speech
+                and speech_samples >= self._min_speech
+                and new_speech >= self._min_new_speech
             ),
         )

@@ -1,1 +1,1 @@
-"""Package."""
+"""Rolling state of one call: floor, alerts and figures (pure)."""

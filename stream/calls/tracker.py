@@ -1,11 +1,12 @@
-"""A call: two tracks told of separately become one account, in the order of the sound.
+"""Call tracker: the speech and emotion of two separate tracks become one set of figures, in media order (pure).
 
-Each track tells what is settled of its talk (`hear`) and how its party sounds (`feel`); the call goes on as far as both
-are known, so that the same sound makes the same events whichever track is quicker. Every `update_s` of media it tells
-its figures, and what they raise or end; when the last track has left, open alerts are ended and the summary is told.
+Each track adds its settled speech (`add_speech`) and its emotion (`add_emotion`). The call advances as far as both are
+known, so that the same audio yields the same events whichever track is processed first. Every `update_s` of media it
+publishes its figures and the alerts they raise or end; when the last track has left, open alerts end and the final
+figures follow.
 
-A track that joins late was silent before. One that says nothing for `PATIENCE` is taken for silent, so that the other's
-account does not wait, or grow, for ever.
+A track that joins late counts as silent before. A track without news for `MAX_TRACK_LAG_SAMPLES` counts as silent, so
+that the other neither waits nor accumulates state for ever.
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ from stream.tracking.emotion import SILENCE
 from stream.types import SAMPLE_RATE_HZ, SpeechSegment
 
 ANGER = "angry"
-"""The label that anger goes by."""
+"""Label of anger."""
 
-PATIENCE = 120 * SAMPLE_RATE_HZ
-"""How far one track may be ahead of the other."""
+MAX_TRACK_LAG_SAMPLES = 120 * SAMPLE_RATE_HZ
+"""Maximum lag of one track behind the other."""
 
 
 @dataclass(slots=True)
 class _PartyEmotion:
-    """How one party sounds and has sounded; times in samples of its talk."""
+    """Rolling emotion of one party; positions and lengths in samples of its speech."""
 
     newest: EmotionBody | None = None
-    slow: float = 0.0  # anger, averaged slowly
-    furious: int = 0  # talk since anger reached its threshold
-    judged_at: int = 0  # the party's talk when it was judged last
-    held: Counter[str] = field(default_factory=Counter)
+    anger_average: float = 0.0  # slow average of `anger`
+    angry_for: int = 0  # speech since anger reached its threshold
+    scored_until: int = 0  # the party's speech at the newest emotion
+    durations: Counter[str] = field(default_factory=Counter)  # by label
 
     @property
     def anger(self) -> float:
@@ -48,113 +49,112 @@ class _PartyEmotion:
 
 @dataclass(slots=True)
 class _PartyTrack:
-    """What one track has told that the call has not come to yet."""
+    """Speech and emotions of one track that the call has not processed yet."""
 
     settled: int
     left: bool = False
-    talk: deque[SpeechSegment] = field(default_factory=deque)
+    segments: deque[SpeechSegment] = field(default_factory=deque)
     emotions: deque[EmotionBody] = field(default_factory=deque)
-    mood: _PartyEmotion = field(default_factory=_PartyEmotion)
+    emotion: _PartyEmotion = field(default_factory=_PartyEmotion)
 
 
 class CallTracker:
-    """One call's account."""
+    """Figures and alerts of one call."""
 
     def __init__(self, *, settings: Settings) -> None:
-        self._calls, self._alarms = settings.calls, settings.alerts
+        self._calls, self._alert_settings = settings.calls, settings.alerts
         self._update = samples(settings.calls.update_s)
         self._floor = FloorTracker(settings=settings.calls)
         self._alerts = AlertTracker(clear_s=settings.alerts.clear_s)
         self._tracks: dict[Party, _PartyTrack] = {}
-        # crosstalk up to each update within the window that its share is taken over
+        # total crosstalk at each update within the window over which its share is computed
         self._crosstalk: deque[int] = deque(
-            [0], maxlen=max(2, round(self._alarms.crosstalk_window_s / settings.calls.update_s))
+            [0], maxlen=max(2, round(settings.alerts.crosstalk_window_s / settings.calls.update_s))
         )
 
     def join(self, party: Party) -> None:
-        """A party's track begins; before, it was silent."""
+        """Add a party's track, which counts as silent up to now."""
         self._tracks[party] = _PartyTrack(settled=self._floor.position)
 
-    def feel(self, party: Party, emotion: EmotionBody) -> None:
-        """How a party sounds from `emotion.end_s` on; to be told before the talk that reaches there."""
+    def add_emotion(self, party: Party, emotion: EmotionBody) -> None:
+        """Add a party's emotion from `emotion.end_s` on; call it before `add_speech` for the same time."""
         self._tracks[party].emotions.append(emotion)
 
-    def hear(self, party: Party, talk: Sequence[SpeechSegment], settled: int) -> list[Body]:
-        """All of a party's talk from where it was told last up to the sample `settled`."""
+    def add_speech(self, party: Party, segments: Sequence[SpeechSegment], settled: int) -> list[Body]:
+        """Add a party's speech since the last call up to the sample `settled`; return the bodies that follow."""
         track = self._tracks[party]
-        track.talk.extend(talk)
+        track.segments.extend(segments)
         track.settled = max(track.settled, settled)
         return self._advance()
 
     def leave(self, party: Party) -> list[Body]:
-        """A party's track has ended where it was settled; the last to leave ends the call."""
+        """End a party's track where it is settled; the last one ends the call."""
         self._tracks[party].left = True
-        told = self._advance()
+        bodies = self._advance()
         if all(track.left for track in self._tracks.values()):
-            told += self._alerts.close(self._floor.position)
-            told.append(self._body("final"))
-        return told
+            bodies += self._alerts.close(self._floor.position)
+            bodies.append(self._body("final"))
+        return bodies
 
     def _advance(self) -> list[Body]:
-        there = [track.settled for track in self._tracks.values() if not track.left]
+        active = [track.settled for track in self._tracks.values() if not track.left]
         furthest = max(track.settled for track in self._tracks.values())
-        limit = max(min(there), max(there) - PATIENCE) if there else furthest
-        told: list[Body] = []
+        limit = max(min(active), max(active) - MAX_TRACK_LAG_SAMPLES) if active else furthest
+        bodies: list[Body] = []
         while self._floor.position < limit:
             tick = (self._floor.position // self._update + 1) * self._update
             self._step(min(tick, limit))
             if self._floor.position == tick:
-                told += self._check()
-                told.append(self._body("live"))
-        return told
+                bodies += self._check_alerts()
+                bodies.append(self._body("live"))
+        return bodies
 
     def _step(self, end: int) -> None:
-        """Up to the next moment at which anything changes, at most to `end`."""
-        position, talking = self._floor.position, []
+        """Advance to the next change of speech or emotion, at most to `end`."""
+        position, speaking = self._floor.position, []
         for party, track in self._tracks.items():
-            while track.talk and track.talk[0].end_sample <= position:
-                track.talk.popleft()
-            if track.talk:
-                span = track.talk[0]
-                inside = span.start_sample <= position
-                end = min(end, span.end_sample if inside else span.start_sample)
+            while track.segments and track.segments[0].end_sample <= position:
+                track.segments.popleft()
+            if track.segments:
+                segment = track.segments[0]
+                inside = segment.start_sample <= position
+                end = min(end, segment.end_sample if inside else segment.start_sample)
                 if inside:
-                    talking.append(party)
+                    speaking.append(party)
             if track.emotions:
                 end = min(end, max(position + 1, samples(track.emotions[0].end_s)))
-        self._floor.advance(end, talking)
+        self._floor.advance(end, speaking)
         for party, track in self._tracks.items():
             while track.emotions and samples(track.emotions[0].end_s) <= end:
-                self._judge(track.mood, track.emotions.popleft(), self._floor.rows[party].talk)
+                self._update_emotion(track.emotion, track.emotions.popleft(), self._floor.figures[party].speech)
 
-    def _judge(self, mood: _PartyEmotion, emotion: EmotionBody, talk: int) -> None:
-        """Take one emotion; the talk since the one before is what it rests on."""
-        fresh, mood.judged_at = talk - mood.judged_at, talk
+    def _update_emotion(self, state: _PartyEmotion, emotion: EmotionBody, speech: int) -> None:
+        """Add one emotion; it stands for the party's speech since the previous one, `speech` is the total."""
+        new_speech, state.scored_until = speech - state.scored_until, speech
         if emotion.label == SILENCE:
             return
-        first, mood.newest = mood.newest is None, emotion
-        mood.held[emotion.label] += fresh
-        weight = 1.0 if first else 1.0 - exp(-seconds(fresh) / self._calls.trend_s)
-        mood.slow += weight * (mood.anger - mood.slow)
-        mood.furious = mood.furious + fresh if mood.anger >= self._alarms.anger_on else 0
+        first, state.newest = state.newest is None, emotion
+        state.durations[emotion.label] += new_speech
+        weight = 1.0 if first else 1.0 - exp(-seconds(new_speech) / self._calls.trend_s)
+        state.anger_average += weight * (state.anger - state.anger_average)
+        state.angry_for = state.angry_for + new_speech if state.anger >= self._alert_settings.anger_on else 0
 
-    def _check(self) -> list[AlertBody]:
-        floor, alarms = self._floor, self._alarms
-        crosstalk = floor.spent["crosstalk"]
+    def _check_alerts(self) -> list[AlertBody]:
+        floor, limits = self._floor, self._alert_settings
+        crosstalk = floor.durations["crosstalk"]
         window = (self._crosstalk.maxlen or 1) * self._update
         share = (crosstalk - self._crosstalk[0]) / window
         self._crosstalk.append(crosstalk)
         readings = [
-            AlertReading("dead_air", None, seconds(floor.current_silence), alarms.dead_air_s, alarms.dead_air_s),
-            AlertReading("crosstalk", None, share, alarms.crosstalk_on, alarms.crosstalk_off),
+            AlertReading("dead_air", None, seconds(floor.current_silence), limits.dead_air_s, limits.dead_air_s),
+            AlertReading("crosstalk", None, share, limits.crosstalk_on, limits.crosstalk_off),
         ]
         for party, track in self._tracks.items():
-            held_s = seconds(floor.monologue(party))
-            readings.append(AlertReading("monologue", party, held_s, alarms.monologue_s, alarms.monologue_s))
-            ripe = seconds(track.mood.furious) >= alarms.anger_s
-            readings.append(
-                AlertReading("anger", party, track.mood.anger, alarms.anger_on, alarms.anger_off, ripe=ripe)
-            )
+            monologue_s = seconds(floor.monologue(party))
+            readings.append(AlertReading("monologue", party, monologue_s, limits.monologue_s, limits.monologue_s))
+            lasting = seconds(track.emotion.angry_for) >= limits.anger_s
+            anger = track.emotion.anger
+            readings.append(AlertReading("anger", party, anger, limits.anger_on, limits.anger_off, eligible=lasting))
         return self._alerts.check(floor.position, readings)
 
     def _body(self, phase: str) -> CallBody:
@@ -163,7 +163,7 @@ class CallTracker:
             {
                 "phase": phase,
                 "end_s": seconds(floor.position),
-                **{f"{state}_s": seconds(spent) for state, spent in floor.spent.items()},
+                **{f"{state}_s": seconds(duration) for state, duration in floor.durations.items()},
                 "state": floor.state,
                 "current_silence_s": seconds(floor.current_silence),
                 "longest_silence_s": seconds(floor.longest_silence),
@@ -174,33 +174,33 @@ class CallTracker:
         )
 
     def _party(self, party: Party) -> CallParty:
-        row, talk = self._floor.rows[party], sum(row.talk for row in self._floor.rows.values())
+        figures, speech = self._floor.figures[party], sum(one.speech for one in self._floor.figures.values())
         return CallParty(
             party=party,
-            speaking=row.talking,
-            talk_s=seconds(row.talk),
-            talk_share=round(row.talk / talk, DIGITS) if talk else 0.0,
-            turns=row.turns,
-            longest_monologue_s=seconds(row.longest_monologue),
+            speaking=figures.speaking,
+            talk_s=seconds(figures.speech),
+            talk_share=round(figures.speech / speech, DIGITS) if speech else 0.0,
+            turns=figures.turns,
+            longest_monologue_s=seconds(figures.longest_monologue),
             current_monologue_s=seconds(self._floor.monologue(party)),
-            interruptions=row.interruptions,
-            interrupting_s=seconds(row.interrupting),
-            response_gap_s=round(seconds(row.response_gaps) / row.responses, 3) if row.responses else None,
-            emotion=_emotion(self._tracks[party].mood),
+            interruptions=figures.interruptions,
+            interrupting_s=seconds(figures.interrupting),
+            response_gap_s=round(seconds(figures.response_gaps) / figures.responses, 3) if figures.responses else None,
+            emotion=_call_emotion(self._tracks[party].emotion),
         )
 
 
-def _emotion(mood: _PartyEmotion) -> CallEmotion | None:
-    newest = mood.newest
+def _call_emotion(state: _PartyEmotion) -> CallEmotion | None:
+    newest = state.newest
     if newest is None:
         return None
-    judged = mood.held.total()
+    total = state.durations.total()
     return CallEmotion(
         label=newest.label,
         since_s=newest.since_s,
         confidence=newest.confidence,
         probabilities=newest.probabilities,
-        trend=round(mood.anger - mood.slow, DIGITS),
-        angry_s=seconds(mood.held[ANGER]),
-        shares={label: round(held / judged, DIGITS) for label, held in mood.held.items()} if judged else {},
+        trend=round(state.anger - state.anger_average, DIGITS),
+        angry_s=seconds(state.durations[ANGER]),
+        shares={label: round(held / total, DIGITS) for label, held in state.durations.items()} if total else {},
     )

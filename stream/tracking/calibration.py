@@ -1,8 +1,8 @@
-"""Scores to probabilities: the calibration under which the truth of trials is least surprising (pure).
+"""Score calibration: logistic regression from similarity scores to log-odds (pure).
 
-Logistic regression on a score and on how much speech it rests on, by Newton's method, both classes alike in weight.
-Targets are drawn in from 0 and 1 by how many trials there are (Platt 1999), so that trials that are told apart without
-an error do not promise certainty.
+The inputs are a score and the amount of speech behind it; both classes have equal total weight, and Newton's method
+minimises the cross-entropy. Targets are moved away from 0 and 1 depending on the number of trials (Platt 1999), so that
+perfectly separated trials do not yield certainty.
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_LEAST_S = 0.25
+_MIN_SPEECH_S = 0.25
 RELIABILITIES_S = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)
+"""Values of `reliability_s` that `fit` tries."""
+
 _RIDGE = 1e-6
-_MOST_STEPS = 100
-_LEAST_GAIN = 1e-10
+_MAX_STEPS = 100
+_MIN_GAIN = 1e-10
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Log-odds that a stretch of speech is of the person a profile was made of.
+    """Log-odds that speech is of the same person as a profile.
 
-    Little speech gives a noisy x-vector, and noise shortens cosines: of `t` seconds, `t / (t + reliability_s)` is voice
-    (twice `reliability_s` for a profile, whose parts lie apart). The score is corrected for what both lack (Spearman's
-    correction for attenuation), compared with `threshold`, and counts the less the shorter the stretch is.
+    An x-vector of little speech is noisy, and noise shortens cosines: the reliability of `t` seconds is
+    `t / (t + reliability_s)`, and that of a profile, which consists of separate parts, uses twice `reliability_s`.
+    The score is corrected for both (Spearman's correction for attenuation), compared with `threshold`, and weighted
+    less for shorter speech.
     """
 
     slope: float
@@ -36,16 +39,16 @@ class Calibration:
     reliability_s: float = 0.0
 
     def log_odds(self, scores: Floats, *, speech_s: float, profile_s: Floats) -> Floats:
-        """Of one person against two; scores (n,) of profiles of `profile_s` (n,) seconds."""
-        heard = self._reliability(max(speech_s, _LEAST_S))
-        known = np.maximum(profile_s, _LEAST_S)
-        known = known / (known + 2 * self.reliability_s)
-        return np.asarray(heard * self.slope * (scores / np.sqrt(heard * known) - self.threshold))
+        """Return the log-odds of same against different speakers for scores (n,) of profiles of `profile_s` (n,) s."""
+        speech = self._reliability(max(speech_s, _MIN_SPEECH_S))
+        profile = np.maximum(profile_s, _MIN_SPEECH_S)
+        profile = profile / (profile + 2 * self.reliability_s)
+        return np.asarray(speech * self.slope * (scores / np.sqrt(speech * profile) - self.threshold))
 
     def score_at_even_odds(self, *, speech_s: float, profile_s: float) -> float:
-        """The score at which one person is as likely as two."""
-        known = profile_s / (profile_s + 2 * self.reliability_s)
-        return self.threshold * float(np.sqrt(self._reliability(speech_s) * known))
+        """Return the score at which same and different speakers are equally likely."""
+        profile = profile_s / (profile_s + 2 * self.reliability_s)
+        return self.threshold * float(np.sqrt(self._reliability(speech_s) * profile))
 
     def _reliability(self, seconds: float) -> float:
         return seconds / (seconds + self.reliability_s)
@@ -53,7 +56,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class ScoreTrial:
-    """A score of some seconds of speech against a profile of some seconds, and whether both are one person's."""
+    """A score of `speech_s` of speech against a profile of `profile_s`, and whether both are of the same person."""
 
     score: float
     speech_s: float
@@ -63,14 +66,14 @@ class ScoreTrial:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A calibration, and its cross-entropy on the trials it was fitted on, in nats."""
+    """A calibration and its cross-entropy on the trials it was fitted to, in nats."""
 
     calibration: Calibration
     loss: float
 
 
 def fit(trials: Sequence[ScoreTrial], *, reliabilities_s: Sequence[float] = RELIABILITIES_S) -> Fit:
-    """The best for any of the reliabilities. There must be trials of one person and of two."""
+    """Fit a calibration for each reliability and return the best. Needs trials of same and of different speakers."""
     score, speech_s, profile_s = (
         np.array(column, dtype=np.float64)
         for column in zip(*((one.score, one.speech_s, one.profile_s) for one in trials), strict=True)
@@ -78,15 +81,15 @@ def fit(trials: Sequence[ScoreTrial], *, reliabilities_s: Sequence[float] = RELI
     same = np.array([one.same for one in trials], dtype=bool)
     fits = []
     for reliability_s in reliabilities_s:
-        known = profile_s / (profile_s + 2 * reliability_s)
-        part = speech_s / (speech_s + reliability_s)
-        weights, loss = _regress(np.stack((part * score / np.sqrt(part * known), part), axis=1), same)
+        profile = profile_s / (profile_s + 2 * reliability_s)
+        speech = speech_s / (speech_s + reliability_s)
+        weights, loss = _regress(np.stack((speech * score / np.sqrt(speech * profile), speech), axis=1), same)
         fits.append(Fit(Calibration(float(weights[0]), float(-weights[1] / weights[0]), reliability_s), loss))
     return min(fits, key=lambda one: one.loss)
 
 
 def _regress(inputs: Floats, same: np.ndarray) -> tuple[Floats, float]:
-    """Weights (2,) for inputs (n, 2) without an intercept, and the loss."""
+    """Return weights (2,) for inputs (n, 2), without an intercept, and the loss."""
     count, genuine = len(same), int(same.sum())
     target = np.where(same, (genuine + 1) / (genuine + 2), 1 / (count - genuine + 2))
     share = np.where(same, 0.5 / genuine, 0.5 / (count - genuine))
@@ -97,14 +100,14 @@ def _regress(inputs: Floats, same: np.ndarray) -> tuple[Floats, float]:
 
     weights = np.zeros(2)
     loss = loss_at(weights)
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_STEPS):
         odds = 1 / (1 + np.exp(-np.clip(inputs @ weights, -500, 500)))
-        slope = inputs.T @ (share * (odds - target)) + _RIDGE * weights
-        bend = (inputs.T * (share * odds * (1 - odds))) @ inputs + _RIDGE * np.eye(2)
-        step, length = np.linalg.solve(bend, slope), 1.0
-        while (better := loss_at(weights - length * step)) > loss and length > _LEAST_GAIN:
+        gradient = inputs.T @ (share * (odds - target)) + _RIDGE * weights
+        hessian = (inputs.T * (share * odds * (1 - odds))) @ inputs + _RIDGE * np.eye(2)
+        step, length = np.linalg.solve(hessian, gradient), 1.0
+        while (better := loss_at(weights - length * step)) > loss and length > _MIN_GAIN:
             length /= 2
-        if loss - better < _LEAST_GAIN:
+        if loss - better < _MIN_GAIN:
             break
         weights, loss = weights - length * step, better
     return weights, loss

@@ -1,4 +1,4 @@
-"""What is decided about one window of a stream, and what it was decided by."""
+"""Speaker decision for one window, and the evidence it rests on."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from stream.tracking.voice import Voice
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided about one window. `changed_at` is where inside a stretch the voice changed, if it did.
+    """The decision about one window. `changed_at` is the sample of a speaker change within the segment, if any.
 
-    `best`, `score`, `runner_up` and `margin` are about the nearest voices, whoever was decided on.
+    `best`, `score`, `runner_up` and `margin` describe the nearest voices, independent of the decision.
     """
 
     state: SpeakerState
@@ -29,16 +29,16 @@ class Decision:
     margin: float | None = None
     evidence_s: float = 0.0
     changed_at: int | None = None
-    settled: bool = True  # False: whose it is may still turn out
-    stranger: bool = False  # if nothing else turns out, it was nobody who is known
+    settled: bool = True  # False: later windows may still show whose speech it is
+    likely_unknown: bool = False  # if later windows do not settle it, the speaker is unknown
     mixed: bool = False  # two voices seem to share the window
 
 
 @dataclass(frozen=True, slots=True)
 class SpeakerCorrection:
-    """A voice turned out to be another one, since a sample."""
+    """A voice published as `previous` since `since_sample` is identified as another voice."""
 
-    was: str
+    previous: str
     voice: Voice
     since_sample: int
     probability: float
@@ -46,7 +46,7 @@ class SpeakerCorrection:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a decision rests on: cosines to `voices` (n,), belief in them and in nobody known (n + 1,)."""
+    """Evidence behind a decision: cosines to `voices` (n,), belief in each and in an unknown speaker (n + 1,)."""
 
     voices: Sequence[Voice]
     cosines: NDArray[np.float64]
@@ -62,9 +62,9 @@ class Evidence:
         *,
         changed_at: int | None = None,
         settled: bool = True,
-        stranger: bool = False,
+        likely_unknown: bool = False,
     ) -> Decision:
-        """Say what was decided, and on which grounds."""
+        """Build a decision that carries this evidence."""
         order = np.argsort(-self.cosines)
         return Decision(
             state=state,
@@ -78,6 +78,6 @@ class Evidence:
             evidence_s=self.evidence_s,
             changed_at=changed_at,
             settled=settled,
-            stranger=stranger,
+            likely_unknown=likely_unknown,
             mixed=self.mixed,
         )

@@ -1,8 +1,8 @@
-"""The rolling emotion of one speaker: an average in speech time, and a label that does not flicker.
+"""Rolling emotion of one speaker: smoothed probabilities and a label with hysteresis (pure).
 
-Rules: the average is exponential in *seconds of speech* (silence neither fades nor feeds it); a label is taken up when
-its smoothed probability reaches `enter` and leads by `margin`, is given up below `exit`, and holds for at least
-`dwell_s` of speech. Between labels the state is `uncertain`, which is an answer, unlike silence.
+Probabilities are averaged exponentially over *seconds of speech*; silence does not change them. A label starts when its
+smoothed probability reaches `enter` and leads by `margin`, ends when it falls below `exit`, and lasts for at least
+`dwell_s` of speech. Between labels the state is `uncertain`, which unlike `silence` is a result of the model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SILENCE = "silence"
 
 @dataclass(frozen=True, slots=True)
 class EmotionState:
-    """The rolling state after an update. `since_sample` is where the window that brought the label ended."""
+    """The rolling state after an update. `since_sample` is the end of the window that started the label."""
 
     label: str
     confidence: float
@@ -28,7 +28,7 @@ class EmotionState:
 
 
 class EmotionTracker:
-    """One speaker's emotion over time."""
+    """Rolling emotion of one speaker."""
 
     def __init__(self, *, labels: Sequence[str], settings: EmotionSettings) -> None:
         self._labels = tuple(labels)
@@ -39,7 +39,7 @@ class EmotionTracker:
         self._held_s = 0.0
 
     def update(self, probabilities: Sequence[float], *, speech_s: float, end_sample: int) -> EmotionState:
-        """Take one window's probabilities (in the order of the labels) that rest on `speech_s` of new speech."""
+        """Add the probabilities of one window (in label order), which hold `speech_s` of new speech."""
         if self._smoothed is None:
             self._smoothed = tuple(probabilities)
             self._since = end_sample

@@ -1,8 +1,8 @@
-"""Which of a closed set of people speaks, gathered over a turn (pure). A demonstration: a stranger is called someone.
+"""Closed-set identification: the likeliest of a fixed set of people, accumulated over a turn (pure).
 
-What a model says of single windows is averaged, each window counting by its new speech. What is averaged belongs to
-one voice: a window counts from where the voice last changed on, and what was gathered before a pause only if the same
-voice was made out after it, before the turn would have ended.
+This is a demonstration: an unknown speaker also gets the label of one of the people. Window probabilities are averaged
+with their new speech as weights. The average covers one voice only: windows count from the last speaker change on, and
+evidence from before a pause counts only if the same voice is recognised after it before the turn ends.
 """
 
 from __future__ import annotations
@@ -20,78 +20,79 @@ from stream.types import WindowSpan
 
 Probabilities = NDArray[np.float32]
 
-REMEMBERED = 64
-"""Windows of a stretch of speech that are kept apart, until it is known whose they are."""
+MAX_PENDING_WINDOWS = 64
+"""Windows of a speech segment kept one by one, until their speaker is known."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Evidence:
-    """Probabilities (people,) weighted by samples of new speech, and these samples."""
+class _WeightedProbabilities:
+    """Probabilities (people,) times samples of new speech, and these samples."""
 
     weighted: Probabilities
     speech_samples: int
 
-    def with_(self, other: _Evidence) -> _Evidence:
-        return _Evidence(self.weighted + other.weighted, self.speech_samples + other.speech_samples)
+    def plus(self, other: _WeightedProbabilities) -> _WeightedProbabilities:
+        return _WeightedProbabilities(self.weighted + other.weighted, self.speech_samples + other.speech_samples)
 
 
 class IdentityTracker:
-    """The candidates of one stream."""
+    """Closed-set candidates of one stream."""
 
     def __init__(self, *, labels: Sequence[str], candidates: int, pause_s: float) -> None:
         self._labels = labels
-        self._most = candidates
+        self._candidates = candidates
         self._pause = samples(pause_s)
-        self._before: _Evidence | None = None  # of earlier stretches of this turn
-        self._windows: deque[tuple[int, _Evidence]] = deque(maxlen=REMEMBERED)  # of this stretch, by their beginning
-        self._owner: str | None = None  # whose `_before` is
-        self._found: str | None = None  # who was made out in this stretch
-        self._stretch: int | None = None
-        self._heard_until = self._pure_from = 0
+        self._earlier: _WeightedProbabilities | None = None  # of earlier segments of this turn
+        self._earlier_speaker: str | None = None  # the speaker of `_earlier`
+        self._windows: deque[tuple[int, _WeightedProbabilities]] = deque(maxlen=MAX_PENDING_WINDOWS)  # by their starts
+        self._speaker: str | None = None  # recognised in this segment
+        self._segment: int | None = None
+        self._speech_end = self._pure_from = 0
 
-    def hear(self, cut: WindowSpan, probabilities: Probabilities | None) -> None:
-        """A window's probabilities (people,), in the order of the labels; None if it was not scored."""
-        if cut.stretch is None or probabilities is None:
+    def observe(self, span: WindowSpan, probabilities: Probabilities | None) -> None:
+        """Add the probabilities (people,) of a window, in label order; None if the window was not scored."""
+        if span.segment is None or probabilities is None:
             return
-        if cut.stretch.start_sample != self._stretch:
-            self._begin(cut.stretch.start_sample)
-        self._heard_until = cut.stretch.end_sample
-        fresh = max(cut.fresh_samples, 1)
-        if cut.start_sample >= self._pure_from:
-            self._windows.append((cut.start_sample, _Evidence(probabilities * np.float32(fresh), fresh)))
+        if span.segment.start_sample != self._segment:
+            self._begin_segment(span.segment.start_sample)
+        self._speech_end = span.segment.end_sample
+        new_speech = max(span.new_speech_samples, 1)
+        if span.start_sample >= self._pure_from:
+            weighted = _WeightedProbabilities(probabilities * np.float32(new_speech), new_speech)
+            self._windows.append((span.start_sample, weighted))
 
-    def settle(self, speaker: str | None, cut: WindowSpan, *, changed_at: int | None) -> None:
-        """It was decided who spoke in a window; None: nobody that is known."""
-        if speaker == self._found:
+    def set_speaker(self, speaker: str | None, span: WindowSpan, *, changed_at: int | None) -> None:
+        """Set the speaker decided for a window; None is an unknown speaker."""
+        if speaker == self._speaker:
             return
-        if self._found is not None:  # the voice changed within the stretch
-            middle = cut.end_sample - cut.length_samples // 2
+        if self._speaker is not None:  # the speaker changed within the segment
+            middle = span.end_sample - span.length_samples // 2
             self._pure_from = middle if changed_at is None else changed_at
             while self._windows and self._windows[0][0] < self._pure_from:
                 self._windows.popleft()
-        if speaker != self._owner or self._found is not None:
-            self._before = None
-        self._owner = self._found = speaker
+        if speaker != self._earlier_speaker or self._speaker is not None:
+            self._earlier = None
+        self._earlier_speaker = self._speaker = speaker
 
-    def rename(self, was: str, speaker: str) -> None:
-        """A voice turned out to be somebody else."""
-        self._owner = speaker if self._owner == was else self._owner
-        self._found = speaker if self._found == was else self._found
+    def rename(self, previous: str, speaker: str) -> None:
+        """Apply a speaker correction."""
+        self._earlier_speaker = speaker if self._earlier_speaker == previous else self._earlier_speaker
+        self._speaker = speaker if self._speaker == previous else self._speaker
 
-    def forget(self) -> None:
-        """The sound broke off, and whoever comes back may be anybody."""
-        self._before, self._owner, self._found, self._stretch = None, None, None, None
+    def reset(self) -> None:
+        """Forget all evidence after a gap, behind which anybody may speak."""
+        self._earlier, self._earlier_speaker, self._speaker, self._segment = None, None, None, None
         self._windows.clear()
 
-    def best(self) -> Identity | None:
-        """The likeliest people, as far as the turn has been heard; None before anything of it was."""
-        gathered = self._of_stretch()
-        if self._before is not None and self._found is not None:
-            gathered = self._before if gathered is None else self._before.with_(gathered)
-        if gathered is None:
+    def identity(self) -> Identity | None:
+        """Return the likeliest people of the turn so far, or None without evidence."""
+        total = self._segment_total()
+        if self._earlier is not None and self._speaker is not None:
+            total = self._earlier if total is None else self._earlier.plus(total)
+        if total is None:
             return None
-        mean = gathered.weighted / np.float32(gathered.speech_samples)
-        order = np.argsort(-mean, kind="stable")[: self._most]
+        mean = total.weighted / np.float32(total.speech_samples)
+        order = np.argsort(-mean, kind="stable")[: self._candidates]
         likeliest = tuple(
             Candidate(label=self._labels[at], probability=round(min(1.0, float(mean[at])), 4)) for at in order
         )
@@ -99,24 +100,24 @@ class IdentityTracker:
             label=likeliest[0].label,
             probability=likeliest[0].probability,
             candidates=likeliest,
-            evidence_s=seconds(gathered.speech_samples),
+            evidence_s=seconds(total.speech_samples),
         )
 
-    def _begin(self, start_sample: int) -> None:
-        """Another stretch of speech: what was gathered waits until the same voice is made out again."""
-        same_turn = self._found is not None and start_sample - self._heard_until < self._pause
-        gathered = self._of_stretch() if same_turn else None
-        if gathered is not None:
-            self._before = gathered if self._before is None else self._before.with_(gathered)
+    def _begin_segment(self, start_sample: int) -> None:
+        """Start a speech segment; earlier evidence waits until the same voice is recognised again."""
+        same_turn = self._speaker is not None and start_sample - self._speech_end < self._pause
+        total = self._segment_total() if same_turn else None
+        if total is not None:
+            self._earlier = total if self._earlier is None else self._earlier.plus(total)
         elif not same_turn:
-            self._before, self._owner = None, None
+            self._earlier, self._earlier_speaker = None, None
         self._windows.clear()
-        self._found, self._stretch = None, start_sample
-        self._pure_from = 0  # windows of a stretch hold nothing from before it
+        self._speaker, self._segment = None, start_sample
+        self._pure_from = 0  # windows of a segment hold nothing from before it
 
-    def _of_stretch(self) -> _Evidence | None:
-        parts = [evidence for _, evidence in self._windows]
+    def _segment_total(self) -> _WeightedProbabilities | None:
+        parts = [weighted for _, weighted in self._windows]
         if not parts:
             return None
-        weighted = np.stack([part.weighted for part in parts]).sum(axis=0)
-        return _Evidence(weighted, sum(part.speech_samples for part in parts))
+        total = np.stack([part.weighted for part in parts]).sum(axis=0)
+        return _WeightedProbabilities(total, sum(part.speech_samples for part in parts))

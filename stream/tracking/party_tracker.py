@@ -1,7 +1,7 @@
-"""One party's track of a call: the track is the speaker, so nobody has to be recognised.
+"""Tracker of one party's track of a call, where the track identifies the speaker.
 
-Speech is the party's, and its turns need no model. `speaker` events are told only when the party begins to talk or
-stops: there is nothing else to tell. Emotion, where it is inferred at all, is the party's own throughout.
+All speech on the track is the party's, so turns need no speaker model. `speaker` events are published only when the
+party starts or stops speaking. Emotion, where inferred, is always the party's.
 """
 
 from __future__ import annotations
@@ -18,43 +18,45 @@ from stream.tracking.decision import Decision
 from stream.tracking.stream_tracker import StreamTracker
 from stream.types import SAMPLE_RATE_HZ, ModelInfo, Task, WindowSpan, WindowSpec
 
-LEAD = WindowSpec(length_samples=SAMPLE_RATE_HZ, hop_samples=SAMPLE_RATE_HZ // 2, minimum_samples=SAMPLE_RATE_HZ // 10)
-"""The windows that move a track's turns; no model sees them."""
+TURN_SPEC = WindowSpec(
+    length_samples=SAMPLE_RATE_HZ, hop_samples=SAMPLE_RATE_HZ // 2, minimum_samples=SAMPLE_RATE_HZ // 10
+)
+"""Windows that advance the turns of a track; no model scores them."""
 
-_NOBODY = ModelInfo(name="track", revision="", task=Task.SPEAKER)
+_TRACK_MODEL = ModelInfo(name="track", revision="", task=Task.SPEAKER)
 
 
 class PartyTracker(StreamTracker):
     """Turns and emotion of one party."""
 
     def __init__(self, *, settings: Settings, models: Sequence[ModelInfo], party: Party) -> None:
-        super().__init__(settings=settings, models=[_NOBODY, *models])
+        super().__init__(settings=settings, models=[_TRACK_MODEL, *models])
         self._speaker = self._party = party
 
     def close(self, end_sample: int) -> list[Body]:
-        """The sound broke off; whoever comes back is the same party."""
-        told = super().close(end_sample)
+        """End the open turn at a gap or at the end; the speaker stays the party."""
+        bodies = super().close(end_sample)
         self._speaker = self._party
-        return told
+        return bodies
 
-    def _lead(self, task: Task, cut: WindowSpan, values: NDArray[np.float32] | None) -> list[Body]:  # noqa: ARG002
-        told: list[Body] = []
-        silent = cut.stretch is None or cut.fresh_samples == 0
-        if cut.stretch is None or silent:
-            told += self._turns.pause(cut.end_sample)
+    def _observe_leader(self, task: Task, span: WindowSpan, values: NDArray[np.float32] | None) -> list[Body]:  # noqa: ARG002
+        bodies: list[Body] = []
+        silent = span.segment is None or span.new_speech_samples == 0
+        if span.segment is None or silent:
+            bodies += self._turns.pause(span.end_sample)
         else:
-            told += self._turns.hear(
-                cut.stretch,
+            bodies += self._turns.observe(
+                span.segment,
                 speaker=self._party,
                 known=True,
-                speech_samples=cut.fresh_samples,
+                speech_samples=span.new_speech_samples,
                 changed_at=None,
             )
         if self._silent.get(task, True) != silent:
             self._silent[task] = silent
             decision = Decision("silence", "silence") if silent else Decision("confirmed", "track")
-            told.append(self._speaker_body(cut.start_sample, cut.end_sample, decision))
-        return told
+            bodies.append(self._speaker_body(span.start_sample, span.end_sample, decision))
+        return bodies
 
     def _speaker_body(self, start_sample: int, end_sample: int, decision: Decision) -> SpeakerBody:
         return SpeakerBody(

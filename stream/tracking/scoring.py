@@ -1,9 +1,9 @@
-"""From a cosine to something that can be compared: a score normalised by strangers, and a probability (pure).
+"""Speaker verification scores: cosine, AS-norm against a cohort, and calibrated log-odds (pure).
 
-Adaptive symmetric normalisation (AS-norm: Cumani et al. 2011; Matejka et al. 2017) asks how much nearer two voices
-are to each other than each is to the nearest of a cohort of strangers. Calibration turns a score into the probability
-that two stretches are of one person, by logistic regression on the score and on how much speech it rests on (Brümmer
-& de Villiers 2013, with a quality measure).
+Adaptive symmetric normalisation (AS-norm: Cumani et al. 2011; Matejka et al. 2017) relates the cosine of two voices to
+the cosines of each to its nearest voices of a cohort of other people. Calibration turns a score into the log-odds of
+same against different speakers, by logistic regression on the score and the amount of speech behind it (Brümmer & de
+Villiers 2013, with a quality measure).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from stream.tracking.voice import Voice
 
 Vectors = NDArray[np.float32]
 
-NEAREST = 40
-"""How many of the cohort, the nearest ones, stand for strangers."""
+COHORT_NEIGHBOURS = 40
+"""Number of nearest cohort vectors that AS-norm uses."""
 
 
 class Cohort:
-    """X-vectors of strangers, shape (n, dimensions), at length one."""
+    """Impostor cohort: unit x-vectors of other people, shape (n, dimensions)."""
 
-    def __init__(self, vectors: Vectors, *, nearest: int = NEAREST) -> None:
+    def __init__(self, vectors: Vectors, *, nearest: int = COHORT_NEIGHBOURS) -> None:
         self._vectors = vectors
         self._nearest = min(nearest, len(vectors))
 
@@ -35,13 +35,13 @@ class Cohort:
         return len(self._vectors)
 
     def statistics(self, vectors: Vectors) -> tuple[Vectors, Vectors]:
-        """Mean and deviation of the cosines to the nearest strangers; (n, dimensions) to twice (n,)."""
+        """Return mean and deviation (n,) of the cosines of vectors (n, dimensions) to their nearest cohort vectors."""
         cosines = vectors @ self._vectors.T  # (n, cohort)
         top = np.partition(cosines, -self._nearest, axis=-1)[..., -self._nearest :]
         return top.mean(axis=-1), top.std(axis=-1) + np.float32(1e-3)
 
     def normalised(self, left: Vectors, right: Vectors) -> Vectors:
-        """AS-norm of the cosines of all pairs; (n, dimensions) and (m, dimensions) to (n, m)."""
+        """Return AS-norm scores (n, m) of all pairs of vectors (n, dimensions) and (m, dimensions)."""
         cosines = left @ right.T
         left_mean, left_deviation = self.statistics(left)
         right_mean, right_deviation = self.statistics(right)
@@ -51,39 +51,40 @@ class Cohort:
 
 
 class Scorer:
-    """How near an x-vector is to voices: AS-norm against a cohort where there is one, else the cosine."""
+    """Scores of x-vectors against voices: AS-norm if there is a cohort, else the cosine; and their log-odds."""
 
     def __init__(self, *, calibration: Calibration, cohort: Cohort | None = None) -> None:
         self.calibration = calibration
         self._cohort = cohort
-        self._known: WeakKeyDictionary[Voice, tuple[Vectors, float, float]] = WeakKeyDictionary()
+        self._voice_statistics: WeakKeyDictionary[Voice, tuple[Vectors, float, float]] = WeakKeyDictionary()
 
     def scores(self, vector: Vectors, voices: Sequence[Voice]) -> Floats:
-        """A score for each voice; (dimensions,) to (voices,)."""
+        """Return a score for each voice (voices,) of a unit x-vector (dimensions,)."""
         if self._cohort is None or not voices:
             return np.array([voice.similarity(vector) for voice in voices], dtype=np.float64)
         mean, deviation = (float(part[0]) for part in self._cohort.statistics(vector[None]))
         cosines = np.stack([voice.centroid for voice in voices]) @ vector
-        known = np.array([self._statistics(voice) for voice in voices])  # (voices, 2)
-        return np.asarray(((cosines - mean) / deviation + (cosines - known[:, 0]) / known[:, 1]) / 2, np.float64)
+        of_voices = np.array([self._statistics(voice) for voice in voices])  # (voices, 2)
+        from_voices = (cosines - of_voices[:, 0]) / of_voices[:, 1]
+        return np.asarray(((cosines - mean) / deviation + from_voices) / 2, np.float64)
 
     def log_odds(self, scores: Floats, voices: Sequence[Voice], *, speech_s: float) -> Floats:
-        """Of one person against two."""
+        """Return the log-odds (voices,) of same against different speakers."""
         profile_s = np.array([voice.evidence_s for voice in voices], dtype=np.float64)
         return self.calibration.log_odds(scores, speech_s=speech_s, profile_s=profile_s)
 
     def probability(self, one: Voice, other: Voice) -> float:
-        """That two voices met apart are one person's, both taken for as likely beforehand."""
+        """Return the probability that two voices belong to the same person, with even prior odds."""
         score = self.scores(one.centroid, [other])
         odds = float(self.log_odds(score, [other], speech_s=one.evidence_s / 2)[0])
         return 1.0 / (1.0 + exp(-max(-50.0, min(50.0, odds))))
 
     def _statistics(self, voice: Voice) -> tuple[float, float]:
-        """A voice's nearness to strangers, until it learns."""
+        """Return a voice's mean and deviation against the cohort, cached until its centroid changes."""
         centroid = voice.centroid
-        kept = self._known.get(voice)
+        kept = self._voice_statistics.get(voice)
         if kept is None or kept[0] is not centroid:
-            assert self._cohort is not None  # noqa: S101 - asked only with one
+            assert self._cohort is not None  # noqa: S101 - called only with a cohort
             mean, deviation = self._cohort.statistics(centroid[None])
-            kept = self._known[voice] = (centroid, float(mean[0]), float(deviation[0]))
+            kept = self._voice_statistics[voice] = (centroid, float(mean[0]), float(deviation[0]))
         return kept[1], kept[2]

@@ -1,11 +1,10 @@
-"""One stream's rolling state: what windows say, in order, becomes what is told.
+"""Rolling state of one stream: window scores, in media order, become event bodies (pure).
 
-The owner hands in every cut of every model, in the order of their ends and for equal ends speaker before emotion, with
-the model's scores or None. Given the same cuts and scores this tells the same, whatever the timing: the order is the
-sound's, not that of the answers.
+The owner passes every window span of every model with its scores or None, ordered by their ends, and for equal ends
+speaker before emotion. The same spans and scores yield the same bodies whatever the timing of inference.
 
-The speaker's windows lead: they move the turns and say whose emotion is heard. Without a speaker model those of a
-closed-set model do, or else the emotion's, and everybody is nobody.
+One task *leads*: its windows advance the turns and set the speaker of emotions. It is the speaker task, without a
+speaker model closed-set identification, else emotion; in the last two cases every speaker is unknown.
 """
 
 from __future__ import annotations
@@ -25,25 +24,28 @@ from stream.tracking.emotion import SILENCE, EmotionState, EmotionTracker
 from stream.tracking.identity import IdentityTracker
 from stream.tracking.overlap import OverlapTracker
 from stream.tracking.scoring import Cohort, Scorer
-from stream.tracking.speakers import ROOM_NATS, SpeakerTracker
+from stream.tracking.speakers import UNCALIBRATED_GAIN_NATS, SpeakerTracker
 from stream.tracking.turns import TurnTracker
 from stream.tracking.voice import Voice
 from stream.types import ModelInfo, Task, WindowSpan
 
+DEFAULT_THRESHOLD = 0.7
+"""Cosine threshold where neither the settings nor the model have one."""
+
 DIGITS = 4
-"""Probabilities and cosines are told to this many places."""
+"""Decimal places of probabilities and cosines."""
 
 
 class StreamTracker:
-    """Speakers, emotions and turns of one stream."""
+    """Speaker, emotion and turns of one stream."""
 
     def __init__(self, *, settings: Settings, models: Sequence[ModelInfo], enrolled: Sequence[Voice] = ()) -> None:
         self._settings = settings
         self._models = {model.task: model for model in models}
         self._leader = next(task for task in (Task.SPEAKER, Task.IDENTITY, Task.EMOTION) if task in self._models)
         speaker = self._models.get(Task.SPEAKER)
-        self._tracker = SpeakerTracker(
-            settings=settings.speakers, scorer=scorer(speaker, settings.speakers.threshold), enrolled=enrolled
+        self._speakers = SpeakerTracker(
+            settings=settings.speakers, scorer=build_scorer(speaker, settings.speakers.threshold), enrolled=enrolled
         )
         self._threshold = settings.speakers.threshold or (speaker.threshold if speaker is not None else None)
         self._overlap = OverlapTracker()
@@ -56,117 +58,120 @@ class StreamTracker:
             pause_s=settings.turns.pause_s,
         )
         self._speaker: str | None = None
-        self._stretch: int | None = None
+        self._segment: int | None = None
         self._silent: dict[Task, bool] = {}
 
-    def met(self, name: str | None) -> Voice | None:
-        """The voice the stream calls so; for None whoever speaks now."""
-        return self._tracker.met(name)
+    def session_voice(self, name: str | None) -> Voice | None:
+        """Return the voice called `name` in this stream, or the current speaker if `name` is None."""
+        return self._speakers.session_voice(name)
 
-    def know(self, enrolled: Sequence[Voice], *, met: str | None = None, name: str | None = None) -> None:
-        """Enrolled people are these from now on; the voice `met`, if any, turned out to be `name`."""
-        self._tracker.know(enrolled, met=met, name=name)
+    def set_enrolled(
+        self, enrolled: Sequence[Voice], *, session_voice: str | None = None, name: str | None = None
+    ) -> None:
+        """Replace the enrolled voices; the session voice `session_voice`, if any, becomes the enrolled voice `name`."""
+        self._speakers.set_enrolled(enrolled, session_voice=session_voice, name=name)
 
     def recalibrate(self, speaker: ModelInfo) -> None:
         """Score voices with the calibration and threshold of `speaker` from the next window on."""
         threshold = self._settings.speakers.threshold
-        self._tracker.set_scorer(scorer(speaker, threshold))
+        self._speakers.set_scorer(build_scorer(speaker, threshold))
         self._threshold = threshold or speaker.threshold
 
-    def observe(self, task: Task, cut: WindowSpan, values: NDArray[np.float32] | None) -> list[Body]:
-        """One model's cut with its scores (None: gated, dropped or failed)."""
+    def observe(self, task: Task, span: WindowSpan, values: NDArray[np.float32] | None) -> list[Body]:
+        """Add one window of one model with its scores (None: gated, dropped or failed)."""
         if task is Task.IDENTITY:
-            self._identity.hear(cut, values)
-        told = self._lead(task, cut, values) if task is self._leader else []
+            self._identity.observe(span, values)
+        bodies = self._observe_leader(task, span, values) if task is self._leader else []
         if task is Task.EMOTION:
-            told += self._feel(cut, values)
+            bodies += self._observe_emotion(span, values)
         elif task is Task.OVERLAP and values is not None:
-            self._overlap.hear(cut, values)
-        return told
+            self._overlap.observe(span, values)
+        return bodies
 
     def close(self, end_sample: int) -> list[Body]:
-        """The sound broke off (a gap, or the end): nobody is heard, and whoever spoke has to be known anew."""
-        self._tracker.restart()
-        self._identity.forget()
+        """End the open turn and report silence, at a gap or at the end; the speaker is unknown afterwards."""
+        self._speakers.restart()
+        self._identity.reset()
         self._speaker = None
-        told: list[Body] = list(self._turns.finish())
-        if self._leader is not Task.EMOTION and self._changes_silence(self._leader, silent=True):
-            told.append(self._speaker_body(end_sample, end_sample, Decision("silence", "silence")))
-        if Task.EMOTION in self._models and self._changes_silence(Task.EMOTION, silent=True):
-            told.append(self._emotion_body(end_sample, end_sample, 0, EmotionState(SILENCE, 0.0, end_sample, ()), ()))
-        return told
+        bodies: list[Body] = list(self._turns.finish())
+        if self._leader is not Task.EMOTION and self._must_publish(self._leader, silent=True):
+            bodies.append(self._speaker_body(end_sample, end_sample, Decision("silence", "silence")))
+        if Task.EMOTION in self._models and self._must_publish(Task.EMOTION, silent=True):
+            bodies.append(self._emotion_body(end_sample, end_sample, 0, EmotionState(SILENCE, 0.0, end_sample, ()), ()))
+        return bodies
 
-    def _lead(self, task: Task, cut: WindowSpan, values: NDArray[np.float32] | None) -> list[Body]:
+    def _observe_leader(self, task: Task, span: WindowSpan, values: NDArray[np.float32] | None) -> list[Body]:
         if task is Task.SPEAKER:
-            decision = self._tracker.observe(cut, values, self._overlap.of(cut))
+            decision = self._speakers.observe(span, values, self._overlap.overlap(span))
         else:
-            decision = Decision("unknown", "below_threshold") if cut.open else Decision("silence", "silence")
-        told = self._resolve(cut.end_sample)
-        if decision.state == "silence" or cut.stretch is None:
-            told += self._turns.pause(cut.end_sample)
+            decision = Decision("unknown", "below_threshold") if span.passes_gate else Decision("silence", "silence")
+        name = decision.voice.name if decision.voice is not None else None
+        bodies = self._apply_corrections(span.end_sample)
+        if decision.state == "silence" or span.segment is None:
+            bodies += self._turns.pause(span.end_sample)
         else:
-            told += self._turns.hear(
-                cut.stretch,
-                speaker=decision.voice.name if decision.voice is not None else None,
+            bodies += self._turns.observe(
+                span.segment,
+                speaker=name,
                 known=decision.settled,
-                nobody=decision.stranger,
-                speech_samples=cut.fresh_samples,
+                likely_unknown=decision.likely_unknown,
+                speech_samples=span.new_speech_samples,
                 changed_at=decision.changed_at,
             )
             if decision.state != "tentative":
-                name = decision.voice.name if decision.voice is not None else None
-                self._identity.settle(name, cut, changed_at=decision.changed_at)
-        if self._changes_silence(task, silent=decision.state == "silence") and task is not Task.EMOTION:
-            told.append(self._speaker_body(cut.start_sample, cut.end_sample, decision))
-        self._speaker = decision.voice.name if decision.voice is not None else None
-        return told
+                self._identity.set_speaker(name, span, changed_at=decision.changed_at)
+        if self._must_publish(task, silent=decision.state == "silence") and task is not Task.EMOTION:
+            bodies.append(self._speaker_body(span.start_sample, span.end_sample, decision))
+        self._speaker = name
+        return bodies
 
-    def _resolve(self, end_sample: int) -> list[Body]:
-        """Voices that turned out to be somebody else: the open turn and the emotions go under the right name."""
-        told: list[Body] = []
-        for found in self._tracker.resolved():
-            self._turns.rename(found.was, found.voice.name)
-            self._identity.rename(found.was, found.voice.name)
-            felt = self._emotions.pop(found.was, None)
-            if felt is not None:
-                self._emotions.setdefault(found.voice.name, felt)
-            told.append(
+    def _apply_corrections(self, end_sample: int) -> list[Body]:
+        """Publish speaker corrections; the open turn, identity and emotion move to the right name."""
+        bodies: list[Body] = []
+        for correction in self._speakers.take_corrections():
+            previous, voice = correction.previous, correction.voice
+            self._turns.rename(previous, voice.name)
+            self._identity.rename(previous, voice.name)
+            emotion = self._emotions.pop(previous, None)
+            if emotion is not None:
+                self._emotions.setdefault(voice.name, emotion)
+            bodies.append(
                 SpeakerResolvedBody(
-                    start_s=seconds(found.since_sample),
+                    start_s=seconds(correction.since_sample),
                     end_s=seconds(end_sample),
-                    was=found.was,
-                    speaker=found.voice.name,
-                    enrolled=found.voice.enrolled,
-                    probability=_places(found.probability),
+                    was=previous,
+                    speaker=voice.name,
+                    enrolled=voice.enrolled,
+                    probability=_places(correction.probability),
                 )
             )
-        return told
+        return bodies
 
-    def _feel(self, cut: WindowSpan, values: NDArray[np.float32] | None) -> list[Body]:
+    def _observe_emotion(self, span: WindowSpan, values: NDArray[np.float32] | None) -> list[Body]:
         if values is None:
-            silent = cut.fresh_samples == 0
-            if not silent or not self._changes_silence(Task.EMOTION, silent=True):
+            silent = span.new_speech_samples == 0
+            if not silent or not self._must_publish(Task.EMOTION, silent=True):
                 return []
-            nothing = EmotionState(SILENCE, 0.0, cut.end_sample, ())
-            return [self._emotion_body(cut.start_sample, cut.end_sample, cut.speech_samples, nothing, ())]
-        self._changes_silence(Task.EMOTION, silent=False)
-        if cut.stretch is not None and cut.stretch.start_sample != self._stretch:
-            self._stretch = cut.stretch.start_sample
-            self._emotions.pop(None, None)  # nobody known may be somebody else each time
+            silence = EmotionState(SILENCE, 0.0, span.end_sample, ())
+            return [self._emotion_body(span.start_sample, span.end_sample, span.speech_samples, silence, ())]
+        self._must_publish(Task.EMOTION, silent=False)
+        if span.segment is not None and span.segment.start_sample != self._segment:
+            self._segment = span.segment.start_sample
+            self._emotions.pop(None, None)  # an unknown speaker may be another person in each segment
         state = self._emotion_of(self._speaker).update(
-            values.tolist(), speech_s=seconds(cut.fresh_samples), end_sample=cut.end_sample
+            values.tolist(), speech_s=seconds(span.new_speech_samples), end_sample=span.end_sample
         )
-        self._turns.feel(state.label, cut.fresh_samples)
-        return [self._emotion_body(cut.start_sample, cut.end_sample, cut.speech_samples, state, values.tolist())]
+        self._turns.add_emotion(state.label, span.new_speech_samples)
+        return [self._emotion_body(span.start_sample, span.end_sample, span.speech_samples, state, values.tolist())]
 
-    def _changes_silence(self, task: Task, *, silent: bool) -> bool:
-        """Whether there is something to tell: always in speech, once when silence falls."""
+    def _must_publish(self, task: Task, *, silent: bool) -> bool:
+        """Note whether a task is silent; return True for every window of speech and for the first of silence."""
         before = self._silent.get(task, True)
         self._silent[task] = silent
         return not (silent and before)
 
     def _emotion_of(self, speaker: str | None) -> EmotionTracker:
-        """A speaker's own rolling emotion; those not heard for longest are forgotten first."""
+        """Return the emotion tracker of a speaker; those of the least recent speakers are discarded."""
         if speaker not in self._emotions:
             self._emotions[speaker] = EmotionTracker(
                 labels=self._models[Task.EMOTION].labels, settings=self._settings.emotion
@@ -208,18 +213,18 @@ class StreamTracker:
             evidence_s=decision.evidence_s,
             reason=decision.reason,
             mixed=decision.mixed,
-            identity=None if decision.state == "silence" else self._identity.best(),
+            identity=None if decision.state == "silence" else self._identity.identity(),
         )
 
 
-def scorer(model: ModelInfo | None, threshold: float | None) -> Scorer:
-    """The model's own; plain cosines around a threshold where that is set, or where the model brings nothing along."""
+def build_scorer(model: ModelInfo | None, threshold: float | None) -> Scorer:
+    """Build the scorer of a model: calibrated, or plain cosines around `threshold` if set or without calibration."""
     if model is not None and model.calibration is not None and threshold is None:
         cohort = Cohort(model.cohort) if model.cohort is not None else None
         return Scorer(calibration=Calibration(*model.calibration), cohort=cohort)
     if threshold is None:
-        threshold = model.threshold if model is not None and model.threshold is not None else 0.7
-    return Scorer(calibration=Calibration(ROOM_NATS / (1.0 - threshold), threshold))
+        threshold = model.threshold if model is not None and model.threshold is not None else DEFAULT_THRESHOLD
+    return Scorer(calibration=Calibration(UNCALIBRATED_GAIN_NATS / (1.0 - threshold), threshold))
 
 
 def _places(value: float) -> float:

@@ -1,7 +1,7 @@
-"""A voice: the x-vectors by which a person is known again.
+"""Voice model of one person: the x-vectors that new windows are compared with (pure).
 
-An enrolled voice has frozen exemplars; nothing heard later changes them. A voice met in the stream has a centroid that
-follows its x-vectors, weighted by seconds of speech, with a cap so that it can follow a voice that tires.
+An enrolled voice has fixed exemplars, which no stream changes. A session voice (discovered in a stream: S1, S2 …) has a
+centroid of its x-vectors, weighted by seconds of speech; the weight is limited, so that it follows a changing voice.
 """
 
 from __future__ import annotations
@@ -14,59 +14,58 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
 
-CAP_S = 30.0
-"""Speech after which new x-vectors replace old ones instead of adding to them."""
+MAX_EVIDENCE_S = 30.0
+"""Maximum weight of a centroid, in seconds of speech; beyond it new x-vectors displace older ones."""
 
-
-RECENT = 40
-"""X-vectors of a voice met that are remembered one by one, so that it can be enrolled."""
+MAX_RECENT_VECTORS = 40
+"""X-vectors of a session voice that are kept one by one, so that it can be enrolled."""
 
 
 def unit(vector: Vector) -> Vector:
-    """The vector at length one (zeros stay zeros)."""
+    """Scale a vector to length one (zeros stay zeros)."""
     length = float(np.linalg.norm(vector))
     return vector if length == 0.0 else np.asarray(vector / length, dtype=np.float32)
 
 
 class Voice:
-    """One person's voice; cosines are against its best exemplar and its centroid."""
+    """One person's voice; similarity is the cosine to its centroid or, if enrolled, to its best exemplar."""
 
     def __init__(self, *, name: str, exemplars: Sequence[Vector], enrolled: bool, evidence_s: float = 0.0) -> None:
         self.name = name
         self.enrolled = enrolled
         self.evidence_s = evidence_s
-        self.recent: deque[tuple[Vector, float]] = deque(maxlen=RECENT)  # each with its seconds of speech
+        self.recent: deque[tuple[Vector, float]] = deque(maxlen=MAX_RECENT_VECTORS)  # with seconds of speech
         if not enrolled:
             self.recent.extend((exemplar, evidence_s / len(exemplars)) for exemplar in exemplars)
-        self.heard_until = 0
+        self.last_speech_sample = 0
         self._exemplars = np.stack([unit(exemplar) for exemplar in exemplars])  # (exemplars, dimensions)
         self._sum = self._exemplars.mean(axis=0) * max(evidence_s, 1e-3)
         self._centroid = unit(self._exemplars.mean(axis=0))
 
     @property
     def centroid(self) -> Vector:
-        """The mean direction, at length one."""
+        """The unit mean of the x-vectors."""
         return self._centroid
 
     def similarity(self, vector: Vector) -> float:
-        """Cosine to `vector` (of length one)."""
+        """Return the cosine to a unit vector."""
         cosine = float(self._centroid @ vector)
         if self.enrolled:
             cosine = max(cosine, float((self._exemplars @ vector).max()))
         return cosine
 
-    def heard(self, end_sample: int) -> None:
-        """It spoke up to there; enrolled voices do not keep that, since streams share them."""
+    def mark_speech(self, end_sample: int) -> None:
+        """Store where the voice spoke last; not for enrolled voices, which streams share."""
         if not self.enrolled:
-            self.heard_until = end_sample
+            self.last_speech_sample = end_sample
 
     def update(self, vector: Vector, speech_s: float) -> None:
-        """Learn from `speech_s` of new speech; enrolled voices do not."""
+        """Update the centroid with `speech_s` of new speech; enrolled voices do not change."""
         if self.enrolled:
             return
-        if self.evidence_s + speech_s > CAP_S:
-            self._sum *= np.float32((CAP_S - min(speech_s, CAP_S)) / max(self.evidence_s, 1e-3))
-            self.evidence_s = CAP_S - min(speech_s, CAP_S)
+        if self.evidence_s + speech_s > MAX_EVIDENCE_S:
+            self._sum *= np.float32((MAX_EVIDENCE_S - min(speech_s, MAX_EVIDENCE_S)) / max(self.evidence_s, 1e-3))
+            self.evidence_s = MAX_EVIDENCE_S - min(speech_s, MAX_EVIDENCE_S)
         self.recent.append((vector, speech_s))
         self._sum = self._sum + vector * np.float32(speech_s)
         self.evidence_s += speech_s

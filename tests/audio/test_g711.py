@@ -1,4 +1,4 @@
-"""G.711 against the recommendation's own numbers."""
+"""G.711 against the values of the recommendation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_law_has_the_values_of_the_recommendation() -> None:
 
 
 @pytest.mark.parametrize(("law", "table"), [("mulaw", g711.MU_LAW), ("alaw", g711.A_LAW)])
-def test_every_byte_is_a_sample_of_its_own(law: str, table: np.ndarray) -> None:
-    assert len(set(table.tolist())) == (255 if law == "mulaw" else 256), "µ-law has a second zero"
+def test_every_byte_has_a_distinct_sample(law: str, table: np.ndarray) -> None:
+    assert len(set(table.tolist())) == (255 if law == "mulaw" else 256), "µ-law has two zeros"
     assert np.array_equal(g711.decode(bytes(range(256)), law), table.astype(np.float32) / 32_768)
     assert g711.decode(b"", law).shape == (0,)

@@ -1,4 +1,4 @@
-"""Level meters."""
+"""Audio levels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resampling: blocks do not matter, and time stays where it was."""
+"""Resampling and channel selection: independent of block sizes and time-aligned."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.audio.channels import labels, select
+from stream.audio.channels import channel_labels, select_channels
 from stream.audio.resampling import Resampler
 from stream.errors import AudioFormatError
 
@@ -21,37 +21,37 @@ def noise(length: int) -> np.ndarray:
 
 @settings(max_examples=40, deadline=None)
 @given(rate=st.sampled_from(RATES), sizes=st.lists(st.integers(1, 5_000), min_size=1, max_size=12))
-def test_blocks_give_what_one_pass_gives(rate: int, sizes: list[int]) -> None:
-    sound, resampler, parts, place = noise(sum(sizes)), Resampler(rate_hz=rate), [], 0
+def test_blocks_and_one_pass_give_equal_output(rate: int, sizes: list[int]) -> None:
+    audio, resampler, parts, place = noise(sum(sizes)), Resampler(rate_hz=rate), [], 0
     for size in sizes:
-        parts.append(resampler.push(sound[place : place + size]))
+        parts.append(resampler.push(audio[place : place + size]))
         place += size
     joined = np.concatenate([*parts, resampler.flush()])
-    whole = soxr.resample(sound, rate, 16_000, quality="HQ") if rate != 16_000 else sound
-    assert abs(len(joined) - len(sound) * 16_000 / rate) <= 1
+    whole = soxr.resample(audio, rate, 16_000, quality="HQ") if rate != 16_000 else audio
+    assert abs(len(joined) - len(audio) * 16_000 / rate) <= 1
     assert np.array_equal(joined, whole)
-    again = np.concatenate([resampler.push(sound), resampler.flush()])
-    assert np.array_equal(again, whole), "after a flush a new stretch begins as if nothing had been"
+    again = np.concatenate([resampler.push(audio), resampler.flush()])
+    assert np.array_equal(again, whole), "a flush resets the resampler"
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_a_click_stays_where_it_was(rate: int) -> None:
-    sound = np.zeros(rate, np.float32)
-    sound[rate // 2] = 1.0
+def test_a_click_keeps_its_position(rate: int) -> None:
+    audio = np.zeros(rate, np.float32)
+    audio[rate // 2] = 1.0
     resampler = Resampler(rate_hz=rate)
-    out = np.concatenate([resampler.push(sound), resampler.flush()])
+    out = np.concatenate([resampler.push(audio), resampler.flush()])
     assert abs(int(np.abs(out).argmax()) - 8_000) <= 1
 
 
 def test_channels() -> None:
     frames = np.array([[0.1, 0.3], [0.2, 0.4]], np.float32)
-    assert np.allclose(select(frames, "mix"), [[0.2, 0.3]])
-    assert np.allclose(select(frames, "split"), frames.T)
-    assert np.allclose(select(frames, "2"), [[0.3, 0.4]])
-    assert labels("split", 2) == ("1", "2")
-    assert labels("split", 1) == labels("mix", 2) == labels("2", 2) == ("",)
-    with pytest.raises(AudioFormatError, match="has only 2; choose 1 to 2"):
-        labels("3", 2)
+    assert np.allclose(select_channels(frames, "mix"), [[0.2, 0.3]])
+    assert np.allclose(select_channels(frames, "split"), frames.T)
+    assert np.allclose(select_channels(frames, "2"), [[0.3, 0.4]])
+    assert channel_labels("split", 2) == ("1", "2")
+    assert channel_labels("split", 1) == channel_labels("mix", 2) == channel_labels("2", 2) == ("",)
+    with pytest.raises(AudioFormatError, match="choose 1 to 2"):
+        channel_labels("3", 2)
 
 
 @pytest.mark.parametrize("rate", RATES)
@@ -61,17 +61,17 @@ def test_a_tone_keeps_its_phase(rate: int) -> None:
 
     resampler = Resampler(rate_hz=rate)
     out = np.concatenate([resampler.push(tone(rate)), resampler.flush()])
-    inner = slice(1_000, 15_000)  # away from the edges, where the tone begins and ends at once
+    inner = slice(1_000, 15_000)  # away from the edges, where the tone starts and ends abruptly
     assert np.allclose(out[inner], tone(16_000)[inner], atol=1e-3)
 
 
 @given(channels=st.integers(1, 6), length=st.integers(0, 50))
-def test_a_channel_is_picked_whole(channels: int, length: int) -> None:
+def test_a_channel_is_selected_unchanged(channels: int, length: int) -> None:
     frames = noise(channels * length).reshape(length, channels)
     for choice in ("mix", "split", *(str(number + 1) for number in range(channels))):
-        streams = select(frames, choice)
-        assert len(streams) == len(labels(choice, channels))
+        streams = select_channels(frames, choice)
+        assert len(streams) == len(channel_labels(choice, channels))
         assert all(one.shape == (length,) and one.dtype == np.float32 for one in streams)
-    for number, one in enumerate(select(frames, "split")):
+    for number, one in enumerate(select_channels(frames, "split")):
         assert np.array_equal(one, frames[:, number])
-        assert np.array_equal(one, select(frames, str(number + 1))[0])
+        assert np.array_equal(one, select_channels(frames, str(number + 1))[0])

@@ -1,4 +1,4 @@
-"""The ring: any blocks are one recording, and a torn read is never handed out."""
+"""Ring buffer: any blocks form one recording, and a torn read is never returned."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def test_any_blocks_leave_the_last_frames(sizes: list[int], capacity: int, chann
     assert np.array_equal(ring.read(ring.oldest, kept), counting(ring.oldest, kept, channels))
 
 
-def test_what_was_overwritten_is_refused() -> None:
+def test_reading_overwritten_frames_raises() -> None:
     ring = Ring(capacity=10)
     ring.write(counting(0, 15))
-    with pytest.raises(RingOverrun, match="begins at 5"):
+    with pytest.raises(RingOverrun, match="oldest frame is 5"):
         ring.read(4, 3)
 
 
 @pytest.mark.parametrize(("start", "length"), [(0, 6), (5, 1), (-1, 2)])
-def test_what_was_not_written_is_a_bug(start: int, length: int) -> None:
+def test_reading_frames_not_written_raises(start: int, length: int) -> None:
     ring = Ring(capacity=10)
     ring.write(counting(0, 5))
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="5 are written"):
         ring.read(start, length)
 
 
-def test_a_read_torn_by_a_write_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The writer overtakes between the copy and the second look."""
+def test_a_read_torn_by_a_write_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer overwrites frames between the copy and the second check."""
     ring = Ring(capacity=10)
     ring.write(counting(0, 10))
     held = ring._bytes
@@ -64,8 +64,8 @@ def test_a_read_torn_by_a_write_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         ring.read(0, 5)
 
 
-def test_a_writer_in_the_middle_of_its_copy_is_seen() -> None:
-    """Reserved but not committed: with one counter this read would look whole."""
+def test_a_writer_in_the_middle_of_a_copy_is_detected() -> None:
+    """Frames are reserved but not committed: with one counter this read would look valid."""
     ring = Ring(capacity=10)
     ring.write(counting(0, 10))
     ring._reserved += 3

@@ -1,4 +1,4 @@
-"""The speech map: what was heard is heard once, and what was said of the past stays so."""
+"""Speech timeline: speech is counted once, and results for the past never change."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ gates = st.builds(
 )
 
 
-def heard(probabilities: Sequence[float], gate: GateSettings, *, origin: int = 0) -> SpeechTimeline:
+def timeline(probabilities: Sequence[float], gate: GateSettings, *, origin: int = 0) -> SpeechTimeline:
     speech = SpeechTimeline(settings=gate, memory_samples=10 * 16_000)
     speech.restart(origin)
-    speech.hear(probabilities)
+    speech.add_speech(probabilities)
     return speech
 
 
 def runs(probabilities: Sequence[float], gate: GateSettings) -> list[SpeechSegment]:
-    """Stretches by a slower way: flags, runs of them, and runs joined where the pause between is short."""
+    """Compute segments in a slower way: flags, their runs, and runs joined across short pauses."""
     found: list[SpeechSegment] = []
     speaking = False
     for number, probability in enumerate(probabilities):
@@ -40,80 +40,78 @@ def runs(probabilities: Sequence[float], gate: GateSettings) -> list[SpeechSegme
             found[-1] = SpeechSegment(found[-1].start_sample, end)
         else:
             found.append(SpeechSegment(start, end))
-    return [stretch for stretch in found if stretch.end_sample - stretch.start_sample >= gate.min_speech_ms * 16]
+    return [segment for segment in found if segment.end_sample - segment.start_sample >= gate.min_speech_ms * 16]
 
 
 @given(probabilities=frames, gate=gates)
-def test_a_stretch_is_a_run_of_speech_with_its_short_pauses(probabilities: list[float], gate: GateSettings) -> None:
-    speech, expected = heard(probabilities, gate), runs(probabilities, gate)
-    assert speech.stretch(speech.horizon) == (expected[-1] if expected else None)
+def test_a_segment_is_a_run_of_speech_with_short_pauses(probabilities: list[float], gate: GateSettings) -> None:
+    speech, expected = timeline(probabilities, gate), runs(probabilities, gate)
+    assert speech.last_segment(speech.horizon) == (expected[-1] if expected else None)
 
 
-@given(probabilities=frames, gate=gates, origin=st.integers(0, 5_000), cuts=st.lists(st.integers(0, 50_000)))
-def test_adjoining_spans_add_up(probabilities: list[float], gate: GateSettings, origin: int, cuts: list[int]) -> None:
-    speech = heard(probabilities, gate, origin=origin)
-    places = sorted([origin, *(origin + cut for cut in cuts), max(origin + 50_000, speech.horizon)])
+@given(probabilities=frames, gate=gates, origin=st.integers(0, 5_000), offsets=st.lists(st.integers(0, 50_000)))
+def test_adjacent_spans_add_up(probabilities: list[float], gate: GateSettings, origin: int, offsets: list[int]) -> None:
+    speech = timeline(probabilities, gate, origin=origin)
+    places = sorted([origin, *(origin + offset for offset in offsets), max(origin + 50_000, speech.horizon)])
     parts = [speech.speech(start, end) for start, end in pairwise(places)]
     assert sum(parts) == speech.speech(places[0], places[-1]) == speech.speech_samples
 
 
 @given(probabilities=frames, gate=gates, at=st.integers(0, 80 * FRAME_SAMPLES))
-def test_the_past_is_not_touched_by_what_comes(probabilities: list[float], gate: GateSettings, at: int) -> None:
-    early, late = heard(probabilities[: at // FRAME_SAMPLES], gate), heard(probabilities, gate)
-    assert late.stretch(at) == early.stretch(at)
+def test_past_segments_do_not_depend_on_later_frames(probabilities: list[float], gate: GateSettings, at: int) -> None:
+    early, late = timeline(probabilities[: at // FRAME_SAMPLES], gate), timeline(probabilities, gate)
+    assert late.last_segment(at) == early.last_segment(at)
     assert late.speech(0, at) == early.speech(0, at)
 
 
 @given(probabilities=frames, gate=gates, sizes=st.lists(st.integers(1, 20)))
-def test_it_does_not_matter_how_many_frames_come_at_once(
-    probabilities: list[float], gate: GateSettings, sizes: list[int]
-) -> None:
-    once, pieces, place = heard(probabilities, gate), heard((), gate), 0
+def test_frames_may_be_added_in_any_batches(probabilities: list[float], gate: GateSettings, sizes: list[int]) -> None:
+    once, pieces, place = timeline(probabilities, gate), timeline((), gate), 0
     for size in sizes:
-        pieces.hear(probabilities[place : place + size])
+        pieces.add_speech(probabilities[place : place + size])
         place += size
-    pieces.hear(probabilities[place:])
+    pieces.add_speech(probabilities[place:])
     assert pieces.horizon == once.horizon
     for sample in range(0, once.horizon + 1, FRAME_SAMPLES // 2):
-        assert pieces.stretch(sample) == once.stretch(sample)
+        assert pieces.last_segment(sample) == once.last_segment(sample)
         assert pieces.speech(0, sample) == once.speech(0, sample)
 
 
-def test_after_a_gap_nothing_is_remembered_but_the_count() -> None:
-    speech = heard([1.0] * 20, GateSettings())
+def test_a_restart_keeps_only_the_total() -> None:
+    speech = timeline([1.0] * 20, GateSettings())
     speech.restart(100_000)
     assert speech.horizon == 100_000
-    assert speech.stretch(100_000) is None
+    assert speech.last_segment(100_000) is None
     assert speech.speech(0, 100_000) == 0
     assert speech.speech_samples == 20 * FRAME_SAMPLES
-    speech.hear([1.0] * 20)
-    assert speech.stretch(speech.horizon) == SpeechSegment(100_000, 100_000 + 20 * FRAME_SAMPLES)
+    speech.add_speech([1.0] * 20)
+    assert speech.last_segment(speech.horizon) == SpeechSegment(100_000, 100_000 + 20 * FRAME_SAMPLES)
 
 
-def test_a_long_stretch_keeps_its_beginning_after_its_frames_are_forgotten() -> None:
+def test_a_long_segment_keeps_its_start_after_its_frames_are_discarded() -> None:
     speech = SpeechTimeline(settings=GateSettings(), memory_samples=16_000)
-    speech.hear([1.0] * 1_000)
-    assert speech.stretch(speech.horizon) == SpeechSegment(0, 1_000 * FRAME_SAMPLES)
+    speech.add_speech([1.0] * 1_000)
+    assert speech.last_segment(speech.horizon) == SpeechSegment(0, 1_000 * FRAME_SAMPLES)
 
 
 @given(probabilities=frames, gate=gates, sizes=st.lists(st.integers(1, 20), min_size=1), origin=st.integers(0, 3_000))
-def test_settled_talk_is_told_once_and_never_changes(
+def test_settled_segments_are_returned_once_and_never_change(
     probabilities: list[float], gate: GateSettings, sizes: list[int], origin: int
 ) -> None:
-    """Asked bit by bit, the pieces join into the stretches of the whole."""
-    pieces, place, turn, told, settled = heard((), gate, origin=origin), 0, 0, list[SpeechSegment](), origin
+    """Returned piece by piece, they join into the segments of the whole."""
+    pieces, place, turn, found_so_far, settled = timeline((), gate, origin=origin), 0, 0, list[SpeechSegment](), origin
     while place < len(probabilities):
         size = sizes[turn % len(sizes)]
-        pieces.hear(probabilities[place : place + size])
+        pieces.add_speech(probabilities[place : place + size])
         place, turn = place + size, turn + 1
-        found, upto = pieces.talk(settled)
+        found, upto = pieces.settled_segments(settled)
         assert settled <= upto <= pieces.horizon
-        told, settled = told + found, upto
-    found, upto = pieces.talk(settled, last=True)
-    told += found
+        found_so_far, settled = found_so_far + found, upto
+    found, upto = pieces.settled_segments(settled, last=True)
+    found_so_far += found
     assert upto == pieces.horizon
     joined: list[SpeechSegment] = []
-    for span in told:
+    for span in found_so_far:
         if joined and joined[-1].end_sample == span.start_sample:
             joined[-1] = SpeechSegment(joined[-1].start_sample, span.end_sample)
         else:

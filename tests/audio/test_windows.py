@@ -1,4 +1,4 @@
-"""Windows: where they end, how far back they reach, and which of them are worth a model's time."""
+"""Window extraction: where windows end, how far back they reach, and which pass the gate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.audio.speech import SpeechTimeline
-from stream.audio.windows import GRAIN, WindowExtractor
+from stream.audio.windows import ONSET_GRID_SAMPLES, WindowExtractor
 from stream.settings import GateSettings
 from stream.types import WindowSpan, WindowSpec
 
@@ -23,79 +23,79 @@ specs = st.builds(
 )
 
 
-def listen(probabilities: list[float], *, origin: int = 0) -> SpeechTimeline:
+def timeline(probabilities: list[float], *, origin: int = 0) -> SpeechTimeline:
     speech = SpeechTimeline(settings=GATE, memory_samples=10 * 16_000)
     speech.restart(origin)
-    speech.hear(probabilities)
+    speech.add_speech(probabilities)
     return speech
 
 
-def cutter(spec: WindowSpec, *, origin: int = 0) -> WindowExtractor:
+def extractor(spec: WindowSpec, *, origin: int = 0) -> WindowExtractor:
     made = WindowExtractor(spec=spec, settings=GATE)
     made.restart(origin)
     return made
 
 
 @given(probabilities=frames, spec=specs, origin=st.integers(0, 30_000), sizes=st.lists(st.integers(0, 9_000)))
-def test_it_does_not_matter_how_often_windows_are_asked_for(
+def test_windows_may_be_extracted_in_any_steps(
     probabilities: list[float], spec: WindowSpec, origin: int, sizes: list[int]
 ) -> None:
-    speech = listen(probabilities, origin=origin)
+    speech = timeline(probabilities, origin=origin)
     end, place = speech.horizon, origin
-    once, often = cutter(spec, origin=origin), cutter(spec, origin=origin)
-    cuts: list[WindowSpan] = []
+    once, often = extractor(spec, origin=origin), extractor(spec, origin=origin)
+    spans: list[WindowSpan] = []
     for size in sizes:
         place = min(end, place + size)
-        cuts += often.due(speech, place)
-    cuts += often.due(speech, end, last=True)
-    assert cuts == once.due(speech, end, last=True)
-    assert once.due(speech, end, last=True) == [], "a tail is cut once"
+        spans += often.due(speech, place)
+    spans += often.due(speech, end, last=True)
+    assert spans == once.due(speech, end, last=True)
+    assert once.due(speech, end, last=True) == [], "the tail is extracted once"
 
 
 @given(probabilities=frames, spec=specs, origin=st.integers(0, 30_000))
-def test_where_windows_lie(probabilities: list[float], spec: WindowSpec, origin: int) -> None:
-    speech = listen(probabilities, origin=origin)
+def test_window_positions(probabilities: list[float], spec: WindowSpec, origin: int) -> None:
+    speech = timeline(probabilities, origin=origin)
     end = speech.horizon
-    cuts = cutter(spec, origin=origin).due(speech, end, last=True)
-    ends = [cut.end_sample for cut in cuts]
+    spans = extractor(spec, origin=origin).due(speech, end, last=True)
+    ends = [span.end_sample for span in spans]
     multiples = [place for place in range(0, end + 1, spec.hop_samples) if place > origin]
     assert ends == sorted({*multiples, end} - {origin}), "at every multiple of the hop, and at the tail"
-    assert sum(cut.fresh_samples for cut in cuts) <= speech.speech_samples
-    for cut in cuts:
-        assert origin <= cut.start_sample < cut.end_sample
-        assert cut.length_samples <= spec.length_samples
-        assert 0 <= cut.speech_samples <= cut.length_samples
-        assert cut.index * spec.hop_samples < cut.end_sample <= (cut.index + 1) * spec.hop_samples
-        if not cut.open:
+    assert sum(span.new_speech_samples for span in spans) <= speech.speech_samples
+    for span in spans:
+        assert origin <= span.start_sample < span.end_sample
+        assert span.length_samples <= spec.length_samples
+        assert 0 <= span.speech_samples <= span.length_samples
+        assert span.index * spec.hop_samples < span.end_sample <= (span.index + 1) * spec.hop_samples
+        if not span.passes_gate:
             continue
-        assert cut.stretch is not None
-        assert cut.length_samples >= spec.minimum_samples
-        assert cut.speech_samples >= GATE.window_speech_ms * 16
-        assert cut.fresh_samples >= GATE.new_speech_ms * 16
+        assert span.segment is not None
+        assert span.length_samples >= spec.minimum_samples
+        assert span.speech_samples >= GATE.window_speech_ms * 16
+        assert span.new_speech_samples >= GATE.new_speech_ms * 16
         if not spec.from_onset:
-            assert cut.start_sample == max(origin, cut.end_sample - spec.length_samples)
-        elif cut.length_samples > spec.minimum_samples:
-            assert cut.start_sample > cut.stretch.start_sample - GRAIN
+            assert span.start_sample == max(origin, span.end_sample - spec.length_samples)
+        elif span.length_samples > spec.minimum_samples:
+            assert span.start_sample > span.segment.start_sample - ONSET_GRID_SAMPLES
 
 
 @given(probabilities=frames, spec=specs)
-def test_speech_is_fresh_exactly_once(probabilities: list[float], spec: WindowSpec) -> None:
+def test_new_speech_is_counted_once(probabilities: list[float], spec: WindowSpec) -> None:
     gate = GATE.model_copy(update={"min_speech_ms": 0})
     speech = SpeechTimeline(settings=gate, memory_samples=10 * 16_000)
-    speech.hear(probabilities)
-    cuts = WindowExtractor(spec=spec, settings=gate).due(speech, speech.horizon, last=True)
-    assert sum(cut.fresh_samples for cut in cuts) == speech.speech_samples
+    speech.add_speech(probabilities)
+    spans = WindowExtractor(spec=spec, settings=gate).due(speech, speech.horizon, last=True)
+    assert sum(span.new_speech_samples for span in spans) == speech.speech_samples
 
 
 @given(spec=specs, length=st.integers(0, 80))
-def test_silence_costs_no_model(spec: WindowSpec, length: int) -> None:
-    speech = listen([0.0] * length)
-    cuts = cutter(spec).due(speech, speech.horizon, last=True)
-    assert not any(cut.open or cut.fresh_samples or cut.speech_samples for cut in cuts)
+def test_silence_passes_no_gate(spec: WindowSpec, length: int) -> None:
+    speech = timeline([0.0] * length)
+    spans = extractor(spec).due(speech, speech.horizon, last=True)
+    assert not any(span.passes_gate or span.new_speech_samples or span.speech_samples for span in spans)
 
 
-def test_a_stretch_that_is_over_is_not_cut_again() -> None:
+def test_a_segment_that_has_ended_passes_no_gate_again() -> None:
     spec = WindowSpec(48_000, 8_000, 8_000)
-    speech = listen([1.0] * 40 + [0.0] * 60)  # 20,480 samples of speech
-    opened = [cut.end_sample for cut in cutter(spec).due(speech, speech.horizon) if cut.open]
-    assert opened == [8_000, 16_000, 24_000]
+    speech = timeline([1.0] * 40 + [0.0] * 60)  # 20,480 samples of speech
+    passing = [span.end_sample for span in extractor(spec).due(speech, speech.horizon) if span.passes_gate]
+    assert passing == [8_000, 16_000, 24_000]

@@ -1,4 +1,4 @@
-"""Alerts rise once, fall once, and do not flicker."""
+"""Call alerts: raised once, ended once, with hysteresis."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ SECOND = 16_000
 
 
 def run(values: list[float], *, clear_s: float = 2.0) -> list[AlertBody]:
-    """One value a second, on at 0.6 and off below 0.4."""
-    tested, told = AlertTracker(clear_s=clear_s), []
+    """Check one value per second; on at 0.6, off below 0.4."""
+    tested, bodies = AlertTracker(clear_s=clear_s), []
     for second, value in enumerate(values):
-        told += tested.check(second * SECOND, [AlertReading("anger", "customer", value, 0.6, 0.4)])
-    return told + tested.close(len(values) * SECOND)
+        bodies += tested.check(second * SECOND, [AlertReading("anger", "customer", value, 0.6, 0.4)])
+    return bodies + tested.close(len(values) * SECOND)
 
 
 @given(values=st.lists(st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.9]), max_size=60), clear_s=st.sampled_from([0.0, 2.0]))
-def test_every_alert_begins_and_ends_once_and_never_flickers(values: list[float], clear_s: float) -> None:
-    told = run(values, clear_s=clear_s)
-    assert [alert.phase for alert in told] == ["start", "end"] * (len(told) // 2)
-    for start, end in zip(told[::2], told[1::2], strict=True):
+def test_every_alert_starts_and_ends_once(values: list[float], clear_s: float) -> None:
+    bodies = run(values, clear_s=clear_s)
+    assert [alert.phase for alert in bodies] == ["start", "end"] * (len(bodies) // 2)
+    for start, end in zip(bodies[::2], bodies[1::2], strict=True):
         assert start.alert == end.alert
         assert start.start_s == start.end_s == end.start_s < end.end_s
         assert start.value >= start.threshold
-    assert len({alert.alert for alert in told}) == len(told) // 2
+    assert len({alert.alert for alert in bodies}) == len(bodies) // 2
 
 
-def test_it_ends_only_after_it_has_stayed_clear() -> None:
-    told = run([0.7, 0.5, 0.3, 0.5, 0.3, 0.3, 0.3, 0.1])
-    assert [(alert.phase, alert.end_s) for alert in told] == [("start", 0.0), ("end", 6.0)]
+def test_an_alert_ends_only_after_clear_s() -> None:
+    bodies = run([0.7, 0.5, 0.3, 0.5, 0.3, 0.3, 0.3, 0.1])
+    assert [(alert.phase, alert.end_s) for alert in bodies] == [("start", 0.0), ("end", 6.0)]
 
 
-def test_what_is_not_ripe_is_not_raised() -> None:
+def test_a_reading_that_is_not_eligible_raises_nothing() -> None:
     tested = AlertTracker(clear_s=0)
-    reading = AlertReading("anger", "agent", 0.9, 0.6, 0.4, ripe=False)
+    reading = AlertReading("anger", "agent", 0.9, 0.6, 0.4, eligible=False)
     assert not tested.check(0, [reading])
     assert not tested.open
 
 
-def test_an_open_alert_is_listed_until_it_ends() -> None:
+def test_an_active_alert_is_listed_until_it_ends() -> None:
     tested = AlertTracker(clear_s=0)
     tested.check(SECOND, [AlertReading("dead_air", None, 11.0, 10.0, 10.0)])
     (open_one,) = tested.open

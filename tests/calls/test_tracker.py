@@ -1,4 +1,4 @@
-"""A call's account: the same whichever track is quicker, and told as often as it should be."""
+"""Call tracker: independent of which track is processed first, and published at every update."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.calls.floor import PARTIES
-from stream.calls.tracker import PATIENCE, CallTracker
+from stream.calls.tracker import MAX_TRACK_LAG_SAMPLES, CallTracker
 from stream.clock import samples, seconds
 from stream.events import AlertBody, Body, CallBody, EmotionBody, Party
 from stream.settings import Settings
@@ -20,12 +20,12 @@ SECOND = 16_000
 places = st.lists(st.integers(0, 10 * 31), max_size=12, unique=True).map(sorted)  # frames of 32 ms, ten seconds
 
 
-def talk(at: list[int]) -> list[SpeechSegment]:
-    """Spans between every other place."""
+def segments(at: list[int]) -> list[SpeechSegment]:
+    """Return segments between every other pair of places."""
     return [SpeechSegment(start * 512, end * 512) for start, end in list(pairwise(at))[::2]]
 
 
-def felt(end_s: float, angry: float) -> EmotionBody:
+def emotion_body(end_s: float, angry: float) -> EmotionBody:
     probabilities = {"neutral": 1 - angry, "angry": angry}
     label = max(probabilities, key=lambda name: probabilities[name])
     return EmotionBody(
@@ -41,7 +41,7 @@ def felt(end_s: float, angry: float) -> EmotionBody:
     )
 
 
-def keeper(**changed: dict[str, float]) -> CallTracker:
+def tracker(**changed: dict[str, float]) -> CallTracker:
     made = CallTracker(settings=Settings.model_validate(changed))
     for party in PARTIES:
         made.join(party)
@@ -57,8 +57,8 @@ def within(spans: list[SpeechSegment], start: int, end: int) -> list[SpeechSegme
 
 
 def run(tracks: dict[Party, list[SpeechSegment]], end: int, *, seed: int | None = None) -> list[Body]:
-    """Tell both tracks in small pieces, in turns or as the seed has it."""
-    tested, told = keeper(), list[Body]()
+    """Add both tracks in small pieces, alternating or as drawn from the seed."""
+    tested, bodies = tracker(), list[Body]()
     chance = random.Random(seed)
     settled = dict.fromkeys(PARTIES, 0)
     while any(at < end for at in settled.values()):
@@ -66,28 +66,28 @@ def run(tracks: dict[Party, list[SpeechSegment]], end: int, *, seed: int | None 
         start = settled[party]
         upto = min(end, start + (chance.randint(1, 3 * SECOND) if seed is not None else 4_096))
         for second in range(start // SECOND + 1, upto // SECOND + 1):
-            tested.feel(party, felt(second, angry=(second % 7) / 7))
-        told += tested.hear(party, within(tracks[party], start, upto), upto)
+            tested.add_emotion(party, emotion_body(second, angry=(second % 7) / 7))
+        bodies += tested.add_speech(party, within(tracks[party], start, upto), upto)
         settled[party] = upto
     for party in PARTIES:
-        told += tested.leave(party)
-    return told
+        bodies += tested.leave(party)
+    return bodies
 
 
 @settings(max_examples=40, deadline=None)
 @given(customer=places, agent=places, seed=st.integers(0, 99))
-def test_the_time_adds_up_and_the_quicker_track_changes_nothing(
+def test_times_add_up_and_do_not_depend_on_the_order_of_tracks(
     customer: list[int], agent: list[int], seed: int
 ) -> None:
-    tracks: dict[Party, list[SpeechSegment]] = {"customer": talk(customer), "agent": talk(agent)}
+    tracks: dict[Party, list[SpeechSegment]] = {"customer": segments(customer), "agent": segments(agent)}
     end = max([spans[-1].end_sample for spans in tracks.values() if spans] + [SECOND]) + 777
-    told = run(tracks, end)
-    assert told == run(tracks, end, seed=seed)
-    for body in told:
+    bodies = run(tracks, end)
+    assert bodies == run(tracks, end, seed=seed)
+    for body in bodies:
         if isinstance(body, CallBody):
             parts = body.customer_s + body.agent_s + body.silence_s + body.crosstalk_s
             assert parts == pytest.approx(body.end_s, abs=3e-6)
-    final = told[-1]
+    final = bodies[-1]
     assert isinstance(final, CallBody)
     assert (final.phase, final.end_s) == ("final", seconds(end))
     by_hand = {party: sum(span.end_sample - span.start_sample for span in spans) for party, spans in tracks.items()}
@@ -96,29 +96,29 @@ def test_the_time_adds_up_and_the_quicker_track_changes_nothing(
         assert sum(row.talk_share for row in final.parties) == pytest.approx(1, abs=1e-3)
 
 
-def test_it_is_told_every_second_and_once_at_the_end() -> None:
-    told = run({"customer": [SpeechSegment(0, 2 * SECOND)], "agent": []}, 5 * SECOND + 100)
-    calls = [body for body in told if isinstance(body, CallBody)]
+def test_figures_are_published_every_second_and_once_at_the_end() -> None:
+    bodies = run({"customer": [SpeechSegment(0, 2 * SECOND)], "agent": []}, 5 * SECOND + 100)
+    calls = [body for body in bodies if isinstance(body, CallBody)]
     assert [(call.phase, call.end_s) for call in calls] == [
         *(("live", float(second)) for second in range(1, 6)),
         ("final", 5.00625),
     ]
 
 
-def test_lasting_anger_is_raised_and_ended_and_counted() -> None:
-    tested, told = keeper(alerts={"anger_s": 3.0}), list[Body]()
+def test_sustained_anger_raises_ends_and_counts_an_alert() -> None:
+    tested, bodies = tracker(alerts={"anger_s": 3.0}), list[Body]()
     for second in range(1, 31):
         angry = 0.9 if 5 < second <= 15 else 0.1
-        tested.feel("customer", felt(second, angry))
+        tested.add_emotion("customer", emotion_body(second, angry))
         span = [SpeechSegment((second - 1) * SECOND, second * SECOND)]
-        told += tested.hear("agent", [], second * SECOND)
-        told += tested.hear("customer", span, second * SECOND)
-    alerts = [body for body in told if isinstance(body, AlertBody)]
+        bodies += tested.add_speech("agent", [], second * SECOND)
+        bodies += tested.add_speech("customer", span, second * SECOND)
+    alerts = [body for body in bodies if isinstance(body, AlertBody)]
     assert [(one.phase, one.kind, one.speaker, one.end_s) for one in alerts] == [
         ("start", "anger", "customer", 8.0),
         ("end", "anger", "customer", 18.0),
     ]
-    call = next(body for body in reversed(told) if isinstance(body, CallBody))
+    call = next(body for body in reversed(bodies) if isinstance(body, CallBody))
     customer, agent = call.parties
     assert agent.emotion is None
     assert customer.emotion is not None
@@ -127,7 +127,7 @@ def test_lasting_anger_is_raised_and_ended_and_counted() -> None:
         "neutral": pytest.approx(2 / 3, abs=1e-4),
         "angry": pytest.approx(1 / 3, abs=1e-4),
     }
-    trends = {body.end_s: body.parties[0].emotion for body in told if isinstance(body, CallBody)}
+    trends = {body.end_s: body.parties[0].emotion for body in bodies if isinstance(body, CallBody)}
     assert trends[6.0] is not None
     assert trends[6.0].trend > 0
     assert trends[16.0] is not None
@@ -135,27 +135,27 @@ def test_lasting_anger_is_raised_and_ended_and_counted() -> None:
     assert call.alerts_raised == {"anger": 1}
 
 
-def test_silence_between_words_is_not_felt() -> None:
-    """A `silence` emotion is no emotion: the last one stays, and what was not judged counts for none."""
-    tested = keeper()
-    tested.feel("customer", felt(1, 0.9))
-    tested.feel("customer", felt(2, 0.9).model_copy(update={"label": "silence", "probabilities": {}}))
-    tested.hear("agent", [], 3 * SECOND)
-    call = tested.hear("customer", [SpeechSegment(0, 2 * SECOND)], 3 * SECOND)[-1]
+def test_silence_keeps_the_last_emotion() -> None:
+    """`silence` is no emotion: the last label stays, and its time counts for none."""
+    tested = tracker()
+    tested.add_emotion("customer", emotion_body(1, 0.9))
+    tested.add_emotion("customer", emotion_body(2, 0.9).model_copy(update={"label": "silence", "probabilities": {}}))
+    tested.add_speech("agent", [], 3 * SECOND)
+    call = tested.add_speech("customer", [SpeechSegment(0, 2 * SECOND)], 3 * SECOND)[-1]
     assert isinstance(call, CallBody)
     emotion = call.parties[0].emotion
     assert emotion is not None
     assert (emotion.label, emotion.angry_s) == ("angry", 1.0)
 
 
-def test_dead_air_crosstalk_and_monologue_raise_alerts_that_end_with_the_call_at_the_latest() -> None:
-    alarms = {"alerts": {"dead_air_s": 4.0, "monologue_s": 6.0, "crosstalk_window_s": 5.0}}
-    tested, told = keeper(**alarms), list[Body]()
-    told += tested.hear("agent", [SpeechSegment(0, 8 * SECOND)], 20 * SECOND)
-    told += tested.hear("customer", [SpeechSegment(7 * SECOND, 9 * SECOND)], 20 * SECOND)
+def test_dead_air_crosstalk_and_monologue_raise_alerts_that_end_at_the_end_of_the_call() -> None:
+    alert_settings = {"alerts": {"dead_air_s": 4.0, "monologue_s": 6.0, "crosstalk_window_s": 5.0}}
+    tested, bodies = tracker(**alert_settings), list[Body]()
+    bodies += tested.add_speech("agent", [SpeechSegment(0, 8 * SECOND)], 20 * SECOND)
+    bodies += tested.add_speech("customer", [SpeechSegment(7 * SECOND, 9 * SECOND)], 20 * SECOND)
     for party in PARTIES:
-        told += tested.leave(party)
-    alerts = [(one.phase, one.kind, one.speaker, one.end_s) for one in told if isinstance(one, AlertBody)]
+        bodies += tested.leave(party)
+    alerts = [(one.phase, one.kind, one.speaker, one.end_s) for one in bodies if isinstance(one, AlertBody)]
     assert alerts == [
         ("start", "monologue", "agent", 6.0),
         ("start", "crosstalk", None, 8.0),
@@ -164,34 +164,34 @@ def test_dead_air_crosstalk_and_monologue_raise_alerts_that_end_with_the_call_at
         ("end", "crosstalk", None, 15.0),
         ("end", "dead_air", None, 20.0),
     ]
-    assert isinstance(told[-1], CallBody)
-    assert not told[-1].alerts
-    assert told[-1].alerts_raised == {"monologue": 1, "crosstalk": 1, "dead_air": 1}
+    assert isinstance(bodies[-1], CallBody)
+    assert not bodies[-1].alerts
+    assert bodies[-1].alerts_raised == {"monologue": 1, "crosstalk": 1, "dead_air": 1}
 
 
-def test_a_party_that_is_put_through_later_was_silent_before() -> None:
+def test_a_party_that_joins_later_was_silent_before() -> None:
     tested = CallTracker(settings=Settings())
     tested.join("customer")
-    tested.hear("customer", [SpeechSegment(0, 2 * SECOND)], 2 * SECOND)
+    tested.add_speech("customer", [SpeechSegment(0, 2 * SECOND)], 2 * SECOND)
     tested.join("agent")
-    tested.hear("agent", [SpeechSegment(2 * SECOND, 4 * SECOND)], 4 * SECOND)
-    told = tested.hear("customer", [], 4 * SECOND)
-    final = told + tested.leave("customer") + tested.leave("agent")
+    tested.add_speech("agent", [SpeechSegment(2 * SECOND, 4 * SECOND)], 4 * SECOND)
+    bodies = tested.add_speech("customer", [], 4 * SECOND)
+    final = bodies + tested.leave("customer") + tested.leave("agent")
     assert isinstance(final[-1], CallBody)
     assert (final[-1].customer_s, final[-1].agent_s, final[-1].end_s) == (2.0, 2.0, 4.0)
 
 
-def test_a_party_that_hangs_up_first_is_silent_from_then_on() -> None:
-    tested = keeper()
-    tested.hear("customer", [SpeechSegment(0, SECOND)], SECOND)
+def test_a_party_that_leaves_first_is_silent_afterwards() -> None:
+    tested = tracker()
+    tested.add_speech("customer", [SpeechSegment(0, SECOND)], SECOND)
     assert not any(isinstance(body, CallBody) and body.phase == "final" for body in tested.leave("customer"))
-    tested.hear("agent", [SpeechSegment(SECOND, 3 * SECOND)], 3 * SECOND)
+    tested.add_speech("agent", [SpeechSegment(SECOND, 3 * SECOND)], 3 * SECOND)
     final = tested.leave("agent")[-1]
     assert isinstance(final, CallBody)
     assert (final.customer_s, final.agent_s, final.end_s) == (1.0, 2.0, 3.0)
 
 
-def test_a_mute_track_does_not_hold_the_other_up_for_ever() -> None:
-    tested = keeper()
-    told = tested.hear("customer", [], PATIENCE + 10 * SECOND)
-    assert samples(told[-1].end_s) == 10 * SECOND
+def test_a_track_without_news_does_not_hold_up_the_other() -> None:
+    tested = tracker()
+    bodies = tested.add_speech("customer", [], MAX_TRACK_LAG_SAMPLES + 10 * SECOND)
+    assert samples(bodies[-1].end_s) == 10 * SECOND

@@ -1,4 +1,4 @@
-"""Cuts as the intake makes them, for two people who speak in turns."""
+"""Window spans and x-vectors for tests of the trackers."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ SPEC = WindowSpec(length_samples=32_000, hop_samples=8_000, minimum_samples=8_00
 
 
 def voice(number: int, *, lean: float = 0.0) -> np.ndarray:
-    """One of several orthogonal voices, leaning towards the next one."""
+    """Return one of several orthogonal x-vectors, blended with the next one by `lean`."""
     vector = np.zeros(8, np.float32)
     vector[number], vector[number + 1] = 1.0, lean
     return np.asarray(vector / np.linalg.norm(vector), np.float32)
 
 
-def talk(start_s: float, end_s: float) -> list[WindowSpan]:
-    """The cuts of a stretch of unbroken speech, with the silent one after it."""
+def speech_spans(start_s: float, end_s: float) -> list[WindowSpan]:
+    """Return the spans of a segment of continuous speech, and the silent one after it."""
     start, end = int(start_s * SAMPLE_RATE_HZ), int(end_s * SAMPLE_RATE_HZ)
-    hop, cuts, before = SPEC.hop_samples, [], start
+    hop, spans, before = SPEC.hop_samples, [], start
     for tick in range((start // hop + 1) * hop, (end // hop + 2) * hop, hop):
-        heard = min(tick, end)
+        speech_end = min(tick, end)
         first = min(max(start, tick - SPEC.length_samples), tick - SPEC.minimum_samples)
-        fresh = max(0, heard - before)
-        cuts.append(
+        new_speech = max(0, speech_end - before)
+        spans.append(
             WindowSpan(
                 spec=SPEC,
                 index=tick // hop - 1,
                 start_sample=max(0, first),
                 end_sample=tick,
-                speech_samples=max(0, heard - max(first, start)),
-                fresh_samples=fresh,
-                stretch=SpeechSegment(start, heard),
-                open=fresh >= 1_600 and heard - start >= 8_000,
+                speech_samples=max(0, speech_end - max(first, start)),
+                new_speech_samples=new_speech,
+                segment=SpeechSegment(start, speech_end),
+                passes_gate=new_speech >= 1_600 and speech_end - start >= 8_000,
             )
         )
-        before = heard
-    return cuts
+        before = speech_end
+    return spans

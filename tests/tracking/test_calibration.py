@@ -1,4 +1,4 @@
-"""Calibrations fitted on scores whose truth is known."""
+"""Calibration, fitted to scores with known labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stream.tracking.calibration import Calibration, ScoreTrial, fit
 
 
 def trials(calibration: Calibration, count: int = 4_000) -> list[ScoreTrial]:
-    """Trials whose truth is drawn from what a calibration makes of their scores."""
+    """Return trials whose labels are drawn from the probabilities of a calibration."""
     draw = np.random.default_rng(3)
     made = []
     for _ in range(count):
@@ -20,31 +20,31 @@ def trials(calibration: Calibration, count: int = 4_000) -> list[ScoreTrial]:
     return made
 
 
-def test_a_calibration_is_found_again() -> None:
+def test_fit_recovers_a_calibration() -> None:
     true = Calibration(6.0, 0.4, 0.3)
     drawn = trials(true)
     found = fit(drawn).calibration
     assert found.slope == pytest.approx(6.0, rel=0.2)
     share = np.mean([one.same for one in drawn])
-    odds = np.log(share / (1 - share))  # the fit takes both for as likely beforehand
+    odds = np.log(share / (1 - share))  # the fit assumes even prior odds
     assert found.threshold == pytest.approx(0.4 + odds / found.slope, abs=0.05)
 
 
-def test_it_is_the_logistic_regression_everybody_knows() -> None:
+def test_fit_equals_the_logistic_regression_of_scikit_learn() -> None:
     drawn = trials(Calibration(6.0, 0.4))
     found = fit(drawn, reliabilities_s=(0.0,)).calibration
     inputs = np.array([[one.score, 1.0] for one in drawn])
     same = np.array([one.same for one in drawn])
     weight = np.where(same, 0.5 / same.mean(), 0.5 / (1 - same.mean()))
-    theirs = LogisticRegression(C=1e6, fit_intercept=False).fit(inputs, same, sample_weight=weight).coef_[0]
-    assert found.slope == pytest.approx(theirs[0], rel=0.01)
-    assert found.threshold == pytest.approx(-theirs[1] / theirs[0], abs=0.005)
+    expected = LogisticRegression(C=1e6, fit_intercept=False).fit(inputs, same, sample_weight=weight).coef_[0]
+    assert found.slope == pytest.approx(expected[0], rel=0.01)
+    assert found.threshold == pytest.approx(-expected[1] / expected[0], abs=0.005)
 
 
 @pytest.mark.parametrize("count", [5, 50, 500])
-def test_scores_told_apart_without_error_promise_no_certainty(count: int) -> None:
-    apart = [ScoreTrial(0.9, 2.0, 20.0, True), ScoreTrial(0.1, 2.0, 20.0, False)] * count
-    found = fit(apart, reliabilities_s=(0.0,)).calibration
+def test_separable_scores_do_not_yield_certainty(count: int) -> None:
+    separable = [ScoreTrial(0.9, 2.0, 20.0, True), ScoreTrial(0.1, 2.0, 20.0, False)] * count
+    found = fit(separable, reliabilities_s=(0.0,)).calibration
     assert found.threshold == pytest.approx(0.5, abs=0.01)
-    sure = 1 / (1 + np.exp(-found.log_odds(np.array([0.9]), speech_s=2.0, profile_s=np.array([20.0]))[0]))
-    assert sure == pytest.approx((count + 1) / (count + 2), abs=1e-3)
+    probability = 1 / (1 + np.exp(-found.log_odds(np.array([0.9]), speech_s=2.0, profile_s=np.array([20.0]))[0]))
+    assert probability == pytest.approx((count + 1) / (count + 2), abs=1e-3)
