@@ -7,19 +7,19 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from stream.profiles.store import profiles_in
+from stream.profiles.store import read_profiles
 from tests.dashboard.stage import Stage
-from tests.profiles.node import Node, Script
 from tests.support.browser import Visit
+from tests.support.node import EnrolmentNode, ScriptedSource
 
 
 def test_the_current_speaker_of_a_running_node_is_enrolled(visit: Visit, tmp_path: Path) -> None:
     path = tmp_path / "profiles.sqlite"
-    node, named, seen = Node(path), asyncio.Event(), asyncio.Event()
+    node, named, seen = EnrolmentNode(path), asyncio.Event(), asyncio.Event()
 
     async def begin() -> asyncio.Task[object]:
-        script = Script("aaaaaa", named.wait, "aaa", seen.wait)
-        await node.assemble([script], {"page": stage.page.sink()})
+        script = ScriptedSource("aaaaaa", named.wait, "aaa", seen.wait)
+        await node.assemble(script, sinks={"page": stage.page.sink()})
         stage.page.control(node.pipeline, handlers=node.registrar.handlers)
         return asyncio.create_task(node.pipeline.run())
 
@@ -38,11 +38,11 @@ def test_the_current_speaker_of_a_running_node_is_enrolled(visit: Visit, tmp_pat
         dialog = page.get_by_role("dialog", name="Who is S1?")
         dialog.get_by_label("Name").fill("S2")
         dialog.get_by_role("button", name="Enrol").click()
-        expect(dialog).to_contain_text("what a stream calls somebody it has met")
+        expect(dialog).to_contain_text("reserved for voices discovered in a stream")
         dialog.get_by_label("Name").fill("Alice")
         page.keyboard.press("Enter")
         expect(page.locator("#toast")).to_contain_text("S1 is Alice from now on")
-        assert [profile.name for profile in profiles_in(path)] == ["Alice"]
+        assert [profile.name for profile in read_profiles(path)] == ["Alice"]
         stage.do(go_on)
         expect(page.locator(".who-name").first).to_have_text("Alice")
         stage.do(end)

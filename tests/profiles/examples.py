@@ -1,4 +1,4 @@
-"""Recordings of nobody."""
+"""Recordings of random x-vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A running node learns whom it knows: `enroll` and `reload`, as they come from outside."""
+"""The commands `enroll` and `reload` on a running node."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from typing import Any
 
 import aiomqtt
 import pytest
-import soundfile
 
-from stream.events import SpeakerEvent, SpeakerResolvedEvent, TurnEvent
-from stream.profiles.store import ProfileStore, profiles_in
+from stream.events import ModelRef, SpeakerEvent, SpeakerResolvedEvent, TurnEvent
+from stream.profiles.profile import FittedCalibration
+from stream.profiles.store import ProfileStore, read_profiles
 from tests.profiles.examples import OTHER, recording
-from tests.profiles.node import Node, Script, Step, second
-from tests.sinks.mqtt.wires import sink, subscriber
-from tests.support.fakes import ListSink
 from tests.support.mosquitto import Broker
+from tests.support.mqtt import mqtt_sink, subscriber
+from tests.support.node import EnrolmentNode, ScriptedSource, Step
+from tests.support.tones import tone, wav
+from tests.support.waiting import wait_until
+
+TONE_MODEL = ModelRef(name="tone-speaker", revision="7")
 
 
 @pytest.fixture
@@ -26,213 +29,269 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "people" / "profiles.sqlite"
 
 
-def hold(node: Node, *steps: Step, others: tuple[Step, ...] = ()) -> ListSink:
-    """Run a node through a script, to its end."""
-    told = ListSink()
+def run_script(node: EnrolmentNode, *steps: Step, hall: tuple[Step, ...] = ()) -> None:
+    """Run a node to the end of its script; `hall` is the script of a second source."""
 
     async def run() -> None:
-        sources = [Script(*steps), Script(*others, name="hall")] if others else [Script(*steps)]
-        await node.assemble(sources, {"sink": told})
+        sources = [ScriptedSource(*steps), *([ScriptedSource(*hall, name="hall")] if hall else [])]
+        await node.assemble(*sources)
         await node.pipeline.run()
 
     asyncio.run(run())
-    return told
 
 
-def speakers(told: ListSink, source: str = "room") -> list[str | None]:
-    """Who spoke, each once, in order."""
-    found = [event.speaker for event in told.events if isinstance(event, SpeakerEvent) and event.source == source]
-    return [who for who in dict.fromkeys(found) if who is not None]
+def speakers(node: EnrolmentNode, source: str = "room") -> list[str]:
+    """Return the names of the speakers, each once, in order."""
+    names = [event.speaker for event in node.events if isinstance(event, SpeakerEvent) and event.source == source]
+    return [name for name in dict.fromkeys(names) if name is not None]
 
 
-def test_the_current_speaker_is_enrolled_and_told_by_name_from_then_on(
+def enrol_alice(path: Path) -> None:
+    """Store a profile of voice `a` with a node of its own."""
+    node = EnrolmentNode(path)
+
+    async def enrol() -> None:
+        await node.wait_voice("S1")
+        assert (await node.ask(command="enroll", name="Alice", source="room"))["ok"]
+
+    run_script(node, "aaaaaaa", enrol, "a")
+
+
+def test_the_current_speaker_is_enrolled_and_named_in_later_events(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    node, answers = Node(path), []
+    node = EnrolmentNode(path)
+    replies: list[dict[str, Any]] = []
 
-    async def ask() -> None:
-        await node.heard("S1")
-        answers.append(await node.ask(command="enroll", name="Alice", source="room", id="7"))
+    async def enrol() -> None:
+        await node.wait_voice("S1")
+        replies.append(await node.ask(command="enroll", name="Alice", source="room", id="7"))
 
-    told = hold(node, "aaaaaaa", ask, "aaa-bbb")
-    (answer,) = answers
-    assert answer["ok"], answer
-    assert answer["id"] == "7"
-    assert {key: answer["result"][key] for key in ("name", "source", "voice")} == {
+    run_script(node, "aaaaaaa", enrol, "aaa-bbb")
+    (reply,) = replies
+    assert reply["ok"], reply
+    assert reply["id"] == "7"
+    assert {key: reply["result"][key] for key in ("name", "source", "voice")} == {
         "name": "Alice",
         "source": "room",
         "voice": "S1",
     }
-    assert answer["result"]["speech_s"] >= 4.0
-    assert speakers(told) == ["S1", "Alice", "S2"]
-    (resolved,) = [event for event in told.events if isinstance(event, SpeakerResolvedEvent)]
+    assert reply["result"]["speech_s"] >= 4.0
+    assert speakers(node) == ["S1", "Alice", "S2"]
+    (resolved,) = [event for event in node.events if isinstance(event, SpeakerResolvedEvent)]
     assert (resolved.was, resolved.speaker, resolved.enrolled, resolved.start_s) == ("S1", "Alice", True, 0.0)
-    first = next(event for event in told.events if isinstance(event, TurnEvent) and event.phase == "end")
-    assert first.speaker == "Alice", "the open turn goes under the name, too"
-    (profile,) = profiles_in(path)
+    first = next(event for event in node.events if isinstance(event, TurnEvent) and event.phase == "end")
+    assert first.speaker == "Alice", "the open turn takes the name as well"
+    (profile,) = read_profiles(path)
     assert profile.name == "Alice"
     assert (profile.recordings[0].kind, profile.recordings[0].origin) == ("stream", "room")
-    assert profile.recordings[0].speech_s == pytest.approx(answer["result"]["speech_s"], abs=0.001)
+    assert profile.recordings[0].speech_s == pytest.approx(reply["result"]["speech_s"], abs=0.001)
     assert "Alice" not in caplog.text
-    again = hold(Node(path), "bbb-aaa")
-    assert speakers(again) == ["S1", "Alice"], "the next run knows her, and the stranger is one again"
+    again = EnrolmentNode(path)
+    run_script(again, "bbb-aaa")
+    assert speakers(again) == ["S1", "Alice"], "the next run recognises the voice"
 
 
-def test_all_streams_learn_a_name_and_forget_who_was_deleted(path: Path) -> None:
-    node, answers, over = Node(path), [], asyncio.Event()
+def test_all_streams_learn_a_name_and_lose_a_deleted_profile(path: Path) -> None:
+    node, deleted = EnrolmentNode(path), asyncio.Event()
+    replies: list[dict[str, Any]] = []
 
     async def enrol() -> None:
-        await node.heard("S1")
-        await node.heard("S1", source="hall", seconds=1.0)
-        answers.append(await node.ask(command="enroll", name="Alice", source="room", voice="S1"))
+        await node.wait_voice("S1")
+        await node.wait_voice("S1", source="hall", speech_s=1.0)
+        replies.append(await node.ask(command="enroll", name="Alice", source="room", voice="S1"))
 
     async def delete() -> None:
-        await node.heard("Alice", source="hall")
+        await node.wait_voice("Alice", source="hall")
         with ProfileStore(path) as store:
             store.delete("Alice")
-        answers.append(await node.ask(command="reload"))
-        assert node.pipeline.met("hall", "Alice") == ("hall", None)
-        over.set()
+        replies.append(await node.ask(command="reload"))
+        assert node.pipeline.session_voice("hall", "Alice") == ("hall", None)
+        deleted.set()
 
-    told = hold(node, "aaaaaaa", enrol, "aaaa", delete, "-aaa", others=("bbbbbb", over.wait, "b"))
-    assert [answer["ok"] for answer in answers] == [True, True], answers
-    assert answers[1]["result"]["people"] == 0
-    assert speakers(told) == ["S1", "Alice", "S2"], "a voice is met anew when nobody is to know it any more"
-    assert profiles_in(path) == ()
+    run_script(node, "aaaaaaa", enrol, "aaaa", delete, "-aaa", hall=("bbbbbb", deleted.wait, "b"))
+    assert [reply["ok"] for reply in replies] == [True, True], replies
+    assert replies[1]["result"]["people"] == 0
+    assert speakers(node) == ["S1", "Alice", "S2"], "a voice without a profile is discovered again"
+    assert read_profiles(path) == ()
 
 
-def test_whoever_is_stored_while_it_runs_is_known_after_a_reload(path: Path, tmp_path: Path) -> None:
-    first = Node(path)
-
-    async def enrol() -> None:
-        await first.heard("S1")
-        await first.ask(command="enroll", name="Alice", source="room")
-
-    hold(first, "aaaaaaa", enrol, "a")
-    away = path.rename(tmp_path / "away.sqlite")
-    node, answers = Node(path), []
+def test_a_profile_stored_during_the_run_is_known_after_a_reload(path: Path, tmp_path: Path) -> None:
+    enrol_alice(path)
+    moved = path.rename(tmp_path / "moved.sqlite")
+    node = EnrolmentNode(path)
+    replies: list[dict[str, Any]] = []
 
     async def reload() -> None:
-        away.rename(path)
-        answers.append(await node.ask(command="reload"))
+        moved.rename(path)
+        replies.append(await node.ask(command="reload"))
 
-    told = hold(node, "bb", reload, "-aaa")
-    assert answers[0]["result"] == {"people": 1, "left_out": 0, "streams": 1}
-    assert speakers(told) == ["S1", "Alice"]
+    run_script(node, "bb", reload, "-aaa")
+    assert replies[0]["result"] == {"people": 1, "left_out": 0, "streams": 1}
+    assert speakers(node) == ["S1", "Alice"]
 
 
-def test_what_cannot_be_enrolled_is_refused_with_the_reason_and_nothing_is_stored(path: Path) -> None:
-    node = Node(path)
-    refused: dict[str, str] = {}
+def test_reload_applies_a_new_calibration_and_drops_a_cleared_one(path: Path) -> None:
+    enrol_alice(path)
+    node = EnrolmentNode(path)
 
-    async def early() -> None:
-        await node.heard("S1", seconds=0.5)
-        for why, command in {
-            "short": {"name": "Al", "source": "room", "voice": "S1"},
-            "nobody": {"name": "Al", "source": "room", "voice": "S9"},
-            "nowhere": {"name": "Al", "source": "cellar"},
-            "a stream's name": {"name": "S4", "source": "room"},
+    async def calibrate() -> None:
+        await node.wait_voice("Alice")
+        with ProfileStore(path) as store:
+            store.set_calibration(FittedCalibration(TONE_MODEL, (20.0, 0.75, 0.0), 0.75, 40, 40))
+        assert (await node.ask(command="reload"))["ok"]
+
+    async def clear() -> None:
+        with ProfileStore(path) as store:
+            store.clear_calibration(TONE_MODEL)
+        assert (await node.ask(command="reload"))["ok"]
+
+    run_script(node, "aa", calibrate, "aaa", clear, "aa")
+    scored = [event for event in node.events if isinstance(event, SpeakerEvent) and event.probability is not None]
+    assert {event.threshold for event in scored} == {0.5, 0.75}
+    assert (scored[0].threshold, scored[-1].threshold) == (0.5, 0.5)
+
+
+def test_streams_that_open_after_a_reload_use_the_new_calibration(path: Path) -> None:
+    enrol_alice(path)
+    node = EnrolmentNode(path)
+
+    async def reload() -> None:
+        with ProfileStore(path) as store:
+            store.set_calibration(FittedCalibration(TONE_MODEL, (20.0, 0.75, 0.0), 0.75, 40, 40))
+        assert (await node.ask(command="reload"))["ok"]
+        node.pipeline.add(ScriptedSource("aaa", name="late"))
+        await wait_until(lambda: node.ended("late"))
+        node.pipeline.stop()
+
+    async def run() -> None:
+        await node.assemble(ScriptedSource("-", reload), keep_running=True)
+        await node.pipeline.run()
+
+    asyncio.run(run())
+    late = [event for event in node.events if isinstance(event, SpeakerEvent) and event.source == "late"]
+    assert {event.threshold for event in late} == {0.75}
+    assert speakers(node, "late") == ["Alice"]
+
+
+def test_a_refused_enrolment_gives_the_reason_and_stores_nothing(path: Path) -> None:
+    node = EnrolmentNode(path)
+    errors: dict[str, str] = {}
+
+    async def enrol_early() -> None:
+        await node.wait_voice("S1", speech_s=0.5)
+        for case, command in {
+            "too short": {"name": "Al", "source": "room", "voice": "S1"},
+            "no such voice": {"name": "Al", "source": "room", "voice": "S9"},
+            "no such source": {"name": "Al", "source": "cellar"},
+            "reserved name": {"name": "S4", "source": "room"},
         }.items():
-            refused[why] = (await node.ask(command="enroll", **command))["error"]
+            errors[case] = (await node.ask(command="enroll", **command))["error"]
 
-    hold(node, "aa", early)
-    assert "S1 cannot be enrolled yet: there are" in refused["short"]
-    assert "3 s are needed" in refused["short"]
-    assert refused["nobody"] == "'room' has met no 'S9'"
-    assert "no source 'cellar'" in refused["nowhere"]
-    assert "what a stream calls" in refused["a stream's name"]
+    run_script(node, "aa", enrol_early)
+    assert "cannot enrol 'S1' yet: " in errors["too short"]
+    assert "at least 3 s needed" in errors["too short"]
+    assert errors["no such voice"] == "'room' has no voice 'S9'"
+    assert "source 'cellar'" in errors["no such source"]
+    assert "reserved for voices discovered in a stream" in errors["reserved name"]
     assert not path.exists()
 
 
-def test_a_node_without_a_file_of_profiles_says_so(path: Path) -> None:
-    node, answers = Node(""), []
-
-    async def ask() -> None:
-        await node.heard("S1")
-        answers.append(await node.ask(command="enroll", name="Alice", source="room"))
-        answers.append(await node.ask(command="reload"))
-
-    hold(node, "aaaaaa", ask)
-    assert answers[0]["error"] == "this node keeps no profiles; set speakers.profiles"
-    assert answers[1]["result"]["people"] == 0
-    assert not path.exists()
-
-
-def test_a_broken_file_is_answered_and_the_voices_stay(path: Path) -> None:
-    node, answers = Node(path), []
+def test_without_a_recognised_speaker_enrolment_asks_for_a_retry(path: Path) -> None:
+    node = EnrolmentNode(path)
+    replies: list[dict[str, Any]] = []
 
     async def enrol() -> None:
-        await node.heard("S1")
+        replies.append(await node.ask(command="enroll", name="Al", source="room"))
+
+    run_script(node, "-", enrol)
+    assert replies[0]["error"] == "no recognised voice is speaking in 'room'; retry while the person speaks"
+
+
+def test_a_node_without_a_profile_database_refuses_enrolment(path: Path) -> None:
+    node = EnrolmentNode("")
+    replies: list[dict[str, Any]] = []
+
+    async def ask() -> None:
+        await node.wait_voice("S1")
+        replies.append(await node.ask(command="enroll", name="Alice", source="room"))
+        replies.append(await node.ask(command="reload"))
+
+    run_script(node, "aaaaaa", ask)
+    assert replies[0]["error"] == "this node keeps no profiles; set speakers.profiles"
+    assert replies[1]["result"]["people"] == 0
+    assert not path.exists()
+
+
+def test_a_damaged_database_is_reported_and_the_voices_stay(path: Path) -> None:
+    node = EnrolmentNode(path)
+    replies: list[dict[str, Any]] = []
+
+    async def damage() -> None:
+        await node.wait_voice("S1")
         await node.ask(command="enroll", name="Alice", source="room")
         path.write_bytes(b"no database " * 500)
         for end in ("-wal", "-shm"):
             path.with_name(path.name + end).unlink(missing_ok=True)
-        answers.append(await node.ask(command="reload"))
+        replies.append(await node.ask(command="reload"))
 
-    told = hold(node, "aaaaaaa", enrol, "-aa")
-    assert "is damaged" in answers[0]["error"]
-    assert speakers(told) == ["S1", "Alice"]
-
-
-def test_a_name_in_the_settings_goes_before_the_same_name_in_the_file(path: Path, tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "b.wav", second("b").repeat(1, axis=0).reshape(-1).tolist() * 5, 16_000)
-    first = Node(path)
-
-    async def enrol() -> None:
-        await first.heard("S1")
-        await first.ask(command="enroll", name="Alice", source="room")
-
-    hold(first, "aaaaaaa", enrol, "a")
-    told = hold(Node(path, enrolled={"Alice": str(tmp_path / "b.wav")}), "bbb-aaa")
-    assert speakers(told) == ["Alice", "S1"]
+    run_script(node, "aaaaaaa", damage, "-aa")
+    assert "is damaged" in replies[0]["error"]
+    assert speakers(node) == ["S1", "Alice"]
 
 
-def test_people_whom_other_models_heard_are_left_out_and_counted_without_their_names(
+def test_a_name_in_the_settings_takes_precedence_over_the_database(path: Path, tmp_path: Path) -> None:
+    enrol_alice(path)
+    file = wav(tmp_path / "b.wav", tone(1_100.0, 5.0, level=0.3))
+    node = EnrolmentNode(path, enrolled={"Alice": str(file)})
+    run_script(node, "bbb-aaa")
+    assert speakers(node) == ["Alice", "S1"]
+
+
+def test_profiles_of_other_models_are_counted_without_logging_their_names(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with ProfileStore(path, create=True) as store:
         store.add("Mathilda", recording(model=OTHER))
-    answers: list[dict[str, Any]] = []
-    node = Node(path)
+    node = EnrolmentNode(path)
+    replies: list[dict[str, Any]] = []
 
-    async def ask() -> None:
-        answers.append(await node.ask(command="reload"))
+    async def reload() -> None:
+        replies.append(await node.ask(command="reload"))
 
-    hold(node, "aa", ask)
-    assert answers[0]["result"] == {"people": 0, "left_out": 1, "streams": 1}
-    assert "1 of 1 people in the file of profiles are not known to fake-speaker 0" in caplog.text
+    run_script(node, "aa", reload)
+    assert replies[0]["result"] == {"people": 0, "left_out": 1, "streams": 1}
+    assert "1 of 1 profiles have no x-vectors of tone-speaker 7" in caplog.text
     assert "tonewatch profiles list" in caplog.text
     assert "Mathilda" not in caplog.text
 
 
-def test_it_is_asked_over_a_real_broker(path: Path, tmp_path: Path) -> None:
-    node = Node(path)
+def test_commands_arrive_through_an_mqtt_broker(path: Path, tmp_path: Path) -> None:
+    node = EnrolmentNode(path)
+    topic, corrections = "home/kitchen/response", "home/kitchen/room/speaker_resolved"
 
-    async def talk() -> None:
-        out = sink(broker.port, commands=["enroll", "reload"])
-        async with subscriber(broker.port) as heard:
-            topic = "home/kitchen/response"
+    async def run() -> None:
+        sink = mqtt_sink(broker.port, commands=["enroll", "reload"])
+        async with subscriber(broker.port) as received:
 
             async def ask() -> None:
-                await node.heard("S1")
-                async with aiomqtt.Client("127.0.0.1", broker.port) as us:
-                    await us.publish(
-                        "home/kitchen/command", '{"command": "enroll", "name": "Alice", "source": "room"}', qos=1
-                    )
-                    await heard.until(lambda: len(heard.payloads(topic)) == 1)
-                    await us.publish("home/kitchen/command", '{"command": "reload"}', qos=1)
-                    await heard.until(lambda: len(heard.payloads(topic)) == 2)
+                await node.wait_voice("S1")
+                async with aiomqtt.Client("127.0.0.1", broker.port) as client:
+                    for number, command in enumerate(
+                        ('{"command": "enroll", "name": "Alice", "source": "room"}', '{"command": "reload"}'), 1
+                    ):
+                        await client.publish("home/kitchen/command", command, qos=1)
+                        await received.until(lambda number=number: len(received.payloads(topic)) == number)
 
-            await node.assemble([Script("aaaaaaa", ask, "aa-a")], {"mqtt": out})
-            out.attach(node.control.answer)
+            await node.assemble(ScriptedSource("aaaaaaa", ask, "aa-a"), sinks={"mqtt": sink})
+            sink.attach(node.dispatcher.answer)
             await node.pipeline.run()
-            replies = [json.loads(payload) for payload in heard.payloads(topic)]
+            replies = [json.loads(payload) for payload in received.payloads(topic)]
             assert [reply["ok"] for reply in replies] == [True, True], replies
             assert replies[1]["result"] == {"people": 1, "left_out": 0, "streams": 1}
-            corrected = "home/kitchen/room/speaker_resolved"
-            await heard.until(lambda: bool(heard.payloads(corrected)))
-            assert json.loads(heard.payloads(corrected)[0])["speaker"] == "Alice"
+            await received.until(lambda: bool(received.payloads(corrections)))
+            assert json.loads(received.payloads(corrections)[0])["speaker"] == "Alice"
 
     with Broker(tmp_path) as broker:
-        asyncio.run(talk())
+        asyncio.run(run())

@@ -1,4 +1,4 @@
-"""The real listener on loopback: who gets in, who does not, and what hostile clients can do to others."""
+"""The real listener on loopback: authentication, mounts, shutdown, and hostile clients."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ from stream.server.access import COOKIE, AccessPolicy
 from stream.server.gateway import Gateway
 from stream.server.listener import NetworkListener
 from stream.settings import ServeSettings
-from tests.server.node import node
-from tests.server.protocols.test_malformed import GOOD, broken
+from tests.server.protocols.corruption import corrupted
+from tests.server.protocols.messages import EXCHANGES
 from tests.server.telephone import SYSTEMS, AudioHook, StereoCall, connect, twilio_messages
+from tests.support.node import network_node
+from tests.support.waiting import wait_until
 
 LOUD = (np.random.default_rng(3).uniform(-0.4, 0.4, (8_000 * 3, 2)) * 32_767).astype(np.int16)
 CALL = StereoCall.of(LOUD)
 START = {"type": "start", "rate_hz": 8_000, "source": "desk", "events": False}
 
 
-async def is_let_in(listener: NetworkListener, path: str, **more: Any) -> bool:
+async def is_accepted(listener: NetworkListener, path: str, **more: Any) -> bool:
     try:
         async with connect(listener, path, **more) as link:
             if "twilio" in path:
@@ -45,16 +47,19 @@ async def is_let_in(listener: NetworkListener, path: str, **more: Any) -> bool:
         return False
 
 
-def test_a_token_is_asked_for_at_every_door() -> None:
+def test_every_endpoint_requires_the_token() -> None:
     async def check() -> None:
-        async with node(serve={"token": "sesame-open-sesame"}) as tested:
+        async with network_node(serve={"token": "sesame-open-sesame"}) as tested:
             for path in ("/v1/stream", "/v1/asterisk", "/v1/audiohook"):
-                assert not await is_let_in(tested.listener, path)
-                assert not await is_let_in(tested.listener, f"{path}?token=wrong")
-                assert await is_let_in(tested.listener, f"{path}?token=sesame-open-sesame")
-                assert await is_let_in(tested.listener, path, additional_headers={"Authorization": "Bearer sesame-open-sesame"})
-                cookie = f"{COOKIE}={AccessPolicy(host='127.0.0.1', token='sesame-open-sesame').pass_value}"  # a page's
-                assert await is_let_in(tested.listener, path, additional_headers={"Cookie": cookie})
+                assert not await is_accepted(tested.listener, path)
+                assert not await is_accepted(tested.listener, f"{path}?token=wrong")
+                assert await is_accepted(tested.listener, f"{path}?token=sesame-open-sesame")
+                assert await is_accepted(
+                    tested.listener, path, additional_headers={"Authorization": "Bearer sesame-open-sesame"}
+                )
+                dashboard_access = AccessPolicy(host="127.0.0.1", token="sesame-open-sesame")
+                cookie = f"{COOKIE}={dashboard_access.cookie_value}"
+                assert await is_accepted(tested.listener, path, additional_headers={"Cookie": cookie})
             messages = twilio_messages(CALL)
             for token, code in (("wrong", 1008), ("sesame-open-sesame", 1000)):
                 async with connect(tested.listener, "/v1/twilio") as link:
@@ -63,37 +68,37 @@ def test_a_token_is_asked_for_at_every_door() -> None:
                         await link.send(json.dumps(message))
                     await link.wait_closed()
                     assert link.close_code == code
-            assert tested.refused["unauthorized"] == 7  # Twilio's wrong token among them
+            assert tested.rejected["unauthorized"] == 7  # Twilio's wrong token among them
 
     asyncio.run(check())
 
 
-def test_keys_and_signatures_are_asked_for_where_they_are_set() -> None:
+def test_keys_and_signatures_are_required_if_set() -> None:
     async def check() -> None:
-        async with node(
+        async with network_node(
             serve={"twilio_auth_token": "t", "audiohook_api_key": "k", "public_url": "wss://c.org"}
         ) as tested:
-            assert not await is_let_in(tested.listener, "/v1/twilio")
+            assert not await is_accepted(tested.listener, "/v1/twilio")
             digest = hmac.new(b"t", b"wss://c.org/v1/twilio", hashlib.sha1).digest()
-            good = {"X-Twilio-Signature": base64.b64encode(digest).decode()}
-            assert await is_let_in(tested.listener, "/v1/twilio", additional_headers=good)
-            assert not await is_let_in(tested.listener, "/v1/audiohook", additional_headers={"X-API-KEY": "x"})
-            assert await is_let_in(tested.listener, "/v1/audiohook", additional_headers={"X-API-KEY": "k"})
+            signed = {"X-Twilio-Signature": base64.b64encode(digest).decode()}
+            assert await is_accepted(tested.listener, "/v1/twilio", additional_headers=signed)
+            assert not await is_accepted(tested.listener, "/v1/audiohook", additional_headers={"X-API-KEY": "x"})
+            assert await is_accepted(tested.listener, "/v1/audiohook", additional_headers={"X-API-KEY": "k"})
 
     asyncio.run(check())
 
 
-def test_pages_of_other_origins_stay_out() -> None:
+def test_pages_of_other_origins_are_rejected() -> None:
     async def check() -> None:
-        async with node(serve={"origins": ["https://pages.example"]}) as tested:
+        async with network_node(serve={"origins": ["https://pages.example"]}) as tested:
             own = f"http://127.0.0.1:{tested.listener.port}"
-            for origin, taken in ((own, True), ("https://pages.example", True), ("https://evil.example", False)):
-                assert await is_let_in(tested.listener, "/v1/stream", origin=origin) == taken
+            for origin, accepted in ((own, True), ("https://pages.example", True), ("https://evil.example", False)):
+                assert await is_accepted(tested.listener, "/v1/stream", origin=origin) == accepted
 
     asyncio.run(check())
 
 
-def test_it_listens_elsewhere_only_with_a_token() -> None:
+def test_other_addresses_than_loopback_need_a_token() -> None:
     async def check(**settings: Any) -> None:
         async with NetworkListener(gateway=Gateway(settings=ServeSettings(**settings))):
             pass
@@ -108,75 +113,75 @@ def test_it_listens_elsewhere_only_with_a_token() -> None:
             asyncio.run(check(port=port))
 
 
-def test_audiosocket_takes_only_the_networks_it_is_told() -> None:
+def test_audiosocket_accepts_only_the_configured_networks() -> None:
     async def check() -> bytes:
-        async with node(serve={"audiosocket_peers": ["10.0.0.0/8"]}) as tested:
+        async with network_node(serve={"audiosocket_peers": ["10.0.0.0/8"]}) as tested:
             reader, writer = await asyncio.open_connection("127.0.0.1", tested.listener.audiosocket_port)
-            came = await asyncio.wait_for(reader.read(), 10)
+            received = await asyncio.wait_for(reader.read(), 10)
             writer.close()
-            return came
+            return received
 
     assert asyncio.run(check()) == b""
 
 
-def test_a_page_can_be_mounted_behind_the_endpoints() -> None:
+def test_an_application_can_be_mounted_beside_the_endpoints() -> None:
     async def page(scope: Scope, receive: Receive, send: Send) -> None:
         await PlainTextResponse(f"page {scope['path']}")(scope, receive, send)
 
     async def check() -> bytes:
-        async with node(mounts=(("/", page),)) as tested:
+        async with network_node(mounts=(("/", page),)) as tested:
             reader, writer = await asyncio.open_connection("127.0.0.1", tested.listener.port)
             writer.write(b"GET /wall HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            came = await reader.read()
+            received = await reader.read()
             writer.close()
-            assert await is_let_in(tested.listener, "/v1/stream")
-            return came
+            assert await is_accepted(tested.listener, "/v1/stream")
+            return received
 
     assert b"page /wall" in asyncio.run(check())
 
 
-def test_a_connection_can_be_cut_off_and_its_sound_is_flushed() -> None:
+def test_the_audio_of_an_aborted_connection_is_flushed() -> None:
     async def check() -> int | None:
         proxied = {"X-Forwarded-For": "203.0.113.5"}
-        async with node() as tested, connect(tested.listener, "/v1/stream", additional_headers=proxied) as link:
+        async with network_node() as tested, connect(tested.listener, "/v1/stream", additional_headers=proxied) as link:
             await link.send(json.dumps(START))
             await link.recv()
             await link.send(LOUD[:8_000, 0].astype("<i2").tobytes())
-            await tested.first()
+            await tested.first_event()
             (connection,) = tested.gateway._connections
-            connection._link.abort()
+            connection._transport.abort()
             await link.wait_closed()
-            await tested.ended("desk")
+            await tested.wait_ended("desk")
             code: int | None = link.close_code
             return code
 
     assert asyncio.run(check()) == 1006
 
 
-def test_an_audiohook_probe_makes_no_call() -> None:
+def test_an_audiohook_probe_opens_no_call() -> None:
     async def check() -> list[Any]:
-        async with node() as tested:
+        async with network_node() as tested:
             async with connect(tested.listener, "/v1/audiohook") as link:
                 client = AudioHook(link)
                 await client.open(probe=True)
-                await client.say("close", {"reason": "end"})
-                await client.hear("closed")
-            return tested.own
+                await client.send("close", {"reason": "end"})
+                await client.receive("closed")
+            return tested.events
 
     assert not asyncio.run(check())
 
 
-def test_results_go_back_to_genesys() -> None:
+def test_events_are_sent_to_genesys() -> None:
     async def check() -> list[str]:
-        async with node() as tested:
+        async with network_node() as tested:
             return await SYSTEMS["audiohook"](tested.listener, CALL)
 
-    came = [json.loads(message) for message in asyncio.run(check())]
-    assert [message["type"] for message in came[:2]] == ["opened", "pong"]
-    assert came[-1]["type"] == "closed"
+    messages = [json.loads(message) for message in asyncio.run(check())]
+    assert [message["type"] for message in messages[:2]] == ["opened", "pong"]
+    assert messages[-1]["type"] == "closed"
     calls = [
         entity["data"]
-        for message in came
+        for message in messages
         if message["type"] == "event"
         for entity in message["parameters"]["entities"]
         if entity["data"]["type"] == "call"
@@ -184,15 +189,15 @@ def test_results_go_back_to_genesys() -> None:
     assert calls[-1]["phase"] == "final"
 
 
-@pytest.mark.parametrize("name", sorted(GOOD))
-def test_hostile_connections_do_not_touch_a_call(name: str) -> None:
-    """A hundred connections that send nonsense, while a call goes on over the same protocol's door."""
+@pytest.mark.parametrize("name", sorted(EXCHANGES))
+def test_hostile_connections_do_not_affect_a_call(name: str) -> None:
+    """A hundred connections send corrupted messages while a call is in progress."""
     chance = random.Random(11)
 
     async def attack(tested: Any) -> None:
-        good = GOOD[name][1]
-        nonsense = broken(good, chance)
-        messages = [*good[: chance.randrange(len(good))], *(next(nonsense) for _ in range(20))]
+        valid = EXCHANGES[name][1]
+        invalid = corrupted(valid, chance)
+        messages = [*valid[: chance.randrange(len(valid))], *(next(invalid) for _ in range(20))]
         try:
             if name == "audiosocket":
                 _, writer = await asyncio.open_connection("127.0.0.1", tested.listener.audiosocket_port)
@@ -210,18 +215,17 @@ def test_hostile_connections_do_not_touch_a_call(name: str) -> None:
             return
 
     async def check() -> tuple[CallEvent, int]:
-        async with node(serve={"max_streams": 10_000, "streams_per_peer": 10_000}) as tested:
+        async with network_node(serve={"max_streams": 10_000, "streams_per_peer": 10_000}) as tested:
             call = asyncio.create_task(SYSTEMS["generic"](tested.listener, CALL, name="undisturbed"))
             for _ in range(10):
                 await asyncio.gather(*(attack(tested) for _ in range(10)))
             await call
             final = next(
                 event
-                for event in tested.own
+                for event in tested.events
                 if isinstance(event, CallEvent) and event.phase == "final" and event.call == "undisturbed"
             )
-            while any(row.open for row in tested.gateway.statistics().protocols):  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.02)
+            await wait_until(lambda: not any(row.open for row in tested.gateway.statistics().protocols))
             return final, tested.gateway.statistics().streams
 
     final, streams = asyncio.run(asyncio.wait_for(check(), 60))

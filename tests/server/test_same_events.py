@@ -1,4 +1,4 @@
-"""The same stereo call through every telephone protocol makes the events it makes from the file, at the same times."""
+"""A stereo call over any telephone protocol yields the same events, at the same times, as from a file."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from stream.models.vad import SileroVad
 from stream.pipeline.pipeline import Pipeline
 from stream.settings import Settings, SourceSettings
 from stream.sources.file import FileSource
-from tests.server.node import node
 from tests.server.telephone import SYSTEMS, StereoCall
 from tests.support.fakes import ListSink
+from tests.support.node import network_node
 from tests.support.requirements import labelled_audio
 
 MODELS = [registry.model(Settings().models.emotion), registry.model(Settings().models.speaker)]
 DETECTOR = SileroVad()
 
 
-def told(events: Sequence[Event]) -> dict[str, list[dict[str, Any]]]:
-    """By what a source is of the call: names and times of day differ, media times must not."""
-    wall = {"id", "session", "time", "latency_ms", "detail", "source", "call"}
-    own: dict[str, list[dict[str, Any]]] = {}
+def comparable(events: Sequence[Event]) -> dict[str, list[dict[str, Any]]]:
+    """Return the events by party, without fields that differ between runs: names and times of day, not media times."""
+    varying = {"id", "session", "time", "latency_ms", "detail", "source", "call"}
+    by_party: dict[str, list[dict[str, Any]]] = {}
     for event in events:
         if event.call is not None:
-            own.setdefault(str(event.party), []).append(event.model_dump(exclude=wall))
-    return own
+            by_party.setdefault(str(event.party), []).append(event.model_dump(exclude=varying))
+    return by_party
 
 
 def from_file(call: StereoCall, folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -43,20 +43,20 @@ def from_file(call: StereoCall, folder: Path) -> dict[str, list[dict[str, Any]]]
     source = FileSource(settings=SourceSettings(target=str(path), id="desk", channels="customer-agent"))
     pipeline = Pipeline(settings=Settings(), sources=[source], models=MODELS, detector=DETECTOR, sinks={"list": sink})
     asyncio.run(pipeline.run())
-    return told(sink.events)
+    return comparable(sink.events)
 
 
-async def over_the_wire(system: str, call: StereoCall) -> dict[str, list[dict[str, Any]]]:
-    async with node(models=MODELS, detector=DETECTOR) as tested:
+async def over_network(system: str, call: StereoCall) -> dict[str, list[dict[str, Any]]]:
+    async with network_node(models=MODELS, detector=DETECTOR) as tested:
         await SYSTEMS[system](tested.listener, call)
-        name = (await tested.first()).call
-        await tested.ended(f"{name}-customer", f"{name}-agent")
-    return told(tested.sink.events)
+        name = (await tested.first_event()).call
+        await tested.wait_ended(f"{name}-customer", f"{name}-agent")
+    return comparable(tested.sink.events)
 
 
 @pytest.fixture(scope="module")
-def short(tmp_path_factory: pytest.TempPathFactory) -> tuple[StereoCall, dict[str, list[dict[str, Any]]]]:
-    """Twelve seconds of the bundled conversation, on the right somewhat later."""
+def short_call(tmp_path_factory: pytest.TempPathFactory) -> tuple[StereoCall, dict[str, list[dict[str, Any]]]]:
+    """Twelve seconds of the bundled conversation; the right channel is shifted by three."""
     samples, _ = soundfile.read(AUDIO, stop=16_000 * 24, dtype="int16")
     left = samples[: 16_000 * 24 : 2]
     call = StereoCall.of(np.stack([left, np.roll(left, 8_000 * 3)], axis=1)[: 8_000 * 12])
@@ -64,12 +64,12 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> tuple[StereoCall, dict[st
 
 
 @pytest.mark.parametrize("system", sorted(SYSTEMS))
-def test_a_call_is_the_same_however_it_comes(
-    system: str, short: tuple[StereoCall, dict[str, list[dict[str, Any]]]]
+def test_every_protocol_yields_the_events_of_the_file(
+    system: str, short_call: tuple[StereoCall, dict[str, list[dict[str, Any]]]]
 ) -> None:
-    call, expected = short
+    call, expected = short_call
     assert set(expected) == {"None", "customer", "agent"}
-    assert asyncio.run(over_the_wire(system, call)) == expected
+    assert asyncio.run(over_network(system, call)) == expected
 
 
 @pytest.mark.slow
@@ -77,4 +77,4 @@ def test_a_call_is_the_same_however_it_comes(
 def test_four_minutes_of_a_real_call(system: str, tmp_path: Path) -> None:
     frames, _ = soundfile.read(labelled_audio() / "calls" / "autorepair_40.flac", dtype="int16")
     call = StereoCall.of(frames)
-    assert asyncio.run(over_the_wire(system, call)) == from_file(call, tmp_path)
+    assert asyncio.run(over_network(system, call)) == from_file(call, tmp_path)
