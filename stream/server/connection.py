@@ -82,8 +82,9 @@ class ClientConnection:
         limit = self._settings.streams_per_peer
         try:
             if self._gateway.connections_of(self._peer) > limit:
-                message = f"connection limit per address reached (serve.streams_per_peer = {limit})"
-                await self.reject(RejectReason.TOO_MANY, message)
+                await self.reject(
+                    RejectReason.TOO_MANY, f"connection limit per address reached (serve.streams_per_peer = {limit})"
+                )
             while not self._done:
                 self._is_receiving = True
                 message = await self._transport.receive()

@@ -1,4 +1,4 @@
-"""Who may connect."""
+"""Signatures of telephone systems, and networks."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ NOW_S = 1_700_000_000
 def signed(
     headers: dict[str, str], *, target: str = "/v1/audiohook", created: int = NOW_S, **more: str
 ) -> dict[str, str]:
-    """Headers as a client signs them, after RFC 9421's way of the draft that AudioHook uses."""
-    names = " ".join(f'"{name}"' for name in more.get("names", " ".join(signatures.SIGNED)).split())
+    """Sign headers as a client does, after the draft of RFC 9421 that AudioHook uses."""
+    names = " ".join(f'"{name}"' for name in more.get("names", " ".join(signatures.REQUIRED_COMPONENTS)).split())
     nonce = more.get("nonce", "VGhpcyBpcyBhIG5vbmNlLi4u")
     parameters = (
         f'({names});keyid="{more.get("keyid", "key-1")}";nonce="{nonce}";alg="hmac-sha256";'
@@ -42,12 +42,12 @@ def signed(
     }
 
 
-def is_genuine(headers: dict[str, str], *, target: str = "/v1/audiohook", now_s: float = NOW_S + 1) -> bool:
-    return signatures.GenesysSignatures(secret=SECRET).takes(headers, target=target, now_s=now_s)
+def is_accepted(headers: dict[str, str], *, target: str = "/v1/audiohook", now_s: float = NOW_S + 1) -> bool:
+    return signatures.GenesysSignatures(secret=SECRET).accept(headers, target=target, now_s=now_s)
 
 
-def test_a_genesys_signature_is_taken() -> None:
-    assert is_genuine(signed(HEADERS))
+def test_a_valid_genesys_signature_is_accepted() -> None:
+    assert is_accepted(signed(HEADERS))
 
 
 @pytest.mark.parametrize(
@@ -66,38 +66,38 @@ def test_a_genesys_signature_is_taken() -> None:
         {**signed(HEADERS), "signature": "sig1=:?:"},
     ],
 )
-def test_any_other_is_not(headers: dict[str, str]) -> None:
-    assert not is_genuine(headers)
+def test_an_invalid_genesys_signature_is_rejected(headers: dict[str, str]) -> None:
+    assert not is_accepted(headers)
 
 
-def test_a_signature_is_good_for_once_and_forgotten_when_it_could_not_be_shown_again() -> None:
+def test_a_signature_is_accepted_once() -> None:
     checker = signatures.GenesysSignatures(secret=SECRET)
-    early = signed(HEADERS, created=NOW_S + signatures.OLDEST_S)  # by a clock that is ahead
+    early = signed(HEADERS, created=NOW_S + signatures.MAX_SIGNATURE_AGE_S)  # from a clock that is ahead
 
-    def takes(headers: dict[str, str], now_s: float) -> bool:
-        return checker.takes(headers, target="/v1/audiohook", now_s=now_s)
+    def accept(headers: dict[str, str], now_s: float) -> bool:
+        return checker.accept(headers, target="/v1/audiohook", now_s=now_s)
 
-    assert takes(early, NOW_S)
-    assert not takes(early, NOW_S)
-    assert not takes(early, NOW_S + 2 * signatures.OLDEST_S)  # the last moment at which it is fresh
-    assert takes(signed(HEADERS, nonce="QW5vdGhlciBub25jZS4uLi4u"), NOW_S)
+    assert accept(early, NOW_S)
+    assert not accept(early, NOW_S)
+    assert not accept(early, NOW_S + 2 * signatures.MAX_SIGNATURE_AGE_S)  # the last moment before it expires
+    assert accept(signed(HEADERS, nonce="QW5vdGhlciBub25jZS4uLi4u"), NOW_S)
     forged = {**signed(HEADERS, nonce="Rm9yZ2VkIG5vbmNlLi4uLi4u"), "signature": "sig1=:AAAA:"}
-    assert not takes(forged, NOW_S)
-    assert takes(signed(HEADERS, nonce="Rm9yZ2VkIG5vbmNlLi4uLi4u"), NOW_S)  # a forgery uses nobody's nonce up
+    assert not accept(forged, NOW_S)
+    assert accept(signed(HEADERS, nonce="Rm9yZ2VkIG5vbmNlLi4uLi4u"), NOW_S)  # a forgery does not use up the nonce
 
 
-def test_nonces_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signatures, "MOST_NONCES", 2)
+def test_the_number_of_remembered_nonces_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signatures, "MAX_REMEMBERED_NONCES", 2)
     checker = signatures.GenesysSignatures(secret=SECRET)
     headers = [signed(HEADERS, nonce=f"nonce-number-{number:010}") for number in range(3)]
-    taken = [checker.takes(one, target="/v1/audiohook", now_s=NOW_S) for one in headers]
-    assert taken == [True, True, False]
+    accepted = [checker.accept(signed_headers, target="/v1/audiohook", now_s=NOW_S) for signed_headers in headers]
+    assert accepted == [True, True, False]
     later = signed(HEADERS, created=NOW_S + 100, nonce="nonce-number-9999999999")
-    assert checker.takes(later, target="/v1/audiohook", now_s=NOW_S + 100)
+    assert checker.accept(later, target="/v1/audiohook", now_s=NOW_S + 100)
 
 
-def test_a_twilio_signature_is_over_the_address() -> None:
-    """HMAC-SHA1 of the address, base64, as Twilio's security page has it."""
+def test_a_twilio_signature_covers_the_url() -> None:
+    """HMAC-SHA1 of the URL, base64, after Twilio's security page."""
     url = "wss://calls.example.org/v1/twilio"
     signature = base64.b64encode(hmac.new(b"token", url.encode(), hashlib.sha1).digest()).decode()
     assert signatures.is_signed_by_twilio(signature, url=url, key="token")

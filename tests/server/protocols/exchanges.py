@@ -1,4 +1,4 @@
-"""Protocols talked to in tests."""
+"""Feeding protocols with messages, and reading the actions that they return."""
 
 from __future__ import annotations
 
@@ -19,35 +19,37 @@ from stream.server.protocols.base import (
 
 
 def feed(protocol: ConnectionProtocol, *messages: str | bytes | dict[str, Any]) -> list[Action]:
-    """Everything a protocol answers to these messages."""
+    """Return all actions for `messages`; dictionaries are sent as JSON."""
     actions: list[Action] = []
     for message in messages:
         actions += protocol.receive(json.dumps(message) if isinstance(message, dict) else message)
     return actions
 
 
-def kinds(actions: Sequence[Action]) -> list[str]:
-    return [type(action).__name__ for action in actions]
+def kinds(actions: Sequence[Action]) -> list[type[Action]]:
+    return [type(action) for action in actions]
 
 
 def replies(actions: Sequence[Action]) -> list[Any]:
-    """What went back, JSON read."""
+    """Return the messages sent to the peer, decoded from JSON."""
     return [json.loads(action.data) for action in actions if isinstance(action, SendMessage)]
 
 
 def opened(actions: Sequence[Action]) -> OpenStream:
+    """Return the only `OpenStream`."""
     (found,) = [action for action in actions if isinstance(action, OpenStream)]
     return found
 
 
 def closed(actions: Sequence[Action]) -> CloseConnection:
+    """Return the only `CloseConnection`, which must be the last action."""
     (found,) = [action for action in actions if isinstance(action, CloseConnection)]
-    assert actions[-1] == found, "a close is the last word"
+    assert actions[-1] == found, "no action follows a close"
     return found
 
 
 def spans(actions: Sequence[Action], track: int = 0) -> list[tuple[int, int]]:
-    """Where a track's sound lies, in frames."""
+    """Return the frame ranges of a track's audio chunks."""
     return [
         (action.start_frame, action.start_frame + len(action.samples))
         for action in actions
@@ -55,7 +57,8 @@ def spans(actions: Sequence[Action], track: int = 0) -> list[tuple[int, int]]:
     ]
 
 
-def sound(actions: Sequence[Action], track: int = 0) -> np.ndarray:
+def audio(actions: Sequence[Action], track: int = 0) -> np.ndarray:
+    """Return a track's samples, joined."""
     return np.concatenate(
         [action.samples for action in actions if isinstance(action, AudioChunk) and action.track == track]
         or [np.empty(0, np.float32)]
