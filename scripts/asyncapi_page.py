@@ -1,4 +1,4 @@
-"""Write docs/asyncapi.yaml from the event models, so that what is promised over MQTT and what is sent cannot differ."""
+"""Generate docs/asyncapi.yaml, the AsyncAPI document of the MQTT topics, from the event models."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ PAGE = Path(__file__).parent.parent / "docs" / "asyncapi.yaml"
 
 NODE, SOURCE = "{prefix}/{node}", "{prefix}/{node}/{source}"
 PARAMETERS = {
-    "prefix": {"description": "What the sink's address says after the host; `tonewatch` without it."},
+    "prefix": {"description": "The path of the sink's address; `tonewatch` by default."},
     "node": {"description": "The setting `node`."},
-    "source": {"description": "The stream, as events name it; `+ # / %` and controls as %XX."},
+    "source": {"description": "The stream's name in events; `+ # / %` and control characters as %XX."},
 }
-RETAINED = "Retained: whoever comes later knows at once."
+RETAINED = "Retained: new subscribers receive it at once."
 
 
 def page() -> str:
-    """The whole document."""
+    """Return the document as YAML."""
     text: str = yaml.safe_dump(document(), sort_keys=False, allow_unicode=True, width=120)
     return f"# Written by scripts/asyncapi_page.py.\n{text}"
 
 
 def document() -> dict[str, Any]:
-    """AsyncAPI 3.0.0."""
+    """Return the document (AsyncAPI 3.0.0)."""
     channels: dict[str, Any] = {}
     messages: dict[str, Any] = {}
     operations: dict[str, Any] = {}
 
-    def channel(name: str, address: str, does: str, about: str, payload: Mapping[str, Any]) -> None:
+    def channel(name: str, address: str, action: str, description: str, payload: Mapping[str, Any]) -> None:
         parameters = {key: value for key, value in PARAMETERS.items() if f"{{{key}}}" in address}
         text = payload.get("type") == "string"
         messages[name] = {"name": name, "contentType": "text/plain" if text else "application/json", "payload": payload}
         channels[name] = {
             "address": address,
-            "description": about,
+            "description": description,
             "parameters": parameters,
             "messages": {name: {"$ref": f"#/components/messages/{name}"}},
         }
         operations[name] = {
-            "action": does,
+            "action": action,
             "channel": {"$ref": f"#/channels/{name}"},
             "messages": [{"$ref": f"#/channels/{name}/messages/{name}"}],
         }
@@ -59,29 +59,33 @@ def document() -> dict[str, Any]:
         "availability",
         f"{NODE}/availability",
         "send",
-        f"Whether the node is there; also its will. {RETAINED}",
+        f"Whether the node is online; also its will message. {RETAINED}",
         presence,
     )
-    channel("info", f"{NODE}/info", "send", f"What the node is. {RETAINED}", _of(NodeInfo))
-    channel("outbox", f"{NODE}/outbox", "send", f"What was lost, once something was. {RETAINED}", _of(OutboxState))
+    channel("info", f"{NODE}/info", "send", f"Metadata of the node. {RETAINED}", _of(NodeInfo))
+    channel("outbox", f"{NODE}/outbox", "send", f"Lost messages, once there are any. {RETAINED}", _of(OutboxState))
     channel(
-        "sourceAvailability", f"{SOURCE}/availability", "send", f"Whether the stream can be heard. {RETAINED}", presence
+        "sourceAvailability", f"{SOURCE}/availability", "send", f"Whether the stream is available. {RETAINED}", presence
     )
-    channel("sourceState", f"{SOURCE}/state", "send", f"What the stream is doing. {RETAINED}", _of(SourceState))
+    channel("sourceState", f"{SOURCE}/state", "send", f"State of the stream. {RETAINED}", _of(SourceState))
     for kind in events.EVENT_TYPES:
         name = kind.model_fields["type"].default
         rolling = kind in _ROLLING
-        kept = f"{RETAINED} It expires." if rolling else "Not retained: each counts, in order, at least once."
-        channel(name, f"{NODE if name == 'health' else SOURCE}/{name}", "send", f"{kind.__doc__} {kept}", _of(kind))
-    asked = {"oneOf": [_of(kind) for kind in get_args(commands.Command)]}
+        delivery = f"{RETAINED} It expires." if rolling else "Not retained; delivered in order, at least once."
+        channel(name, f"{NODE if name == 'health' else SOURCE}/{name}", "send", f"{kind.__doc__} {delivery}", _of(kind))
+    requests = {"oneOf": [_of(kind) for kind in get_args(commands.Command)]}
     channel(
-        "command", f"{NODE}/command", "receive", "Commands, where the settings allow some. Never retain one.", asked
+        "command",
+        f"{NODE}/command",
+        "receive",
+        "Commands, where the settings allow them. Retained commands are ignored.",
+        requests,
     )
     channel(
         "response",
         f"{NODE}/response",
         "send",
-        "Answers, unless the command names a response topic.",
+        "Replies to commands without a response topic of their own.",
         _of(commands.CommandReply),
     )
     operations["command"]["reply"] = {
@@ -93,8 +97,8 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "tonewatch over MQTT",
             "version": __version__,
-            "description": "Who is speaking and how they sound, live. Payloads under `mqtt.payload = native`; with "
-            "`cloudevents` each event stands in the `data` of a CloudEvents 1.0 object.",
+            "description": "Live speaker and speech emotion events. Payloads are those of `mqtt.payload = native`; "
+            "with `cloudevents` each event is the `data` of a CloudEvents 1.0 object.",
             "license": {"name": "MIT"},
         },
         "servers": {

@@ -1,4 +1,4 @@
-"""The wire contract: events, their bodies and envelope, JSON and JSON Schema."""
+"""Wire contract: events, their bodies and envelope, JSON and JSON Schema (pure)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the bodies of events share: the frozen model, field types, and the reference to a model."""
+"""Base of all event models: the frozen model, field types, and model references."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 NODE = "node"
-"""The source of events that speak of the whole process."""
+"""Source name of events about the whole process."""
 
 
 def _in_utc(time: datetime) -> datetime:
-    """What is told of a time: UTC to the millisecond, so that an event read back equals the one sent."""
+    """Convert to UTC and truncate to milliseconds, so that an event read back equals the one sent."""
     time = time.astimezone(UTC)
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
@@ -24,13 +24,13 @@ Party = Literal["customer", "agent"]
 
 
 class EventModel(BaseModel):
-    """A model that never changes and takes nothing unknown, on its own or as part of an event."""
+    """Frozen model without unknown fields; base of events and of their parts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
 
 class ModelRef(EventModel):
-    """Which model, at which revision, an event rests on."""
+    """Name and revision of a model behind an event."""
 
     name: str
     revision: str

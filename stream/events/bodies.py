@@ -1,6 +1,6 @@
-"""What is found: the bodies of events, one pydantic model each.
+"""Bodies of stream events: emotion, speaker, turn and stream state.
 
-`rolling/` and the rooms that count make these; they know no time of day. `events` puts the envelope around.
+A body holds results in media time; `envelope.stamp` adds identity, wall time, models and latency.
 """
 
 from __future__ import annotations
@@ -29,101 +29,110 @@ Reason = Literal[
 
 
 class EmotionBody(EventModel):
-    """How the speaker sounds: the rolling state after one more window."""
+    """Emotion of the current speaker after one more window."""
 
     type: Literal["emotion"] = "emotion"
-    start_s: Seconds = Field(description="Media time at which the window behind this update begins.")
-    end_s: Seconds = Field(description="Media time at which it ends.")
+    start_s: Seconds = Field(description="Media time at which the newest window starts.")
+    end_s: Seconds = Field(description="Media time at which the newest window ends.")
     label: str = Field(description="A label of the model, `uncertain`, or `silence`.")
     since_s: Seconds = Field(description="Media time since which the label holds.")
     confidence: Probability = Field(description="Smoothed probability of the label; 0 in silence.")
-    probabilities: dict[str, Probability] = Field(description="Smoothed in speech time.")
-    raw: dict[str, Probability] = Field(description="Of the last window alone.")
-    speech_ms: int = Field(ge=0, description="Speech in the last window.")
-    speaker: str | None = Field(description="Who was speaking, if known.")
+    probabilities: dict[str, Probability] = Field(description="Probabilities by label, smoothed over speech time.")
+    raw: dict[str, Probability] = Field(description="Probabilities by label of the newest window alone.")
+    speech_ms: int = Field(ge=0, description="Speech in the newest window.")
+    speaker: str | None = Field(description="Name of the speaker; null if unknown.")
 
 
 class Candidate(EventModel):
-    """One of a closed set of people."""
+    """One person of a closed set."""
 
-    label: str = Field(description="The model's own label of somebody, such as `id10001` of VoxCeleb1.")
-    probability: Probability = Field(description="How likely it is they, were it one of the set.")
+    label: str = Field(description="The model's label of the person, such as `id10001` of VoxCeleb1.")
+    probability: Probability = Field(description="Probability, assuming that the speaker is in the set.")
 
 
 class Identity(EventModel):
-    """A demonstration: the likeliest of a closed set of people. A stranger is called someone, too."""
+    """Closed-set identification (a demonstration): the likeliest people of a fixed set, also for unknown speakers."""
 
-    label: str = Field(description="The likeliest.")
-    probability: Probability = Field(description="How likely, were it one of the set.")
+    label: str = Field(description="Label of the likeliest person.")
+    probability: Probability = Field(description="Its probability, assuming that the speaker is in the set.")
     candidates: tuple[Candidate, ...] = Field(
-        default=(), description="The likeliest few, in order (`speakers.candidates`)."
+        default=(), description="The likeliest people in descending order (`speakers.candidates`)."
     )
-    evidence_s: Seconds = Field(default=0.0, description="Speech of the turn that this rests on.")
+    evidence_s: Seconds = Field(default=0.0, description="Speech of the turn behind this result.")
 
 
 class SpeakerBody(EventModel):
-    """Who is speaking now."""
+    """Current speaker."""
 
     type: Literal["speaker"] = "speaker"
-    start_s: Seconds = Field(description="Media time at which the window behind this update begins.")
-    end_s: Seconds = Field(description="Media time at which it ends.")
-    state: SpeakerState = Field(description="Whether somebody speaks, and how sure it is who.")
-    speaker: str | None = Field(description="An enrolled name, S1, S2 … for voices met in this stream, or null.")
-    enrolled: bool = Field(description="Whether the name was enrolled.")
-    best: str | None = Field(default=None, description="The nearest voice, whether it was decided on or not.")
-    score: float | None = Field(description="Cosine to the best voice.")
-    probability: Probability | None = Field(default=None, description="How likely what was decided is, all in all.")
-    runner_up: str | None = Field(description="The second-best voice.")
-    margin: float | None = Field(description="Lead of the best over the runner-up.")
-    threshold: float | None = Field(description="Cosine that a match needs.")
-    evidence_s: Seconds = Field(description="Speech of this stretch that the decision rests on.")
-    reason: Reason = Field(description="Why it was decided so.")
+    start_s: Seconds = Field(description="Media time at which the newest window starts.")
+    end_s: Seconds = Field(description="Media time at which the newest window ends.")
+    state: SpeakerState = Field(
+        description="`silence`; `tentative`: not decided yet; `confirmed`: recognised; `unknown`: no known voice; "
+        "`overlap`: several people speak."
+    )
+    speaker: str | None = Field(
+        description="Name of an enrolled voice, S1, S2 … for a voice discovered in this stream, or null."
+    )
+    enrolled: bool = Field(description="Whether the voice is enrolled.")
+    best: str | None = Field(default=None, description="Name of the nearest voice, whatever the decision.")
+    score: float | None = Field(description="Cosine to the nearest voice.")
+    probability: Probability | None = Field(default=None, description="Probability of the likeliest hypothesis.")
+    runner_up: str | None = Field(description="Name of the second-nearest voice.")
+    margin: float | None = Field(description="Cosine of the nearest voice minus that of the second-nearest.")
+    threshold: float | None = Field(description="Cosine threshold of the model or of `speakers.threshold`.")
+    evidence_s: Seconds = Field(description="Speech of the current speech segment behind the decision.")
+    reason: Reason = Field(description="Reason of the decision.")
     mixed: bool = Field(
         default=False,
-        description="Two voices seem to share the window: at once (`overlap?`) or one after the other. A cue from the "
-        "x-vector alone; `state` is `overlap` only where an overlap model heard it.",
+        description="Two voices seem to share the window, at once or one after the other. A cue from x-vectors alone; "
+        "`state` is `overlap` only where an overlap model detects it.",
     )
     identity: Identity | None = Field(
-        default=None, description="A demonstration: the likeliest of a closed set of people, if such a model listens."
+        default=None, description="Closed-set identification (a demonstration); null without such a model."
     )
 
 
 class SpeakerResolvedBody(EventModel):
-    """A voice met in the stream turned out to be somebody else: what was told under its old name since is theirs."""
+    """Correction: what was published under the name `was` since `start_s` belongs to `speaker`."""
 
     type: Literal["speaker_resolved"] = "speaker_resolved"
-    start_s: Seconds = Field(description="Media time since which it holds.")
-    end_s: Seconds = Field(description="Media time at which it turned out.")
-    was: str = Field(description="The name it was told under, S1, S2 …; it is never given again.")
-    speaker: str = Field(description="Whose voice it is.")
-    enrolled: bool = Field(description="Whether that name was enrolled.")
-    probability: Probability = Field(description="How likely the two voices are one person's.")
+    start_s: Seconds = Field(description="Media time from which the correction applies.")
+    end_s: Seconds = Field(description="Media time of the correction.")
+    was: str = Field(description="Earlier name, S1, S2 …; it is not used again.")
+    speaker: str = Field(description="Correct name.")
+    enrolled: bool = Field(description="Whether the voice `speaker` is enrolled.")
+    probability: Probability = Field(description="Probability that both names are the same person.")
 
 
 class TurnBody(EventModel):
-    """One person's turn: told when it starts and, with what it held, when it ends."""
+    """Start or end of a speaker turn; the end carries its emotions."""
 
     type: Literal["turn"] = "turn"
-    phase: Literal["start", "end"] = Field(description="Whether it began or ended.")
-    turn: str = Field(description="The same at start and end; unique within the session and source.")
-    start_s: Seconds = Field(description="Media time at which the turn began.")
-    end_s: Seconds = Field(description="The turn's end; at its start, how far it has been heard.")
-    speaker: str | None = Field(description="An enrolled name, S1, S2 …, or null for nobody known.")
-    emotion: str | None = Field(default=None, description="The label that held longest.")
-    emotions: dict[str, Probability] = Field(default_factory=dict, description="Share of the turn each label held.")
-    speech_s: Seconds = Field(default=0.0, description="Speech in the turn, pauses left out.")
+    phase: Literal["start", "end"] = Field(description="Whether the turn starts or ends.")
+    turn: str = Field(description="Identifier, equal at start and end; unique within session and source.")
+    start_s: Seconds = Field(description="Media time at which the turn starts.")
+    end_s: Seconds = Field(description="Media time at which the turn ends; at its start, the end of the speech so far.")
+    speaker: str | None = Field(description="Name of an enrolled voice, S1, S2 …, or null for an unknown speaker.")
+    emotion: str | None = Field(default=None, description="Label with the greatest share; null at the start.")
+    emotions: dict[str, Probability] = Field(
+        default_factory=dict, description="Share of the turn's scored speech, by label; empty at the start."
+    )
+    speech_s: Seconds = Field(default=0.0, description="Speech in the turn, without pauses.")
 
 
 class StreamBody(EventModel):
-    """What became of the sound itself."""
+    """State of a stream's audio."""
 
     type: Literal["stream"] = "stream"
-    state: Literal["started", "gap", "stalled", "paused", "resumed", "ended"] = Field(description="What happened.")
-    start_s: Seconds = Field(description="Media time from which on it holds.")
-    end_s: Seconds = Field(description="Media time up to which it holds: a gap's end.")
-    lost_s: Seconds = Field(default=0.0, description="Sound lost in a gap.")
-    detail: str = Field(default="", description="Rate and channels, or the reason, for people.")
+    state: Literal["started", "gap", "stalled", "paused", "resumed", "ended"] = Field(
+        description="`gap`: audio is missing; `stalled`: no audio arrives; `paused`: audio is discarded."
+    )
+    start_s: Seconds = Field(description="Media time from which the state holds.")
+    end_s: Seconds = Field(description="Media time of the event; of a gap, its end.")
+    lost_s: Seconds = Field(default=0.0, description="Audio lost in a gap.")
+    detail: str = Field(default="", description="Rate and channels, or the reason; free text.")
 
 
 Body = EmotionBody | SpeakerBody | SpeakerResolvedBody | TurnBody | StreamBody | CallBody | AlertBody | HealthBody
-"""What was found, before it is put into an envelope."""
+"""A result before `stamp` adds the envelope."""

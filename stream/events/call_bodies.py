@@ -1,4 +1,4 @@
-"""The bodies of call and alert events."""
+"""Bodies of call and alert events."""
 
 from __future__ import annotations
 
@@ -13,76 +13,76 @@ AlertKind = Literal["anger", "dead_air", "crosstalk", "monologue"]
 
 
 class CallEmotion(EventModel):
-    """How one party of a call sounds, and has sounded."""
+    """Emotion of one party of a call, now and so far."""
 
-    label: str = Field(description="The newest label: one of the model's, or `uncertain`.")
+    label: str = Field(description="Newest label: one of the model's, or `uncertain`.")
     since_s: Seconds = Field(description="Media time since which the label holds.")
     confidence: Probability = Field(description="Smoothed probability of the label.")
-    probabilities: dict[str, Probability] = Field(description="Smoothed in speech time.")
+    probabilities: dict[str, Probability] = Field(description="Probabilities by label, smoothed over speech time.")
     trend: float = Field(
-        ge=-1, le=1, description="Probability of anger against its slow average in speech; above 0: getting angrier."
+        ge=-1, le=1, description="Probability of anger minus its slow average over speech; above 0: rising."
     )
-    angry_s: Seconds = Field(description="Speech that sounded angry.")
-    shares: dict[str, Probability] = Field(description="Share of the party's judged speech that each label held.")
+    angry_s: Seconds = Field(description="Speech labelled angry.")
+    shares: dict[str, Probability] = Field(description="Share of the party's scored speech, by label.")
 
 
 class CallParty(EventModel):
-    """One party of a call."""
+    """Figures of one party of a call."""
 
-    party: Party = Field(description="Whose row it is.")
-    speaking: bool = Field(description="Whether the party talks at `end_s`.")
-    talk_s: Seconds = Field(description="Talk, crosstalk included.")
-    talk_share: Probability = Field(description="Part of both parties' talk; 0 before anybody has talked.")
-    turns: int = Field(ge=0, description="How often the party took the floor.")
-    longest_monologue_s: Seconds = Field(description="The longest time it held the floor in one go.")
-    current_monologue_s: Seconds = Field(description="For how long it holds the floor now; 0 if it does not.")
-    interruptions: int = Field(ge=0, description="How often it talked into the other's talk.")
-    interrupting_s: Seconds = Field(description="Crosstalk of these interruptions.")
+    party: Party = Field(description="The party.")
+    speaking: bool = Field(description="Whether the party speaks at `end_s`.")
+    talk_s: Seconds = Field(description="Speech of the party, including crosstalk.")
+    talk_share: Probability = Field(description="Share of the speech of both parties; 0 before any speech.")
+    turns: int = Field(ge=0, description="Times the party took the floor.")
+    longest_monologue_s: Seconds = Field(description="Longest time the party held the floor.")
+    current_monologue_s: Seconds = Field(description="Time the party has held the floor; 0 if it does not hold it.")
+    interruptions: int = Field(ge=0, description="Times the party interrupted the other.")
+    interrupting_s: Seconds = Field(description="Crosstalk during these interruptions.")
     response_gap_s: Seconds | None = Field(
-        description="Mean time it took to answer the other (0 where they overlapped); null before the first answer."
+        description="Mean silence before the party's responses (0 where they overlap); null before the first response."
     )
     emotion: CallEmotion | None = Field(
-        description="Null where no emotion is inferred (agents, by default), and before any speech was judged."
+        description="Null where emotion is not inferred (agents, by default), and before any speech was scored."
     )
 
 
 class CallAlert(EventModel):
-    """An alert that is on."""
+    """An active alert."""
 
-    alert: str = Field(description="The same as in the `alert` events.")
-    kind: AlertKind = Field(description="What it is about.")
-    speaker: Party | None = Field(description="Who it is about; null for both.")
-    since_s: Seconds = Field(description="Media time at which it was raised.")
+    alert: str = Field(description="Identifier, as in `alert` events.")
+    kind: AlertKind = Field(description="Condition that raised the alert.")
+    speaker: Party | None = Field(description="Party concerned; null for both.")
+    since_s: Seconds = Field(description="Media time at which the alert was raised.")
 
 
 class CallBody(EventModel):
-    """A call so far (`live`) or as a whole (`final`, told once, at hang-up)."""
+    """Figures of a call so far (`live`) or in total (`final`, published once at hang-up)."""
 
     type: Literal["call"] = "call"
-    phase: Literal["live", "final"] = Field(description="While it goes on, or its summary.")
-    start_s: Seconds = Field(default=0.0, description="Always 0: the figures are of the whole call.")
+    phase: Literal["live", "final"] = Field(description="Whether the call is in progress or has ended.")
+    start_s: Seconds = Field(default=0.0, description="Always 0: the figures cover the whole call.")
     end_s: Seconds = Field(description="Media time up to which the figures hold.")
-    customer_s: Seconds = Field(description="Time in which only the customer talked.")
-    agent_s: Seconds = Field(description="Time in which only the agent talked.")
-    silence_s: Seconds = Field(description="Time in which nobody talked.")
-    crosstalk_s: Seconds = Field(description="Time in which both talked. The four add up to `end_s`.")
-    state: FloorState = Field(description="What goes on at `end_s`.")
-    current_silence_s: Seconds = Field(description="For how long nobody has talked; 0 if somebody does.")
-    longest_silence_s: Seconds = Field(description="The longest silence so far.")
-    parties: tuple[CallParty, ...] = Field(description="A row a party that is on the line.")
-    alerts: tuple[CallAlert, ...] = Field(description="Alerts that are on.")
-    alerts_raised: dict[AlertKind, int] = Field(description="Alerts so far, ended ones included, by kind.")
+    customer_s: Seconds = Field(description="Time in which only the customer spoke.")
+    agent_s: Seconds = Field(description="Time in which only the agent spoke.")
+    silence_s: Seconds = Field(description="Time in which neither party spoke.")
+    crosstalk_s: Seconds = Field(description="Time in which both parties spoke. The four times add up to `end_s`.")
+    state: FloorState = Field(description="Who speaks at `end_s`.")
+    current_silence_s: Seconds = Field(description="Length of the current silence; 0 while a party speaks.")
+    longest_silence_s: Seconds = Field(description="Longest silence so far.")
+    parties: tuple[CallParty, ...] = Field(description="One entry per party with a track.")
+    alerts: tuple[CallAlert, ...] = Field(description="Active alerts.")
+    alerts_raised: dict[AlertKind, int] = Field(description="Alerts raised so far, by kind.")
 
 
 class AlertBody(EventModel):
-    """Something in a call asks for attention (`start`), or no longer does (`end`)."""
+    """Start or end of a call alert."""
 
     type: Literal["alert"] = "alert"
-    phase: Literal["start", "end"] = Field(description="Whether it was raised or ended.")
-    alert: str = Field(description="The same at start and end; unique within the session and source.")
-    kind: AlertKind = Field(description="What it is about.")
-    speaker: Party | None = Field(description="Who it is about; null for both.")
-    start_s: Seconds = Field(description="Media time at which it was raised.")
-    end_s: Seconds = Field(description="Media time at which it ended; at its start the same as `start_s`.")
-    value: float = Field(description="What was measured at `end_s`: seconds, or a share or probability from 0 to 1.")
-    threshold: float = Field(description="What raises it, in the same unit; from the settings.")
+    phase: Literal["start", "end"] = Field(description="Whether the alert is raised or ends.")
+    alert: str = Field(description="Identifier, equal at start and end; unique within session and source.")
+    kind: AlertKind = Field(description="Condition that raised the alert.")
+    speaker: Party | None = Field(description="Party concerned; null for both.")
+    start_s: Seconds = Field(description="Media time at which the alert was raised.")
+    end_s: Seconds = Field(description="Media time at which the alert ended; equal to `start_s` at its start.")
+    value: float = Field(description="Value at `end_s`: seconds, or a share or probability from 0 to 1.")
+    threshold: float = Field(description="Value that raises the alert, in the same unit; from the settings.")

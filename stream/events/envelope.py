@@ -1,9 +1,8 @@
-"""The wire contract: what leaves tonewatch, one pydantic model a type of event, under one version number.
+"""Event types: bodies in an envelope, one pydantic model per type, under one schema version.
 
-An event is what was found (its *body*: `EmotionBody`, `SpeakerBody`, `SpeakerResolvedBody`, `TurnBody`, `StreamBody`, `CallBody`, `AlertBody`,
-`HealthBody`) in an `Envelope` that says which one it is, of which stream, when, and by which models. `rolling/` finds
-bodies and knows no time of day; `stamp` puts the envelope around. Field names are stable within `SCHEMA_VERSION`;
-adding an optional field does not raise it.
+A body (`EmotionBody`, `SpeakerBody`, …) holds the result; the `Envelope` identifies the event, its stream, wall time,
+models and latency. `stamp` combines them. Field names are stable within `SCHEMA_VERSION`; a new optional field does not
+raise it.
 """
 
 from __future__ import annotations
@@ -22,22 +21,23 @@ SCHEMA_VERSION = 1
 
 
 class Envelope(EventModel):
-    """What every event carries beside its body."""
+    """Fields common to all events."""
 
-    schema_version: Literal[1] = Field(default=1, alias="schema", description="The version of this contract.")
-    id: str = Field(description="Unique: `session/source/seq`.")
-    session: str = Field(description="One run of the process.")
-    seq: int = Field(ge=0, description="Counts this source's events from 0, without holes.")
-    source: str = Field(description="The stream; `node` for the whole process.")
+    schema_version: Literal[1] = Field(default=1, alias="schema", description="Version of this schema.")
+    id: str = Field(description="Unique identifier: `session/source/seq`.")
+    session: str = Field(description="Identifier of the run of the process.")
+    seq: int = Field(ge=0, description="Number of the event within its source, from 0 without holes.")
+    source: str = Field(description="Name of the stream; `node` for the whole process.")
     call: str | None = Field(
-        default=None, description="The call it is of, also the `source` of the call's own events; null outside calls."
+        default=None,
+        description="Name of the call, which is the `source` of the call's own events; null outside calls.",
     )
     party: Party | None = Field(
-        default=None, description="Whose track of the call it is; null for the call's own events and outside calls."
+        default=None, description="Party of the track; null for the call's own events and outside calls."
     )
-    time: TimeOfDay = Field(description="UTC time of day at `end_s`.")
-    models: tuple[ModelRef, ...] = Field(default=(), description="Name and revision of the models it rests on.")
-    latency_ms: float = Field(ge=0, description="From the last sample captured to this event.")
+    time: TimeOfDay = Field(description="UTC wall time at `end_s`.")
+    models: tuple[ModelRef, ...] = Field(default=(), description="Name and revision of the models behind the event.")
+    latency_ms: float = Field(ge=0, description="Time from the capture of the last sample used to the event.")
 
     @field_serializer("time")
     def _rfc3339(self, time: datetime) -> str:
@@ -45,35 +45,35 @@ class Envelope(EventModel):
 
 
 class EmotionEvent(EmotionBody, Envelope):
-    """How the speaker sounds (rolling state: the newest replaces the one before)."""
+    """Emotion of the current speaker (rolling state: the newest event replaces the one before)."""
 
 
 class SpeakerEvent(SpeakerBody, Envelope):
-    """Who is speaking (rolling state: the newest replaces the one before)."""
+    """Current speaker (rolling state: the newest event replaces the one before)."""
 
 
 class SpeakerResolvedEvent(SpeakerResolvedBody, Envelope):
-    """A correction of who spoke (kept in order, never conflated)."""
+    """Correction of earlier speaker names (kept in order, never conflated)."""
 
 
 class TurnEvent(TurnBody, Envelope):
-    """A turn began or ended (kept in order, never conflated)."""
+    """Start or end of a turn (kept in order, never conflated)."""
 
 
 class StreamEvent(StreamBody, Envelope):
-    """A stream began, lost sound, or ended (kept in order, never conflated)."""
+    """State of a stream: started, interrupted or ended (kept in order, never conflated)."""
 
 
 class CallEvent(CallBody, Envelope):
-    """The figures of a call (rolling state while `live`; the `final` one is always kept)."""
+    """Figures of a call (rolling state while `live`; the `final` event is always kept)."""
 
 
 class AlertEvent(AlertBody, Envelope):
-    """An alert was raised or ended (kept in order, never conflated)."""
+    """Start or end of an alert (kept in order, never conflated)."""
 
 
 class HealthEvent(HealthBody, Envelope):
-    """Statistics of the node (rolling state)."""
+    """Statistics of the node (rolling state: the newest event replaces the one before)."""
 
 
 Event = (
@@ -85,35 +85,35 @@ _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator=
 
 
 def stamp(body: Body, **envelope: Any) -> Event:
-    """Put the envelope around a body."""
+    """Combine a body with the fields of its envelope."""
     return _EVENT_OF[body.type](**dict(body), **envelope)
 
 
 def is_rolling(event: Event) -> bool:
-    """Whether a newer event of the same source and type makes this one worthless."""
+    """Return whether a newer event of the same source and type supersedes this one."""
     if isinstance(event, CallEvent):
         return event.phase == "live"
     return isinstance(event, EmotionEvent | SpeakerEvent | HealthEvent)
 
 
 def is_last(event: Event) -> bool:
-    """Whether nothing more is told of its source, unless it begins anew."""
+    """Return whether this is the last event of its source, unless the source is opened again."""
     if isinstance(event, CallEvent):
         return event.phase == "final"
     return isinstance(event, StreamEvent) and event.state == "ended"
 
 
 def to_json(event: Event) -> str:
-    """One line of JSON, without the newline."""
+    """Serialise to one line of JSON, without a newline."""
     return event.model_dump_json(by_alias=True)
 
 
 def from_json(line: str | bytes) -> Event:
-    """Read an event back. Raises pydantic's `ValidationError`."""
+    """Parse an event of this schema version. Raises pydantic's `ValidationError`."""
     return _ADAPTER.validate_json(line)
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of the closed union of events."""
+    """Return the JSON Schema (2020-12) of the closed union of events."""
     schema = _ADAPTER.json_schema(by_alias=True, mode="serialization")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tonewatch event", **schema}

@@ -1,6 +1,6 @@
 """Display names of the values that events carry: one table for the dashboard, the panel, the command line and reports.
 
-The texts are lower case and without a full stop; whoever shows one at the start of a line capitalises it. The dashboard
+The texts are lower case and without a full stop; a display capitalises one at the start of a line. The dashboard
 receives the whole table in its first message.
 """
 
@@ -54,7 +54,7 @@ EMOTION_LABELS: Mapping[str, str] = {
     "sadness": "sad",
     "calm": "neutral",
 }
-"""Models' own labels that have a usual name; all others are shown as they are."""
+"""Usual names of model labels; other labels are displayed unchanged."""
 
 FLOOR_LABELS: Mapping[str, str] = {
     "customer": "customer",

@@ -1,7 +1,7 @@
-"""Events from outside: a line of a file, a message of a broker (pure).
+"""Tolerant parsing of events from files and brokers (pure).
 
-Everything is judged by the wire contract. What a newer version of tonewatch adds to it is left away, so that old pages
-show new nodes; anything else that is not of the contract is refused.
+Events are validated against the wire contract. Fields added by newer versions are ignored, so that older dashboards
+display newer nodes; any other deviation is rejected.
 """
 
 from __future__ import annotations
@@ -14,37 +14,41 @@ from pydantic import ValidationError
 from stream.events.envelope import EVENT_TYPES, Event, from_json
 
 MAX_EVENT_BYTES = 65_536
+"""Maximum length of an event in JSON."""
+
 EVENT_TYPE_NAMES = frozenset(str(kind.model_fields["type"].default) for kind in EVENT_TYPES)
+"""Values of the field `type`."""
 
 
 def read_event(text: str | bytes) -> Event:
-    """One event. Raises `ValueError`, in words, for what is none."""
+    """Parse one event. Raises `ValueError` with a readable reason."""
     if len(text) > MAX_EVENT_BYTES:
-        raise ValueError(f"it is longer than {MAX_EVENT_BYTES} bytes")
+        raise ValueError(f"event too long: {len(text)} bytes, at most {MAX_EVENT_BYTES}")
     try:
         return from_json(text)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False)
-    if any(fault["type"] != "extra_forbidden" for fault in faults):
-        raise ValueError(_explain(faults[0]))
+        errors = error.errors(include_url=False, include_input=False)
+    if any(one["type"] != "extra_forbidden" for one in errors):
+        raise ValueError(_reason(errors[0]))
     try:
-        return from_json(json.dumps(_without(json.loads(text), [fault["loc"][1:] for fault in faults])))
+        return from_json(json.dumps(_without(json.loads(text), [one["loc"][1:] for one in errors])))
     except (ValidationError, RecursionError):
-        raise ValueError("it is no event of tonewatch") from None
+        raise ValueError("not a tonewatch event") from None
 
 
-def _without(event: Any, places: list[tuple[int | str, ...]]) -> Any:
-    """The object without what stands at the places."""
-    for place in places:
+def _without(event: Any, paths: list[tuple[int | str, ...]]) -> Any:
+    """Return the object without the fields at `paths`."""
+    for path in paths:
         inner = event
-        for step in place[:-1]:
+        for step in path[:-1]:
             inner = inner[step]
-        del inner[place[-1]]
+        del inner[path[-1]]
     return event
 
 
-def _explain(fault: Any) -> str:
-    if fault["type"] == "json_invalid":
-        return "it is not JSON"
-    where = ".".join(str(part) for part in fault["loc"])
-    return f"it is no event of tonewatch ({where or 'the whole'}: {fault['msg'][:1].lower()}{fault['msg'][1:]})"
+def _reason(error: Any) -> str:
+    if error["type"] == "json_invalid":
+        return "not JSON"
+    where = ".".join(str(part) for part in error["loc"])
+    message = f"{error['msg'][:1].lower()}{error['msg'][1:]}"
+    return f"not a tonewatch event ({where or 'whole value'}: {message})"

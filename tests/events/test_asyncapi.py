@@ -1,4 +1,4 @@
-"""docs/asyncapi.yaml is AsyncAPI, is what the models say, and is what goes over the wire."""
+"""docs/asyncapi.yaml is valid AsyncAPI, matches the models, and matches the messages published."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from referencing.jsonschema import DRAFT202012
 from scripts import asyncapi_page
 from stream.events import Body
 from stream.sinks.mqtt import topics
-from tests.sinks import examples
-from tests.sinks.mqtt.wires import sink, subscriber, until
+from tests.support import examples
 from tests.support.mosquitto import Broker
+from tests.support.mqtt import mqtt_sink, subscriber
+from tests.support.waiting import wait_until
 
 HOME = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -28,7 +29,7 @@ DOCUMENT: dict[str, Any] = yaml.safe_load(asyncapi_page.PAGE.read_text(encoding=
 ADDRESSES = {name: channel["address"] for name, channel in DOCUMENT["channels"].items()}
 
 
-def test_the_document_is_what_the_models_say() -> None:
+def test_the_document_matches_the_models() -> None:
     assert asyncapi_page.PAGE.read_text(encoding="utf-8") == asyncapi_page.page(), "run scripts.asyncapi_page"
 
 
@@ -38,10 +39,10 @@ def test_the_document_is_valid_asyncapi() -> None:
     faults = sorted(Draft7Validator(schema).iter_errors(DOCUMENT), key=lambda fault: list(fault.absolute_path))
     assert not faults, [f"{list(fault.absolute_path)}: {fault.message[:200]}" for fault in faults[:3]]
     broken = {**DOCUMENT, "channels": {"turn": {"address": 3}}}
-    assert list(Draft7Validator(schema).iter_errors(broken)), "the validator sees what is wrong"
+    assert list(Draft7Validator(schema).iter_errors(broken)), "the validator detects an invalid document"
 
 
-def test_every_reference_leads_somewhere() -> None:
+def test_every_reference_resolves() -> None:
     for reference in set(re.findall(r"'?\$ref'?: '?(#[^'\s]+)", asyncapi_page.PAGE.read_text(encoding="utf-8"))):
         place: Any = DOCUMENT
         for part in reference.removeprefix("#/").split("/"):
@@ -57,8 +58,8 @@ def channel_of(topic: str) -> str | None:
     return None
 
 
-def fits(name: str, payload: str) -> None:
-    """Raises if a payload is not what the channel promises."""
+def validate(name: str, payload: str) -> None:
+    """Validate a payload against its channel. Raises `ValidationError`."""
     message = DOCUMENT["components"]["messages"][name]
     home = Resource.from_contents(DOCUMENT, default_specification=DRAFT202012)
     schema = message["payload"]
@@ -68,8 +69,8 @@ def fits(name: str, payload: str) -> None:
     Draft202012Validator(schema, registry=Registry().with_resource("urn:document", home)).validate(made)
 
 
-def test_what_is_published_is_what_is_promised(tmp_path: Path) -> None:
-    async def talk() -> None:
+def test_published_messages_match_the_document(tmp_path: Path) -> None:
+    async def publish() -> None:
         bodies: tuple[Body, ...] = (
             examples.stream("started"),
             examples.turn(1),
@@ -77,40 +78,44 @@ def test_what_is_published_is_what_is_promised(tmp_path: Path) -> None:
             examples.speaker(),
             examples.stream("gap"),
         )
-        async with subscriber(broker.port) as heard:
-            async with sink(broker.port, commands=["status"], queue_events=1) as out:
+        async with subscriber(broker.port) as received:
+            async with mqtt_sink(broker.port, commands=["status"], queue_events=1) as out:
                 for number, body in enumerate(bodies):
                     await out.send(examples.event(body, seq=number))
                 await out.send(examples.event(examples.health(), source="node"))
-                await heard.until(lambda: bool(heard.payloads("home/kitchen/info")))
-                await until(lambda: out.statistics().waiting == 0)
-            await heard.until(lambda: heard.payloads("home/kitchen/availability")[-1:] == ["offline"])
+                await received.until(lambda: bool(received.payloads("home/kitchen/info")))
+                await wait_until(lambda: out.statistics().waiting == 0)
+            await received.until(lambda: received.payloads("home/kitchen/availability")[-1:] == ["offline"])
         seen = set()
-        for message in heard.messages:
+        for message in received.messages:
             name = channel_of(str(message.topic))
             assert name is not None, f"{message.topic} is not in the document"
             assert isinstance(message.payload, bytes)
-            fits(name, message.payload.decode())
+            validate(name, message.payload.decode())
             seen.add(name)
         assert seen >= {"availability", "info", "sourceState", "sourceAvailability", "emotion", "speaker", "health"}
 
     with Broker(tmp_path) as broker:
-        asyncio.run(talk())
+        asyncio.run(publish())
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (HERE / "golden").glob("*.json")))
-def test_every_golden_event_is_promised(name: str) -> None:
+GOLDEN = sorted(path.stem for path in (HERE / "golden").glob("*.json"))
+assert GOLDEN, "an empty parameter set would be skipped"
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_every_golden_event_matches_the_document(name: str) -> None:
     if name != "schema":
-        fits(name, (HERE / "golden" / f"{name}.json").read_text())
+        validate(name, (HERE / "golden" / f"{name}.json").read_text())
 
 
-def test_the_page_on_topics_names_every_channel() -> None:
+def test_the_mqtt_page_lists_every_channel() -> None:
     page = (HOME / "docs" / "mqtt.md").read_text(encoding="utf-8")
     rows = set(re.findall(r"^\| `(PREFIX/[^`]+)`", page, flags=re.MULTILINE))
-    promised = {
+    documented = {
         address.replace("{prefix}", "PREFIX").replace("{node}", "NODE").replace("{source}", "SOURCE")
         for address in ADDRESSES.values()
     }
-    assert rows == promised
+    assert rows == documented
     layout = set(re.findall(r"^(PREFIX/\S+)", topics.__doc__ or "", flags=re.MULTILINE))
-    assert layout <= promised
+    assert layout <= documented

@@ -1,6 +1,6 @@
-"""The wire contract: one golden file a type, and nothing changes by accident.
+"""Wire contract: one golden file per event type, and the JSON Schema.
 
-With TONEWATCH_REWRITE_GOLDEN=1 the files are written anew; look at the difference before committing it.
+TONEWATCH_REWRITE_GOLDEN=1 rewrites the files; review the difference before committing it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from scripts import events_page
 from stream import events
 from stream.events import EVENT_TYPES, Body, Event, from_json, is_rolling, to_json
-from tests.sinks import examples
+from tests.support import examples
 
 GOLDEN = Path(__file__).parent / "golden"
 BODIES: dict[str, Body] = {
@@ -42,19 +42,19 @@ def golden(name: str, made: Any) -> Any:
     return json.loads(path.read_text())
 
 
-def test_there_is_a_golden_file_for_every_type() -> None:
+def test_every_type_has_a_golden_file() -> None:
     assert {kind.model_fields["type"].default for kind in EVENT_TYPES} == set(BODIES)
 
 
 @pytest.mark.parametrize("name", sorted(BODIES))
-def test_an_event_looks_as_it_always_did(name: str) -> None:
+def test_events_match_their_golden_files(name: str) -> None:
     made = json.loads(to_json(examples.event(BODIES[name])))
     kept = golden(name, made)
     assert made == kept
-    assert list(made) == list(kept), "the order of fields is part of what people read"
+    assert list(made) == list(kept), "readers rely on the order of fields"
 
 
-def test_the_schema_is_as_it_always_was() -> None:
+def test_the_schema_matches_its_golden_file() -> None:
     made = events.json_schema()
     assert made == golden("schema", made)
 
@@ -73,13 +73,13 @@ def test_time_is_utc_in_rfc_3339() -> None:
 @pytest.mark.parametrize(
     "change", [{"surprise": 1}, {"schema": 2}, {"type": "weather"}, {"end_s": -1}, {"time": "2026-01-01"}]
 )
-def test_what_is_not_of_the_contract_is_refused(change: dict[str, Any]) -> None:
+def test_deviations_from_the_contract_are_rejected(change: dict[str, Any]) -> None:
     event = json.loads(to_json(examples.event(examples.emotion())))
     with pytest.raises(ValidationError):
         from_json(json.dumps({**event, **change}))
 
 
-def test_rolling_state_and_events_are_told_apart() -> None:
+def test_rolling_state_is_distinguished_from_events() -> None:
     kinds: dict[bool, set[str]] = {True: set(), False: set()}
     for body in BODIES.values():
         event: Event = examples.event(body)
@@ -88,7 +88,9 @@ def test_rolling_state_and_events_are_told_apart() -> None:
         True: {"emotion", "speaker", "call", "health"},
         False: {"turn", "speaker_resolved", "stream", "alert"},
     }
-    assert not is_rolling(examples.event(examples.call("final"))), "a summary is told once and must not be lost"
+    assert not is_rolling(examples.event(examples.call("final"))), (
+        "final figures are published once and must not be lost"
+    )
 
 
 def test_every_field_is_documented() -> None:
@@ -103,7 +105,7 @@ def test_every_field_is_documented() -> None:
     time=st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2200, 1, 1)),  # noqa: DTZ001 - zone below
     offset_min=st.integers(-14 * 60, 14 * 60),
 )
-def test_any_time_of_day_is_utc_and_comes_back_as_it_was(time: datetime, offset_min: int) -> None:
+def test_any_time_is_utc_and_round_trips(time: datetime, offset_min: int) -> None:
     zoned = time.replace(tzinfo=timezone(timedelta(minutes=offset_min)))
     plain = examples.event(examples.turn(1))
     event = type(plain).model_validate({**dict(plain), "time": zoned})
