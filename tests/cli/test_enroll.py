@@ -1,0 +1,106 @@
+"""`tonewatch enroll`: recordings, the microphone, and rejected input."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream.app import registry
+from stream.demo.conversation import AUDIO
+from stream.profiles.store import read_profiles
+from stream.tools.enrolment import enrolment
+from stream.types import AudioFormat
+from tests.support.command import run_command
+from tests.support.pulseaudio import SoundServer
+from tests.support.tones import wav
+from tests.support.voices import demo_speech
+from tests.tools.enrolment.models import ToneEnrolmentModels
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "profiles.sqlite"
+
+
+def test_a_person_is_enrolled_from_a_recording_and_recognised(database: Path, tmp_path: Path) -> None:
+    speech = demo_speech("Bob")
+    half = len(speech) // 2
+    one, two = wav(tmp_path / "one.wav", speech[:half]), wav(tmp_path / "two.wav", speech[half:])
+    alice = wav(tmp_path / "alice.wav", demo_speech("Alice"))
+    options = ("--profiles", database)
+    result = run_command("enroll", "Bob", "--from", one, "--note", "yes", *options)
+    assert (result.code, result.output.split(":")[0]) == (0, "Enrolled Bob"), result
+    result = run_command("profiles", "verify", two, *options)
+    assert (result.code, result.output.startswith("match: Bob (probability ")) == (0, True)
+    assert "0.65 required" in result.output
+    result = run_command("profiles", "verify", alice, *options)
+    assert (result.code, result.output.startswith("no match; closest is Bob (probability ")) == (1, True)
+    result = run_command("enroll", "Robert", two, *options)
+    assert result.code == 0
+    assert "the voice is very similar to Bob" in result.errors
+    result = run_command("enroll", "Eve", "--from", AUDIO, *options)
+    assert (result.code, "more than one person seems to speak" in result.errors) == (1, True)
+    assert [profile.name for profile in read_profiles(database)] == ["Bob", "Robert"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("enroll", "Al"), 2, "name either recordings (--from FILE) or --microphone"),
+        (("enroll", "Al", "--microphone", "--from", "a.wav"), 2, "name either recordings"),
+        (("enroll", "Al", "--from", "a.wav", "--device", "USB"), 2, "--device needs --microphone"),
+        (("enroll", "S1", "--from", "a.wav"), 1, "reserved for voices discovered in a stream"),
+        (("enroll", "Al", "--from", "a.wav", "--note", "x" * 3_000), 1, "3000 letters, at most 2000"),
+        (("enroll", "Al", "--from", "a.wav", "--profiles", ""), 2, "speakers.profiles is empty"),
+    ],
+)
+def test_invalid_input_gives_one_line(words: tuple[str, ...], code: int, message: str) -> None:
+    result = run_command(*words)
+    assert (result.code, result.errors.count("\n")) == (code, 0)
+    assert message in result.errors
+
+
+def test_ctrl_c_stores_nothing(monkeypatch: pytest.MonkeyPatch, database: Path) -> None:
+    @asynccontextmanager
+    async def blocks() -> AsyncIterator[Any]:
+        raise KeyboardInterrupt
+        yield
+
+    source = SimpleNamespace(format=AudioFormat(16_000, 1), blocks=blocks)
+    monkeypatch.setattr(registry, "source", lambda settings: source)  # noqa: ARG005
+    monkeypatch.setattr(enrolment, "EnrolmentModels", lambda settings: ToneEnrolmentModels())  # noqa: ARG005
+    result = run_command("enroll", "Al", "--microphone", "--profiles", database)
+    assert (result.code, result.errors) == (130, "tonewatch: cancelled; nothing was stored")
+    assert not database.exists()
+
+
+@pytest.mark.slow
+def test_a_person_is_enrolled_at_a_real_microphone(tmp_path: Path, database: Path) -> None:
+    speech = wav(tmp_path / "speech.wav", np.tile(demo_speech("Bob"), 3))
+    with SoundServer(tmp_path / "pulse") as server:
+        server.plug()
+        words = ["enroll", "Bob", "--microphone", "--profiles", str(database)]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "stream", *words],
+            env=server.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        assert "Read this aloud" in process.stderr.readline()
+        playing = server.play(speech)
+        output, errors = process.communicate(timeout=120)
+        playing.terminate()
+        playing.wait()
+        assert process.returncode == 0, errors
+        assert output.startswith("Enrolled Bob: 10.")
+        assert read_profiles(database)[0].recordings[0].kind == "microphone"
