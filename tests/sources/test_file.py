@@ -1,4 +1,4 @@
-"""Recordings: what comes out is what is in them, in order, whatever the blocks and however paced."""
+"""Recordings: all samples in order, for any block size and pacing."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from stream.sources.file import FileSource
 from stream.types import Block
 from tests.support.hurry import SPEED, run_hastily
 
-PATIENCE_S = 20
+TIMEOUT_S = 20
 
 
-async def read(source: FileSource, *, most: int | None = None) -> list[Block]:
+async def read(source: FileSource, *, max_blocks: int | None = None) -> list[Block]:
     found = []
     async with source.blocks() as blocks:
         async for block in blocks:
             found.append(block)
-            if len(found) == most:
+            if len(found) == max_blocks:
                 source.stop()
     return found
 
 
 def recording(path: Path, *, frames: int = 20_000, channels: int = 2, rate: int = 22_050) -> np.ndarray:
-    sound = np.random.default_rng(1).uniform(-0.5, 0.5, (frames, channels)).astype(np.float32)
-    soundfile.write(path, sound, rate, subtype="FLOAT" if path.suffix == ".wav" else None)
-    return sound
+    samples = np.random.default_rng(1).uniform(-0.5, 0.5, (frames, channels)).astype(np.float32)
+    soundfile.write(path, samples, rate, subtype="FLOAT" if path.suffix == ".wav" else None)
+    return samples
 
 
 @pytest.mark.parametrize("block_frames", [1_000, 7_777, 50_000])
-def test_blocks_join_to_the_recording(tmp_path: Path, block_frames: int) -> None:
-    sound = recording(tmp_path / "a.wav")
+def test_joined_blocks_are_the_recording(tmp_path: Path, block_frames: int) -> None:
+    samples = recording(tmp_path / "a.wav")
     source = FileSource(settings=SourceSettings(target=str(tmp_path / "a.wav")), block_frames=block_frames)
     blocks = asyncio.run(read(source))
-    assert [block.start_frame for block in blocks] == list(range(0, len(sound), block_frames))
-    assert np.array_equal(np.concatenate([block.samples for block in blocks]), sound)
+    assert [block.start_frame for block in blocks] == list(range(0, len(samples), block_frames))
+    assert np.array_equal(np.concatenate([block.samples for block in blocks]), samples)
     assert (source.format.rate_hz, source.format.channels) == (22_050, 2)
 
 
@@ -53,7 +53,7 @@ def test_formats(tmp_path: Path, suffix: str) -> None:
     assert abs(blocks[-1].end_frame - 44_100) < 3_000  # MP3 pads
 
 
-def test_pacing_gives_a_block_when_it_was_heard(tmp_path: Path) -> None:
+def test_pacing_delivers_a_block_at_its_end(tmp_path: Path) -> None:
     recording(tmp_path / "a.wav", frames=32_000, rate=16_000)
     source = FileSource(settings=SourceSettings(target=str(tmp_path / "a.wav"), realtime=True))
 
@@ -66,17 +66,17 @@ def test_pacing_gives_a_block_when_it_was_heard(tmp_path: Path) -> None:
 
     lead = run_hastily(early())
     assert len(lead) == -(-32_000 // 512)
-    assert max(lead) < 0.01 * SPEED, "no block comes before its sound"
+    assert max(lead) < 0.01 * SPEED, "no block is delivered before its end"
 
 
 def test_stop_ends_it(tmp_path: Path) -> None:
     recording(tmp_path / "a.wav")
     source = FileSource(settings=SourceSettings(target=str(tmp_path / "a.wav")), block_frames=1_000)
-    assert len(asyncio.run(read(source, most=3))) == 3
+    assert len(asyncio.run(read(source, max_blocks=3))) == 3
 
 
-def test_a_damaged_recording_is_refused_where_the_damage_is(tmp_path: Path) -> None:
-    sound = recording(tmp_path / "a.flac", frames=160_000, channels=1, rate=16_000)
+def test_a_damaged_recording_is_rejected_at_the_damage(tmp_path: Path) -> None:
+    samples = recording(tmp_path / "a.flac", frames=160_000, channels=1, rate=16_000)
     data = bytearray((tmp_path / "a.flac").read_bytes())
     middle = len(data) // 2
     data[middle : middle + 20_000] = bytes(20_000)
@@ -87,11 +87,11 @@ def test_a_damaged_recording_is_refused_where_the_damage_is(tmp_path: Path) -> N
     except AudioFormatError as error:
         assert "damaged" in str(error)  # noqa: PT017
     else:
-        assert sum(len(block.samples) for block in blocks) <= len(sound)
+        assert sum(len(block.samples) for block in blocks) <= len(samples)
 
 
 class SlowFile:
-    """A file whose reading takes as long as the test likes."""
+    """A file whose `read` blocks until the test releases it."""
 
     samplerate = 16_000
 
@@ -101,7 +101,7 @@ class SlowFile:
 
     def read(self, frames: int, **_: object) -> np.ndarray:
         self.inside.set()
-        self.release.wait(PATIENCE_S)
+        self.release.wait(TIMEOUT_S)
         self.done.append("read")
         return np.zeros((frames, 1), np.float32)
 
@@ -116,13 +116,13 @@ def test_a_cancelled_run_does_not_close_the_file_under_its_reader(monkeypatch: p
 
     async def check() -> None:
         reader = asyncio.create_task(read(FileSource(settings=SourceSettings(target="a.wav"))))
-        await asyncio.to_thread(file.inside.wait, PATIENCE_S)
+        await asyncio.to_thread(file.inside.wait, TIMEOUT_S)
         reader.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await reader  # without waiting for the thread, too
+            await reader  # does not wait for the thread
         assert file.done == []
         file.release.set()
-        assert await asyncio.to_thread(file.closed.wait, PATIENCE_S)
+        assert await asyncio.to_thread(file.closed.wait, TIMEOUT_S)
         assert file.done == ["read", "closed"]
 
     asyncio.run(check())

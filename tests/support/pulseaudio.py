@@ -1,4 +1,4 @@
-"""A private PulseAudio whose null sink is the microphone: what is played into it is what the microphone hears."""
+"""A private PulseAudio server whose null sink serves as the microphone: it records what is played into the sink."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Self
 
 from tests.support.requirements import require
 
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 SINK = "testmic"
 
 
 class SoundServer:
-    """One server with its own runtime folder, ended by process id. `environment` is for programs that shall use it."""
+    """A server with its own runtime folder. `environment` makes a program use it."""
 
     def __init__(self, folder: Path) -> None:
         require("pulseaudio", "pactl", "paplay")
@@ -42,31 +42,31 @@ class SoundServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while self._control("info").returncode:
             assert self._process.poll() is None, "pulseaudio did not start"
-            assert time.monotonic() < deadline, "pulseaudio does not answer"
-            time.sleep(0.05)  # waiting for another process's socket: there is nothing to be woken by
+            assert time.monotonic() < deadline, "pulseaudio does not respond"
+            time.sleep(0.05)  # another process's socket cannot signal that it is ready
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(PATIENCE_S)
+            self._process.wait(TIMEOUT_S)
 
-    def known_as(self, name: str) -> str:
-        """What an `.asoundrc` says to give this server's microphone a name."""
+    def asoundrc_entry(self, name: str) -> str:
+        """Return the `.asoundrc` line that gives this server's microphone a name."""
         server = f"unix:{self._folder}/pulse/native"
         return f'pcm.{name} {{type pulse; server "{server}"; device "{SINK}.monitor"; hint {{show on}}}}\n'
 
     def plug(self) -> str:
-        """Plug the microphone in; returns what `unplug` wants."""
-        made = self._control("load-module", "module-null-sink", f"sink_name={SINK}", "rate=48000")
-        assert made.returncode == 0, made.stderr
-        return made.stdout.strip()
+        """Plug the microphone in; returns the module for `unplug`."""
+        loaded = self._control("load-module", "module-null-sink", f"sink_name={SINK}", "rate=48000")
+        assert loaded.returncode == 0, loaded.stderr
+        return loaded.stdout.strip()
 
     def unplug(self, module: str) -> None:
-        """Take the microphone away, as if its cable were pulled."""
+        """Remove the microphone, as if its cable were pulled."""
         assert self._control("unload-module", module).returncode == 0
 
     def play(self, path: Path) -> subprocess.Popen[bytes]:
@@ -74,6 +74,6 @@ class SoundServer:
         program = shutil.which("paplay") or "paplay"
         return subprocess.Popen([program, "-d", SINK, str(path)], env=self.environment)
 
-    def _control(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def _control(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         program = shutil.which("pactl") or "pactl"
-        return subprocess.run([program, *words], env=self.environment, capture_output=True, text=True, check=False)
+        return subprocess.run([program, *arguments], env=self.environment, capture_output=True, text=True, check=False)
