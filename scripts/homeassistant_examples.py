@@ -9,7 +9,7 @@ from stream import events
 from stream.settings import Settings
 from stream.sinks.mqtt import presence, topics
 from stream.sinks.mqtt.homeassistant import Discovery
-from tests.sinks import examples
+from tests.support import examples
 
 
 def cases() -> list[dict[str, Any]]:
@@ -41,9 +41,9 @@ def _case(payload: str) -> dict[str, Any]:
         announced |= dict([found] if (found := streams.observe(event)) else [])
         native = json.loads(events.to_json(event))
         wrapped = presence.cloud_event(event, node="kitchen") if payload == "cloudevents" else native
-        published[topics.of(event, prefix="home", node="kitchen")] = json.dumps(wrapped)
-        if isinstance(event, events.StreamEvent) and (change := presence.after(event)) is not None:
-            published[topics.of_source("home", "kitchen", "a/b", "state")] = change[0].model_dump_json()
+        published[topics.event_topic(event, prefix="home", node="kitchen")] = json.dumps(wrapped)
+        if isinstance(event, events.StreamEvent) and (change := presence.stream_state(event)) is not None:
+            published[topics.source_topic("home", "kitchen", "a/b", "state")] = change[0].model_dump_json()
     shown = {
         "emotion": "happy",
         "confidence": "70.0",

@@ -1,4 +1,4 @@
-"""An SQLite file that is its owner's alone: nobody else may read it, and it is whole or refused."""
+"""SQLite files that only their owner can read, checked for damage when they are opened."""
 
 from __future__ import annotations
 
@@ -8,29 +8,36 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-ENDINGS = ("", "-wal", "-shm")
-"""An SQLite file in WAL mode, and what may stand beside it."""
+FILE_SUFFIXES = ("", "-wal", "-shm")
+"""Suffixes of an SQLite file in WAL mode and of the files that belong to it."""
 
 
 def connect(
-    path: Path, *, prepare: Callable[[sqlite3.Connection], None], wait_s: float = 0.0, exclusive: bool = False
+    path: Path,
+    *,
+    create_schema: Callable[[sqlite3.Connection], None],
+    lock_timeout_s: float = 0.0,
+    exclusive: bool = False,
 ) -> sqlite3.Connection:
-    """Open in WAL mode, making the file if need be; `prepare` brings tables. Transactions are immediate.
+    """Open a file in WAL mode with immediate transactions; a new file is created with mode 0600.
 
-    Another process's lock is waited for `wait_s`; `exclusive` keeps the file to this connection. Raises
-    `sqlite3.Error`: `OperationalError` with "locked" when it is another's, `DatabaseError` when it is damaged.
+    `create_schema` creates missing tables, `lock_timeout_s` bounds the wait for another process's lock, and `exclusive`
+    locks the file until the connection is closed. Raises `sqlite3.Error`: `OperationalError` with "locked" if another
+    process holds the lock, `DatabaseError` if the file is damaged.
     """
     with suppress(OSError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))  # before SQLite makes it for everyone
-    database = sqlite3.connect(path, timeout=wait_s, isolation_level="IMMEDIATE")
+        os.close(
+            os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        )  # SQLite would create it readable by others
+    database = sqlite3.connect(path, timeout=lock_timeout_s, isolation_level="IMMEDIATE")
     try:
         if exclusive:
             database.execute("PRAGMA locking_mode=EXCLUSIVE")
         database.execute("PRAGMA journal_mode=WAL")
-        prepare(database)
-        fault = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if fault != "ok":
-            raise sqlite3.DatabaseError(fault)  # noqa: TRY301 - closed on the way out like every other failure
+        create_schema(database)
+        result = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if result != "ok":
+            raise sqlite3.DatabaseError(result)  # noqa: TRY301 - the handler below closes the database
     except BaseException:
         database.close()
         raise
@@ -38,7 +45,7 @@ def connect(
 
 
 def remove(path: Path) -> None:
-    """The file, and what stands beside it."""
-    for end in ENDINGS:
+    """Delete a file and those that belong to it."""
+    for suffix in FILE_SUFFIXES:
         with suppress(OSError):
-            path.with_name(path.name + end).unlink()
+            path.with_name(path.name + suffix).unlink()

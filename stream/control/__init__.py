@@ -1,1 +1,1 @@
-"""Package."""
+"""The commands of a running node, and their dispatch."""

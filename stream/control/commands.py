@@ -1,9 +1,9 @@
-"""What a running node can be asked to do, and what it answers (pure).
+"""The commands of a running node and their replies (pure).
 
-A command is one JSON object: `{"command": "pause", "source": "kitchen", "id": "42"}`; `id` is optional and comes back
-with the answer. `parse` turns bytes from outside into one of the typed commands, or refuses them with one sentence:
-too long, not JSON, unknown, not allowed, or a field that is missing, wrong or too many. Whoever carries commands
-(MQTT, a web page) names the ones he allows; none is allowed unless it is named.
+A command is one JSON object: `{"command": "pause", "source": "kitchen", "id": "42"}`; the optional `id` is returned in
+the reply. `parse_command` turns received bytes into a typed command or refuses them with one sentence: too long, not
+JSON, unknown, not allowed, or a field that is missing, wrong or unknown. Every channel for commands (MQTT, dashboard)
+names the commands that it allows; no command is allowed by default.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from stream.errors import CommandRefused
 
-LARGEST_BYTES = 4_096
-"""A longer command is refused unread."""
+MAX_COMMAND_BYTES = 4_096
+"""A longer command is refused without parsing it."""
+
+MAX_ID_LENGTH = 128
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
 CommandName = Literal["status", "pause", "resume", "enroll", "reload"]
 COMMANDS: tuple[CommandName, ...] = get_args(CommandName)
-"""All there are."""
+"""All commands."""
 
 
 class _CommandModel(BaseModel):
@@ -30,40 +32,42 @@ class _CommandModel(BaseModel):
 
 
 class _Request(_CommandModel):
-    id: str | None = Field(None, max_length=128, description="Whatever the asker likes; it comes back in the answer.")
+    id: str | None = Field(
+        None, max_length=MAX_ID_LENGTH, description="Identifier chosen by the client; returned in the reply."
+    )
 
 
 class StatusCommand(_Request):
-    """Tell what every source is doing."""
+    """Report the state of every stream."""
 
     command: Literal["status"] = "status"
 
 
 class PauseCommand(_Request):
-    """The privacy switch: throw a source's sound away until it is resumed."""
+    """Discard a source's audio until it is resumed (privacy switch)."""
 
     command: Literal["pause"] = "pause"
-    source: Name = Field(description="The source's id, or one stream of it.")
+    source: Name = Field(description="Identifier of the source, or the name of one of its streams.")
 
 
 class ResumeCommand(_Request):
-    """Listen again."""
+    """Process a source's audio again."""
 
     command: Literal["resume"] = "resume"
-    source: Name = Field(description="The source's id, or one stream of it.")
+    source: Name = Field(description="Identifier of the source, or the name of one of its streams.")
 
 
 class EnrollCommand(_Request):
-    """Know a voice by a name from now on."""
+    """Enrol a voice of a running stream under a name."""
 
     command: Literal["enroll"] = "enroll"
-    name: Name = Field(description="What the person is called.")
-    source: Name = Field(description="The stream in which the voice was heard.")
-    voice: Name | None = Field(None, description="What the stream calls it now (`S1`); null: whoever speaks.")
+    name: Name = Field(description="Name of the person.")
+    source: Name = Field(description="Stream in which the person spoke.")
+    voice: Name | None = Field(None, description="Current name of the voice (`S1`); null: the current speaker.")
 
 
 class ReloadCommand(_Request):
-    """Read enrolled voices anew (the file of profiles, recordings in the settings); other settings need a restart."""
+    """Read the enrolled voices again (profile database, recordings in the settings); other settings need a restart."""
 
     command: Literal["reload"] = "reload"
 
@@ -73,73 +77,72 @@ _ADAPTER: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discrimina
 
 
 class StreamStatus(_CommandModel):
-    """What one stream is doing."""
+    """State of one stream."""
 
-    source: str = Field(description="The source it comes from, as `pause` and `resume` name it.")
-    stream: str = Field(description="Its name in events: the source's, or one channel of it.")
-    paced: bool = Field(description="Whether its sound comes at its own pace, as a microphone's does.")
+    source: str = Field(description="Identifier of its source, as in `pause` and `resume`.")
+    stream: str = Field(description="Name in events: that of the source, or of one of its channels.")
+    paced: bool = Field(description="Whether its audio arrives in real time, as from a microphone.")
     state: Literal["listening", "paused", "stalled", "ended"] = Field(description="`paused` hides `stalled`.")
-    audio_s: float = Field(description="Media time heard so far, seconds.")
-    speech_s: float = Field(description="Speech in it, seconds.")
+    audio_s: float = Field(description="Audio processed so far, seconds.")
+    speech_s: float = Field(description="Speech in that audio, seconds.")
 
 
 class NodeStatus(_CommandModel):
-    """The answer to `status`."""
+    """Result of `status`."""
 
-    up_s: float = Field(description="Seconds since the run began.")
-    streams: tuple[StreamStatus, ...] = Field(description="A row a stream, ended ones included.")
+    up_s: float = Field(description="Seconds since the start of the run.")
+    streams: tuple[StreamStatus, ...] = Field(description="All streams, including ended ones.")
 
 
 class CommandReply(_CommandModel):
-    """The answer to any command. `result` holds what was asked for; `error` is one sentence when `ok` is false."""
+    """Reply to any command, with a `result` if `ok` is true, else with an `error`."""
 
-    id: str | None = Field(None, description="The command's.")
-    command: str | None = Field(None, description="The command's name, where it could be read.")
-    ok: bool = Field(description="Whether it was done.")
-    result: dict[str, Any] | None = Field(None, description="What was asked for.")
-    error: str | None = Field(None, description="Why it was not done, and what to do.")
+    id: str | None = Field(None, description="`id` of the command.")
+    command: str | None = Field(None, description="Name of the command, if it could be parsed.")
+    ok: bool = Field(description="Whether the command was executed.")
+    result: dict[str, Any] | None = Field(None, description="Result of the command.")
+    error: str | None = Field(None, description="What is wrong, and what to do.")
 
 
-def parse(payload: bytes | str, *, allowed: Collection[str] = COMMANDS) -> Command:
-    """One command from outside. Raises `CommandRefused`."""
+def parse_command(payload: bytes | str, *, allowed: Collection[str] = COMMANDS) -> Command:
+    """Parse one command. Raises `CommandRefused`."""
     size = len(payload if isinstance(payload, bytes) else payload.encode(errors="replace"))
-    if size > LARGEST_BYTES:
-        raise CommandRefused(f"a command holds {LARGEST_BYTES} bytes at most, this one {size}; send less")
+    if size > MAX_COMMAND_BYTES:
+        raise CommandRefused(f"command too long: {size} bytes, at most {MAX_COMMAND_BYTES}")
     try:
         command = _ADAPTER.validate_json(payload)
     except ValidationError as error:
-        raise CommandRefused(_explain(error)) from None
+        raise CommandRefused(_first_error(error)) from None
     if command.command not in allowed:
         permitted = ", ".join(name for name in COMMANDS if name in allowed) or "nothing"
-        raise CommandRefused(f"the command {command.command!r} is not allowed here; allowed is {permitted}")
+        raise CommandRefused(f"command {command.command!r} is not allowed; allowed: {permitted}")
     return command
 
 
-def id_of(payload: bytes | str) -> str | None:
-    """The `id` of a command that was refused, if it can be read: whoever asked still wants to know which one it was."""
-    if len(payload) > LARGEST_BYTES:
+def request_id(payload: bytes | str) -> str | None:
+    """Return the `id` of a refused command, if it can be read, so that the reply can be matched to it."""
+    if len(payload) > MAX_COMMAND_BYTES:
         return None
     try:
-        given = json.loads(payload)
+        tree = json.loads(payload)
     except (ValueError, RecursionError):
         return None
-    found = given.get("id") if isinstance(given, dict) else None
-    return (
-        found if isinstance(found, str) and len(found) <= _Request.model_fields["id"].metadata[0].max_length else None
-    )
+    identifier = tree.get("id") if isinstance(tree, dict) else None
+    return identifier if isinstance(identifier, str) and len(identifier) <= MAX_ID_LENGTH else None
 
 
-def _explain(error: ValidationError) -> str:
-    """The first fault, in one sentence."""
-    fault = error.errors(include_url=False, include_input=False)[0]
-    kind, where = fault["type"], ".".join(str(part) for part in fault["loc"][1:])
+def _first_error(error: ValidationError) -> str:
+    """Describe the first error in one sentence."""
+    details = error.errors(include_url=False, include_input=False)[0]
+    kind, field = details["type"], ".".join(str(part) for part in details["loc"][1:])
     if kind == "json_invalid":
-        return 'a command is one JSON object, e.g. {"command": "status"}; this is not JSON'
+        return 'command is not JSON; send an object such as {"command": "status"}'
     if kind in ("union_tag_not_found", "model_attributes_type", "model_type", "dict_type"):
-        return 'a command is a JSON object with a "command", e.g. {"command": "status"}'
+        return 'command is not an object with a "command"; send an object such as {"command": "status"}'
     if kind == "union_tag_invalid":
-        return f"there is no such command; there are {', '.join(COMMANDS)}"
+        return f"unknown command; available: {', '.join(COMMANDS)}"
+    name = details["loc"][0]
     if kind == "extra_forbidden":
-        return f"the command {fault['loc'][0]!r} takes no {where!r}"
-    reason = str(fault["msg"])
-    return f"the command {fault['loc'][0]!r}: {where}: {reason[:1].lower()}{reason[1:]}"
+        return f"command {name!r} has no field {field!r}; remove it"
+    reason = str(details["msg"])
+    return f"command {name!r}: {field}: {reason[:1].lower()}{reason[1:]}"

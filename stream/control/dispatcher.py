@@ -1,8 +1,8 @@
-"""From a command to what is done about it: the one place where a running pipeline is told something.
+"""Execution of commands on a running pipeline.
 
-`CommandDispatcher` carries out what `commands.parse` let through. What the pipeline itself can do (`status`, `pause`, `resume`)
-is done here; `enroll` and `reload` are done by handlers that whoever assembles the node hands in, and are refused
-where there is none. Every command is answered, a refused one too; nothing raised on purpose gets past `answer`.
+`CommandDispatcher` executes what `parse_command` accepts. `status`, `pause` and `resume` are methods of the pipeline;
+`enroll` and `reload` are executed by handlers given to the dispatcher, and refused without one. Every command gets a
+reply, refused ones as well; `answer` raises no `TonewatchError`.
 """
 
 from __future__ import annotations
@@ -18,56 +18,56 @@ from stream.control.commands import (
     PauseCommand,
     ResumeCommand,
     StatusCommand,
-    id_of,
-    parse,
+    parse_command,
+    request_id,
 )
 from stream.errors import CommandRefused, TonewatchError
 
 Handler = Callable[[Any], Awaitable[Mapping[str, Any]]]
-"""Carries out one kind of command and says what came of it. Raises a `TonewatchError` when it cannot."""
+"""Executes one kind of command and returns its result. Raises a `TonewatchError` if it fails."""
 
 log = logging.getLogger(__name__)
 
 
 class CommandTarget(Protocol):
-    """What `Pipeline` offers to be told."""
+    """What commands need of a pipeline."""
 
     async def pause(self, source_id: str) -> None:
-        """Throw a source's sound away."""
+        """Discard a source's audio."""
         ...
 
     async def resume(self, source_id: str) -> None:
-        """Listen again."""
+        """Process a source's audio again."""
         ...
 
     def status(self) -> NodeStatus:
-        """What every stream is doing."""
+        """Return the state of every stream."""
         ...
 
 
 @runtime_checkable
 class CommandSource(Protocol):
-    """A sink through which commands come in."""
+    """A sink that also receives commands."""
 
     def attach(self, answer: Callable[[bytes, Collection[str]], Awaitable[CommandReply]]) -> None:
-        """Who carries them out."""
+        """Set the function that executes commands."""
         ...
 
 
 class CommandDispatcher:
-    """Carries out commands. `handlers` are for `enroll` and `reload`, by the command's name."""
+    """Executes commands; `handlers` are those of `enroll` and `reload`, by command name."""
 
     def __init__(self, *, pipeline: CommandTarget, handlers: Mapping[str, Handler] | None = None) -> None:
         self._pipeline = pipeline
         self._handlers = dict(handlers or {})
 
     async def answer(self, payload: bytes | str, allowed: Collection[str]) -> CommandReply:
-        """Parse and carry out what came from outside."""
+        """Parse and execute a command; an error becomes a reply."""
         try:
-            command = parse(payload, allowed=allowed)
+            command = parse_command(payload, allowed=allowed)
         except CommandRefused as refusal:
-            log.warning("a command was refused: %s", refusal)
-            return CommandReply(id=id_of(payload), ok=False, error=str(refusal))
+            log.warning("refused a command: %s", refusal)
+            return CommandReply(id=request_id(payload), ok=False, error=str(refusal))
         try:
             result = await self.execute(command)
         except TonewatchError as error:
@@ -75,7 +75,7 @@ class CommandDispatcher:
         return CommandReply(id=command.id, command=command.command, ok=True, result=dict(result))
 
     async def execute(self, command: Command) -> Mapping[str, Any]:
-        """Do it. Raises `CommandRefused` where nobody can, or what the handler raises."""
+        """Execute a command. Raises `CommandRefused` if it has no handler, or the error of the handler."""
         if isinstance(command, StatusCommand):
             return self._pipeline.status().model_dump()
         if isinstance(command, PauseCommand):
@@ -86,5 +86,5 @@ class CommandDispatcher:
             return {"source": command.source, "state": "listening"}
         handler = self._handlers.get(command.command)
         if handler is None:
-            raise CommandRefused(f"this node cannot {command.command}; nothing was set up for it")
+            raise CommandRefused(f"command {command.command!r} is not available on this node")
         return await handler(command)

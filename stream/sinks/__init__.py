@@ -1,1 +1,1 @@
-"""Where events go: one file a sink, each behind the entry point `stream.sinks`."""
+"""Event sinks: one module each, registered in the entry-point group `stream.sinks`."""

@@ -1,4 +1,4 @@
-"""The base of sinks that only look on: nothing is opened for them and nothing has to be closed."""
+"""What sinks share: a base without resources, counters for `health`, and optional protocols."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from stream.events import Event
 
 
 class ObserverSink:
-    """A sink but for `send`."""
+    """Base of a sink without resources: everything but `send`."""
 
     async def __aenter__(self) -> Self:
-        """Nothing to open."""
+        """Return the sink; there is nothing to open."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to close."""
+        """Do nothing; there is nothing to close."""
 
 
 @dataclass(frozen=True, slots=True)
 class SinkCounters:
-    """What a sink that delivers later knows of its events, beyond the queue before it; counts since the start."""
+    """Events of a sink that delivers asynchronously, beyond the queue before it; counts since the start."""
 
-    dropped: int = 0  # given up: too many, too old, or no room for them
-    refused: int = 0  # the other end does not want them
-    owed: int = 0  # not delivered yet
-    unsaved: int = 0  # owed, and would not survive us
+    dropped: int = 0  # beyond a bound of the sink's own storage
+    refused: int = 0  # rejected by the receiver
+    pending: int = 0  # not delivered yet
+    not_persisted: int = 0  # pending, and lost if the process ends
 
 
 @runtime_checkable
 class CountingSink(Protocol):
-    """A sink that has more to say in `health`."""
+    """A sink with counters of its own."""
 
-    def account(self) -> SinkCounters:
+    def counters(self) -> SinkCounters:
         """Counts so far."""
         ...
 
 
 @runtime_checkable
 class BatchingSink(Protocol):
-    """A sink to which many events at once are cheaper than one after the other."""
+    """A sink that handles a batch of events faster than single ones."""
 
-    async def send_all(self, told: Sequence[Event]) -> None:
-        """Take events in their order; like `send` for each."""
+    async def send_all(self, batch: Sequence[Event]) -> None:
+        """Send events in order; equivalent to `send` for each."""
         ...

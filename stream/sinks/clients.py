@@ -1,7 +1,7 @@
-"""Events back to those who brought the sound: each subscriber gets those of one call or stream.
+"""Events for network clients: each subscription receives the events of one call or stream.
 
-A subscriber's queue is bounded: when he reads too slowly rolling state is conflated, and then the oldest event is lost.
-He never holds up anybody else.
+A subscription's queue is bounded: for a slow client rolling state is conflated, then the oldest event is dropped. A
+slow client never delays another one.
 """
 
 from __future__ import annotations
@@ -13,80 +13,80 @@ from stream import events
 from stream.events import CallEvent, Event, StreamEvent
 from stream.queues import EventQueue, QueueClosed
 
-QUEUE_EVENTS = 256
-"""Events that may wait for one subscriber."""
+MAX_QUEUED_EVENTS = 256
+"""Events that may wait for one subscription."""
 
 
 class Subscription:
-    """The events of one name, until the last word about it."""
+    """The events of one call or stream, up to the last one."""
 
     def __init__(self, *, name: str, is_call: bool) -> None:
         self._queue: EventQueue[Event] = EventQueue(
-            capacity=QUEUE_EVENTS,
+            capacity=MAX_QUEUED_EVENTS,
             conflate=lambda event: (event.type, event.source) if events.is_rolling(event) else None,
         )
         self.name = name
         self._is_call = is_call
 
     def __aiter__(self) -> Self:
-        """Events in order."""
+        """Iterate over the events in order."""
         return self
 
     async def __anext__(self) -> Event:
-        """The next event; ends when there will be no more."""
+        """Return the next event; stops after the last one."""
         try:
             return await self._queue.take()
         except QueueClosed:
             raise StopAsyncIteration from None
 
     async def put(self, event: Event) -> None:
-        """Take an event; the summary of a call, or the end of a stream, is the last."""
+        """Queue an event; the final event of a call, or the end of a stream, closes the subscription."""
         await self._queue.put(event, policy="drop_oldest")
         ended = isinstance(event, StreamEvent) and event.state == "ended" and not self._is_call
         if ended or (isinstance(event, CallEvent) and event.phase == "final"):
             self.close()
 
     def close(self) -> None:
-        """No more; what waits is still given."""
+        """Accept no more events; queued ones are still delivered."""
         self._queue.close()
 
 
 class ClientsSink:
-    """All subscribers, by name."""
+    """All subscriptions, by the name of their call or stream."""
 
     def __init__(self) -> None:
         self._subscriptions: dict[str, set[Subscription]] = {}
 
     def subscribe(self, name: str, *, is_call: bool) -> Subscription:
-        """The events of a call (its tracks' included) or of a stream from now on."""
-        made = Subscription(name=name, is_call=is_call)
-        self._subscriptions.setdefault(name, set()).add(made)
-        return made
+        """Subscribe to the future events of a stream, or of a call including its tracks."""
+        subscription = Subscription(name=name, is_call=is_call)
+        self._subscriptions.setdefault(name, set()).add(subscription)
+        return subscription
 
-    def leave(self, subscription: Subscription) -> None:
-        """No more events for him."""
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Close and remove a subscription."""
         subscription.close()
-        left = self._subscriptions.get(subscription.name, set())
-        left.discard(subscription)
-        if not left:
+        remaining = self._subscriptions.get(subscription.name, set())
+        remaining.discard(subscription)
+        if not remaining:
             self._subscriptions.pop(subscription.name, None)
 
     async def __aenter__(self) -> Self:
-        """Nothing to open."""
+        """Return the sink; there is nothing to open."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nobody waits for more."""
+        """Close all subscriptions."""
         for subscriptions in self._subscriptions.values():
             for subscription in subscriptions:
                 subscription.close()
 
     async def send(self, event: Event) -> None:
-        """Pass an event on."""
+        """Queue an event for the subscriptions of its call or stream."""
         for subscription in tuple(self._subscriptions.get(event.call or event.source, ())):
             try:
                 await subscription.put(event)
-            except QueueClosed:  # he has had the last word
+            except QueueClosed:  # it has received its last event
                 continue

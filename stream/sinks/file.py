@@ -1,7 +1,7 @@
-"""Events appended to a file, one JSON object a line, each on disk's way before the next is taken.
+"""Events appended to a file, one JSON object per line, each written before the next is taken.
 
-A last line that an earlier crash left half-written is closed first, so that it spoils only itself. A disk that is full
-costs the events that did not fit, counted and said, not the run; a line that fitted only in part is closed likewise.
+An incomplete last line, left by a crash, is terminated first, so that no other line is damaged. A full disk costs the
+events that do not fit, which are counted and logged, not the run; a partly written line is terminated likewise.
 """
 
 from __future__ import annotations
@@ -23,29 +23,31 @@ log = logging.getLogger(__name__)
 
 
 class FileSink:
-    """`events.ndjson` or `file:events.ndjson`."""
+    """Appends events to `events.ndjson` or `file:events.ndjson`."""
 
     def __init__(self, *, target: str, settings: Settings | None = None) -> None:
-        del settings  # nothing to set about a file
+        del settings  # the factory passes them to every sink
         name = target.removeprefix("file:")
         if not name:
-            raise SettingsError(f"the sink {target!r} names no file; write file:events.ndjson")
+            raise SettingsError(f"sink {target!r} names no file; use file:events.ndjson")
         self._path = Path(name)
         self._descriptor = -1
         self._writer: LineWriter | None = None
-        self._dropped = self._dropped_in_a_row = 0
+        self._dropped = self._dropped_since_failure = 0
 
     async def __aenter__(self) -> Self:
-        """Open for appending. Raises `SinkError` when that cannot be done."""
+        """Open the file for appending. Raises `SinkError`."""
         try:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
-            raise SinkError(f"{self._path} cannot be made: there is no folder {self._path.parent}") from None
+            raise SinkError(
+                f"cannot create {str(self._path)!r}: no folder {str(self._path.parent)!r}; create it first"
+            ) from None
         except OSError as error:
-            raise SinkError(f"{self._path} cannot be opened for events: {error.strerror}") from None
+            raise SinkError(f"cannot open {str(self._path)!r} for events: {error.strerror}; use another file") from None
         size = os.fstat(self._descriptor).st_size
         if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
-            with suppress(OSError):  # a disk that is still full: the writer will find out
+            with suppress(OSError):  # the disk is still full: the first write reports it
                 os.write(self._descriptor, b"\n")
         self._writer = LineWriter(descriptor=self._descriptor, name=str(self._path))
         return self
@@ -59,24 +61,24 @@ class FileSink:
         if self._descriptor >= 0:
             os.close(self._descriptor)
         if self._dropped:
-            log.warning("%s lacks %d events for want of room on its disk", self._path, self._dropped)
+            log.warning("%s: %d events dropped, disk full", self._path, self._dropped)
 
     async def send(self, event: Event) -> None:
-        """Append one line; without room for it, count it. Raises `SinkError` when the file cannot be written at all."""
+        """Append one line, or count it as dropped if the disk is full. Raises `SinkError` for any other failure."""
         if self._writer is None:
-            raise RuntimeError("a sink sends only while it is open")
+            raise RuntimeError("sink is not open")
         try:
             await self._writer.write(event)
         except DiskFull as full:
-            if not self._dropped_in_a_row:
-                log.warning("%s; until then events are dropped, and counted", full)
+            if not self._dropped_since_failure:
+                log.warning("%s; events are dropped until then", full)
             self._dropped += 1
-            self._dropped_in_a_row += 1
+            self._dropped_since_failure += 1
         else:
-            if self._dropped_in_a_row:
-                log.warning("%s takes events again; %d were dropped", self._path, self._dropped_in_a_row)
-            self._dropped_in_a_row = 0
+            if self._dropped_since_failure:
+                log.warning("%s: writable again; %d events dropped", self._path, self._dropped_since_failure)
+            self._dropped_since_failure = 0
 
-    def account(self) -> SinkCounters:
-        """What was dropped."""
+    def counters(self) -> SinkCounters:
+        """Count of dropped events."""
         return SinkCounters(dropped=self._dropped)

@@ -1,7 +1,6 @@
-"""NDJSON to a file descriptor: one event a line, each written whole before the next.
+"""NDJSON to a file descriptor: one event per line, each written completely before the next.
 
-A blocked reader must not block the event loop, so a thread of its own does the writing; one `write` at a time, in
-order.
+A thread of its own writes, in order, so that a blocked reader does not block the event loop.
 """
 
 from __future__ import annotations
@@ -16,27 +15,27 @@ from stream import events
 from stream.errors import SinkError
 from stream.events import Event
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""The disk, its quota, or the largest file there may be."""
+DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Full disk, exceeded quota, maximum file size."""
 
 
 class DiskFull(SinkError):
-    """The line did not fit; later ones may."""
+    """The line did not fit on the disk; later ones may."""
 
 
 class LineWriter:
-    """Writes events as lines to an open descriptor; `name` is what refusals call it."""
+    """Writes events as lines to an open descriptor; `name` stands for it in error messages."""
 
     def __init__(self, *, descriptor: int, name: str) -> None:
         self._descriptor = descriptor
         self._name = name
-        self._torn = False
+        self._incomplete_line = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tonewatch-lines")
 
     async def write(self, event: Event) -> None:
         """Write one line.
 
-        Raises `BrokenPipeError` when the reader has gone, `DiskFull` when the disk is full, else `SinkError`.
+        Raises `BrokenPipeError` if the reader has closed the pipe, `DiskFull` if the disk is full, else `SinkError`.
         """
         line = events.to_json(event).encode() + b"\n"
         try:
@@ -44,27 +43,23 @@ class LineWriter:
         except BrokenPipeError:
             raise
         except OSError as error:
-            if error.errno in FULL:
-                raise DiskFull(
-                    f"{self._name} cannot be written: {error.strerror}; make room or choose another place"
-                ) from None
-            raise SinkError(
-                f"{self._name} cannot be written: {error.strerror}; make room or choose another place"
-            ) from None
+            if error.errno in DISK_FULL_ERRORS:
+                raise DiskFull(f"cannot write {self._name}: {error.strerror}; free disk space") from None
+            raise SinkError(f"cannot write {self._name}: {error.strerror}; use another sink") from None
 
     def close(self) -> None:
-        """Let the thread go; a write that hangs is not waited for."""
+        """End the thread without waiting for a blocked write."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _write(self, line: bytes) -> None:
-        whole = rest = (b"\n" if self._torn else b"") + line
+        data = rest = (b"\n" if self._incomplete_line else b"") + line
         while rest:
             try:
                 rest = rest[os.write(self._descriptor, rest) :]
-            except BlockingIOError:  # whoever shares the pipe with us made it non-blocking
+            except BlockingIOError:  # another process that shares the pipe made it non-blocking
                 select.select([], [self._descriptor], [])
             except OSError:
-                if written := whole[: len(whole) - len(rest)]:
-                    self._torn = not written.endswith(b"\n")  # a line that was begun is closed before the next
+                if written := data[: len(data) - len(rest)]:
+                    self._incomplete_line = not written.endswith(b"\n")  # it is terminated before the next line
                 raise
-        self._torn = False
+        self._incomplete_line = False

@@ -1,4 +1,4 @@
-"""Events on standard output, one JSON object a line and nothing else."""
+"""Events on standard output, one JSON object per line and nothing else."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from stream.sinks.lines import LineWriter
 
 
 class StdoutSink:
-    """Standard output. Ends the run with `SinkClosed` when its reader goes away (`| head`)."""
+    """Writes events to standard output; raises `SinkClosed` when its reader closes it (`| head`)."""
 
     def __init__(self, *, target: str = "stdout", settings: Settings | None = None) -> None:
-        del target, settings  # there is one standard output, and nothing to set about it
+        del target, settings  # the factory passes them to every sink
         self._writer: LineWriter | None = None
 
     async def __aenter__(self) -> Self:
-        """Flush what Python itself may still hold, then write past it."""
+        """Flush Python's own buffer, which the writer bypasses."""
         sys.stdout.flush()
         self._writer = LineWriter(descriptor=sys.stdout.fileno(), name="standard output")
         return self
@@ -29,19 +29,19 @@ class StdoutSink:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Every line is out already."""
+        """End the writer; all lines are written."""
         if self._writer is not None:
             self._writer.close()
 
     async def send(self, event: Event) -> None:
-        """Write one line."""
+        """Write one line. Raises `SinkClosed`."""
         if self._writer is None:
-            raise RuntimeError("a sink sends only while it is open")
+            raise RuntimeError("sink is not open")
         try:
             await self._writer.write(event)
         except BrokenPipeError:
-            # Whatever else flushes standard output at exit must not fail again.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stdout.fileno())
-            os.close(nowhere)
-            raise SinkClosed("standard output was closed by its reader; nothing more can be told") from None
+            # Later flushes of standard output, such as Python's own at exit, must not fail again.
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, sys.stdout.fileno())
+            os.close(null)
+            raise SinkClosed("standard output was closed by its reader") from None

@@ -1,4 +1,4 @@
-"""Commands from outside: typed, allow-listed, and refused in one sentence."""
+"""Parsing of commands: typed, allow-listed, and refused in one sentence."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from stream.control.commands import (
     COMMANDS,
-    LARGEST_BYTES,
+    MAX_COMMAND_BYTES,
     EnrollCommand,
     PauseCommand,
     ReloadCommand,
     ResumeCommand,
     StatusCommand,
-    id_of,
-    parse,
+    parse_command,
+    request_id,
 )
 from stream.errors import CommandRefused
 
@@ -35,8 +35,8 @@ from stream.errors import CommandRefused
         ('{"command": "reload"}', ReloadCommand()),
     ],
 )
-def test_a_good_command_is_typed(payload: str | bytes, command: object) -> None:
-    assert parse(payload) == command
+def test_a_valid_command_is_typed(payload: str | bytes, command: object) -> None:
+    assert parse_command(payload) == command
 
 
 @pytest.mark.parametrize(
@@ -45,31 +45,31 @@ def test_a_good_command_is_typed(payload: str | bytes, command: object) -> None:
         ("", "is not JSON"),
         (b"\xff\xfe", "is not JSON"),
         ("[" * 4_000, "is not JSON"),
-        ("[]", "a JSON object with a"),
-        ("null", "a JSON object with a"),
-        ("{}", "a JSON object with a"),
-        ('{"command": 3}', "there is no such command; there are status, pause"),
-        ('{"command": "shutdown"}', "there is no such command"),
+        ("[]", "not an object with a"),
+        ("null", "not an object with a"),
+        ("{}", "not an object with a"),
+        ('{"command": 3}', "unknown command; available: status, pause"),
+        ('{"command": "shutdown"}', "unknown command"),
         ('{"command": "pause"}', "'pause': source: field required"),
         ('{"command": "pause", "source": ""}', "'pause': source: string should have at least 1"),
         ('{"command": "pause", "source": "a\\nb"}', "'pause': source: string should match"),
-        ('{"command": "status", "verbose": true}', "'status' takes no 'verbose'"),
+        ('{"command": "status", "verbose": true}', "'status' has no field 'verbose'"),
         ('{"command": "status", "id": "' + "x" * 200 + '"}', "'status': id: string should have at most 128"),
-        ('{"command": "status", "id": "' + "x" * LARGEST_BYTES + '"}', "holds 4096 bytes at most"),
+        ('{"command": "status", "id": "' + "x" * MAX_COMMAND_BYTES + '"}', "at most 4096"),
     ],
 )
-def test_a_bad_one_is_refused_in_one_sentence(payload: str | bytes, reason: str) -> None:
+def test_an_invalid_command_is_refused_in_one_sentence(payload: str | bytes, reason: str) -> None:
     with pytest.raises(CommandRefused) as refused:
-        parse(payload)
+        parse_command(payload)
     assert reason in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
-def test_nothing_is_allowed_that_is_not_named() -> None:
-    with pytest.raises(CommandRefused, match="'status' is not allowed here; allowed is nothing"):
-        parse('{"command": "status"}', allowed=())
-    with pytest.raises(CommandRefused, match=r"allowed is status, pause$"):
-        parse('{"command": "reload"}', allowed=("pause", "status"))
+def test_only_named_commands_are_allowed() -> None:
+    with pytest.raises(CommandRefused, match="'status' is not allowed; allowed: nothing"):
+        parse_command('{"command": "status"}', allowed=())
+    with pytest.raises(CommandRefused, match=r"allowed: status, pause$"):
+        parse_command('{"command": "reload"}', allowed=("pause", "status"))
 
 
 @given(
@@ -89,10 +89,10 @@ def test_nothing_is_allowed_that_is_not_named() -> None:
         ).map(json.dumps),
     )
 )
-def test_whatever_comes_is_a_command_or_refused(payload: bytes | str) -> None:
-    found = id_of(payload)
-    assert found is None or isinstance(found, str)
+def test_any_input_is_parsed_or_refused(payload: bytes | str) -> None:
+    identifier = request_id(payload)
+    assert identifier is None or isinstance(identifier, str)
     try:
-        parse(payload)
+        parse_command(payload)
     except CommandRefused as refused:
-        assert "\n" not in str(refused)  # noqa: PT017 - both outcomes are good
+        assert "\n" not in str(refused)  # noqa: PT017 - both outcomes are valid

@@ -1,4 +1,4 @@
-"""Telling a running pipeline: pause, resume, status, and commands as they come from outside."""
+"""Commands on a running pipeline: pause, resume, status, and their dispatch."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tests.support.fakes import FakeDetector, FakeModel, FakeSource, ListSink
 LOUD = np.random.default_rng(5).uniform(-0.4, 0.4, (16_000, 2)).astype(np.float32)
 
 
-class Driven(FakeSource):
-    """Gives a second of sound at every step; what is to be done in between is done there."""
+class SteppedSource(FakeSource):
+    """Yields one second of audio per step, after running the step."""
 
     def __init__(self, *steps: Callable[[], Awaitable[Any]] | None, channels: str = "1", name: str = "room") -> None:
         super().__init__([], source_id=name, channels=channels, audio_format=AudioFormat(16_000, 2))
@@ -36,8 +36,8 @@ class Driven(FakeSource):
             yield Block(self.id, number * 16_000, LOUD)
 
 
-def listen(*steps: Callable[[Pipeline], Awaitable[Any]] | None, channels: str = "1") -> tuple[Pipeline, ListSink]:
-    """A run of a second a step; each step is handed the pipeline before its second is heard."""
+def run_steps(*steps: Callable[[Pipeline], Awaitable[Any]] | None, channels: str = "1") -> tuple[Pipeline, ListSink]:
+    """Run a pipeline for one second of audio per step; a step gets the pipeline before its audio is processed."""
 
     def bound(step: Callable[[Pipeline], Awaitable[Any]] | None) -> Callable[[], Awaitable[Any]] | None:
         return None if step is None else lambda: step(run)
@@ -45,7 +45,7 @@ def listen(*steps: Callable[[Pipeline], Awaitable[Any]] | None, channels: str = 
     sink = ListSink()
     run = Pipeline(
         settings=Settings(),
-        sources=[Driven(*map(bound, steps), channels=channels)],
+        sources=[SteppedSource(*map(bound, steps), channels=channels)],
         models=[FakeModel(), FakeModel(task=Task.SPEAKER)],
         detector=FakeDetector(),
         sinks={"sink": sink},
@@ -62,13 +62,13 @@ def resume(name: str = "room") -> Callable[[Pipeline], Awaitable[None]]:
     return lambda run: run.resume(name)
 
 
-def told(sink: ListSink, stream: str = "room") -> list[tuple[str, float, float]]:
+def state_changes(sink: ListSink, stream: str = "room") -> list[tuple[str, float, float]]:
     return [(e.state, e.end_s, e.lost_s) for e in sink.events if isinstance(e, StreamEvent) and e.source == stream]
 
 
-def test_what_is_said_while_paused_is_never_heard() -> None:
-    run, sink = listen(None, None, None, pause(), None, None, resume(), None, None)
-    assert told(sink) == [
+def test_paused_audio_is_never_processed() -> None:
+    run, sink = run_steps(None, None, None, pause(), None, None, resume(), None, None)
+    assert state_changes(sink) == [
         ("started", 0.0, 0.0),
         ("paused", 3.0, 0.0),
         ("resumed", 3.0, 0.0),
@@ -77,82 +77,82 @@ def test_what_is_said_while_paused_is_never_heard() -> None:
     ]
     turns = [event for event in sink.events if isinstance(event, TurnEvent) and event.phase == "end"]
     assert [(round(turn.start_s), round(turn.end_s)) for turn in turns] == [(0, 3), (6, 9)], "open turns are ended"
-    heard = [event for event in sink.events if isinstance(event, EmotionEvent)]
-    assert not [event for event in heard if 3.0 < event.end_s < 6.5]
-    assert not [event for event in heard if event.start_s < 3.0 and event.end_s > 6.0]
+    emotions = [event for event in sink.events if isinstance(event, EmotionEvent)]
+    assert not [event for event in emotions if 3.0 < event.end_s < 6.5]
+    assert not [event for event in emotions if event.start_s < 3.0 and event.end_s > 6.0]
     assert run.status().streams[0].speech_s == pytest.approx(6.0, abs=0.1)
 
 
-def test_an_end_in_a_pause_lies_where_the_sound_ended() -> None:
-    _, sink = listen(None, pause(), None)
-    assert told(sink) == [("started", 0.0, 0.0), ("paused", 1.0, 0.0), ("gap", 3.0, 2.0), ("ended", 3.0, 0.0)]
+def test_a_stream_that_ends_paused_ends_with_its_audio() -> None:
+    _, sink = run_steps(None, pause(), None)
+    assert state_changes(sink) == [("started", 0.0, 0.0), ("paused", 1.0, 0.0), ("gap", 3.0, 2.0), ("ended", 3.0, 0.0)]
 
 
-def test_pausing_twice_is_pausing_once_and_resuming_what_listens_is_nothing() -> None:
-    _, sink = listen(resume(), pause(), pause(), resume(), resume())
-    assert [state for state, _, _ in told(sink)] == ["started", "paused", "resumed", "gap", "ended"]
+def test_repeated_pause_and_resume_have_no_effect() -> None:
+    _, sink = run_steps(resume(), pause(), pause(), resume(), resume())
+    assert [state for state, _, _ in state_changes(sink)] == ["started", "paused", "resumed", "gap", "ended"]
 
 
-def test_one_channel_may_be_paused_alone() -> None:
-    run, sink = listen(None, pause("room-2"), None, channels="split")
-    assert [state for state, _, _ in told(sink, "room-1")] == ["started", "ended"]
-    assert [state for state, _, _ in told(sink, "room-2")] == ["started", "paused", "gap", "ended"]
+def test_one_channel_can_be_paused_alone() -> None:
+    run, sink = run_steps(None, pause("room-2"), None, channels="split")
+    assert [state for state, _, _ in state_changes(sink, "room-1")] == ["started", "ended"]
+    assert [state for state, _, _ in state_changes(sink, "room-2")] == ["started", "paused", "gap", "ended"]
     assert {(row.source, row.stream) for row in run.status().streams} == {("room", "room-1"), ("room", "room-2")}
-    _, sink = listen(None, pause("room"), None, channels="split")
-    assert all("paused" in [s for s, _, _ in told(sink, stream)] for stream in ("room-1", "room-2"))
+    _, sink = run_steps(None, pause("room"), None, channels="split")
+    assert all("paused" in [s for s, _, _ in state_changes(sink, stream)] for stream in ("room-1", "room-2"))
 
 
-def test_status_says_what_every_stream_is_doing() -> None:
+def test_status_reports_the_state_of_every_stream() -> None:
     seen: list[NodeStatus] = []
 
-    async def look(run: Pipeline) -> None:
+    async def observe(run: Pipeline) -> None:
         seen.append(run.status())
 
-    async def look_paused(run: Pipeline) -> None:
+    async def observe_paused(run: Pipeline) -> None:
         await run.pause("room")
         seen.append(run.status())
 
-    run, _ = listen(look, look_paused, None)
+    run, _ = run_steps(observe, observe_paused, None)
     states = [status.streams[0].state for status in (*seen, run.status())]
     assert states == ["listening", "paused", "ended"]
     assert run.status().streams[0].audio_s == 3.0
 
 
-def test_a_source_that_is_not_there_is_said() -> None:
+def test_an_unknown_source_is_refused() -> None:
     async def check(run: Pipeline) -> None:
-        with pytest.raises(SourceNotFound, match="no source 'cellar'; there are: room"):
+        with pytest.raises(SourceNotFound, match="unknown source 'cellar'"):
             await run.pause("cellar")
 
-    listen(check)
+    run_steps(check)
 
 
-class Told:
-    """Notes what it was asked."""
+class RecordingPipeline:
+    """Records the commands it receives."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.received: list[str] = []
 
     async def pause(self, source_id: str) -> None:
         if source_id != "room":
-            raise SourceNotFound(f"there is no source {source_id!r}")
-        self.asked.append(f"pause {source_id}")
+            raise SourceNotFound(f"unknown source {source_id!r}")
+        self.received.append(f"pause {source_id}")
 
     async def resume(self, source_id: str) -> None:
-        self.asked.append(f"resume {source_id}")
+        self.received.append(f"resume {source_id}")
 
     def status(self) -> NodeStatus:
         return NodeStatus(up_s=1.0, streams=())
 
 
-def ask(payload: str, **parts: Any) -> dict[str, Any]:
-    control = CommandDispatcher(pipeline=parts.pop("pipeline", Told()), **parts)
-    reply: dict[str, Any] = json.loads(asyncio.run(control.answer(payload, allowed=COMMANDS)).model_dump_json())
+def answer_to(payload: str, **parts: Any) -> dict[str, Any]:
+    dispatcher = CommandDispatcher(pipeline=parts.pop("pipeline", RecordingPipeline()), **parts)
+    reply: dict[str, Any] = json.loads(asyncio.run(dispatcher.answer(payload, allowed=COMMANDS)).model_dump_json())
     return reply
 
 
-def test_a_command_is_carried_out_and_answered() -> None:
-    told = Told()
-    answer = ask('{"command": "pause", "source": "room", "id": "1"}', pipeline=told)
+def test_a_command_is_executed_and_answered() -> None:
+    target = RecordingPipeline()
+    answer = answer_to('{"command": "pause", "source": "room", "id": "1"}', pipeline=target)
     assert answer == {
         "id": "1",
         "command": "pause",
@@ -160,23 +160,23 @@ def test_a_command_is_carried_out_and_answered() -> None:
         "result": {"source": "room", "state": "paused"},
         "error": None,
     }
-    assert ask('{"command": "resume", "source": "room"}', pipeline=told)["ok"]
-    assert told.asked == ["pause room", "resume room"]
-    assert ask('{"command": "status"}')["result"] == {"up_s": 1.0, "streams": []}
+    assert answer_to('{"command": "resume", "source": "room"}', pipeline=target)["ok"]
+    assert target.received == ["pause room", "resume room"]
+    assert answer_to('{"command": "status"}')["result"] == {"up_s": 1.0, "streams": []}
 
 
 def test_a_refused_command_is_answered_with_its_id() -> None:
-    assert ask('{"command": "dance", "id": "9"}')["id"] == "9"
-    assert "no source 'cellar'" in ask('{"command": "pause", "source": "cellar"}')["error"]
+    assert answer_to('{"command": "dance", "id": "9"}')["id"] == "9"
+    assert "unknown source 'cellar'" in answer_to('{"command": "pause", "source": "cellar"}')["error"]
 
 
-def test_enrolling_and_reloading_are_up_to_whoever_assembles_the_node() -> None:
+def test_enroll_and_reload_need_a_handler() -> None:
     async def enroll(command: EnrollCommand) -> Mapping[str, Any]:
         if command.name == "Bob":
-            raise SettingsError("Bob has not been heard for long enough")
+            raise SettingsError("not enough speech of Bob")
         return {"name": command.name}
 
-    asked = '{"command": "enroll", "name": "%s", "source": "room"}'
-    assert ask(asked % "Ann")["error"] == "this node cannot enroll; nothing was set up for it"
-    assert ask(asked % "Ann", handlers={"enroll": enroll})["result"] == {"name": "Ann"}
-    assert "long enough" in ask(asked % "Bob", handlers={"enroll": enroll})["error"]
+    payload = '{"command": "enroll", "name": "%s", "source": "room"}'
+    assert answer_to(payload % "Ann")["error"] == "command 'enroll' is not available on this node"
+    assert answer_to(payload % "Ann", handlers={"enroll": enroll})["result"] == {"name": "Ann"}
+    assert "not enough speech" in answer_to(payload % "Bob", handlers={"enroll": enroll})["error"]

@@ -1,15 +1,15 @@
-"""Events back to those who brought the sound."""
+"""Subscriptions of network clients."""
 
 from __future__ import annotations
 
 import asyncio
 
 from stream.events import Event
-from stream.sinks.clients import QUEUE_EVENTS, ClientsSink
-from tests.sinks import examples
+from stream.sinks.clients import MAX_QUEUED_EVENTS, ClientsSink
+from tests.support import examples
 
 
-def test_everybody_gets_his_own_until_the_last_word() -> None:
+def test_a_subscription_gets_its_own_events_up_to_the_last() -> None:
     async def check() -> tuple[list[Event], list[Event]]:
         sink = ClientsSink()
         call, stream = sink.subscribe("desk", is_call=True), sink.subscribe("room", is_call=False)
@@ -30,27 +30,27 @@ def test_everybody_gets_his_own_until_the_last_word() -> None:
     assert [event.type for event in stream] == ["turn", "stream"]
 
 
-def test_who_does_not_read_gets_the_newest_state_and_bounds_the_rest() -> None:
+def test_a_slow_client_gets_the_newest_state_within_the_bound() -> None:
     async def check() -> list[Event]:
         sink = ClientsSink()
         slow = sink.subscribe("room", is_call=False)
-        for number in range(3 * QUEUE_EVENTS):
+        for number in range(3 * MAX_QUEUED_EVENTS):
             await sink.send(examples.event(examples.emotion(end_s=3.0 + number), source="room", seq=number))
         await sink.send(examples.event(examples.stream("ended"), source="room", seq=number + 1))
         return [event async for event in slow]
 
     events = asyncio.run(check())
-    assert len(events) <= QUEUE_EVENTS
-    assert [event.seq for event in events[-2:]] == [3 * QUEUE_EVENTS - 1, 3 * QUEUE_EVENTS]
+    assert len(events) <= MAX_QUEUED_EVENTS
+    assert [event.seq for event in events[-2:]] == [3 * MAX_QUEUED_EVENTS - 1, 3 * MAX_QUEUED_EVENTS]
 
 
-def test_who_has_left_is_forgotten() -> None:
+def test_a_removed_subscription_gets_no_more_events() -> None:
     async def check() -> list[Event]:
         async with ClientsSink() as sink:
-            gone, there = sink.subscribe("room", is_call=False), sink.subscribe("room", is_call=False)
-            sink.leave(gone)
+            removed, active = sink.subscribe("room", is_call=False), sink.subscribe("room", is_call=False)
+            sink.unsubscribe(removed)
             await sink.send(examples.event(examples.turn(1), source="room"))
-            sink.leave(gone)
-        return [event async for event in there]
+            sink.unsubscribe(removed)
+        return [event async for event in active]
 
     assert len(asyncio.run(check())) == 1

@@ -1,1 +1,1 @@
-"""Package."""
+"""The MQTT sink."""

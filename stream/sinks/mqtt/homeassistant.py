@@ -1,12 +1,12 @@
-"""Home Assistant's MQTT discovery: what announces a node and its streams there (pure).
+"""Home Assistant's MQTT discovery: the messages that announce a node and its streams (pure).
 
-One device a stream, one a call, and one for the node, each in a single retained message at `PREFIX/device/ID/config`;
-an empty one takes it back. A device holds what Home Assistant calls components. A stream has enum sensors for emotion
-and speaker, a binary sensor for speech, an event entity for turns, and a switch that pauses, where that is allowed. A
-party's track of a call needs no sensor that tells who speaks; the call has one for who has the floor, and its alerts.
+There is one device per stream, one per call and one for the node, each announced by one retained message at
+`PREFIX/device/ID/config`; an empty message removes it. A device consists of components: a stream has enum sensors for
+emotion and speaker, a binary sensor for speech, an event entity for turns, and a switch for pausing if that is allowed.
+A party's track of a call has no speaker sensor; the call has a sensor for the floor and an event entity for its alerts.
 
-An enum may only take values it has announced, so `Discovery` remembers the labels and names it has met and says when a
-device has to be announced anew. The order is kept by the sink: first the announcement, then the state.
+An enum sensor accepts announced values only, so `Discovery` keeps the labels and names seen and reports when a device
+must be announced again. The sink publishes the announcement before the state.
 """
 
 from __future__ import annotations
@@ -22,42 +22,42 @@ from stream.events import Event, FloorState
 from stream.settings import Settings
 from stream.sinks.mqtt import topics
 
-NOBODY = "nobody"
-"""What the speaker sensor shows in silence."""
+SILENCE = "nobody"
+"""Value of the speaker sensor in silence."""
 
-UNKNOWN = "somebody"
-"""What it shows while somebody speaks whom nobody knows."""
+UNKNOWN_SPEAKER = "somebody"
+"""Value of the speaker sensor while an unknown speaker speaks."""
 
 STATUS = "status"
-"""Below the discovery prefix: Home Assistant says `online` here when it comes up."""
+"""Topic below the discovery prefix on which Home Assistant publishes `online` after its start."""
 
 
 Kind = Literal["stream", "track", "call"]
 
 
 class Discovery:
-    """The streams and calls that are announced, and which labels and names each may show."""
+    """The announced streams and calls, with the labels and names of each."""
 
     def __init__(self, *, settings: Settings, prefix: str) -> None:
         self._settings = settings
         self._node = settings.node
         self._prefix = prefix
-        self._discovery = settings.mqtt.discovery_prefix.strip("/")
+        self._discovery_prefix = settings.mqtt.discovery_prefix.strip("/")
         self._kinds: dict[str, Kind] = {}
         self._labels: dict[str, tuple[str, ...]] = {}
         self._names: dict[str, list[str]] = {}
 
     @property
     def status_topic(self) -> str:
-        """Where Home Assistant tells that it has come up."""
-        return f"{self._discovery}/{STATUS}"
+        """Topic of Home Assistant's own status."""
+        return f"{self._discovery_prefix}/{STATUS}"
 
     def node(self) -> tuple[str, str]:
-        """Topic and payload that announce the node itself."""
+        """Return the topic and payload that announce the node."""
         return self._topic(""), _json(self._node_config())
 
     def observe(self, event: Event) -> tuple[str, str] | None:
-        """What has to be announced before this event is told: a device that is new, or has something new to show."""
+        """Return the announcement needed before `event` is published: of a new device, or of new values; else None."""
         if event.source == events.NODE:
             return None
         source, kind = event.source, _kind(event)
@@ -75,35 +75,35 @@ class Discovery:
         return (self._topic(source), _json(self._source_config(source))) if changed else None
 
     def forget(self, source: str) -> str | None:
-        """A stream or call is over: the topic whose announcement is to be taken back."""
+        """Forget an ended stream or call; returns the topic of its announcement, if there was one."""
         self._labels.pop(source, None)
         self._names.pop(source, None)
         return self._topic(source) if self._kinds.pop(source, None) is not None else None
 
     def _topic(self, source: str) -> str:
-        return f"{self._discovery}/device/{self._id(source)}/config"
+        return f"{self._discovery_prefix}/device/{self._id(source)}/config"
 
     def _id(self, source: str) -> str:
         parts = ["tonewatch", self._node, source] if source else ["tonewatch", self._node]
         return "_".join(_slug(part) for part in parts)
 
     def _device(self, source: str) -> dict[str, Any]:
-        about = {"identifiers": [self._id(source)], "manufacturer": "tonewatch", "sw_version": __version__}
+        device = {"identifiers": [self._id(source)], "manufacturer": "tonewatch", "sw_version": __version__}
         if not source:
-            return {**about, "name": f"tonewatch {self._node}", "model": "node"}
-        return {**about, "name": f"{self._node} {source}", "model": self._kinds[source], "via_device": self._id("")}
+            return {**device, "name": f"tonewatch {self._node}", "model": "node"}
+        return {**device, "name": f"{self._node} {source}", "model": self._kinds[source], "via_device": self._id("")}
 
     def _origin(self) -> dict[str, str]:
         return {"name": "tonewatch", "sw_version": __version__}
 
     def _availability(self, source: str) -> dict[str, Any]:
-        mine = [{"topic": topics.of_node(self._prefix, self._node, "availability")}]
-        if self._kinds.get(source, "call") != "call":  # a call is there while its tracks are
-            mine.append({"topic": self._of(source, "availability")})
-        return {"availability": mine, "availability_mode": "all"}
+        entries = [{"topic": topics.node_topic(self._prefix, self._node, "availability")}]
+        if self._kinds.get(source, "call") != "call":  # a call has no availability of its own
+            entries.append({"topic": self._source_topic(source, "availability")})
+        return {"availability": entries, "availability_mode": "all"}
 
-    def _of(self, source: str, leaf: str) -> str:
-        return topics.of_source(self._prefix, self._node, source, leaf)
+    def _source_topic(self, source: str, leaf: str) -> str:
+        return topics.source_topic(self._prefix, self._node, source, leaf)
 
     def _component(self, source: str, key: str, platform: str, name: str, **more: Any) -> dict[str, Any]:
         return {"platform": platform, "unique_id": f"{self._id(source)}_{key}", "name": name, **more}
@@ -120,54 +120,55 @@ class Discovery:
     def _call(self, source: str) -> dict[str, Any]:
         floor = self._component(
             source, "floor", "sensor", "Floor", icon="mdi:phone-in-talk", device_class="enum",
-            options=list(get_args(FloorState)), state_topic=self._of(source, "call"),
+            options=list(get_args(FloorState)), state_topic=self._source_topic(source, "call"),
             value_template="{{ " + self._value("state") + " }}",
         )  # fmt: skip
         return {"floor": floor, "alert": self._phases(source, "alert", "mdi:alert-outline")}
 
     def _stream(self, source: str) -> dict[str, Any]:
-        make, at, value = self._component, self._of, self._value
+        component, topic, value = self._component, self._source_topic, self._value
         components: dict[str, Any] = {"turn": self._phases(source, "turn", "mdi:account-clock")}
-        known = self._kinds[source] == "stream" and bool(self._settings.models.speaker.name)
-        if known:
-            components["speaker"] = make(
+        has_speaker = self._kinds[source] == "stream" and bool(self._settings.models.speaker.name)
+        if has_speaker:
+            components["speaker"] = component(
                 source, "speaker", "sensor", "Speaker", icon="mdi:account-voice", device_class="enum",
-                options=[NOBODY, UNKNOWN, *self._names[source]], state_topic=at(source, "speaker"),
-                value_template="{{ '" + NOBODY + "' if " + value("state") + " == 'silence' else "
-                + value("speaker") + " or '" + UNKNOWN + "' }}",
+                options=[SILENCE, UNKNOWN_SPEAKER, *self._names[source]], state_topic=topic(source, "speaker"),
+                value_template="{{ '" + SILENCE + "' if " + value("state") + " == 'silence' else "
+                + value("speaker") + " or '" + UNKNOWN_SPEAKER + "' }}",
             )  # fmt: skip
         if source in self._labels:
-            components["emotion"] = make(
+            components["emotion"] = component(
                 source, "emotion", "sensor", "Emotion", icon="mdi:emoticon-outline", device_class="enum",
-                options=[*self._labels[source], "uncertain", "silence"], state_topic=at(source, "emotion"),
+                options=[*self._labels[source], "uncertain", "silence"], state_topic=topic(source, "emotion"),
                 value_template="{{ " + value("label") + " }}",
             )  # fmt: skip
-            components["confidence"] = make(
+            components["confidence"] = component(
                 source, "confidence", "sensor", "Confidence", icon="mdi:percent", unit_of_measurement="%",
-                state_class="measurement", suggested_display_precision=0, state_topic=at(source, "emotion"),
+                state_class="measurement", suggested_display_precision=0, state_topic=topic(source, "emotion"),
                 value_template="{{ (100 * " + value("confidence") + ") | round(1) }}",
             )  # fmt: skip
-        heard = ("speaker", "state") if known or self._kinds[source] == "track" else ("emotion", "label")
-        components["speech"] = make(
-            source, "speech", "binary_sensor", "Speech", device_class="sound", state_topic=at(source, heard[0]),
-            value_template="{{ 'OFF' if " + value(heard[1]) + " == 'silence' else 'ON' }}",
+        by_speaker = has_speaker or self._kinds[source] == "track"
+        leaf, field = ("speaker", "state") if by_speaker else ("emotion", "label")
+        components["speech"] = component(
+            source, "speech", "binary_sensor", "Speech", device_class="sound", state_topic=topic(source, leaf),
+            value_template="{{ 'OFF' if " + value(field) + " == 'silence' else 'ON' }}",
         )  # fmt: skip
         if {"pause", "resume"} <= set(self._settings.mqtt.commands):
-            components["listening"] = make(
+            components["listening"] = component(
                 source, "listening", "switch", "Listening", icon="mdi:ear-hearing",
-                command_topic=topics.of_node(self._prefix, self._node, "command"), qos=1, retain=False,
+                command_topic=topics.node_topic(self._prefix, self._node, "command"), qos=1, retain=False,
                 payload_on=_json({"command": "resume", "source": source}),
                 payload_off=_json({"command": "pause", "source": source}),
-                state_topic=at(source, "state"), state_on="ON", state_off="OFF",
+                state_topic=topic(source, "state"), state_on="ON", state_off="OFF",
                 value_template="{{ 'OFF' if value_json.state == 'paused' else 'ON' }}",
             )  # fmt: skip
         return components
 
     def _phases(self, source: str, key: str, icon: str) -> dict[str, Any]:
-        """An event entity for what begins and ends."""
+        """Return an event entity for events with a start and an end phase."""
         return self._component(
             source, key, "event", key.capitalize(), icon=icon, event_types=["start", "end"],
-            state_topic=self._of(source, key),
+            state_topic=self._source_topic(source, key),
             value_template="{{ dict(" + self._value("") + ", event_type=" + self._value("phase") + ") | tojson }}",
         )  # fmt: skip
 
@@ -181,7 +182,7 @@ class Discovery:
         for key, name, field, unit in figures:
             components[key] = self._component(
                 "", key, "sensor", name, entity_category="diagnostic", state_class="measurement",
-                state_topic=topics.of_node(self._prefix, self._node, "health"),
+                state_topic=topics.node_topic(self._prefix, self._node, "health"),
                 value_template="{{ " + self._value(field) + " }}",
                 expire_after=max(60, round(3 * self._settings.health_s)),
                 **({"unit_of_measurement": unit} if unit else {}),
@@ -194,20 +195,20 @@ class Discovery:
         }
 
     def _value(self, field: str) -> str:
-        """Where a template finds a field of an event."""
+        """Return the template expression of an event's field."""
         base = "value_json.data" if self._settings.mqtt.payload == "cloudevents" else "value_json"
         return f"{base}.{field}" if field else base
 
 
 def _kind(event: Event) -> Kind:
-    """What an event's source is."""
+    """Return the kind of an event's source."""
     if event.call is None:
         return "stream"
     return "call" if event.party is None else "track"
 
 
 def _slug(name: str) -> str:
-    """A name of letters, digits, `_` and `-`, as ids must be; different names stay different."""
+    """Reduce a name to letters, digits, `_` and `-`, as identifiers require; different names stay different."""
     plain = re.sub(r"[^A-Za-z0-9-]", "_", name)
     return plain if plain == name else f"{plain}_{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:6]}"
 

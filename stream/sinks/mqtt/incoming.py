@@ -1,9 +1,9 @@
-"""What comes from the broker: commands, where some are allowed, and Home Assistant's word that it has come up.
+"""Messages from the broker: commands, if any are allowed, and Home Assistant's status.
 
-Commands are off unless the settings name some; then the node subscribes to its command topic, carries out one after
-the other, and answers each: at the asker's response topic (MQTT 5, below our own prefix only, or anybody who may
-command us could publish anywhere in our name), else at the node's own. A retained command is not obeyed: it would come
-again with every connection.
+Commands are off unless the settings allow some; then the node subscribes to its command topic, executes commands one by
+one, and answers each. The answer goes to the request's response topic (MQTT 5) if that is below the node's own prefix,
+else to the node's response topic: with any topic permitted, a client that may send commands could publish anywhere with
+the node's rights. A retained command is ignored, since it would be executed again after every reconnect.
 """
 
 from __future__ import annotations
@@ -13,19 +13,18 @@ import logging
 from collections.abc import Awaitable, Callable, Collection
 
 from stream.control.commands import CommandReply
-from stream.sinks.mqtt.connection import BrokerConnection, IncomingMessage, answering
+from stream.sinks.mqtt.connection import BrokerConnection, IncomingMessage, response_target
 
-PATIENCE_S = 60.0
-"""How long a command may take."""
+COMMAND_TIMEOUT_S = 60.0
 
 Answer = Callable[[bytes, Collection[str]], Awaitable[CommandReply]]
-"""Carries out a command, if it is one of those allowed; never raises on purpose."""
+"""Executes a command if it is among the allowed ones; an error becomes a reply."""
 
 log = logging.getLogger(__name__)
 
 
 class CommandReceiver:
-    """Reads what a connection brings, for as long as it lasts."""
+    """Subscribes a connection to the command topic and handles its messages."""
 
     def __init__(
         self,
@@ -36,7 +35,7 @@ class CommandReceiver:
         qos: int,
         allowed: Collection[str],
         status_topic: str = "",
-        came_up: Callable[[], None] = lambda: None,
+        on_online: Callable[[], None] = lambda: None,
     ) -> None:
         self._topic = topic
         self._reply_topic = reply_topic
@@ -44,43 +43,45 @@ class CommandReceiver:
         self._qos = qos
         self._allowed = frozenset(allowed)
         self._status_topic = status_topic
-        self._came_up = came_up
+        self._on_online = on_online
         self._answer: Answer | None = None
-        self._told: set[str] = set()  # topics the broker did not let us read
+        self._refused_topics: set[str] = set()
 
     def attach(self, answer: Answer) -> None:
-        """Who carries commands out."""
+        """Set the function that executes commands."""
         self._answer = answer
 
-    async def listen(self, connection: BrokerConnection) -> None:
-        """Until the connection is lost. Raises `BrokerError`."""
-        wanted = [self._topic] if self._allowed else []
-        for topic in (*wanted, *filter(None, [self._status_topic])):
-            refusal = await connection.listen_to(topic)
-            if refusal and topic not in self._told:
-                self._told.add(topic)
-                log.warning("the broker does not let us read %s (%s)", topic, refusal)
-        async for message in connection.messages:  # also notices a lost connection while nothing is published
-            if str(message.topic) == self._topic:
-                await self._obey(connection, message)
-            elif message.payload == b"online":
-                self._came_up()
+    async def subscribe(self, connection: BrokerConnection) -> None:
+        """Subscribe to what is needed; returns once the broker has answered. Raises `BrokerError`."""
+        for topic in filter(None, [self._topic if self._allowed else "", self._status_topic]):
+            refusal = await connection.subscribe_to(topic)
+            if refusal and topic not in self._refused_topics:
+                self._refused_topics.add(topic)
+                log.warning("broker refuses the subscription to %s (%s); check its access list", topic, refusal)
 
-    async def _obey(self, connection: BrokerConnection, message: IncomingMessage) -> None:
+    async def receive(self, connection: BrokerConnection) -> None:
+        """Handle messages until the connection is lost. Raises `BrokerError`."""
+        async for message in connection.messages:  # also detects a lost connection while nothing is published
+            if str(message.topic) == self._topic:
+                await self._execute(connection, message)
+            elif message.payload == b"online":
+                self._on_online()
+
+    async def _execute(self, connection: BrokerConnection, message: IncomingMessage) -> None:
         if message.retain:
-            log.warning("a retained command on %s is not obeyed; publish commands without retain", self._topic)
+            log.warning("ignored a retained command on %s; publish commands without retain", self._topic)
             return
         payload = message.payload if isinstance(message.payload, bytes) else str(message.payload).encode()
-        reply = CommandReply(ok=False, error="this node takes no commands now; try again in a moment")
+        reply = CommandReply(ok=False, error="this node does not take commands yet; retry in a moment")
         if self._answer is not None:
             try:
-                async with asyncio.timeout(PATIENCE_S):
+                async with asyncio.timeout(COMMAND_TIMEOUT_S):
                     reply = await self._answer(payload, self._allowed)
             except TimeoutError:
                 reply = CommandReply(
-                    ok=False, error=f"the command was not done within {PATIENCE_S:g} s; ask for `status`"
+                    ok=False, error=f"command timed out after {COMMAND_TIMEOUT_S:g} s; check with `status`"
                 )
-        where, properties = answering(message, v5=connection.v5)
-        if not where.startswith(f"{self._prefix}/") or set(where) & set("+#\0"):
-            where = self._reply_topic
-        connection.post(where, reply.model_dump_json(), qos=self._qos, retain=False, properties=properties)
+        topic, properties = response_target(message, v5=connection.v5)
+        if not topic.startswith(f"{self._prefix}/") or set(topic) & set("+#\0"):
+            topic = self._reply_topic
+        connection.post(topic, reply.model_dump_json(), qos=self._qos, retain=False, properties=properties)

@@ -1,14 +1,14 @@
-"""What the outbox owes, on disk: it survives our own death, and comes back at the next start.
+"""The outbox on disk: unacknowledged messages survive the process and are delivered at the next start.
 
-A `Journal` is an SQLite file (WAL, `synchronous=NORMAL`: what was written survives SIGKILL at any moment; a power
-failure may take the last moments, never the rest) that holds the ordered messages not yet acknowledged. It is written
-by one thread of its own, in batches, and belongs to one process at a time: whoever comes second takes the next free
-slot, and whoever comes later finds what a dead one left there.
+A `Journal` is an SQLite file of the ordered messages that are not yet acknowledged (WAL, `synchronous=NORMAL`: written
+rows survive SIGKILL at any moment; a power failure may lose the last commits, never the file). One thread of its own
+writes it, in batches. A file belongs to one process at a time: a second process uses the next free slot, and a later
+process adopts the rows that a terminated one left.
 
-A disk that is full or broken costs durability, not events: they are owed from memory, counted as `unsaved`, said once,
-and written when the disk takes them again. A file that is damaged is put aside and said; it never stops a run.
+A full or broken disk costs durability, not events: they stay in memory, are counted as `not_persisted`, logged once,
+and written when the disk accepts them again. A damaged file is renamed and logged; it never stops a run.
 
-Times of day are only used between processes; a clock that was set back, or that was not set at all, makes no event old.
+Wall-clock times are used between processes only; a clock that was set back, or not set at all, makes no event old.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from stream.database import connect, remove
 from stream.sinks.mqtt.outbox import Message
 from stream.sinks.mqtt.topics import BrokerAddress
 
-SLOTS = 16
-"""Processes of one node and broker that may each have a file."""
+MAX_SLOTS = 16
+"""Files of one node and broker: processes that may run at the same time."""
 
-AGAIN_S = 5.0
+RETRY_S = 5.0
 """Pause before a disk that failed is tried again."""
 
-CLOCK_SET_S = 1_577_836_800.0
-"""2020: a time of day before it comes from a clock that nobody has set yet."""
+MIN_CLOCK_S = 1_577_836_800.0
+"""Start of 2020: an earlier wall-clock time comes from a clock that has not been set."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS owed (number INTEGER PRIMARY KEY, told REAL NOT NULL,
@@ -48,7 +48,7 @@ ADD = """
 INSERT OR REPLACE INTO owed
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?)
 """
-"""All rows in one step: Python gives up its lock at every step of a statement, and a busy loop is slow to return it."""
+"""All rows in one step: Python releases its lock at every step of a statement, and a busy loop returns it slowly."""
 
 REMOVE = "DELETE FROM owed WHERE number IN (SELECT value FROM json_each(?))"
 
@@ -58,7 +58,7 @@ log = logging.getLogger(__name__)
 
 
 class Journal:
-    """The file behind an outbox; `folder` None: there is none, and everything is owed from memory."""
+    """The file of an outbox; with `folder` None messages are kept in memory only."""
 
     def __init__(
         self,
@@ -75,45 +75,45 @@ class Journal:
         self._path: Path | None = None
         self._database: sqlite3.Connection | None = None
         self._thread: ThreadPoolExecutor | None = None
-        self._unsaved: dict[int, Message] = {}
-        self._obsolete: set[int] = set()  # acknowledged, but still on disk
+        self._not_persisted: dict[int, Message] = {}
+        self._acknowledged: set[int] = set()  # numbers of messages that are still on disk
         self._failed_s: float | None = None
 
     @property
     def durable(self) -> bool:
-        """Whether what is written is on disk."""
+        """Whether written messages are on disk."""
         return self._folder is not None and self._failed_s is None
 
     @property
-    def unsaved(self) -> int:
-        """Messages owed from memory only because the disk does not take them."""
-        return len(self._unsaved)
+    def not_persisted(self) -> int:
+        """Number of messages kept in memory only because the disk failed."""
+        return len(self._not_persisted)
 
     async def open(self) -> list[Message]:
-        """Open a free slot; returns what is owed from before, oldest first."""
+        """Open a free slot; returns the messages of earlier processes, oldest first."""
         if self._folder is None:
             return []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tonewatch-outbox")
         return await self._run(self._open)
 
-    async def write(self, fresh: Sequence[Message] = (), *, obsolete: Iterable[Message] = ()) -> None:
-        """Returns when `fresh` is on disk and `obsolete` no longer is, or when that was seen to be hopeless."""
+    async def write(self, new: Sequence[Message] = (), *, obsolete: Iterable[Message] = ()) -> None:
+        """Store `new`, delete `obsolete` and acknowledged messages; returns when that is done or the disk failed."""
         if self._thread is None:
             return
-        self._obsolete.update(message.number for message in obsolete)
-        if not fresh and not self._obsolete:
+        self._acknowledged.update(message.number for message in obsolete)
+        if not new and not self._acknowledged:
             return
-        numbers, self._obsolete = self._obsolete, set()
-        await self._run(lambda: self._write(fresh, numbers))
+        numbers, self._acknowledged = self._acknowledged, set()
+        await self._run(lambda: self._write(new, numbers))
 
-    def retire(self, message: Message) -> int:
-        """A message was acknowledged: it leaves the disk with the next `write`. Returns how many wait for that."""
+    def mark_acknowledged(self, message: Message) -> int:
+        """Remove a message from the disk with the next `write`; returns how many wait for it."""
         if self._thread is not None:
-            self._obsolete.add(message.number)
-        return len(self._obsolete)
+            self._acknowledged.add(message.number)
+        return len(self._acknowledged)
 
     async def close(self) -> None:
-        """Write what is left and let the file go; one that owes nothing is removed."""
+        """Write pending changes and close the file; one without messages is deleted."""
         if self._thread is None:
             return
         await self.write()
@@ -122,59 +122,60 @@ class Journal:
         self._thread = None
 
     async def _run(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        """Run `work` in the journal's thread; it completes even if the caller is cancelled."""
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
 
     def _open(self) -> list[Message]:
-        assert self._folder is not None  # noqa: S101 - `open` has looked
+        assert self._folder is not None  # noqa: S101 - checked in `open`
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             self._fail(error)
             return []
         rows: list[tuple[float, str, str]] = []
-        orphans: list[tuple[Path, sqlite3.Connection]] = []  # left by processes that are no more
-        for slot in range(SLOTS):
-            path = self._slot(slot)
+        orphans: list[tuple[Path, sqlite3.Connection]] = []  # left by terminated processes
+        for slot in range(MAX_SLOTS):
+            path = self._slot_path(slot)
             if self._database is not None and not path.exists():
                 continue
-            found = self._claim(path)
-            if found is None:
+            database = self._claim(path)
+            if database is None:
                 continue
-            rows += found.execute("SELECT told, topic, payload FROM owed ORDER BY number").fetchall()
+            rows += database.execute("SELECT told, topic, payload FROM owed ORDER BY number").fetchall()
             if self._database is None:
-                self._database, self._path = found, path
+                self._database, self._path = database, path
             else:
-                orphans.append((path, found))
+                orphans.append((path, database))
         messages = self._adopt(rows)
         for path, orphan in orphans:
             if self._failed_s is None:
-                remove(path)  # while it is locked, so that nobody writes into a file without a name
+                remove(path)  # while it is locked, so that no other process writes into an unlinked file
             orphan.close()
         return messages
 
     def _claim(self, path: Path) -> sqlite3.Connection | None:
-        """Open a slot for ourselves; None where it is another process's or cannot be used."""
+        """Open a slot exclusively; None if another process owns it or it cannot be used."""
         try:
-            return connect(path, prepare=_set_up, exclusive=True)
+            return connect(path, create_schema=_create_schema, exclusive=True)
         except sqlite3.OperationalError as error:
             if "locked" not in str(error):
                 self._fail(error)
             return None
         except sqlite3.DatabaseError as error:
-            aside = path.with_name(f"{path.name}.damaged-{int(self._time_of_day())}")
-            log.warning("%s is damaged (%s); it is kept as %s, and what it owed is lost", path, error, aside.name)
+            backup = path.with_name(f"{path.name}.damaged-{int(self._time_of_day())}")
+            log.warning("outbox %s is damaged (%s); renamed to %s, its events are lost", path, error, backup.name)
             with suppress(OSError, sqlite3.Error):
-                path.rename(aside)
-                remove(path)  # what stood beside it
-                return connect(path, prepare=_set_up, exclusive=True)
+                path.rename(backup)
+                remove(path)  # its -wal and -shm files
+                return connect(path, create_schema=_create_schema, exclusive=True)
             return None
 
     def _adopt(self, rows: list[tuple[float, str, str]]) -> list[Message]:
-        """Number what was found anew, in its order, and keep it all in our own slot."""
-        now_s, today_s = self._clock(), self._time_of_day()
+        """Renumber the rows found, in their order, and store them all in the claimed slot."""
+        now_s, wall_s = self._clock(), self._time_of_day()
         messages = [
-            Message(topic, payload, rolling=False, number=number, told_s=now_s - _age_s(told, today_s))
-            for number, (told, topic, payload) in enumerate(rows)
+            Message(topic, payload, rolling=False, number=number, added_s=now_s - _age_s(added_wall_s, wall_s))
+            for number, (added_wall_s, topic, payload) in enumerate(rows)
         ]
         if self._database is not None and rows:
             try:
@@ -183,58 +184,58 @@ class Journal:
                     self._insert(database, messages)
             except sqlite3.Error as error:
                 self._fail(error)
-                self._unsaved = {message.number: message for message in messages}
+                self._not_persisted = {message.number: message for message in messages}
         return messages
 
-    def _write(self, fresh: Sequence[Message], obsolete: set[int]) -> None:
-        for number in obsolete:
-            self._unsaved.pop(number, None)
-        self._unsaved |= {message.number: message for message in fresh}
-        if self._failed_s is not None and self._clock() - self._failed_s < AGAIN_S:
-            self._obsolete |= obsolete
+    def _write(self, new: Sequence[Message], acknowledged: set[int]) -> None:
+        for number in acknowledged:
+            self._not_persisted.pop(number, None)
+        self._not_persisted |= {message.number: message for message in new}
+        if self._failed_s is not None and self._clock() - self._failed_s < RETRY_S:
+            self._acknowledged |= acknowledged
             return
         try:
             if self._database is None:
                 self._reopen()
             assert self._database is not None  # noqa: S101 - `_reopen` raises otherwise
             with self._database as database:
-                if obsolete:
-                    database.execute(REMOVE, (json.dumps(list(obsolete)),))
-                self._insert(database, self._unsaved.values())
+                if acknowledged:
+                    database.execute(REMOVE, (json.dumps(list(acknowledged)),))
+                self._insert(database, self._not_persisted.values())
         except (sqlite3.Error, OSError) as error:
-            self._obsolete |= obsolete
+            self._acknowledged |= acknowledged
             self._fail(error)
             return
         if self._failed_s is not None:
-            log.warning("the outbox is on disk again")
+            log.warning("outbox in %s is writable again", self._folder)
             self._failed_s = None
-        self._unsaved.clear()
+        self._not_persisted.clear()
 
     def _insert(self, database: sqlite3.Connection, messages: Iterable[Message]) -> None:
-        now_s, today_s = self._clock(), self._time_of_day()
+        now_s, wall_s = self._clock(), self._time_of_day()
         rows = [
-            (message.number, today_s - (now_s - message.told_s), message.topic, message.payload) for message in messages
+            (message.number, wall_s - (now_s - message.added_s), message.topic, message.payload) for message in messages
         ]
         if rows:
             database.execute(ADD, (json.dumps(rows),))
 
     def _reopen(self) -> None:
-        assert self._folder is not None  # noqa: S101 - there is no thread without one
+        assert self._folder is not None  # noqa: S101 - the thread runs only with a folder
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = (path for path in map(self._slot, range(SLOTS)) if not path.exists())  # not over what we never read
-        path = self._path or next(fresh, None)
+        unused = (path for path in map(self._slot_path, range(MAX_SLOTS)) if not path.exists())  # never an unread file
+        path = self._path or next(unused, None)
         if path is None:
-            raise OSError(f"{SLOTS} files are there already")
-        self._database, self._path = connect(path, prepare=_set_up, exclusive=True), path
+            raise OSError(f"all {MAX_SLOTS} slots are in use")
+        self._database, self._path = connect(path, create_schema=_create_schema, exclusive=True), path
 
-    def _slot(self, number: int) -> Path:
-        assert self._folder is not None  # noqa: S101 - there is no thread without one
-        return self._folder / f"{self._name}{f'.{number}' if number else ''}.sqlite"
+    def _slot_path(self, slot: int) -> Path:
+        assert self._folder is not None  # noqa: S101 - the thread runs only with a folder
+        return self._folder / f"{self._name}{f'.{slot}' if slot else ''}.sqlite"
 
     def _fail(self, error: Exception) -> None:
         if self._failed_s is None:
             log.warning(
-                "the outbox in %s cannot be written (%s): events are owed from memory until it can; make room",
+                "cannot write the outbox in %s (%s), events are kept in memory until then; free disk space",
                 self._folder,
                 error,
             )
@@ -254,33 +255,33 @@ class Journal:
         database.close()
 
 
-def state_folder(chosen: str) -> Path | None:
-    """The folder chosen: none, a path, or for `auto` where a program's state belongs.
+def state_folder(setting: str) -> Path | None:
+    """Return the folder of `mqtt.outbox`: none for "", a path, or for `auto` the user's or service's state folder.
 
     That is `$STATE_DIRECTORY` (systemd), or `tonewatch` in `$XDG_STATE_HOME` or `~/.local/state`.
     """
-    if chosen != "auto":
-        return Path(chosen) if chosen else None
-    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    if given:
-        return Path(given)
+    if setting != "auto":
+        return Path(setting) if setting else None
+    service_folder = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if service_folder:
+        return Path(service_folder)
     home = os.environ.get("XDG_STATE_HOME", "")
     return (Path(home) if home else Path.home() / ".local" / "state") / "tonewatch"
 
 
-def name_of(node: str, address: BrokerAddress) -> str:
-    """The file's name for one node and broker."""
+def file_name(node: str, address: BrokerAddress) -> str:
+    """Return the base name of the files of one node and broker."""
     key = f"{address.host}\n{address.port}\n{address.prefix}"
     return f"outbox-{node}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 
-def _set_up(connection: sqlite3.Connection) -> None:
+def _create_schema(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(SCHEMA)
 
 
-def _age_s(told: float, today_s: float) -> float:
-    """How old a message of an earlier process is; 0 where a clock cannot be believed."""
-    return max(0.0, today_s - told) if min(told, today_s) > CLOCK_SET_S else 0.0
+def _age_s(added_wall_s: float, wall_s: float) -> float:
+    """Return the age of an earlier process's message; 0 if either clock was not set."""
+    return max(0.0, wall_s - added_wall_s) if min(added_wall_s, wall_s) > MIN_CLOCK_S else 0.0

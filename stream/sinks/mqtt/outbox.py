@@ -1,13 +1,14 @@
-"""What still has to reach the broker (pure; one event loop's).
+"""Messages waiting for the broker (pure; used by one event loop).
 
-Rolling state is kept once a topic: the newest replaces the one before, and all of it is owed again after a reconnect,
-each as long as it is worth anything, counted from when it was told. State that is over is taken back (`clear`) by an
-empty payload and then forgotten, or memory would grow with every stream that comes and goes. Ordered messages (turns,
-streams) are kept in order until they are acknowledged, within bounds of number, size and age; beyond them the oldest is
-dropped and counted. A message that was handed out but not acknowledged is handed out again after `rewind`, so that the
-broker sees it at least once.
+Rolling state is conflated: one message per topic, the newest. All of it is published again after a reconnect, as long
+as it has not expired, counted from the time it was added. State that has ended is cleared by an empty payload and then
+forgotten, so that memory does not grow with the number of past streams.
 
-Times are seconds of one clock of the caller's, which never goes back.
+Ordered messages (turns, streams) stay in order until they are acknowledged, bounded by number, size and age; beyond a
+bound the oldest is dropped and counted. A message that was taken but not acknowledged is taken again after
+`requeue_unacknowledged`, so that delivery is at least once.
+
+Times are seconds of one monotonic clock of the caller.
 """
 
 from __future__ import annotations
@@ -18,24 +19,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One publication. `number` orders the ordered ones; rolling ones carry -1 and `until_s` (None: for ever)."""
+    """One publication, added at `added_s`.
+
+    Ordered messages are numbered in sequence. Rolling state is numbered -1 and expires at `expires_at_s` (None: never).
+    """
 
     topic: str
     payload: str
     rolling: bool
     number: int = -1
-    told_s: float = 0.0
-    until_s: float | None = None
+    added_s: float = 0.0
+    expires_at_s: float | None = None
 
     @property
     def size(self) -> int:
-        """About what it takes, in bytes."""
+        """Approximate size in bytes."""
         return len(self.topic) + len(self.payload)
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxStatistics:
-    """Counts since the start. `dropped`: ordered ones that were too many or too old; `refused`: by the broker."""
+    """Counts since the start. `dropped`: ordered messages beyond a bound; `refused`: rejected by the broker."""
 
     sent: int
     dropped: int
@@ -46,57 +50,59 @@ class OutboxStatistics:
 
 
 class Outbox:
-    """Messages that wait for a broker."""
+    """Ordered messages and rolling state that the broker has not acknowledged."""
 
-    def __init__(self, *, capacity: int, capacity_bytes: float = float("inf"), age_s: float = float("inf")) -> None:
-        self._capacity, self._capacity_bytes, self._age_s = capacity, capacity_bytes, age_s
+    def __init__(self, *, capacity: int, capacity_bytes: float = float("inf"), max_age_s: float = float("inf")) -> None:
+        self._capacity, self._capacity_bytes, self._max_age_s = capacity, capacity_bytes, max_age_s
         self._ordered: deque[Message] = deque()
         self._bytes = 0
-        self._handed_out = 0  # of the ordered ones, from the left
-        self._due: OrderedDict[str, Message] = OrderedDict()
+        self._taken = 0  # number of ordered messages in flight, counted from the left
+        self._pending_state: OrderedDict[str, Message] = OrderedDict()
         self._retained: dict[str, Message] = {}
-        self._published: set[str] = set()  # topics of which the broker may hold something
-        self._numbers = self._sent = self._dropped = self._refused = self._conflated = self._expired = 0
+        self._published: set[str] = set()  # topics for which the broker may hold a retained message
+        self._next_number = self._sent = self._dropped = self._refused = self._conflated = self._expired = 0
 
     def restore(self, messages: list[Message]) -> list[Message]:
-        """Owe what an earlier process still owed, in the order given; returns what did not fit and was dropped."""
+        """Add the messages of an earlier process, oldest first; returns those dropped beyond a bound."""
         for message in messages:
             self._ordered.append(message)
             self._bytes += message.size
-            self._numbers = max(self._numbers, message.number + 1)
-        return self._trim(max((message.told_s for message in messages), default=0.0))
+            self._next_number = max(self._next_number, message.number + 1)
+        return self._trim(max((message.added_s for message in messages), default=0.0))
 
     def put(self, topic: str, payload: str, *, now_s: float = 0.0) -> tuple[Message, list[Message]]:
-        """Owe one more ordered message; returns it and those that were dropped for it."""
-        message = Message(topic, payload, rolling=False, number=self._numbers, told_s=now_s)
-        self._numbers += 1
+        """Add an ordered message; returns it and the messages dropped for it."""
+        message = Message(topic, payload, rolling=False, number=self._next_number, added_s=now_s)
+        self._next_number += 1
         self._ordered.append(message)
         self._bytes += message.size
         return message, self._trim(now_s)
 
-    def put_state(self, topic: str, payload: str, *, now_s: float = 0.0, lasts_s: float | None = None) -> None:
-        """Owe rolling state, in place of the topic's former one; it is worth nothing after `lasts_s`."""
-        self._conflated += topic in self._due
-        self._due.pop(topic, None)
-        until_s = None if lasts_s is None else now_s + lasts_s
-        self._due[topic] = self._retained[topic] = Message(topic, payload, True, told_s=now_s, until_s=until_s)
+    def put_state(self, topic: str, payload: str, *, now_s: float = 0.0, expires_after_s: float | None = None) -> None:
+        """Add rolling state in place of the topic's previous state."""
+        if topic in self._pending_state:
+            self._conflated += 1
+            del self._pending_state[topic]
+        expires_at_s = None if expires_after_s is None else now_s + expires_after_s
+        message = Message(topic, payload, rolling=True, added_s=now_s, expires_at_s=expires_at_s)
+        self._pending_state[topic] = self._retained[topic] = message
 
     def clear(self, topic: str) -> None:
-        """Take rolling state back: from the broker, if it may have some, and from here."""
+        """Remove a topic's rolling state here and, if it may have been published, at the broker."""
         if topic in self._published:
             self.put_state(topic, "")
         else:
-            self._due.pop(topic, None)
+            self._pending_state.pop(topic, None)
             self._retained.pop(topic, None)
 
     def take(self, *, now_s: float = 0.0) -> Message | None:
-        """The next message to publish: ordered ones first, then rolling ones; None when nothing is owed."""
-        if self._handed_out < len(self._ordered):
-            self._handed_out += 1
-            return self._ordered[self._handed_out - 1]
-        while self._due:
-            topic, message = self._due.popitem(last=False)
-            if message.until_s is None or now_s < message.until_s:
+        """Return the next message to publish, ordered messages before rolling state; None if there is none."""
+        if self._taken < len(self._ordered):
+            self._taken += 1
+            return self._ordered[self._taken - 1]
+        while self._pending_state:
+            topic, message = self._pending_state.popitem(last=False)
+            if message.expires_at_s is None or now_s < message.expires_at_s:
                 self._published.add(topic)
                 return message
             self._retained.pop(topic, None)
@@ -104,14 +110,14 @@ class Outbox:
         return None
 
     def acknowledge(self, message: Message) -> None:
-        """The broker has it. What was dropped while in flight stays counted as dropped, and only as that."""
+        """Count a message as sent; one that was dropped while in flight stays counted as dropped only."""
         if message.rolling:
             self._forget_cleared(message)
         if message.rolling or self._remove(message):
             self._sent += 1
 
     def refuse(self, message: Message) -> None:
-        """The broker will never take it: it is not tried again, and counted."""
+        """Remove and count a message that the broker rejected; it is not retried."""
         if message.rolling:
             self._retained.pop(message.topic, None)
             self._forget_cleared(message)
@@ -119,14 +125,14 @@ class Outbox:
         elif self._remove(message):
             self._refused += 1
 
-    def rewind(self) -> None:
-        """The connection was lost: what was not acknowledged is owed again, and so is all rolling state."""
-        self._handed_out = 0
-        self.remind()
+    def requeue_unacknowledged(self) -> None:
+        """Make messages in flight and all rolling state pending again, after a lost connection."""
+        self._taken = 0
+        self.requeue_retained()
 
-    def remind(self) -> None:
-        """Owe all rolling state again."""
-        self._due = OrderedDict(self._retained)
+    def requeue_retained(self) -> None:
+        """Make all rolling state pending again."""
+        self._pending_state = OrderedDict(self._retained)
 
     def expire(self, *, now_s: float) -> list[Message]:
         """Drop ordered messages that are too old; returns them."""
@@ -134,8 +140,8 @@ class Outbox:
 
     @property
     def empty(self) -> bool:
-        """Whether everything has been acknowledged."""
-        return not self._ordered and not self._due
+        """Whether every message has been acknowledged."""
+        return not self._ordered and not self._pending_state
 
     def statistics(self) -> OutboxStatistics:
         """Counts so far."""
@@ -145,35 +151,37 @@ class Outbox:
             refused=self._refused,
             conflated=self._conflated,
             expired=self._expired,
-            waiting=len(self._ordered) + len(self._due),
+            waiting=len(self._ordered) + len(self._pending_state),
         )
 
     def _forget_cleared(self, message: Message) -> None:
-        """A topic whose state was taken back is done with, unless it has state again."""
+        """Forget the topic of an acknowledged clearing message, unless it has new state."""
         if not message.payload and self._retained.get(message.topic, message) is message:
             self._retained.pop(message.topic, None)
             self._published.discard(message.topic)
 
     def _remove(self, message: Message) -> bool:
-        place = next((place for place, kept in enumerate(self._ordered) if kept.number == message.number), None)
-        if place is None:
+        """Remove an ordered message; returns whether it was still there."""
+        position = next((i for i, kept in enumerate(self._ordered) if kept.number == message.number), None)
+        if position is None:
             return False
-        del self._ordered[place]
+        del self._ordered[position]
         self._bytes -= message.size
-        self._handed_out -= place < self._handed_out
+        if position < self._taken:
+            self._taken -= 1
         return True
 
     def _trim(self, now_s: float) -> list[Message]:
-        """Let the oldest go until the bounds hold; the newest is always kept, or nothing would ever be told."""
-        gone = []
+        """Drop the oldest messages until the bounds hold; the newest is always kept."""
+        dropped = []
         while len(self._ordered) > 1 and (
             len(self._ordered) > self._capacity
             or self._bytes > self._capacity_bytes
-            or now_s - self._ordered[0].told_s > self._age_s
+            or now_s - self._ordered[0].added_s > self._max_age_s
         ):
             message = self._ordered.popleft()
             self._bytes -= message.size
-            self._handed_out = max(0, self._handed_out - 1)
+            self._taken = max(0, self._taken - 1)
             self._dropped += 1
-            gone.append(message)
-        return gone
+            dropped.append(message)
+        return dropped

@@ -1,7 +1,7 @@
-"""What a node tells of itself beside its events: who is there, in which state, and what was lost (pure).
+"""What a node publishes beside its events: node information, state of each stream, losses (pure).
 
-Every value here is the whole payload of one retained topic, so that whoever comes later knows at once. A stream is
-`online` while it gives sound or could at the push of a button (`paused` is online); `stalled` and `ended` are offline.
+Every value here is the payload of one retained topic, so that a later subscriber gets the current one. A stream is
+`online` while it provides audio or can be resumed (`paused`); `stalled` and `ended` streams are offline.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ class _PresenceModel(BaseModel):
 
 
 class NodeInfo(_PresenceModel):
-    """What the node is."""
+    """Version, models and capabilities of a node."""
 
-    node: str = Field(description="Its name.")
+    node: str = Field(description="Name of the node.")
     version: str = Field(description="Version of tonewatch.")
-    schema_version: int = Field(alias="schema", description="Version of the events' contract.")
-    payload: Literal["native", "cloudevents"] = Field(description="How events are wrapped.")
-    models: dict[str, str] = Field(description="The model behind each task.")
-    commands: tuple[CommandName, ...] = Field(description="Commands that may come over MQTT.")
+    schema_version: int = Field(alias="schema", description="Version of the event schema.")
+    payload: Literal["native", "cloudevents"] = Field(description="Format of event payloads.")
+    models: dict[str, str] = Field(description="Model of each task.")
+    commands: tuple[CommandName, ...] = Field(description="Commands accepted over MQTT.")
 
 
 class SourceState(_PresenceModel):
-    """What a stream is doing."""
+    """State of a stream."""
 
-    state: StreamState = Field(description="What it does now.")
-    since: str = Field(description="UTC time of day since when.")
-    detail: str = Field(description="Why, for people.")
+    state: StreamState = Field(description="Current state.")
+    since: str = Field(description="UTC time at which the state began.")
+    detail: str = Field(description="Reason as text.")
 
 
 class OutboxState(_PresenceModel):
-    """What did not get through; told only once something was lost."""
+    """Messages that were not delivered; published after the first loss only."""
 
-    dropped: int = Field(description="Events of this run given up because they were too many, too old or too big.")
-    refused: int = Field(description="Messages of this run that the broker refused to take.")
+    dropped: int = Field(description="Events of this run dropped from a full outbox.")
+    refused: int = Field(description="Messages of this run that the broker refused.")
     oldest: str | None = Field(description="`id` of the first event that was dropped.")
-    newest: str | None = Field(description="`id` of the last one.")
+    newest: str | None = Field(description="`id` of the last event that was dropped.")
 
 
-def info(settings: Settings) -> NodeInfo:
-    """The node as its settings make it."""
+def node_info(settings: Settings) -> NodeInfo:
+    """Return the information of a node with these settings."""
     models = {task: getattr(settings.models, task).name for task in ("emotion", "speaker", "identity", "overlap")}
     return NodeInfo(
         node=settings.node,
@@ -70,18 +70,18 @@ def info(settings: Settings) -> NodeInfo:
     )
 
 
-def after(event: StreamEvent) -> tuple[SourceState, Literal["online", "offline"]] | None:
-    """A stream's state and availability after what happened to it; None where nothing changes (a gap)."""
+def stream_state(event: StreamEvent) -> tuple[SourceState, Literal["online", "offline"]] | None:
+    """Return the stream's state and availability after `event`; None if it does not change them (a gap)."""
     state = _STATES.get(event.state)
     if state is None:
         return None
     since = event.model_dump()["time"]
-    there: Literal["online", "offline"] = "offline" if state in ("stalled", "ended") else "online"
-    return SourceState(state=state, since=since, detail=event.detail), there
+    availability: Literal["online", "offline"] = "offline" if state in ("stalled", "ended") else "online"
+    return SourceState(state=state, since=since, detail=event.detail), availability
 
 
 def cloud_event(event: events.Event, *, node: str) -> dict[str, Any]:
-    """An event as a CloudEvents 1.0 object (structured mode of its MQTT binding)."""
+    """Wrap an event as a CloudEvents 1.0 object (structured mode of its MQTT binding)."""
     data = event.model_dump(mode="json", by_alias=True)
     return {
         "specversion": "1.0",

@@ -3,17 +3,17 @@
 PREFIX/NODE/availability          online | offline       retained, and the will
 PREFIX/NODE/info                  versions, models, …    retained
 PREFIX/NODE/health                health event           retained: rolling state
-PREFIX/NODE/outbox                what had to be dropped retained, when something was
-PREFIX/NODE/command               commands               ours to read, if any are allowed
-PREFIX/NODE/response              their answers          not retained
+PREFIX/NODE/outbox                losses                 retained; published after the first loss only
+PREFIX/NODE/command               commands               subscribed to, if any are allowed
+PREFIX/NODE/response              command replies        not retained
 PREFIX/NODE/SOURCE/availability   online | offline       retained
-PREFIX/NODE/SOURCE/state          what the stream does   retained
+PREFIX/NODE/SOURCE/state          state of the stream    retained
 PREFIX/NODE/SOURCE/emotion        emotion event          retained: rolling state
 PREFIX/NODE/SOURCE/speaker        speaker event          retained: rolling state
-PREFIX/NODE/SOURCE/call           call events            retained: rolling state; not the final one
+PREFIX/NODE/SOURCE/call           call events            retained: rolling state; the final one is not
 PREFIX/NODE/SOURCE/alert          alert events           not retained
-PREFIX/NODE/SOURCE/speaker_resolved  corrections          not retained
-PREFIX/NODE/SOURCE/turn           turn events            not retained: each counts, once
+PREFIX/NODE/SOURCE/speaker_resolved  corrections         not retained
+PREFIX/NODE/SOURCE/turn           turn events            not retained
 PREFIX/NODE/SOURCE/stream         stream events          not retained
 """
 
@@ -36,14 +36,14 @@ TRANSPORTS: dict[str, tuple[int, bool, Literal["tcp", "websockets"]]] = {
 }
 DEFAULT_PREFIX = "tonewatch"
 RETAINED = ("availability", "state", "emotion", "speaker", "call")
-"""What the broker keeps of a source, until it is taken back."""
+"""Last levels of a source's retained topics."""
 
-_UNFIT = re.compile(r"[+#/%\x00-\x1f\x7f]")  # wildcards, the separator, what stands for them, controls
+_RESERVED = re.compile(r"[+#/%\x00-\x1f\x7f]")  # wildcards, the separator, the escape character, control characters
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerAddress:
-    """Where to connect, as whom, and under which prefix to publish."""
+    """A broker's address, the user name, and the prefix of all topics."""
 
     host: str
     port: int
@@ -53,24 +53,29 @@ class BrokerAddress:
     transport: Literal["tcp", "websockets"] = "tcp"
 
 
-def parse(target: str, settings: MqttSettings) -> BrokerAddress:
-    """`mqtt://[user@]host[:port][/prefix]`; `mqtts://`, `mqtt+ws://`, `mqtt+wss://`. Raises `SettingsError`."""
+def parse_address(target: str, settings: MqttSettings) -> BrokerAddress:
+    """Parse `mqtt://[user@]host[:port][/prefix]`, also `mqtts`, `mqtt+ws`, `mqtt+wss`. Raises `SettingsError`."""
     try:
         url = urlsplit(target)
-        usual, tls, transport = TRANSPORTS.get(url.scheme, (0, False, "tcp"))
-        host, port = url.hostname, url.port or usual
+        default_port, tls, transport = TRANSPORTS.get(url.scheme, (0, False, "tcp"))
+        host, port = url.hostname, url.port or default_port
     except ValueError:
         host, port = None, 0
     if not host or not port or url.scheme not in TRANSPORTS:
-        raise SettingsError(f"{_shown(target)} is no broker; write mqtt://HOST:PORT/PREFIX or mqtts://HOST:PORT/PREFIX")
+        raise SettingsError(
+            f"invalid broker address {_without_password(target)!r}; "
+            "use mqtt://HOST:PORT/PREFIX or mqtts://HOST:PORT/PREFIX"
+        )
     if url.password is not None:
         raise SettingsError(
-            "a password does not belong into a sink's address, where others can read it; "
+            "a broker address must not contain a password, which others can read; "
             "set the environment variable TONEWATCH__MQTT__PASSWORD instead"
         )
     prefix = unquote(url.path).strip("/") or DEFAULT_PREFIX
-    if _UNFIT.search(prefix.replace("/", "")) or "#" in target or "?" in target:  # an address ends where these begin
-        raise SettingsError(f"the topic prefix in {_shown(target)} must not hold +, # or ?")
+    if _RESERVED.search(prefix.replace("/", "")) or "#" in target or "?" in target:  # `#` and `?` end a URL's path
+        raise SettingsError(
+            f"invalid topic prefix in {_without_password(target)!r}; remove +, #, ? and control characters"
+        )
     return BrokerAddress(
         host=host,
         port=port,
@@ -81,35 +86,35 @@ def parse(target: str, settings: MqttSettings) -> BrokerAddress:
     )
 
 
-def level(name: str) -> str:
-    """A name as one level of a topic; different names give different levels (`a/b` gives `a%2Fb`)."""
+def topic_level(name: str) -> str:
+    """Encode a name as one topic level; different names give different levels (`a/b` gives `a%2Fb`)."""
     return (
         "".join(
-            f"%{ord(letter):02X}" if _UNFIT.match(letter) else letter
-            for letter in name.encode(errors="replace").decode()
+            f"%{ord(character):02X}" if _RESERVED.match(character) else character
+            for character in name.encode(errors="replace").decode()
         )
         or "%"
     )
 
 
-def of_node(prefix: str, node: str, leaf: str) -> str:
-    """A topic of the node's own."""
-    return f"{prefix}/{level(node)}/{leaf}"
+def node_topic(prefix: str, node: str, leaf: str) -> str:
+    """Return a topic of the node itself."""
+    return f"{prefix}/{topic_level(node)}/{leaf}"
 
 
-def of_source(prefix: str, node: str, source: str, leaf: str) -> str:
-    """A topic of one stream."""
-    return f"{prefix}/{level(node)}/{level(source)}/{leaf}"
+def source_topic(prefix: str, node: str, source: str, leaf: str) -> str:
+    """Return a topic of one stream or call."""
+    return f"{prefix}/{topic_level(node)}/{topic_level(source)}/{leaf}"
 
 
-def of(event: Event, *, prefix: str, node: str) -> str:
-    """Where an event goes."""
+def event_topic(event: Event, *, prefix: str, node: str) -> str:
+    """Return the topic of an event."""
     if event.source == NODE:
-        return of_node(prefix, node, event.type)
-    return of_source(prefix, node, event.source, event.type)
+        return node_topic(prefix, node, event.type)
+    return source_topic(prefix, node, event.source, event.type)
 
 
-def _shown(target: str) -> str:
-    """A target without what might be a password."""
+def _without_password(target: str) -> str:
+    """Mask the user name and anything that may be a password."""
     scheme, _, rest = target.partition(":")
     return f"{scheme}://…@{rest.rpartition('@')[2]}" if "@" in rest else target

@@ -1,1 +1,1 @@
-"""Package."""
+"""Sinks that draw on a terminal."""

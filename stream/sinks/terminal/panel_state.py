@@ -1,4 +1,4 @@
-"""What the panel remembers of the events, and the strip of turns it draws (pure: no terminal)."""
+"""The state of the panel, and the timeline of turns it draws (pure: no terminal)."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from rich.text import Text
 from stream.events import AlertEvent, CallEvent, EmotionEvent, Event, HealthEvent, SpeakerEvent, StreamEvent, TurnEvent
 
 SPAN_S = 60.0
-"""How much of the past the strip shows."""
+"""Length of the timeline."""
 
 TICKS_S = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200)
-TICK_CELLS = 8
-"""Times on the axis stand no closer than this."""
+MIN_TICK_CELLS = 8
+"""Smallest distance of two times on the axis."""
 
 COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
-NOBODY = "?"
+UNKNOWN_SPEAKER = "?"
 
 
 @dataclass(slots=True)
 class PanelStream:
-    """The newest of everything about one stream."""
+    """The latest events of one stream."""
 
     speaker: SpeakerEvent | None = None
     emotion: EmotionEvent | None = None
-    sound: StreamEvent | None = None
+    audio: StreamEvent | None = None
     turns: deque[TurnEvent] = field(default_factory=lambda: deque(maxlen=200))
     open_turn: TurnEvent | None = None
     speakers: list[str] = field(default_factory=list)
@@ -35,19 +35,19 @@ class PanelStream:
     latency_ms: float = 0.0
 
     def colour(self, speaker: str | None) -> str:
-        """A speaker's own colour, by order of appearance."""
+        """Return a speaker's colour, by order of appearance."""
         return COLOURS[self.speakers.index(speaker) % len(COLOURS)] if speaker in self.speakers else "white"
 
 
 class PanelState:
-    """All streams, and the node's health."""
+    """The latest events of all streams, and the node's health."""
 
     def __init__(self) -> None:
         self.streams: dict[str, PanelStream] = {}
         self.health: HealthEvent | None = None
 
     def apply(self, event: Event) -> None:
-        """Take one event."""
+        """Apply one event."""
         if isinstance(event, HealthEvent):
             self.health = event
             return
@@ -61,14 +61,14 @@ class PanelState:
         elif isinstance(event, EmotionEvent):
             stream.emotion = event
         elif isinstance(event, StreamEvent):
-            stream.sound = event
+            stream.audio = event
         elif isinstance(event, TurnEvent):
             self._turn(stream, event)
 
-    def busiest(self, most: int) -> list[str]:
-        """The streams to show when not all fit: those heard last."""
+    def most_recent(self, count: int) -> list[str]:
+        """Return the names of up to `count` streams, those with the latest audio."""
         order = sorted(self.streams, key=lambda name: -self.streams[name].end_s)
-        shown = set(order[:most])
+        shown = set(order[:count])
         return [name for name in self.streams if name in shown]
 
     def _turn(self, stream: PanelStream, event: TurnEvent) -> None:
@@ -81,34 +81,34 @@ class PanelState:
             stream.open_turn = None
 
 
-def strip(stream: PanelStream, width: int) -> list[Text]:
-    """A row a speaker over the last `SPAN_S`, each cell an emotion's initial on the speaker's colour; then the axis."""
+def turn_rows(stream: PanelStream, width: int) -> list[Text]:
+    """Return a row per speaker for the last `SPAN_S`, with emotion initials on the speaker's colour, and the axis."""
     view = PanelView(max(0.0, stream.end_s - SPAN_S), SPAN_S, width)
     rows = [_row(stream, speaker, view) for speaker in stream.speakers[-len(COLOURS) :]]
     if any(turn.speaker is None for turn in stream.turns):
         rows.append(_row(stream, None, view))
-    return [*rows, axis(view)] if rows else []
+    return [*rows, time_axis(view)] if rows else []
 
 
 @dataclass(frozen=True, slots=True)
 class PanelView:
-    """A part of media time on a row of `width` cells."""
+    """A range of media time shown on a row of `width` cells."""
 
     begin_s: float
     span_s: float
     width: int
 
     def cell(self, at_s: float) -> float:
-        """Where a moment lies."""
+        """Return the position of a time, in cells."""
         return (at_s - self.begin_s) / self.span_s * self.width
 
 
 Span = tuple[float, float, str]
-"""From when to when, and the letter that fills it."""
+"""Start and end in seconds, and the letter that fills the range."""
 
 
-def lane(name: str, colour: str, spans: Iterable[Span], view: PanelView, *, painted: bool = True) -> Text:
-    """One row: a name of up to eight letters, then a cell for each part of the view; `painted` colours the ground."""
+def timeline_row(name: str, colour: str, spans: Iterable[Span], view: PanelView, *, painted: bool = True) -> Text:
+    """Return a row: a name of up to eight letters, then the cells of the view; `painted` colours their background."""
     marks = [" "] * view.width
     for start_s, end_s, letter in spans:
         first = max(0, int(view.cell(start_s)))
@@ -121,19 +121,19 @@ def lane(name: str, colour: str, spans: Iterable[Span], view: PanelView, *, pain
     return row
 
 
-def axis(view: PanelView) -> Text:
-    """Minutes and seconds below the rows."""
+def time_axis(view: PanelView) -> Text:
+    """Return the axis, labelled with minutes and seconds."""
     cells = [" "] * (view.width + 5)
-    step = next((step for step in TICKS_S if step / view.span_s * view.width >= TICK_CELLS), TICKS_S[-1])
+    step = next((step for step in TICKS_S if step / view.span_s * view.width >= MIN_TICK_CELLS), TICKS_S[-1])
     for second in range(int(view.begin_s) // step * step, int(view.begin_s + view.span_s) + 1, step):
-        place = round(view.cell(second))
-        if second >= view.begin_s and place <= view.width:
-            cells[place : place + 5] = clock(second)
+        position = round(view.cell(second))
+        if second >= view.begin_s and position <= view.width:
+            cells[position : position + 5] = format_time(second)
     return Text(" " * 9 + "".join(cells)[: view.width + 5], style="dim")
 
 
-def clock(second: float) -> str:
-    """Minutes and seconds."""
+def format_time(second: float) -> str:
+    """Format a time as minutes and seconds."""
     return f"{int(second) // 60:02}:{int(second) % 60:02}"
 
 
@@ -145,4 +145,4 @@ def _row(stream: PanelStream, speaker: str | None, view: PanelView) -> Text:
         label = turn.emotion or (stream.emotion.label if stream.emotion and is_open else "")
         if turn.speaker == speaker:
             spans.append((turn.start_s, stream.end_s if is_open else turn.end_s, label[:1] or "·"))
-    return lane(speaker or NOBODY, stream.colour(speaker), spans, view)
+    return timeline_row(speaker or UNKNOWN_SPEAKER, stream.colour(speaker), spans, view)

@@ -1,7 +1,7 @@
-"""A short account at the end of a run: who spoke how long and how, and what it took.
+"""A summary at the end of a run: speech and emotions of each speaker, and processing figures.
 
-Counts ended turns only (a turn that never ends is ended when its stream does) and the last `health`. `RunSummary` keeps
-the figures and knows no terminal; `SummarySink` prints them when it closes.
+It counts ended turns (a stream's last turn ends with the stream) and the last `health` event. `RunSummary` keeps the
+figures without a terminal; `SummarySink` prints them when it closes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from rich.table import Table
 
 from stream.events import Event, HealthEvent, TurnEvent
 
-NOBODY = "(unknown)"
+UNKNOWN_SPEAKER = "(unknown)"
+MIN_SHARE = 0.005
+"""Smallest share of an emotion that is shown."""
 
 
 @dataclass(slots=True)
@@ -29,18 +31,18 @@ class _SpeakerShare:
 
 
 class RunSummary:
-    """What a run's events add up to."""
+    """Figures of a run, added up from its events."""
 
     def __init__(self) -> None:
         self._speakers: defaultdict[str, dict[str, _SpeakerShare]] = defaultdict(dict)
         self._health: HealthEvent | None = None
 
-    def take(self, event: Event) -> None:
+    def add(self, event: Event) -> None:
         """Add one event."""
         if isinstance(event, HealthEvent):
             self._health = event
         elif isinstance(event, TurnEvent) and event.phase == "end":
-            share = self._speakers[event.source].setdefault(event.speaker or NOBODY, _SpeakerShare())
+            share = self._speakers[event.source].setdefault(event.speaker or UNKNOWN_SPEAKER, _SpeakerShare())
             length_s = event.end_s - event.start_s
             share.turns += 1
             share.talk_s += length_s
@@ -48,7 +50,7 @@ class RunSummary:
                 share.emotions[label] += part * length_s  # type: ignore[assignment]
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """Return all figures as a JSON tree."""
         streams = {
             source: {
                 speaker: {
@@ -64,63 +66,63 @@ class RunSummary:
         return {"streams": streams, "health": self._health.model_dump(mode="json") if self._health else None}
 
     def render(self) -> list[Table | str]:
-        """The account for a terminal."""
-        said: list[Table | str] = []
+        """Return the summary for a terminal."""
+        parts: list[Table | str] = []
         for source, shares in self.as_dict()["streams"].items():
             table = Table(title=source, title_justify="left", box=None, pad_edge=False)
-            for name in ("speaker", "talk", "share", "turns", "sounded"):
-                table.add_column(name, justify="left" if name in ("speaker", "sounded") else "right")
+            for name in ("speaker", "speech", "share", "turns", "emotion"):
+                table.add_column(name, justify="left" if name in ("speaker", "emotion") else "right")
             for speaker, row in shares.items():
-                sounded = ", ".join(f"{label} {part:.0%}" for label, part in row["emotions"].items()) or "–"
-                talk = f"{row['talk_s']:.1f} s"
-                table.add_row(speaker, talk, f"{row['talk_share']:.0%}", str(row["turns"]), sounded)
-            said.append(table)
-        if not said:
-            said.append("No speech was heard.")
+                emotions = ", ".join(f"{label} {part:.0%}" for label, part in row["emotions"].items()) or "–"
+                speech = f"{row['talk_s']:.1f} s"
+                table.add_row(speaker, speech, f"{row['talk_share']:.0%}", str(row["turns"]), emotions)
+            parts.append(table)
+        if not parts:
+            parts.append("No speech detected.")
         if self._health is not None:
-            said += _took(self._health)
-        return said
+            parts += _processing(self._health)
+        return parts
 
 
 class SummarySink:
-    """Prints the account to its console when the run ends."""
+    """Prints the summary to its console when the run ends."""
 
     def __init__(self, *, console: Console) -> None:
         self._console = console
-        self._account = RunSummary()
+        self._summary = RunSummary()
 
     async def __aenter__(self) -> Self:
-        """Nothing to open."""
+        """Return the sink; there is nothing to open."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Print, unless the run broke: then its error is what counts."""
+        """Print the summary, unless the run failed: then only its error is shown."""
         if kind is None:
-            for part in self._account.render():
+            for part in self._summary.render():
                 self._console.print(part)
 
     async def send(self, event: Event) -> None:
         """Count one event."""
-        self._account.take(event)
+        self._summary.add(event)
 
 
 def _shares(emotions: Counter[str]) -> dict[str, float]:
-    """Parts of one, the largest first; parts that round to nothing are left out."""
-    whole = sum(emotions.values())
-    return {label: round(part / whole, 4) for label, part in emotions.most_common() if part / whole >= 0.005}  # noqa: PLR2004
+    """Return the shares in descending order, without those below `MIN_SHARE`."""
+    total = sum(emotions.values())
+    return {label: round(part / total, 4) for label, part in emotions.most_common() if part / total >= MIN_SHARE}
 
 
-def _took(health: HealthEvent) -> list[Table | str]:
+def _processing(health: HealthEvent) -> list[Table | str]:
     table = Table(box=None, pad_edge=False)
-    for name in ("model", "windows cut", "inferred", "dropped", "failed", "mean batch", "ms a batch"):
+    for name in ("model", "windows", "inferred", "dropped", "failed", "mean batch", "ms per batch"):
         table.add_column(name, justify="left" if name == "model" else "right")
     for lane in health.lanes:
         counts = (lane.cut, lane.inferred, lane.dropped, lane.failed)
         table.add_row(lane.model, *map(str, counts), f"{lane.mean_batch:.1f}", f"{lane.inference_ms:.1f}")
-    line = f"{health.audio_s:.1f} s of sound, {health.speech_s:.1f} s of it speech; "
-    line += f"{health.gated} windows of silence skipped"
+    line = f"{health.audio_s:.1f} s of audio, {health.speech_s:.1f} s of speech; "
+    line += f"{health.gated} silent windows skipped"
     if health.real_time_factor is not None:
         line += f"; real-time factor {health.real_time_factor:.3f}"
     if health.latency_p50_ms is not None and health.latency_p95_ms is not None:

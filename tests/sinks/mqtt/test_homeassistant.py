@@ -1,8 +1,8 @@
-"""What is announced to Home Assistant.
+"""Announcements to Home Assistant.
 
-`scripts/check_homeassistant` lets Home Assistant itself judge it (its `components/mqtt/discovery.py`, the platforms'
-`DISCOVERY_SCHEMA` and its templates). Here: the keys that those schemas require (Home Assistant 2025.4,
-`components/mqtt/schemas.py`, `sensor.py`, `event.py`, `switch.py`), and the rules of its documentation.
+`scripts/check_homeassistant` validates them with Home Assistant's own discovery, platform schemas and templates. Tested
+here: the keys that those schemas require (Home Assistant 2025.4, `components/mqtt/schemas.py`, `sensor.py`, `event.py`,
+`switch.py`), and the rules of its documentation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scripts.homeassistant_examples import cases
 from stream.events import Event
 from stream.settings import Settings
 from stream.sinks.mqtt.homeassistant import Discovery
-from tests.sinks import examples
+from tests.support import examples
 
 REQUIRED = {
     "sensor": {"state_topic"},
@@ -28,7 +28,7 @@ REQUIRED = {
 
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: str(case["format"]))
-def test_devices_have_what_home_assistant_asks_for(case: dict[str, Any]) -> None:
+def test_devices_have_the_required_keys(case: dict[str, Any]) -> None:
     seen: set[str] = set()
     for topic, payload in case["announced"].items():
         assert re.fullmatch(r"homeassistant/device/[a-zA-Z0-9_-]+/config", topic)
@@ -39,50 +39,50 @@ def test_devices_have_what_home_assistant_asks_for(case: dict[str, Any]) -> None
         assert all(one["topic"] for one in device["availability"])
         for component in device["components"].values():
             assert REQUIRED[component["platform"]] <= set(component)
-            assert component["unique_id"] not in seen, "ids are unique"
+            assert component["unique_id"] not in seen, "identifiers are unique"
             seen.add(component["unique_id"])
             if component.get("device_class") == "enum":
                 assert len(set(component["options"])) == len(component["options"]) > 0
                 assert not {"state_class", "unit_of_measurement"} & set(component), "an enum has no unit"
 
 
-def test_a_device_is_announced_again_only_when_something_is_new() -> None:
+def test_a_device_is_announced_again_only_for_new_values() -> None:
     settings = Settings.model_validate({"node": "kitchen", "mqtt": {"discovery_prefix": "ha"}})
-    streams = Discovery(settings=settings, prefix="home")
-    assert streams.observe(examples.event(examples.stream("started"))) is not None
-    assert streams.observe(examples.event(examples.turn(1))) is None
-    assert streams.observe(examples.event(examples.speaker("S1"))) is not None
-    assert streams.observe(examples.event(examples.speaker("S1"))) is None
-    assert streams.observe(examples.event(examples.emotion())) is not None
-    assert streams.observe(examples.event(examples.emotion())) is None
-    assert streams.observe(examples.event(examples.health(), source="node")) is None
-    assert streams.forget("room") == "ha/device/tonewatch_kitchen_room/config"
-    assert streams.forget("room") is None
+    discovery = Discovery(settings=settings, prefix="home")
+    assert discovery.observe(examples.event(examples.stream("started"))) is not None
+    assert discovery.observe(examples.event(examples.turn(1))) is None
+    assert discovery.observe(examples.event(examples.speaker("S1"))) is not None
+    assert discovery.observe(examples.event(examples.speaker("S1"))) is None
+    assert discovery.observe(examples.event(examples.emotion())) is not None
+    assert discovery.observe(examples.event(examples.emotion())) is None
+    assert discovery.observe(examples.event(examples.health(), source="node")) is None
+    assert discovery.forget("room") == "ha/device/tonewatch_kitchen_room/config"
+    assert discovery.forget("room") is None
 
 
-def test_without_the_commands_there_is_no_switch() -> None:
+def test_the_switch_needs_both_commands() -> None:
     settings = Settings.model_validate({"node": "k", "mqtt": {"discovery_prefix": "ha", "commands": ["pause"]}})
-    announced = Discovery(settings=settings, prefix="home").observe(examples.event(examples.stream("started")))
-    assert announced is not None
-    assert "listening" not in json.loads(announced[1])["components"]
+    announcement = Discovery(settings=settings, prefix="home").observe(examples.event(examples.stream("started")))
+    assert announcement is not None
+    assert "listening" not in json.loads(announcement[1])["components"]
 
 
 def test_different_streams_are_different_devices() -> None:
     settings = Settings.model_validate({"node": "k", "mqtt": {"discovery_prefix": "ha"}})
-    streams = Discovery(settings=settings, prefix="home")
+    discovery = Discovery(settings=settings, prefix="home")
     names = ["a/b", "a_b", "a b", "ä"]
-    topics = {streams.observe(examples.event(examples.turn(1), source=name)) for name in names}
+    topics = {discovery.observe(examples.event(examples.turn(1), source=name)) for name in names}
     assert len({topic for topic, _ in filter(None, topics)}) == len(names)
 
 
-def test_a_call_has_its_alerts_and_its_tracks_have_their_turns() -> None:
+def test_components_of_calls_tracks_and_streams() -> None:
     settings = Settings.model_validate({"node": "k", "mqtt": {"discovery_prefix": "ha"}})
-    streams = Discovery(settings=settings, prefix="home")
+    discovery = Discovery(settings=settings, prefix="home")
 
     def components(event: Event) -> tuple[set[str], dict[str, Any]]:
-        announced = streams.observe(event)
-        assert announced is not None
-        device = json.loads(announced[1])
+        announcement = discovery.observe(event)
+        assert announcement is not None
+        device = json.loads(announcement[1])
         return set(device["components"]), device
 
     call, device = components(examples.event(examples.call(), source="c7", call="c7"))
@@ -93,5 +93,5 @@ def test_a_call_has_its_alerts_and_its_tracks_have_their_turns() -> None:
     assert device["components"]["speech"]["state_topic"] == "home/k/c7-agent/speaker"
     stream, _ = components(examples.event(examples.turn(1)))
     assert stream == {"turn", "speech", "speaker"}
-    assert streams.forget("c7") == "ha/device/tonewatch_k_c7/config"
-    assert streams.forget("c7") is None
+    assert discovery.forget("c7") == "ha/device/tonewatch_k_c7/config"
+    assert discovery.forget("c7") is None

@@ -1,4 +1,4 @@
-"""Commands over MQTT: off by default, allow-listed, answered; and Home Assistant, which uses them."""
+"""Commands over MQTT: off by default, allow-listed, answered; and their use by Home Assistant."""
 
 from __future__ import annotations
 
@@ -9,169 +9,215 @@ import signal
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiomqtt
 import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from stream.control.commands import CommandReply, parse
+from stream.control.commands import CommandReply, parse_command
 from stream.errors import CommandRefused
-from tests.sinks import examples
-from tests.sinks.mqtt.wires import sink, subscriber, until
+from stream.sinks.mqtt.connection import BrokerConnection
+from stream.sinks.mqtt.incoming import CommandReceiver
+from tests.support import examples
 from tests.support.mosquitto import Broker
+from tests.support.mqtt import FAST_LIMITS, mqtt_sink, subscriber
+from tests.support.waiting import wait_until
 
-COMMAND, RESPONSE = "home/kitchen/command", "home/kitchen/response"
+COMMAND, RESPONSE, AVAILABILITY = (f"home/kitchen/{leaf}" for leaf in ("command", "response", "availability"))
 DEVICE, NODE = "homeassistant/device/tonewatch_kitchen_room/config", "homeassistant/device/tonewatch_kitchen/config"
 
 
-class Hands:
-    """Notes what was asked, and answers."""
+class RecordingHandler:
+    """Records commands and answers them."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.received: list[str] = []
 
     async def answer(self, payload: bytes, allowed: Collection[str]) -> CommandReply:
         try:
-            command = parse(payload, allowed=allowed)
+            command = parse_command(payload, allowed=allowed)
         except CommandRefused as refusal:
             return CommandReply(ok=False, error=str(refusal))
-        self.asked.append(command.command)
+        self.received.append(command.command)
         return CommandReply(id=command.id, command=command.command, ok=True, result={})
 
 
-def speaker_of(port: int) -> aiomqtt.Client:
+def client(port: int) -> aiomqtt.Client:
     return aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5)
 
 
-def test_a_command_is_answered_where_the_asker_wants_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async def talk() -> None:
-        hands = Hands()
-        async with subscriber(broker.port) as heard, speaker_of(broker.port) as us:
-            await us.publish(COMMAND, '{"command": "pause", "source": "old"}', retain=True, qos=1)
-            async with sink(broker.port, commands=["status", "pause"]) as out:
-                out.attach(hands.answer)
-                await until(lambda: "retained command" in caplog.text)
-                await us.publish(COMMAND, '{"command": "status", "id": "1"}', qos=1)
-                await heard.until(lambda: len(heard.payloads(RESPONSE)) == 1)
-                assert json.loads(heard.payloads(RESPONSE)[0])["id"] == "1"
-                for where, answered in (("home/panel/answers", "home/panel/answers"), ("elsewhere/x", RESPONSE)):
-                    wish = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-                    wish.ResponseTopic, wish.CorrelationData = where, b"42"
-                    before = len(heard.payloads(answered))
-                    await us.publish(COMMAND, '{"command": "pause", "source": "a"}', qos=1, properties=wish)
-                    await heard.until(lambda t=answered, n=before: len(heard.payloads(t)) == n + 1)  # type: ignore[misc]
-                    (*_, message) = [m for m in heard.messages if str(m.topic) == answered]
+def test_a_reply_goes_to_the_requests_response_topic(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def check() -> None:
+        handler = RecordingHandler()
+        async with subscriber(broker.port) as received, client(broker.port) as publisher:
+            await publisher.publish(COMMAND, '{"command": "pause", "source": "old"}', retain=True, qos=1)
+            async with mqtt_sink(broker.port, commands=["status", "pause"]) as sink:
+                sink.attach(handler.answer)
+                await wait_until(lambda: "retained command" in caplog.text)
+                await publisher.publish(COMMAND, '{"command": "status", "id": "1"}', qos=1)
+                await received.until(lambda: len(received.payloads(RESPONSE)) == 1)
+                assert json.loads(received.payloads(RESPONSE)[0])["id"] == "1"
+                for response_topic, reply_topic in (
+                    ("home/panel/answers", "home/panel/answers"),
+                    ("elsewhere/x", RESPONSE),
+                ):
+                    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+                    properties.ResponseTopic, properties.CorrelationData = response_topic, b"42"
+                    before = len(received.payloads(reply_topic))
+                    await publisher.publish(
+                        COMMAND, '{"command": "pause", "source": "a"}', qos=1, properties=properties
+                    )
+                    await received.until(lambda t=reply_topic, n=before: len(received.payloads(t)) == n + 1)  # type: ignore[misc]
+                    (*_, message) = [m for m in received.messages if str(m.topic) == reply_topic]
                     assert message.properties.CorrelationData == b"42"  # type: ignore[union-attr]
-                await us.publish(COMMAND, '{"command": "reload"}', qos=1)
-                await us.publish(COMMAND, b"\xff" * 100, qos=1)
-                await heard.until(lambda: len(heard.payloads(RESPONSE)) == 4)
-                refusals = [json.loads(payload)["error"] for payload in heard.payloads(RESPONSE)[2:]]
-                assert refusals[0] == "the command 'reload' is not allowed here; allowed is status, pause"
+                await publisher.publish(COMMAND, '{"command": "reload"}', qos=1)
+                await publisher.publish(COMMAND, b"\xff" * 100, qos=1)
+                await received.until(lambda: len(received.payloads(RESPONSE)) == 4)
+                refusals = [json.loads(payload)["error"] for payload in received.payloads(RESPONSE)[2:]]
+                assert refusals[0] == "command 'reload' is not allowed; allowed: status, pause"
                 assert "not JSON" in refusals[1]
-            assert not heard.payloads("elsewhere/x"), "nobody publishes in our name outside our prefix"
-            assert hands.asked == ["status", "pause", "pause"]
+            assert not received.payloads("elsewhere/x"), "no client makes the node publish outside its prefix"
+            assert handler.received == ["status", "pause", "pause"]
 
     caplog.set_level(logging.WARNING)
     with Broker(tmp_path) as broker:
-        asyncio.run(talk())
+        asyncio.run(check())
 
 
-def test_without_being_allowed_no_command_is_even_read(tmp_path: Path) -> None:
-    async def talk() -> None:
-        hands = Hands()
-        async with subscriber(broker.port) as heard, speaker_of(broker.port) as us, sink(broker.port) as out:
-            out.attach(hands.answer)
-            await heard.until(lambda: bool(heard.payloads("home/kitchen/availability")))
-            await us.publish(COMMAND, '{"command": "status"}', qos=1)
-            await out.send(examples.event(examples.turn(1)))
-            await heard.until(lambda: bool(heard.payloads("home/kitchen/room/turn")))
-        assert not heard.payloads(RESPONSE)
-        assert not hands.asked
+def test_without_allowed_commands_none_is_read(tmp_path: Path) -> None:
+    async def check() -> None:
+        handler = RecordingHandler()
+        async with (
+            subscriber(broker.port) as received,
+            client(broker.port) as publisher,
+            mqtt_sink(broker.port) as sink,
+        ):
+            sink.attach(handler.answer)
+            await received.until(lambda: bool(received.payloads(AVAILABILITY)))
+            await publisher.publish(COMMAND, '{"command": "status"}', qos=1)
+            await sink.send(examples.event(examples.turn(1)))
+            await received.until(lambda: bool(received.payloads("home/kitchen/room/turn")))
+        assert not received.payloads(RESPONSE)
+        assert not handler.received
 
     with Broker(tmp_path) as broker:
-        asyncio.run(talk())
+        asyncio.run(check())
 
 
-def test_a_fault_of_ours_is_not_hidden(tmp_path: Path) -> None:
-    """A handler with a bug ends the run with its error; it does not silence the node."""
+def test_an_error_in_a_handler_ends_the_run(tmp_path: Path) -> None:
+    """A handler with a defect ends the run with its error instead of silencing the node."""
 
     async def broken(payload: bytes, allowed: Collection[str]) -> CommandReply:
         raise ZeroDivisionError(payload, allowed)
 
-    async def talk() -> None:
-        out = await sink(broker.port, commands=["status"]).__aenter__()
-        out.attach(broken)
-        async with speaker_of(broker.port) as us:
-            await until(lambda: out._delivery.connected)
-            await us.publish(COMMAND, '{"command": "status"}', qos=1)
-            await until(lambda: out._delivery._task is not None and out._delivery._task.done())
+    async def check() -> None:
+        sink = await mqtt_sink(broker.port, commands=["status"]).__aenter__()
+        sink.attach(broken)
+        async with subscriber(broker.port) as received, client(broker.port) as publisher:
+            await received.until(lambda: received.payloads(AVAILABILITY) == ["online"])
+            await publisher.publish(COMMAND, '{"command": "status"}', qos=1)
+            await wait_until(lambda: sink._delivery._task is not None and sink._delivery._task.done())
         with pytest.raises(BaseExceptionGroup, match="unhandled"):
-            await out.send(examples.event(examples.turn(1)))
+            await sink.send(examples.event(examples.turn(1)))
 
     with Broker(tmp_path) as broker:
-        asyncio.run(talk())
+        asyncio.run(check())
+
+
+def test_a_command_is_received_once_the_node_is_online(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with subscriber(broker.port) as received, client(broker.port) as publisher:
+            for count in range(1, 11):
+                handler = RecordingHandler()
+                sink = mqtt_sink(broker.port, commands=["status"])
+                sink.attach(handler.answer)
+                async with sink:
+                    await received.until(lambda n=count: received.payloads(AVAILABILITY).count("online") == n)  # type: ignore[misc]
+                    await publisher.publish(COMMAND, '{"command": "status"}', qos=1)
+                    await received.until(lambda n=count: len(received.payloads(RESPONSE)) == n)  # type: ignore[misc]
+                await received.until(lambda n=count: received.payloads(AVAILABILITY).count("offline") == n)  # type: ignore[misc]
+
+    with Broker(tmp_path) as broker:
+        asyncio.run(check())
+
+
+def test_a_refused_subscription_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    class RefusingConnection:
+        async def subscribe_to(self, topic: str) -> str:
+            assert topic == COMMAND
+            return "Not authorized"
+
+    async def check() -> None:
+        receiver = CommandReceiver(topic=COMMAND, reply_topic=RESPONSE, prefix="home", qos=1, allowed=["status"])
+        for _ in range(2):  # a reconnect
+            await receiver.subscribe(cast("BrokerConnection", RefusingConnection()))
+
+    asyncio.run(check())
+    assert caplog.text.count(f"refuses the subscription to {COMMAND} (Not authorized)") == 1
 
 
 def test_a_running_node_is_paused_and_resumed_over_mqtt(tmp_path: Path) -> None:
-    """The real program, from a message to silence and back."""
+    """The real program: a pause silences a stream, a resume ends the silence."""
 
-    async def talk() -> None:
-        async with subscriber(broker.port) as heard, speaker_of(broker.port) as us:
+    async def check() -> None:
+        async with subscriber(broker.port) as received, client(broker.port) as publisher:
             allowed = 'mqtt.commands=["status","pause","resume"]'
-            words = ["demo", "--realtime", "--quiet", "--set", "node=kitchen", "--set", allowed]
+            arguments = ["demo", "--realtime", "--quiet", "--set", "node=kitchen", "--set", allowed]
             target = f"mqtt://127.0.0.1:{broker.port}/home"
-            process = await asyncio.create_subprocess_exec(sys.executable, "-m", "stream", *words, "--sink", target)
+            process = await asyncio.create_subprocess_exec(sys.executable, "-m", "stream", *arguments, "--sink", target)
             states = "home/kitchen/demo/state"
 
-            async def ask(command: str, state: str) -> None:
-                await us.publish(COMMAND, json.dumps({"command": command, "source": "demo"}), qos=1)
-                await heard.until(lambda: f'"state":"{state}"' in "".join(heard.payloads(states)[-1:]))
+            async def request(command: str, state: str) -> None:
+                await publisher.publish(COMMAND, json.dumps({"command": command, "source": "demo"}), qos=1)
+                await received.until(lambda: f'"state":"{state}"' in "".join(received.payloads(states)[-1:]))
 
-            await heard.until(lambda: bool(heard.payloads("home/kitchen/demo/speaker")))
-            await ask("pause", "paused")
-            await us.publish(COMMAND, '{"command": "status", "id": "s"}', qos=1)
-            await heard.until(lambda: any('"id":"s"' in payload for payload in heard.payloads(RESPONSE)))
-            (answer,) = [json.loads(p) for p in heard.payloads(RESPONSE) if '"id":"s"' in p]
-            assert answer["result"]["streams"][0]["state"] == "paused"
-            await ask("resume", "listening")
+            await received.until(lambda: bool(received.payloads("home/kitchen/demo/speaker")))
+            await request("pause", "paused")
+            await publisher.publish(COMMAND, '{"command": "status", "id": "s"}', qos=1)
+            await received.until(lambda: any('"id":"s"' in payload for payload in received.payloads(RESPONSE)))
+            (reply,) = [json.loads(p) for p in received.payloads(RESPONSE) if '"id":"s"' in p]
+            assert reply["result"]["streams"][0]["state"] == "paused"
+            await request("resume", "listening")
             gap = "home/kitchen/demo/stream"
-            await heard.until(lambda: any('"state":"gap"' in payload for payload in heard.payloads(gap)))
+            await received.until(lambda: any('"state":"gap"' in payload for payload in received.payloads(gap)))
             process.terminate()
             assert await process.wait() == 128 + signal.SIGTERM
-            await heard.until(lambda: heard.payloads("home/kitchen/availability")[-1] == "offline")
+            await received.until(lambda: received.payloads(AVAILABILITY)[-1] == "offline")
 
     with Broker(tmp_path) as broker:
-        asyncio.run(talk())
+        asyncio.run(check())
 
 
-def test_home_assistant_is_told_who_there_is_and_when_one_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.sinks.mqtt.sink.GONE_S", 0.0)
-    monkeypatch.setattr("stream.sinks.mqtt.delivery.HOUSEKEEPING_S", 0.05)
-
-    def components(heard: Any) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(heard.payloads(DEVICE)[-1])["components"]
+def test_home_assistant_learns_of_new_and_ended_streams(tmp_path: Path) -> None:
+    def components(received: Any) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(received.payloads(DEVICE)[-1])["components"]
         return found
 
-    async def talk() -> None:
-        async with subscriber(broker.port) as heard, speaker_of(broker.port) as home:
-            async with sink(broker.port, discovery_prefix="homeassistant", commands=["pause", "resume"]) as out:
-                await out.send(examples.event(examples.stream("started")))
-                await heard.until(lambda: bool(heard.payloads(DEVICE)) and bool(heard.payloads(NODE)))
-                assert set(components(heard)) == {"speaker", "speech", "turn", "listening"}
-                await out.send(examples.event(examples.emotion("happy"), seq=1))
-                await heard.until(lambda: bool(heard.payloads("home/kitchen/room/emotion")))
-                assert components(heard)["emotion"]["options"] == ["happy", "sad", "uncertain", "silence"]
-                await out.send(examples.event(examples.speaker("S7"), seq=2))
-                await heard.until(lambda: bool(heard.payloads("home/kitchen/room/speaker")))
-                assert components(heard)["speaker"]["options"] == ["nobody", "somebody", "S7"], "told before the state"
-                count = len(heard.payloads(DEVICE))
+    async def check() -> None:
+        async with subscriber(broker.port) as received, client(broker.port) as home:
+            options: dict[str, Any] = {"discovery_prefix": "homeassistant", "commands": ["pause", "resume"]}
+            async with mqtt_sink(broker.port, limits=FAST_LIMITS, clear_delay_s=0.0, **options) as sink:
+                await sink.send(examples.event(examples.stream("started")))
+                await received.until(lambda: bool(received.payloads(DEVICE)) and bool(received.payloads(NODE)))
+                assert set(components(received)) == {"speaker", "speech", "turn", "listening"}
+                await sink.send(examples.event(examples.emotion("happy"), seq=1))
+                await received.until(lambda: bool(received.payloads("home/kitchen/room/emotion")))
+                assert components(received)["emotion"]["options"] == ["happy", "sad", "uncertain", "silence"]
+                await sink.send(examples.event(examples.speaker("S7"), seq=2))
+                await received.until(lambda: bool(received.payloads("home/kitchen/room/speaker")))
+                assert components(received)["speaker"]["options"] == ["nobody", "somebody", "S7"], (
+                    "announced before the state"
+                )
+                count = len(received.payloads(DEVICE))
                 await home.publish("homeassistant/status", "online", qos=1)
-                await heard.until(lambda: len(heard.payloads(DEVICE)) > count)  # it has come up: all is told again
-                await out.send(examples.event(examples.stream("ended"), seq=3))
-                await heard.until(lambda: heard.payloads(DEVICE)[-1] == "")
-            assert heard.payloads(NODE)[-1], "the node itself stays known"
+                await received.until(
+                    lambda: len(received.payloads(DEVICE)) > count
+                )  # after its start everything is published again
+                await sink.send(examples.event(examples.stream("ended"), seq=3))
+                await received.until(lambda: received.payloads(DEVICE)[-1] == "")
+            assert received.payloads(NODE)[-1], "the node stays announced"
 
     with Broker(tmp_path) as broker:
-        asyncio.run(talk())
+        asyncio.run(check())

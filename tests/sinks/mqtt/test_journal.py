@@ -1,4 +1,4 @@
-"""The journal: what was written survives, whatever happens to us or to the disk."""
+"""The journal: written messages survive the process, a full disk and damage."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -16,71 +17,70 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.sinks.mqtt import journal
-from stream.sinks.mqtt.journal import Journal, state_folder
+from stream.sinks.mqtt.journal import RETRY_S, Journal, state_folder
 from stream.sinks.mqtt.outbox import Message, Outbox
 
 NAME = "outbox-kitchen"
 
 
 class Clock:
-    """Two clocks that stand still until they are moved: ours, and the time of day."""
+    """A monotonic and a wall clock that stand still until a test moves them."""
 
-    def __init__(self, *, now_s: float = 100.0, today_s: float = 1_800_000_000.0) -> None:
-        self.now_s, self.today_s = now_s, today_s
+    def __init__(self, *, now_s: float = 100.0, wall_s: float = 1_800_000_000.0) -> None:
+        self.now_s, self.wall_s = now_s, wall_s
 
     def open(self, folder: Path) -> Journal:
-        return Journal(folder=folder, name=NAME, clock=lambda: self.now_s, time_of_day=lambda: self.today_s)
+        return Journal(folder=folder, name=NAME, clock=lambda: self.now_s, time_of_day=lambda: self.wall_s)
 
 
-def message(number: int, *, told_s: float = 100.0) -> Message:
-    return Message("turn", f'{{"id":"{number}"}}', rolling=False, number=number, told_s=told_s)
+def message(number: int, *, added_s: float = 100.0) -> Message:
+    return Message("turn", f'{{"id":"{number}"}}', rolling=False, number=number, added_s=added_s)
 
 
-def test_what_was_written_comes_back_in_order(tmp_path: Path) -> None:
-    async def talk() -> None:
+def test_messages_are_read_back_in_order(tmp_path: Path) -> None:
+    async def check() -> None:
         clock = Clock()
         first = clock.open(tmp_path)
         assert await first.open() == []
         await first.write([message(number) for number in range(5)])
         await first.write(obsolete=[message(0), message(2)])
-        assert first.retire(message(1)) == 1
+        assert first.mark_acknowledged(message(1)) == 1
         await first.close()
-        again = Clock(now_s=7.0, today_s=clock.today_s + 60).open(tmp_path)
-        found = await again.open()
+        second = Clock(now_s=7.0, wall_s=clock.wall_s + 60).open(tmp_path)
+        found = await second.open()
         assert [m.payload for m in found] == ['{"id":"3"}', '{"id":"4"}']
         assert [m.number for m in found] == [0, 1]
-        assert [m.told_s for m in found] == [-53.0, -53.0], "a minute old on the new clock"
-        await again.write(obsolete=found)
-        await again.close()
-        assert not list(tmp_path.iterdir()), "nothing is owed any more"
+        assert [m.added_s for m in found] == [-53.0, -53.0], "a minute old on the new clock"
+        await second.write(obsolete=found)
+        await second.close()
+        assert not list(tmp_path.iterdir()), "no message is left"
 
-    asyncio.run(talk())
+    asyncio.run(check())
 
 
 @pytest.mark.parametrize(
-    ("told_on", "read_on", "age_s"),
+    ("written_wall_s", "read_wall_s", "age_s"),
     [(1_800_000_000.0, 1_800_000_500.0, 500), (1_800_000_000.0, 1_700_000_000.0, 0), (100.0, 1_800_000_000.0, 0)],
     ids=["later", "set back", "never set before"],
 )
-def test_a_clock_that_cannot_be_believed_makes_nothing_old(
-    tmp_path: Path, told_on: float, read_on: float, age_s: float
+def test_an_unset_clock_makes_no_message_old(
+    tmp_path: Path, written_wall_s: float, read_wall_s: float, age_s: float
 ) -> None:
-    async def talk() -> None:
-        first = Clock(today_s=told_on).open(tmp_path)
+    async def check() -> None:
+        first = Clock(wall_s=written_wall_s).open(tmp_path)
         await first.open()
         await first.write([message(0)])
         await first.close()
-        again = Clock(now_s=0.0, today_s=read_on).open(tmp_path)
-        (found,) = await again.open()
-        assert found.told_s == -age_s
-        await again.close()
+        second = Clock(now_s=0.0, wall_s=read_wall_s).open(tmp_path)
+        (found,) = await second.open()
+        assert found.added_s == -age_s
+        await second.close()
 
-    asyncio.run(talk())
+    asyncio.run(check())
 
 
-def test_two_processes_do_not_share_a_file_and_the_next_finds_both(tmp_path: Path) -> None:
-    async def talk() -> None:
+def test_two_processes_use_two_files_and_the_next_adopts_both(tmp_path: Path) -> None:
+    async def check() -> None:
         clock = Clock()
         one, other = clock.open(tmp_path), clock.open(tmp_path)
         await one.open()
@@ -96,85 +96,85 @@ def test_two_processes_do_not_share_a_file_and_the_next_finds_both(tmp_path: Pat
         await later.close()
         assert len(await clock.open(tmp_path).open()) == 2
 
-    asyncio.run(talk())
+    asyncio.run(check())
 
 
-@pytest.mark.parametrize("damage", [b"this is no database " * 400, b"", b"SQLite format 3\x00" + bytes(5_000)])
-def test_a_damaged_file_is_put_aside_and_said(tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    async def talk() -> None:
+@pytest.mark.parametrize("damage", [b"this is not a database " * 400, b"", b"SQLite format 3\x00" + bytes(5_000)])
+def test_a_damaged_file_is_renamed_and_logged(tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async def check() -> None:
         (tmp_path / f"{NAME}.sqlite").write_bytes(damage)
-        opened = Clock().open(tmp_path)
-        assert await opened.open() == []
-        await opened.write([message(0)])
-        assert opened.durable
-        await opened.close()
+        journal = Clock().open(tmp_path)
+        assert await journal.open() == []
+        await journal.write([message(0)])
+        assert journal.durable
+        await journal.close()
         assert len(await Clock().open(tmp_path).open()) == 1
         assert bool(list(tmp_path.glob("*.damaged-*"))) == bool(damage) == ("is damaged" in caplog.text)
 
-    asyncio.run(talk())
+    asyncio.run(check())
 
 
-def test_a_folder_that_cannot_be_used_costs_durability_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async def talk() -> None:
-        (tmp_path / "file").write_text("in the way")
+def test_an_unusable_folder_costs_durability_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def check() -> None:
+        (tmp_path / "file").write_text("not a folder")
         clock = Clock()
-        opened = clock.open(tmp_path / "file" / "box")
-        assert await opened.open() == []
+        journal = clock.open(tmp_path / "file" / "box")
+        assert await journal.open() == []
         for number in range(3):
-            await opened.write([message(number)])
-        assert not opened.durable
-        assert opened.unsaved == 3
-        assert caplog.text.count("cannot be written") == 1
+            await journal.write([message(number)])
+        assert not journal.durable
+        assert journal.not_persisted == 3
+        assert caplog.text.count("cannot write the outbox") == 1
         (tmp_path / "file").unlink()
-        clock.now_s += journal.AGAIN_S
-        await opened.write(obsolete=[message(1)])
-        assert opened.durable
-        assert opened.unsaved == 0
-        assert "on disk again" in caplog.text
-        await opened.close()
+        clock.now_s += RETRY_S
+        await journal.write(obsolete=[message(1)])
+        assert journal.durable
+        assert journal.not_persisted == 0
+        assert "writable again" in caplog.text
+        await journal.close()
         assert len(await clock.open(tmp_path / "file" / "box").open()) == 2
 
     caplog.set_level(logging.WARNING)
-    asyncio.run(talk())
+    asyncio.run(check())
 
 
 def test_a_full_disk_costs_durability_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """SQLite itself refuses to grow, with the error of a full disk."""
+    """SQLite refuses to grow the file, with the error of a full disk."""
 
-    async def talk() -> None:
+    async def check() -> None:
         clock = Clock()
-        opened = clock.open(tmp_path)
-        await opened.open()
-        assert opened._thread is not None
-        await opened._run(lambda: opened._database.execute("PRAGMA max_page_count=4"))  # type: ignore[union-attr]
-        big = [Message("turn", "x" * 5_000, rolling=False, number=number, told_s=100.0) for number in range(20)]
-        for one in big:
-            await opened.write([one])
-        assert not opened.durable
-        assert opened.unsaved > 10
+        journal = clock.open(tmp_path)
+        await journal.open()
+        assert journal._thread is not None
+        await journal._run(lambda: journal._database.execute("PRAGMA max_page_count=4"))  # type: ignore[union-attr]
+        large = [Message("turn", "x" * 5_000, rolling=False, number=number, added_s=100.0) for number in range(20)]
+        for entry in large:
+            await journal.write([entry])
+        assert not journal.durable
+        assert journal.not_persisted > 10
         assert "database or disk is full" in caplog.text
-        clock.now_s += journal.AGAIN_S  # the reopened file has room again
-        await opened.write()
-        await opened.write([message(20)])
-        assert opened.durable
-        await opened.close()
+        clock.now_s += RETRY_S  # the reopened file can grow again
+        await journal.write()
+        await journal.write([message(20)])
+        assert journal.durable
+        await journal.close()
         assert len(await clock.open(tmp_path).open()) == 21
 
-    asyncio.run(talk())
+    asyncio.run(check())
 
 
-def test_a_journal_without_a_folder_keeps_nothing() -> None:
-    async def talk() -> None:
-        nowhere = Journal(folder=None, name=NAME, clock=lambda: 0.0)
-        assert await nowhere.open() == []
-        await nowhere.write([message(0)])
-        assert not nowhere.durable
-        await nowhere.close()
+def test_a_journal_without_a_folder_writes_nothing() -> None:
+    async def check() -> None:
+        journal = Journal(folder=None, name=NAME, clock=lambda: 0.0)
+        assert await journal.open() == []
+        await journal.write([message(0)])
+        assert not journal.durable
+        await journal.close()
 
-    asyncio.run(talk())
+    asyncio.run(check())
 
 
-def test_where_state_belongs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_state_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert state_folder("") is None
@@ -193,87 +193,111 @@ async def main():
     journal = Journal(folder=Path(sys.argv[1]), name="outbox-kitchen", clock=lambda: 0.0)
     found = await journal.open()
     number = int(sys.argv[2])
-    for place, message in enumerate(found):
-        if place % 3 == 0:
-            journal.retire(message)
-            print("done", message.payload, flush=True)
+    for position, message in enumerate(found):
+        if position % 3 == 0:
+            journal.mark_acknowledged(message)
+            print("acknowledged", message.payload, flush=True)
     while True:
         first = 1_000_000 + number
         await journal.write([Message("turn", str(number + k), rolling=False, number=first + k) for k in range(3)])
         for k in range(3):
-            print("kept", number + k, flush=True)
+            print("written", number + k, flush=True)
         number += 3
 asyncio.run(main())
 """
 
 
-def test_killed_at_any_moment_it_owes_all_that_was_accepted(tmp_path: Path) -> None:
-    kept: list[int] = []
-    done: set[int] = set()
+def test_messages_survive_a_kill_at_any_moment(tmp_path: Path) -> None:
+    written: list[int] = []
+    acknowledged: set[int] = set()
     chance = random.Random(6)
-    for _ in range(5):
-        words = [sys.executable, "-c", WRITER, str(tmp_path), str(len(kept) + 100 * len(kept))]
-        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+
+    def record(line: str) -> None:
+        kind, _, number = line.partition(" ")
+        if number.strip().isdigit():  # the last line may be incomplete
+            (written.append if kind == "written" else acknowledged.add)(int(number))
+
+    for round_number in range(5):  # each round has a range of numbers of its own, also when it writes none
+        command = [sys.executable, "-c", WRITER, str(tmp_path), str(round_number * 100_000)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             for _ in range(chance.randrange(1, 400)):
-                verb, number = process.stdout.readline().split()
-                (kept.append if verb == "kept" else done.add)(int(number))
+                record(process.stdout.readline())
             process.send_signal(signal.SIGKILL)
             for line in process.stdout.read().splitlines():
-                verb, _, number = line.partition(" ")
-                if number.isdigit():
-                    (kept.append if verb == "kept" else done.add)(int(number))
+                record(line)
     with closing(sqlite3.connect(tmp_path / f"{NAME}.sqlite")) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        owed = [int(payload) for (payload,) in database.execute("SELECT payload FROM owed ORDER BY number")]
-    assert set(kept) - done <= set(owed), "what was accepted and not acknowledged is owed"
-    first_seen = [number for number in owed if number in set(kept)]
-    assert first_seen == sorted(first_seen, key=kept.index), "in the order of acceptance"
+        stored = [int(payload) for (payload,) in database.execute("SELECT payload FROM owed ORDER BY number")]
+    assert set(written) - acknowledged <= set(stored), "written messages are stored until they are acknowledged"
+    reported = [number for number in stored if number in set(written)]
+    assert reported == sorted(reported, key=written.index), "in the order in which they were written"
+
+
+def test_a_cancelled_write_is_completed(tmp_path: Path) -> None:
+    async def check() -> None:
+        journal = Clock().open(tmp_path)
+        await journal.open()
+        await journal.write([message(0)])
+        journal.mark_acknowledged(message(0))
+        released = threading.Event()
+        assert journal._thread is not None
+        journal._thread.submit(released.wait)  # the next write waits in the thread's queue
+        writing = asyncio.create_task(journal.write(), name="writing")
+        await asyncio.sleep(0)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        released.set()
+        await journal.close()
+        assert not list(tmp_path.iterdir())
+
+    asyncio.run(check())
 
 
 @settings(max_examples=40, deadline=None)
 @given(script=st.lists(st.sampled_from(["put", "take", "ack", "refuse", "lose", "restart", "age"]), max_size=40))
-def test_outbox_and_journal_together_lose_nothing(script: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Whatever happens: each event put is acknowledged, refused, dropped, or still owed, and first seen in order."""
+def test_outbox_and_journal_together_lose_no_event(script: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Each event is acknowledged, refused, dropped or pending, and is first published in order."""
     folder = tmp_path_factory.mktemp("box")
 
-    async def talk() -> None:
+    async def check() -> None:
         clock = Clock(now_s=0.0)
-        box, kept = Outbox(capacity=8, age_s=50.0), clock.open(folder)
-        box.restore(await kept.open())
-        put, gone, seen, flying = [], [], [], []
+        outbox, journal = Outbox(capacity=8, max_age_s=50.0), clock.open(folder)
+        outbox.restore(await journal.open())
+        put, lost, published, in_flight = [], [], [], []
         for number, step in enumerate(script):
             if step == "put":
-                fresh, dropped = box.put("turn", str(number), now_s=clock.now_s)
-                put.append(fresh.payload)
-                gone += [one.payload for one in dropped]
-                await kept.write([fresh], obsolete=dropped)
-            elif step == "take" and (taken := box.take(now_s=clock.now_s)) is not None:
-                flying.append(taken)
-            elif step in ("ack", "refuse") and flying:
-                one = flying.pop(0)
-                seen.append(one.payload)
-                (box.acknowledge if step == "ack" else box.refuse)(one)
-                kept.retire(one)
+                new, dropped = outbox.put("turn", str(number), now_s=clock.now_s)
+                put.append(new.payload)
+                lost += [entry.payload for entry in dropped]
+                await journal.write([new], obsolete=dropped)
+            elif step == "take" and (taken := outbox.take(now_s=clock.now_s)) is not None:
+                in_flight.append(taken)
+            elif step in ("ack", "refuse") and in_flight:
+                entry = in_flight.pop(0)
+                published.append(entry.payload)
+                (outbox.acknowledge if step == "ack" else outbox.refuse)(entry)
+                journal.mark_acknowledged(entry)
             elif step == "lose":
-                flying.clear()
-                box.rewind()
+                in_flight.clear()
+                outbox.requeue_unacknowledged()
             elif step == "age":
                 clock.now_s += 20
-                clock.today_s += 20
-                dropped = box.expire(now_s=clock.now_s)
-                gone += [one.payload for one in dropped]
-                await kept.write(obsolete=dropped)
+                clock.wall_s += 20
+                dropped = outbox.expire(now_s=clock.now_s)
+                lost += [entry.payload for entry in dropped]
+                await journal.write(obsolete=dropped)
             elif step == "restart":
-                flying.clear()
-                await kept.close()
-                box, kept = Outbox(capacity=8, age_s=50.0), clock.open(folder)
-                gone += [one.payload for one in box.restore(await kept.open())]
-        owed = [one.payload for one in iter(lambda: box.take(now_s=clock.now_s), None) if one not in flying]
-        owed = [one.payload for one in flying if one.payload not in seen] + owed
-        assert set(put) == set(seen) | set(gone) | set(owed)
-        firsts = list(dict.fromkeys(seen))
-        assert firsts == sorted(firsts, key=put.index)
-        await kept.close()
+                in_flight.clear()
+                await journal.close()
+                outbox, journal = Outbox(capacity=8, max_age_s=50.0), clock.open(folder)
+                lost += [entry.payload for entry in outbox.restore(await journal.open())]
+        pending = [entry.payload for entry in in_flight if entry.payload not in published]
+        pending += [m.payload for m in iter(lambda: outbox.take(now_s=clock.now_s), None) if m not in in_flight]
+        assert set(put) == set(published) | set(lost) | set(pending)
+        first_published = list(dict.fromkeys(published))
+        assert first_published == sorted(first_published, key=put.index)
+        await journal.close()
 
-    asyncio.run(talk())
+    asyncio.run(check())

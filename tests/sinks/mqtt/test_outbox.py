@@ -1,4 +1,4 @@
-"""The outbox: ordered messages at least once and in order, rolling state the newest only."""
+"""The outbox: ordered messages at least once and in order, only the newest rolling state."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from stream.sinks.mqtt.outbox import Message, Outbox
 
 
 @given(st.lists(st.sampled_from(["ordered", "rolling", "take", "acknowledge", "lose"]), max_size=60))
-def test_nothing_ordered_is_lost_or_swapped(script: list[str]) -> None:
-    outbox, flying, put, arrived = Outbox(capacity=1_000), [], [], []
+def test_no_ordered_message_is_lost_or_reordered(script: list[str]) -> None:
+    outbox, in_flight, put, arrived = Outbox(capacity=1_000), [], [], []
     for number, step in enumerate(script):
         if step in ("ordered", "rolling"):
             (outbox.put if step == "ordered" else outbox.put_state)(
@@ -19,15 +19,15 @@ def test_nothing_ordered_is_lost_or_swapped(script: list[str]) -> None:
             if step == "ordered":
                 put.append(str(number))
         elif step == "take" and (message := outbox.take()) is not None:
-            flying.append(message)
-        elif step == "acknowledge" and flying:
-            message = flying.pop(0)
+            in_flight.append(message)
+        elif step == "acknowledge" and in_flight:
+            message = in_flight.pop(0)
             outbox.acknowledge(message)
             arrived.append(message)
         elif step == "lose":
-            flying.clear()
-            outbox.rewind()
-    outbox.rewind()
+            in_flight.clear()
+            outbox.requeue_unacknowledged()
+    outbox.requeue_unacknowledged()
     while (message := outbox.take()) is not None:
         outbox.acknowledge(message)
         arrived.append(message)
@@ -45,14 +45,14 @@ def test_the_newest_state_of_a_topic_wins() -> None:
     assert outbox.statistics().conflated == 2
 
 
-def test_all_state_is_owed_again_after_a_loss() -> None:
+def test_all_state_is_published_again_after_a_lost_connection() -> None:
     outbox = Outbox(capacity=10)
     outbox.put_state("emotion", "a")
     message = outbox.take()
     assert message is not None
     outbox.acknowledge(message)
     assert outbox.empty
-    outbox.rewind()
+    outbox.requeue_unacknowledged()
     assert outbox.take() == message
 
 
@@ -66,69 +66,69 @@ def test_beyond_its_capacity_the_oldest_is_dropped_and_counted() -> None:
 
 
 @given(st.permutations(range(6)))
-def test_acknowledgements_may_come_in_any_order(order: list[int]) -> None:
+def test_acknowledgements_can_arrive_in_any_order(order: list[int]) -> None:
     outbox = Outbox(capacity=10)
     for number in range(6):
         outbox.put("turn", str(number))
-    flying = [outbox.take() for _ in range(6)]
-    for place in order[:3]:
-        message = flying[place]
+    in_flight = [outbox.take() for _ in range(6)]
+    for index in order[:3]:
+        message = in_flight[index]
         assert message is not None
         outbox.acknowledge(message)
-    outbox.rewind()
-    left = [message.payload for message in iter(outbox.take, None)]
-    assert left == [str(number) for number in range(6) if number not in order[:3]]
+    outbox.requeue_unacknowledged()
+    remaining = [message.payload for message in iter(outbox.take, None)]
+    assert remaining == [str(number) for number in range(6) if number not in order[:3]]
 
 
 @given(st.lists(st.sampled_from(["put", "take", "acknowledge", "lose"]), max_size=60), st.integers(1, 5))
-def test_what_was_put_is_sent_dropped_or_waiting(script: list[str], capacity: int) -> None:
-    outbox, flying, put = Outbox(capacity=capacity), [], 0
+def test_every_message_is_sent_dropped_or_waiting(script: list[str], capacity: int) -> None:
+    outbox, in_flight, put = Outbox(capacity=capacity), [], 0
     for step in script:
         if step == "put":
             outbox.put("turn", str(put))
             put += 1
         elif step == "take" and (message := outbox.take()) is not None:
-            flying.append(message)
-        elif step == "acknowledge" and flying:
-            outbox.acknowledge(flying.pop(0))
+            in_flight.append(message)
+        elif step == "acknowledge" and in_flight:
+            outbox.acknowledge(in_flight.pop(0))
         elif step == "lose":
-            flying.clear()
-            outbox.rewind()
+            in_flight.clear()
+            outbox.requeue_unacknowledged()
         counts = outbox.statistics()
         assert counts.sent + counts.dropped + counts.waiting == put
         assert counts.waiting <= capacity
 
 
-def test_state_that_is_over_is_taken_back_and_forgotten() -> None:
+def test_cleared_state_is_removed_at_the_broker_and_forgotten() -> None:
     outbox = Outbox(capacity=10)
     outbox.put_state("a", "1")
     first = outbox.take()
     assert first is not None
     outbox.acknowledge(first)
     outbox.clear("a")
-    outbox.rewind()
+    outbox.requeue_unacknowledged()
     cleared = outbox.take()
     assert cleared is not None
     assert cleared.payload == ""
-    outbox.rewind()
-    assert outbox.take() == cleared, "until the broker has taken note"
+    outbox.requeue_unacknowledged()
+    assert outbox.take() == cleared, "until the broker has acknowledged it"
     outbox.acknowledge(cleared)
-    outbox.rewind()
+    outbox.requeue_unacknowledged()
     assert outbox.empty
     outbox.clear("a")
-    assert outbox.empty, "nothing is there to be taken back"
+    assert outbox.empty, "no state is left to clear"
 
 
-def test_state_that_the_broker_never_saw_is_only_forgotten() -> None:
+def test_unpublished_state_is_only_forgotten() -> None:
     outbox = Outbox(capacity=10)
     outbox.put_state("a", "1")
     outbox.clear("a")
     assert outbox.empty
-    outbox.rewind()
+    outbox.requeue_unacknowledged()
     assert outbox.empty
 
 
-def test_a_topic_that_has_state_again_keeps_it() -> None:
+def test_a_cleared_topic_with_new_state_keeps_it() -> None:
     outbox = Outbox(capacity=10)
     outbox.put_state("a", "1")
     outbox.take()
@@ -137,5 +137,5 @@ def test_a_topic_that_has_state_again_keeps_it() -> None:
     assert cleared is not None
     outbox.put_state("a", "2")
     outbox.acknowledge(cleared)
-    outbox.rewind()
+    outbox.requeue_unacknowledged()
     assert outbox.take() == Message("a", "2", rolling=True)

@@ -1,99 +1,320 @@
-"""MQTT against a real mosquitto."""
+"""The MQTT sink against a real mosquitto: order, retained state, losses, and what survives an outage."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
+import sqlite3
 import sys
+import time
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from stream.errors import BrokerUnreachable
-from tests.sinks import examples
-from tests.sinks.mqtt.wires import sink, subscriber, until
+from stream.sinks.mqtt.sink import MqttSink
+from tests.support import examples
 from tests.support.mosquitto import Broker
+from tests.support.mqtt import FAST_LIMITS, mqtt_sink, subscriber
+from tests.support.waiting import wait_until
+
+TURN, EMOTION, SPEAKER = (f"home/kitchen/room/{kind}" for kind in ("turn", "emotion", "speaker"))
+AVAILABILITY, OUTBOX = "home/kitchen/availability", "home/kitchen/outbox"
+
+
+class ShiftedClock:
+    """A monotonic clock that a test can advance."""
+
+    def __init__(self) -> None:
+        self.shift_s = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.shift_s
+
+
+def event_ids(payloads: list[str]) -> list[str]:
+    return [json.loads(payload)["id"] for payload in payloads]
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_events_arrive_in_order_and_state_is_retained(tmp_path: Path, qos: int) -> None:
-    async def talk() -> None:
-        async with subscriber(broker.port) as heard:
-            async with sink(broker.port, qos=qos) as out:
-                await out.send(examples.event(examples.stream("started")))
+    async def check() -> None:
+        async with subscriber(broker.port) as received:
+            async with mqtt_sink(broker.port, qos=qos) as sink:
+                await sink.send(examples.event(examples.stream("started")))
                 for number in range(50):
-                    await out.send(examples.event(examples.turn(number), seq=number))
-                await out.send(examples.event(examples.emotion("happy")))
-                await out.send(examples.event(examples.speaker("S1")))
-                await heard.until(lambda: len(heard.payloads("home/kitchen/room/turn")) == 50)
-            await heard.until(lambda: heard.payloads("home/kitchen/availability") == ["online", "offline"])
-            turns = [json.loads(payload)["turn"] for payload in heard.payloads("home/kitchen/room/turn")]
+                    await sink.send(examples.event(examples.turn(number), seq=number))
+                await sink.send(examples.event(examples.emotion("happy")))
+                await sink.send(examples.event(examples.speaker("S1")))
+                await received.until(lambda: len(received.payloads(TURN)) == 50)
+            await received.until(lambda: received.payloads(AVAILABILITY) == ["online", "offline"])
+            turns = [json.loads(payload)["turn"] for payload in received.payloads(TURN)]
             assert turns == [f"t{number}" for number in range(50)]
-            assert json.loads(heard.payloads("home/kitchen/info")[0])["schema"] == 1
+            assert json.loads(received.payloads("home/kitchen/info")[0])["schema"] == 1
         async with subscriber(broker.port) as late:
-            await late.until(lambda: bool(late.payloads("home/kitchen/room/speaker")))
-            assert late.payloads("home/kitchen/availability") == ["offline"]
-            assert json.loads(late.payloads("home/kitchen/room/emotion")[0])["label"] == "happy"
-            assert not late.payloads("home/kitchen/room/turn"), "events are not state"
+            await late.until(lambda: bool(late.payloads(SPEAKER)))
+            assert late.payloads(AVAILABILITY) == ["offline"]
+            assert json.loads(late.payloads(EMOTION)[0])["label"] == "happy"
+            assert not late.payloads(TURN), "events are not state"
 
     with Broker(tmp_path) as broker:
-        asyncio.run(talk())
+        asyncio.run(check())
 
 
-def test_the_will_says_offline_when_the_process_is_killed(tmp_path: Path) -> None:
-    async def talk() -> None:
-        async with subscriber(broker.port) as heard:
-            words = ["-m", "stream", "demo", "--realtime", "--quiet", "--set", "node=kitchen"]
+def test_the_will_is_published_when_the_process_is_killed(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with subscriber(broker.port) as received:
+            arguments = ["-m", "stream", "demo", "--realtime", "--quiet", "--set", "node=kitchen"]
             target = f"mqtt://127.0.0.1:{broker.port}/home"
-            process = await asyncio.create_subprocess_exec(sys.executable, *words, "--sink", target)
-            await heard.until(lambda: heard.payloads("home/kitchen/availability") == ["online"])
+            process = await asyncio.create_subprocess_exec(sys.executable, *arguments, "--sink", target)
+            await received.until(lambda: received.payloads(AVAILABILITY) == ["online"])
             process.kill()
-            await heard.until(lambda: heard.payloads("home/kitchen/availability") == ["online", "offline"])
+            await received.until(lambda: received.payloads(AVAILABILITY) == ["online", "offline"])
             await process.wait()
 
     with Broker(tmp_path) as broker:
-        asyncio.run(talk())
+        asyncio.run(check())
 
 
-def test_a_broker_that_was_away_at_the_start_gets_everything(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async def talk() -> None:
-        async with sink(broker.port) as out:
+def test_a_broker_that_starts_late_gets_every_event(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def check() -> None:
+        async with mqtt_sink(broker.port) as sink:
             for number in range(5):
-                await out.send(examples.event(examples.turn(number), seq=number))
-            await until(lambda: "does not take messages" in caplog.text)
+                await sink.send(examples.event(examples.turn(number), seq=number))
+            await wait_until(lambda: "connection lost" in caplog.text)
             broker.start()
-            await until(lambda: out.statistics().waiting == 0)
-        assert out.statistics().sent == 5
-        assert caplog.text.count("does not take messages") == 1
+            await wait_until(lambda: sink.statistics().waiting == 0)
+        assert sink.statistics().sent == 5
+        assert caplog.text.count("connection lost") == 1
 
     caplog.set_level(logging.WARNING)
     broker = Broker(tmp_path)
     try:
-        asyncio.run(talk())
+        asyncio.run(check())
     finally:
         broker.kill()
 
 
-def test_a_broker_that_was_never_there_is_said_at_the_end(tmp_path: Path) -> None:
-    async def talk() -> None:
-        async with sink(Broker(tmp_path).port) as out:
-            await out.send(examples.event(examples.turn(1)))
+def test_refused_messages_are_counted_and_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def check() -> None:
+        async with subscriber(broker.port) as received, mqtt_sink(broker.port) as sink:
+            for number in range(5):
+                await sink.send(examples.event(examples.turn(number), seq=number))
+            await sink.send(examples.event(examples.speaker("S1")))
+            await sink.send(examples.event(examples.emotion("happy")))
+            await received.until(lambda: bool(received.payloads(SPEAKER)))
+            await wait_until(lambda: sink.statistics().waiting == 0)
+            await received.until(
+                lambda: bool(received.payloads(OUTBOX)) and json.loads(received.payloads(OUTBOX)[-1])["refused"] == 6
+            )
+        counts = sink.statistics()
+        assert (counts.refused, counts.dropped) == (6, 0), "five turns and an emotion"
+        assert sink.counters().refused == 6
+        assert not received.payloads(TURN)
+        assert caplog.text.count("refuses messages on home/kitchen/room/turn (Not authorized)") == 1
 
-    with pytest.raises(BrokerUnreachable, match="was never reached; 1 messages were not delivered"):
-        asyncio.run(talk())
+    rules = "topic readwrite #\ntopic deny home/kitchen/room/turn\ntopic deny home/kitchen/room/emotion\n"
+    caplog.set_level(logging.WARNING)
+    with Broker(tmp_path, rules=rules) as broker:
+        asyncio.run(check())
 
 
-def test_a_wrong_password_is_said_and_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async def talk(password: str) -> None:
-        async with sink(broker.port, username="me", password=SecretStr(password)) as out:
-            await out.send(examples.event(examples.turn(1)))
-            await until(lambda: out.statistics().waiting == 0 or "does not take messages" in caplog.text)
+def test_rolling_state_expires_during_an_outage(tmp_path: Path) -> None:
+    async def check() -> None:
+        clock = ShiftedClock()
+        async with mqtt_sink(broker.port, clock=clock, expiry_s=60, reconnect_max_s=0.2) as sink:
+            await sink.send(examples.event(examples.emotion("happy")))
+            await sink.send(examples.event(examples.turn(1)))
+            clock.shift_s += 40
+            await sink.send(examples.event(examples.speaker("S1")))
+            clock.shift_s += 30  # the emotion is 70 s old, the speaker 30 s
+            broker.start()
+            await wait_until(lambda: sink.statistics().waiting == 0)
+            async with subscriber(broker.port) as late:
+                await late.until(lambda: bool(late.payloads(SPEAKER)))
+                assert not late.payloads(EMOTION)
+                (message,) = [m for m in late.messages if str(m.topic) == SPEAKER]
+                remaining_s = message.properties.MessageExpiryInterval  # type: ignore[union-attr]
+                assert 20 <= remaining_s <= 30, "it counts from the time of the event"
+        assert sink.statistics().expired == 1
 
-    with Broker(tmp_path, users={"me": "right-one"}) as broker:
-        asyncio.run(talk("right-one"))
-        with pytest.raises(BrokerUnreachable):
-            asyncio.run(talk("wrong-one"))
-    assert "ot authorized" in caplog.text
-    assert "wrong-one" not in caplog.text
+    broker = Broker(tmp_path)
+    try:
+        asyncio.run(check())
+    finally:
+        broker.kill()
+
+
+def test_two_sinks_of_one_node_work_side_by_side(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def check() -> None:
+        async with subscriber(broker.port) as received, mqtt_sink(broker.port) as one, mqtt_sink(broker.port) as other:
+            for number in range(10):
+                await one.send(examples.event(examples.turn(number), seq=number, source="a"))
+                await other.send(examples.event(examples.turn(number), seq=number, source="b"))
+            await received.until(lambda: len(received.payloads("home/kitchen/a/turn")) == 10)
+            await received.until(lambda: len(received.payloads("home/kitchen/b/turn")) == 10)
+        assert not caplog.records
+
+    caplog.set_level(logging.WARNING)
+    with Broker(tmp_path) as broker:
+        asyncio.run(check())
+
+
+def test_undelivered_events_survive_the_process(tmp_path: Path) -> None:
+    async def without_broker(first: int) -> None:
+        with suppress(BrokerUnreachable):
+            async with mqtt_sink(broker.port, limits=FAST_LIMITS, outbox=str(tmp_path / "box")) as sink:
+                for number in range(first, first + 3):
+                    await sink.send(examples.event(examples.turn(number), seq=number))
+                await sink.send(examples.event(examples.emotion()))
+
+    async def with_broker() -> None:
+        async with subscriber(broker.port) as received, mqtt_sink(broker.port, outbox=str(tmp_path / "box")) as sink:
+            await sink.send(examples.event(examples.turn(6), seq=6))
+            await received.until(lambda: len(received.payloads(TURN)) == 7)
+            assert event_ids(received.payloads(TURN)) == [f"s/room/{number}" for number in range(7)]
+            assert not received.payloads(EMOTION), "rolling state of an earlier run is obsolete"
+
+    broker = Broker(tmp_path)
+    try:
+        asyncio.run(without_broker(0))
+        asyncio.run(without_broker(3))
+        (file,) = (tmp_path / "box").glob("*.sqlite")
+        assert file.stat().st_mode & 0o077 == 0, "only the owner can read events"
+        with closing(sqlite3.connect(file)) as database:
+            assert database.execute("SELECT count(*) FROM owed").fetchone() == (6,)
+        broker.start()
+        asyncio.run(with_broker())
+        assert not list((tmp_path / "box").iterdir()), "an empty outbox leaves no file"
+    finally:
+        broker.kill()
+
+
+def test_dropped_events_are_counted_and_published(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def check() -> None:
+        async with mqtt_sink(broker.port, outbox=str(tmp_path / "box"), queue_events=3) as sink:
+            for number in range(10):
+                await sink.send(examples.event(examples.turn(number), seq=number))
+            broker.start()
+            await wait_until(lambda: sink.statistics().waiting == 0)
+            assert sink.counters().dropped == 7
+            async with subscriber(broker.port) as late:
+                await late.until(lambda: bool(late.payloads(OUTBOX)))
+                losses = json.loads(late.payloads(OUTBOX)[0])
+                assert losses == {"dropped": 7, "refused": 0, "oldest": "s/room/0", "newest": "s/room/6"}
+        assert caplog.text.count("outbox full") == 1
+
+    broker = Broker(tmp_path)
+    try:
+        asyncio.run(check())
+    finally:
+        broker.kill()
+
+
+def test_cloud_events_wrap_native_events(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with subscriber(broker.port) as received, mqtt_sink(broker.port, payload="cloudevents") as sink:
+            event = examples.event(examples.turn(1))
+            await sink.send(event)
+            await received.until(lambda: bool(received.payloads(TURN)))
+            (message,) = [m for m in received.messages if str(m.topic) == TURN]
+            tree = json.loads(received.payloads(TURN)[0])
+            assert message.properties.ContentType == "application/cloudevents+json"  # type: ignore[union-attr]
+            assert (tree["specversion"], tree["id"], tree["source"]) == ("1.0", event.id, "urn:tonewatch:kitchen")
+            assert (tree["type"], tree["subject"], tree["data"]["id"]) == ("tonewatch.turn.v1", "room", event.id)
+
+    with Broker(tmp_path) as broker:
+        asyncio.run(check())
+
+
+def test_state_and_availability_of_a_stream_are_published(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with subscriber(broker.port) as received, mqtt_sink(broker.port) as sink:
+            for count, state in enumerate(["started", "paused", "resumed", "gap", "stalled", "ended"], start=1):
+                await sink.send(examples.event(examples.stream(state), seq=count))
+                await received.until(lambda n=count: len(received.payloads("home/kitchen/room/stream")) == n)  # type: ignore[misc]
+            await wait_until(lambda: sink.statistics().waiting == 0)
+        states = [json.loads(payload)["state"] for payload in received.payloads("home/kitchen/room/state")]
+        assert states == ["listening", "paused", "listening", "stalled", "ended"]
+        availability = received.payloads("home/kitchen/room/availability")
+        assert availability == ["online", "online", "online", "offline", "offline"], "a paused stream can be resumed"
+
+    with Broker(tmp_path) as broker:
+        asyncio.run(check())
+
+
+async def send_call(sink: MqttSink, number: int) -> None:
+    """Send the events of a short call with one track."""
+    name = f"c{number}"
+    track: dict[str, Any] = {"source": f"{name}-customer", "call": name, "party": "customer"}
+    await sink.send(examples.event(examples.stream("started"), **track))
+    await sink.send(examples.event(examples.emotion(), **track))
+    await sink.send(examples.event(examples.call(), source=name, call=name))
+    await sink.send(examples.event(examples.alert(), source=name, call=name))
+    await wait_until(lambda: sink.statistics().waiting == 0)
+    await sink.send(examples.event(examples.stream("ended"), **track))
+    await sink.send(examples.event(examples.call("final"), source=name, call=name))
+
+
+def test_ended_streams_and_calls_are_cleared(tmp_path: Path) -> None:
+    """From memory, from the broker and from Home Assistant, for any number of calls."""
+
+    async def check() -> None:
+        clock = ShiftedClock()
+        async with mqtt_sink(broker.port, clock=clock, limits=FAST_LIMITS, discovery_prefix="ha") as sink:
+
+            def sizes() -> tuple[int, int, int]:
+                return len(sink._outbox._retained), len(sink._outbox._published), len(sink._ended)
+
+            early = (0, 0, 0)
+            for number in range(60):
+                await send_call(sink, number)
+                clock.shift_s += 1.0
+                if number == 20:
+                    await wait_until(lambda: sink.statistics().waiting == 0)
+                    early = sizes()
+            await wait_until(lambda: all(late <= limit for limit, late in zip(early, sizes(), strict=True)))
+            await wait_until(lambda: sink.statistics().waiting == 0)
+        async with subscriber(broker.port) as late:
+            await late.until(lambda: any(str(message.topic).endswith("/info") for message in late.messages))
+        kept = {str(message.topic) for message in late.messages if message.retain}
+        node = {f"home/kitchen/{leaf}" for leaf in ("availability", "info")}
+        assert kept <= node | {"ha/device/tonewatch_kitchen/config"}
+
+    with Broker(tmp_path) as broker:
+        asyncio.run(check())
+
+
+def test_streams_that_ended_during_an_outage_are_cleared() -> None:
+    async def check() -> None:
+        clock = ShiftedClock()
+        with suppress(BrokerUnreachable):
+            async with mqtt_sink(1, clock=clock, limits=FAST_LIMITS, discovery_prefix="ha") as sink:
+                for number in range(50):
+                    source = f"s{number}"
+                    await sink.send(examples.event(examples.stream("started"), source=source))
+                    await sink.send(examples.event(examples.emotion(), source=source))
+                    await sink.send(examples.event(examples.stream("ended"), source=source))
+                    clock.shift_s += 1.0
+                assert len(sink._outbox._retained) < 40, "those of the last seconds, and of the node"
+
+    asyncio.run(check())
+
+
+def test_a_burst_is_published_in_order(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with subscriber(broker.port) as received, mqtt_sink(broker.port, outbox=str(tmp_path / "box")) as sink:
+            began_s = time.perf_counter()
+            for first in range(0, 2_000, 50):
+                await sink.send_all(
+                    [examples.event(examples.turn(number), seq=number) for number in range(first, first + 50)]
+                )
+            await received.until(lambda: len(received.messages) >= 2_002)  # with `info` and `online`
+            assert time.perf_counter() - began_s < 20
+            assert event_ids(received.payloads(TURN)) == [f"s/room/{number}" for number in range(2_000)]
+
+    with Broker(tmp_path) as broker:
+        asyncio.run(check())

@@ -1,4 +1,4 @@
-"""Topics and broker addresses."""
+"""MQTT topics and broker addresses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stream.errors import SettingsError
 from stream.settings import MqttSettings
 from stream.sinks.mqtt import topics
-from tests.sinks import examples
+from tests.support import examples
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from tests.sinks import examples
     ],
 )
 def test_addresses(target: str, broker: topics.BrokerAddress) -> None:
-    assert topics.parse(target, MqttSettings()) == broker
+    assert topics.parse_address(target, MqttSettings()) == broker
 
 
 @pytest.mark.parametrize(
@@ -43,19 +43,19 @@ def test_addresses(target: str, broker: topics.BrokerAddress) -> None:
         "mqtt://u:1#pass@lan",
     ],
 )
-def test_what_is_no_address_is_refused_without_showing_a_password(target: str) -> None:
+def test_an_invalid_address_is_refused_without_showing_a_password(target: str) -> None:
     with pytest.raises(SettingsError) as refused:
-        topics.parse(target, MqttSettings())
+        topics.parse_address(target, MqttSettings())
     assert "pass@" not in str(refused.value)
 
 
 @given(st.text(), st.text())
-def test_different_names_are_different_levels(one: str, other: str) -> None:
-    assert (topics.level(one) == topics.level(other)) == (one == other)
-    assert not set(topics.level(one)) & set("+#/")
+def test_different_names_give_different_levels(one: str, other: str) -> None:
+    assert (topics.topic_level(one) == topics.topic_level(other)) == (one == other)
+    assert not set(topics.topic_level(one)) & set("+#/")
 
 
-def test_names_become_single_levels() -> None:
-    topic = topics.of(examples.event(examples.emotion(), source="a/b+c#"), prefix="p", node="n/1")
+def test_a_name_becomes_one_level() -> None:
+    topic = topics.event_topic(examples.event(examples.emotion(), source="a/b+c#"), prefix="p", node="n/1")
     assert topic == "p/n%2F1/a%2Fb%2Bc%23/emotion"
-    assert topics.of(examples.event(examples.health(), source="node"), prefix="p", node="n") == "p/n/health"
+    assert topics.event_topic(examples.event(examples.health(), source="node"), prefix="p", node="n") == "p/n/health"

@@ -1,4 +1,4 @@
-"""The panel: what it shows, at any size, and that it does so quickly."""
+"""The panel: its content, its size, its speed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from stream.events import Candidate, Identity
 from stream.sinks.terminal.panel import PanelSink, render
 from stream.sinks.terminal.panel_state import PanelState
-from tests.sinks import examples
+from tests.support import examples
 
 
 def shown(what: RenderableType, width: int = 80) -> str:
@@ -37,35 +37,36 @@ def state(*sources: str) -> PanelState:
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (200, 60)])
-def test_it_says_who_how_and_when(width: int, height: int) -> None:
+def test_it_shows_speaker_emotion_and_turns(width: int, height: int) -> None:
     text = shown(render(state("room"), width=width, height=height), width)
     for wanted in ("room", "● Alice", "happy", "70%", "S1", "00:10", "00:01–00:12", "dropped 1"):
         assert wanted in text
     assert max(map(len, text.splitlines())) <= width
 
 
-def test_a_narrow_screen_is_not_overrun() -> None:
+def test_a_narrow_screen_is_not_exceeded() -> None:
     text = shown(render(state("room"), width=40, height=12), 40)
     assert "● Alice" in text
     assert max(map(len, text.splitlines())) <= 40
 
 
-def test_colour_is_never_the_only_sign() -> None:
+def test_colour_is_never_the_only_information() -> None:
     text = shown(render(state("room"), width=80, height=24))
     assert "▸ happy" in text
     assert "hhh" in text
 
 
 @pytest.mark.parametrize(
-    ("speaking", "words"), [("silence", "– silence"), ("unknown", "? somebody unknown"), ("tentative", "◌ somebody …")]
+    ("speaking", "words"),
+    [("silence", "– silent"), ("unknown", "? unknown speaker"), ("tentative", "◌ not certain yet")],
 )
-def test_states_are_words(speaking: str, words: str) -> None:
+def test_speaker_states_are_shown_as_text(speaking: str, words: str) -> None:
     made = state("room")
     made.apply(examples.event(examples.speaker(None, end_s=21, state=speaking), source="room"))
     assert words in shown(render(made, width=80, height=24))
 
 
-def test_uncertain_and_silence_are_told_apart() -> None:
+def test_uncertain_and_silence_differ() -> None:
     made = state("room")
     made.apply(examples.event(examples.emotion("uncertain", end_s=21), source="room"))
     assert "uncertain" in shown(render(made, width=80, height=24))
@@ -73,14 +74,14 @@ def test_uncertain_and_silence_are_told_apart() -> None:
     assert "silence" in shown(render(made, width=80, height=24))
 
 
-def test_a_closed_set_is_called_a_demonstration() -> None:
+def test_a_closed_set_is_marked_as_a_demonstration() -> None:
     named = Identity(label="id7", probability=0.4, candidates=(Candidate(label="id7", probability=0.4),))
     made = state("room")
     made.apply(examples.event(examples.speaker().model_copy(update={"identity": named}), source="room"))
     assert "closed set (demonstration): id7 40%" in shown(render(made, width=80, height=24))
 
 
-def test_many_streams_fit_and_the_rest_is_counted_quickly() -> None:
+def test_two_hundred_streams_are_rendered_quickly_and_fit() -> None:
     made = state(*(f"call-{number}" for number in range(200)))
     began_s = time.perf_counter()
     text = shown(render(made, width=80, height=24))
@@ -89,7 +90,7 @@ def test_many_streams_fit_and_the_rest_is_counted_quickly() -> None:
     assert "… and 180 more streams" in text
 
 
-def test_events_are_drawn_while_the_run_goes_on() -> None:
+def test_events_are_drawn_during_the_run() -> None:
     screen = io.StringIO()
 
     async def draw() -> None:

@@ -1,4 +1,4 @@
-"""Both ends of a wire: somebody who hears everything on a broker, and a wire that can be slow or cut."""
+"""Both ends of an MQTT connection: a sink, a subscriber to all topics, and a TCP relay that can be held or cut."""
 
 from __future__ import annotations
 
@@ -10,45 +10,54 @@ from typing import Self
 
 import aiomqtt
 
+from stream.clock import steady_s
 from stream.settings import MqttSettings, Settings
-from stream.sinks.mqtt.sink import MqttSink
+from stream.sinks.mqtt.delivery import DeliveryLimits
+from stream.sinks.mqtt.sink import CLEAR_DELAY_S, DEFAULT_LIMITS, MqttSink
+from tests.support.waiting import WAIT_TIMEOUT_S
 
-PATIENCE_S = 30
+FAST_LIMITS = DeliveryLimits(
+    flush_timeout_s=0.2, idle_timeout_s=0.2, min_backoff_s=0.05, shutdown_timeout_s=0.2, housekeeping_s=0.05
+)
+"""Limits for tests that wait until a limit is reached."""
 
 
 class Subscriber:
-    """Hears everything on a broker."""
+    """Receives every message of a broker."""
 
     def __init__(self) -> None:
         self.messages: list[aiomqtt.Message] = []
         self._changed = asyncio.Event()
 
     def payloads(self, topic: str) -> list[str]:
+        """Payloads received on `topic`, in order."""
         return [_text(message) for message in self.messages if str(message.topic) == topic]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(PATIENCE_S):
+        """Wait for messages until `condition` is true. Raises `TimeoutError`."""
+        async with asyncio.timeout(WAIT_TIMEOUT_S):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
 
     async def listen(self, client: aiomqtt.Client) -> None:
+        """Collect the messages of `client` until it is cancelled."""
         async for message in client.messages:
             self.messages.append(message)
             self._changed.set()
 
 
-class Wire:
-    """A TCP relay to a broker; while it is held nothing passes, and `cut` ends connections without a good-bye."""
+class TcpRelay:
+    """A TCP relay to a broker; while it is held no data passes, and `cut` aborts its connections."""
 
     def __init__(self, port: int) -> None:
         self._to = port
         self._stack = AsyncExitStack()
-        self._ends: list[asyncio.StreamWriter] = []
+        self._writers: list[asyncio.StreamWriter] = []
         self._relays: set[asyncio.Task[None]] = set()
-        self._open = asyncio.Event()
-        self._open.set()
-        self.knocked = asyncio.Event()
+        self._released = asyncio.Event()
+        self._released.set()
+        self.accepted = asyncio.Event()
         self.port = 0
 
     async def __aenter__(self) -> Self:
@@ -67,36 +76,38 @@ class Wire:
         await asyncio.gather(*self._relays, return_exceptions=True)
 
     def hold(self) -> None:
-        """New connections are taken, but nothing passes."""
-        self._open.clear()
-        self.knocked.clear()
+        """Accept new connections without relaying their data."""
+        self._released.clear()
+        self.accepted.clear()
 
     def release(self) -> None:
-        self._open.set()
+        """Relay data again."""
+        self._released.set()
 
     def cut(self) -> None:
-        for end in self._ends:
-            end.transport.abort()
-        self._ends.clear()
+        """Abort all connections."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._ends.append(writer)
-        self.knocked.set()
+        self._writers.append(writer)
+        self.accepted.set()
         relay = asyncio.create_task(self._relay(reader, writer), name="relay")
         self._relays.add(relay)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await self._open.wait()
+        await self._released.wait()
         try:
-            back, forth = await asyncio.open_connection("127.0.0.1", self._to)
+            upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._to)
         except OSError:
             writer.transport.abort()
             return
-        self._ends.append(forth)
-        await asyncio.gather(_pump(reader, forth), _pump(back, writer))
+        self._writers.append(upstream_writer)
+        await asyncio.gather(_copy(reader, upstream_writer), _copy(upstream_reader, writer))
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with suppress(OSError):
         while data := await reader.read(65_536):
             writer.write(data)
@@ -106,27 +117,31 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @asynccontextmanager
 async def subscriber(port: int) -> AsyncIterator[Subscriber]:
-    heard = Subscriber()
+    """A subscriber to all topics of the broker at `port`."""
+    received = Subscriber()
     async with aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5) as client:
         await client.subscribe("#", qos=1)
-        listening = asyncio.create_task(heard.listen(client), name="subscriber")
-        yield heard
+        listening = asyncio.create_task(received.listen(client), name="subscriber")
+        yield received
         listening.cancel()
 
 
-def sink(port: int, *, scheme: str = "mqtt", host: str = "127.0.0.1", **mqtt: object) -> MqttSink:
-    """A sink of the node `kitchen` that keeps nothing on disk unless it is told where."""
+def mqtt_sink(
+    port: int,
+    *,
+    scheme: str = "mqtt",
+    host: str = "127.0.0.1",
+    limits: DeliveryLimits = DEFAULT_LIMITS,
+    clear_delay_s: float = CLEAR_DELAY_S,
+    clock: Callable[[], float] = steady_s,
+    **mqtt: object,
+) -> MqttSink:
+    """A sink of the node `kitchen`; it keeps no outbox on disk unless `outbox` names a folder."""
     settings = Settings(
         node="kitchen", mqtt=MqttSettings.model_validate({"reconnect_max_s": 0.5, "outbox": "", **mqtt})
     )
-    return MqttSink(target=f"{scheme}://{host}:{port}/home", settings=settings)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """For what another task does, which tells nobody when it has."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    target = f"{scheme}://{host}:{port}/home"
+    return MqttSink(target=target, settings=settings, limits=limits, clear_delay_s=clear_delay_s, clock=clock)
 
 
 def _text(message: aiomqtt.Message) -> str:

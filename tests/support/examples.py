@@ -1,4 +1,4 @@
-"""Events to send."""
+"""Event models for tests."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from stream.events import (
     TurnBody,
 )
 
-BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+SESSION_START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def event(body: Body, *, seq: int = 0, source: str = "room", **more: Any) -> Event:
-    """A body in an envelope."""
+    """Wrap a body in an envelope."""
     return events.stamp(
         body,
         id=f"s/{source}/{seq}",
         session="s",
         seq=seq,
         source=source,
-        time=BEGAN + timedelta(seconds=body.end_s),
+        time=SESSION_START + timedelta(seconds=body.end_s),
         models=(ModelRef(name="fake", revision="0"),),
         latency_ms=12.5,
         **more,
@@ -44,7 +44,7 @@ def event(body: Body, *, seq: int = 0, source: str = "room", **more: Any) -> Eve
 
 
 def emotion(label: str = "happy", *, end_s: float = 3.0, **more: Any) -> EmotionBody:
-    """Two labels, one leading."""
+    """An emotion with two labels, the first leading."""
     probabilities = {"happy": 0.7, "sad": 0.3}
     return EmotionBody(
         start_s=max(0.0, end_s - 3),
@@ -60,7 +60,7 @@ def emotion(label: str = "happy", *, end_s: float = 3.0, **more: Any) -> Emotion
 
 
 def speaker(name: str | None = "S1", *, end_s: float = 3.0, state: Any = "confirmed") -> SpeakerBody:
-    """Somebody speaks."""
+    """A speaker decision."""
     return SpeakerBody(
         start_s=max(0.0, end_s - 2),
         end_s=end_s,
@@ -78,14 +78,14 @@ def speaker(name: str | None = "S1", *, end_s: float = 3.0, state: Any = "confir
 
 
 def resolved() -> SpeakerResolvedBody:
-    """A voice turned out to be Alice's."""
+    """A correction: the voice is Alice's."""
     return SpeakerResolvedBody(start_s=2.0, end_s=9.0, was="S2", speaker="Alice", enrolled=True, probability=0.97)
 
 
 def turn(
     number: int, phase: Any = "end", *, name: str | None = "S1", start_s: float = 0.0, end_s: float = 2.0
 ) -> TurnBody:
-    """Somebody's turn."""
+    """A turn."""
     shares = {"happy": 0.75, "sad": 0.25} if phase == "end" else {}
     return TurnBody(
         phase=phase,
@@ -100,12 +100,12 @@ def turn(
 
 
 def stream(state: Any = "started") -> StreamBody:
-    """What became of the sound."""
+    """A change of a stream's state."""
     return StreamBody(state=state, start_s=0.0, end_s=0.0)
 
 
 def call(phase: Any = "live") -> CallBody:
-    """A minute of a call, the customer angry by now."""
+    """One minute of a call; the customer is angry."""
     emotion = CallEmotion(
         label="angry",
         since_s=55.0,
@@ -158,7 +158,7 @@ def call(phase: Any = "live") -> CallBody:
 
 
 def alert(phase: Any = "start") -> AlertBody:
-    """The customer has sounded angry for a while."""
+    """An alert about sustained anger of the customer."""
     return AlertBody(
         phase=phase,
         alert="a1",
@@ -172,7 +172,7 @@ def alert(phase: Any = "start") -> AlertBody:
 
 
 def health() -> HealthBody:
-    """Statistics."""
+    """Figures of a node."""
     lane = LaneHealth(
         model="fake", cut=10, inferred=9, dropped=1, failed=0, waiting=0, batches=3, mean_batch=3.0, inference_ms=4.5
     )

@@ -1,0 +1,158 @@
+"""The tasks of a delivery and their order, on a fake connection."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Self, cast
+
+import pytest
+
+from stream.sinks.mqtt.connection import BrokerConnection, Outcome
+from stream.sinks.mqtt.delivery import ACKNOWLEDGED_BATCH, Delivery, DeliveryLimits
+from stream.sinks.mqtt.journal import Journal
+from stream.sinks.mqtt.outbox import Message, Outbox
+from tests.support.waiting import wait_until
+
+BIRTH, OFFLINE = ("node/availability", "online"), ("node/availability", "offline")
+
+
+class FakeConnection:
+    """Acknowledges every message at once and records it."""
+
+    v5 = False
+
+    def __init__(self) -> None:
+        self.posted: list[tuple[str, str]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    def post(self, topic: str, payload: str, *, outcome: Outcome, **_: Any) -> None:
+        self.posted.append((topic, payload))
+        asyncio.get_running_loop().call_soon(outcome, 0, "")
+
+
+class ScriptedJournal(Journal):
+    """A journal in memory; `on_write` is run by each write."""
+
+    def __init__(self, on_write: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(folder=None, name="outbox", clock=time.monotonic)
+        self._marked = 0
+        self._on_write = on_write
+
+    async def write(self, new: Sequence[Message] = (), *, obsolete: object = ()) -> None:  # noqa: ARG002
+        await self._on_write()
+
+    def mark_acknowledged(self, message: Message) -> int:  # noqa: ARG002
+        self._marked += 1
+        return self._marked
+
+
+async def _return(connection: object) -> None:
+    """Need no subscription."""
+
+
+async def _wait_forever(connection: object) -> None:  # noqa: ARG001
+    await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def fake_delivery(
+    connection: FakeConnection,
+    outbox: Outbox,
+    *,
+    journal: Journal,
+    subscribe: Callable[[object], Coroutine[Any, Any, None]] = _return,
+) -> AsyncIterator[Delivery]:
+    delivery = Delivery(
+        broker="fake",
+        connect=lambda: cast("BrokerConnection", connection),
+        outbox=outbox,
+        journal=journal,
+        qos=1,
+        reconnect_max_s=1.0,
+        birth=[BIRTH],
+        offline=OFFLINE,
+        subscribe=subscribe,
+        receive=_wait_forever,
+        on_refused=lambda message, reason: None,  # noqa: ARG005
+        housekeeping=lambda: None,
+        content_type=lambda message: "text/plain",  # noqa: ARG005
+        clock=time.monotonic,
+        limits=DeliveryLimits(housekeeping_s=600.0),
+    )
+    delivery.start()
+    try:
+        yield delivery
+    finally:
+        await delivery.close(after_error=False)
+
+
+def test_online_is_published_after_the_subscriptions_are_acknowledged() -> None:
+    async def check() -> None:
+        requested, acknowledged = asyncio.Event(), asyncio.Event()
+
+        async def subscribe(connection: object) -> None:
+            del connection
+            requested.set()
+            await acknowledged.wait()
+
+        async def nothing() -> None:
+            pass
+
+        connection, outbox = FakeConnection(), Outbox(capacity=10)
+        outbox.put("turn", "1")
+        journal = ScriptedJournal(nothing)
+        async with fake_delivery(connection, outbox, journal=journal, subscribe=subscribe) as delivery:
+            await requested.wait()
+            assert not connection.posted
+            assert not delivery.connected
+            acknowledged.set()
+            await wait_until(lambda: outbox.empty)
+        assert connection.posted == [BIRTH, ("turn", "1"), OFFLINE]
+
+    asyncio.run(check())
+
+
+def test_a_batch_of_acknowledgements_is_written_by_a_task_of_the_delivery() -> None:
+    """The write ends with the delivery, also while it is blocked."""
+
+    async def check() -> None:
+        writing = asyncio.Event()
+
+        async def block() -> None:
+            writing.set()
+            await asyncio.Event().wait()
+
+        outbox = Outbox(capacity=1_000)
+        for number in range(ACKNOWLEDGED_BATCH):
+            outbox.put("turn", str(number))
+        before = asyncio.all_tasks()
+        async with fake_delivery(FakeConnection(), outbox, journal=ScriptedJournal(block)):
+            await writing.wait()
+        assert asyncio.all_tasks() == before
+
+    asyncio.run(check())
+
+
+def test_a_journal_write_that_fails_ends_the_delivery_with_its_error() -> None:
+    async def check() -> None:
+        async def fail() -> None:
+            raise ZeroDivisionError
+
+        outbox = Outbox(capacity=1_000)
+        for number in range(ACKNOWLEDGED_BATCH):
+            outbox.put("turn", str(number))
+        with suppress(BaseExceptionGroup):
+            async with fake_delivery(FakeConnection(), outbox, journal=ScriptedJournal(fail)) as delivery:
+                await wait_until(lambda: delivery._task is not None and delivery._task.done())
+                with pytest.raises(BaseExceptionGroup, match="unhandled"):
+                    delivery.wake()
+
+    asyncio.run(check())
