@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import yaml
 from pydantic import BaseModel
@@ -32,66 +32,74 @@ def page() -> str:
     return f"# Written by scripts/asyncapi_page.py.\n{text}"
 
 
-def document() -> dict[str, Any]:
-    """Return the document (AsyncAPI 3.0.0)."""
-    channels: dict[str, Any] = {}
-    messages: dict[str, Any] = {}
-    operations: dict[str, Any] = {}
+class _Channel(NamedTuple):
+    """A topic with its payload; `action` is `send` or `receive`, seen from the node."""
 
-    def channel(name: str, address: str, action: str, description: str, payload: Mapping[str, Any]) -> None:
-        parameters = {key: value for key, value in PARAMETERS.items() if f"{{{key}}}" in address}
-        text = payload.get("type") == "string"
-        messages[name] = {"name": name, "contentType": "text/plain" if text else "application/json", "payload": payload}
-        channels[name] = {
-            "address": address,
-            "description": description,
-            "parameters": parameters,
-            "messages": {name: {"$ref": f"#/components/messages/{name}"}},
-        }
-        operations[name] = {
-            "action": action,
-            "channel": {"$ref": f"#/channels/{name}"},
-            "messages": [{"$ref": f"#/channels/{name}/messages/{name}"}],
+    name: str
+    address: str
+    description: str
+    payload: Mapping[str, Any]
+    action: str = "send"
+
+    @property
+    def message(self) -> dict[str, Any]:
+        text = self.payload.get("type") == "string"
+        content_type = "text/plain" if text else "application/json"
+        return {"name": self.name, "contentType": content_type, "payload": self.payload}
+
+    @property
+    def channel(self) -> dict[str, Any]:
+        return {
+            "address": self.address,
+            "description": self.description,
+            "parameters": {key: value for key, value in PARAMETERS.items() if f"{{{key}}}" in self.address},
+            "messages": {self.name: {"$ref": f"#/components/messages/{self.name}"}},
         }
 
+    @property
+    def operation(self) -> dict[str, Any]:
+        return {
+            "action": self.action,
+            "channel": {"$ref": f"#/channels/{self.name}"},
+            "messages": [{"$ref": f"#/channels/{self.name}/messages/{self.name}"}],
+        }
+
+
+def _channels() -> list[_Channel]:
     presence = {"type": "string", "enum": ["online", "offline"]}
-    channel(
-        "availability",
-        f"{NODE}/availability",
-        "send",
-        f"Whether the node is online; also its will message. {RETAINED}",
-        presence,
-    )
-    channel("info", f"{NODE}/info", "send", f"Metadata of the node. {RETAINED}", _of(NodeInfo))
-    channel("outbox", f"{NODE}/outbox", "send", f"Lost messages, once there are any. {RETAINED}", _of(OutboxState))
-    channel(
-        "sourceAvailability", f"{SOURCE}/availability", "send", f"Whether the stream is available. {RETAINED}", presence
-    )
-    channel("sourceState", f"{SOURCE}/state", "send", f"State of the stream. {RETAINED}", _of(SourceState))
+    node_presence = f"Whether the node is online; also its will message. {RETAINED}"
+    channels = [
+        _Channel("availability", f"{NODE}/availability", node_presence, presence),
+        _Channel("info", f"{NODE}/info", f"Metadata of the node. {RETAINED}", _of(NodeInfo)),
+        _Channel("outbox", f"{NODE}/outbox", f"Lost messages, once there are any. {RETAINED}", _of(OutboxState)),
+        _Channel(
+            "sourceAvailability", f"{SOURCE}/availability", f"Whether the stream is available. {RETAINED}", presence
+        ),
+        _Channel("sourceState", f"{SOURCE}/state", f"State of the stream. {RETAINED}", _of(SourceState)),
+    ]
     for kind in events.EVENT_TYPES:
         name = kind.model_fields["type"].default
         rolling = kind in _ROLLING
         delivery = f"{RETAINED} It expires." if rolling else "Not retained; delivered in order, at least once."
-        channel(name, f"{NODE if name == 'health' else SOURCE}/{name}", "send", f"{kind.__doc__} {delivery}", _of(kind))
+        address = f"{NODE if name == 'health' else SOURCE}/{name}"
+        channels.append(_Channel(name, address, f"{kind.__doc__} {delivery}", _of(kind)))
     requests = {"oneOf": [_of(kind) for kind in get_args(commands.Command)]}
-    channel(
-        "command",
-        f"{NODE}/command",
-        "receive",
-        "Commands, where the settings allow them. Retained commands are ignored.",
-        requests,
-    )
-    channel(
-        "response",
-        f"{NODE}/response",
-        "send",
-        "Replies to commands without a response topic of their own.",
-        _of(commands.CommandReply),
-    )
+    about_requests = "Commands, where the settings allow them. Retained commands are ignored."
+    about_replies = "Replies to commands without a response topic of their own."
+    channels.append(_Channel("command", f"{NODE}/command", about_requests, requests, "receive"))
+    channels.append(_Channel("response", f"{NODE}/response", about_replies, _of(commands.CommandReply)))
+    return channels
+
+
+def document() -> dict[str, Any]:
+    """Return the document (AsyncAPI 3.0.0)."""
+    channels = _channels()
+    operations = {one.name: one.operation for one in channels}
     operations["command"]["reply"] = {
-        "address": {"location": "$message.header#/responseTopic", "description": "MQTT 5's response topic."},
+        "address": {"location": "$message.header#/responseTopic", "description": "Response topic of MQTT 5."},
         "channel": {"$ref": "#/channels/response"},
     }
+    host = {"host": {"default": "localhost"}, "port": {"default": "1883"}}
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -101,16 +109,12 @@ def document() -> dict[str, Any]:
             "with `cloudevents` each event is the `data` of a CloudEvents 1.0 object.",
             "license": {"name": "MIT"},
         },
-        "servers": {
-            "broker": {"host": "{host}:{port}", "protocol": "mqtt", "variables": {
-                "host": {"default": "localhost"}, "port": {"default": "1883"}
-            }}
-        },
+        "servers": {"broker": {"host": "{host}:{port}", "protocol": "mqtt", "variables": host}},
         "defaultContentType": "application/json",
-        "channels": channels,
+        "channels": {one.name: one.channel for one in channels},
         "operations": operations,
-        "components": {"messages": messages, "schemas": _schemas()},
-    }  # fmt: skip
+        "components": {"messages": {one.name: one.message for one in channels}, "schemas": _schemas()},
+    }
 
 
 _ROLLING = (events.EmotionEvent, events.SpeakerEvent, events.HealthEvent)
