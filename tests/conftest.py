@@ -1,22 +1,50 @@
-"""What holds for every test: nothing is kept in the home of whoever runs them, and nothing of theirs is read."""
+"""Shared by all tests: user folders stay untouched, full-size models are opt-in, skips can be made failures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.browser import browser, player, stage, visit
+from tests.support.browser import browser, dashboard, driver, open_page
+from tests.support.requirements import full_size_wanted, refuses_skips
 from tests.support.tones import make_runner, tone_models
 
-__all__ = ["browser", "make_runner", "player", "stage", "tone_models", "visit"]
+__all__ = ["browser", "dashboard", "driver", "make_runner", "open_page", "tone_models"]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _state_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def _separate_user_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("state")
     with pytest.MonkeyPatch.context() as patch:
         for variable in ("XDG_STATE_HOME", "XDG_DATA_HOME"):
             patch.setenv(variable, str(folder))
         yield folder
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect tests of full-size models unless they are wanted or asked for by their mark."""
+    full = [item for item in items if item.get_closest_marker("full") is not None]
+    if not full or "full" in str(config.getoption("markexpr")) or full_size_wanted():
+        return
+    items[:] = [item for item in items if item not in set(full)]
+    config.hook.pytest_deselected(items=full)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skipped test into a failure where no skip is allowed."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and refuses_skips():
+        report.outcome, report.longrepr = "failed", f"skipped: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Turn a skipped module into a failure where no skip is allowed."""
+    report = yield
+    if report.skipped and refuses_skips():
+        report.outcome, report.longrepr = "failed", f"skipped: {report.longrepr}"
+    return report

@@ -100,8 +100,11 @@ def machine_info() -> dict[str, Any]:
     }
 
 
-def random_model(name: str) -> nn.Module:
-    """Build a model of the zoo at full size with random weights. Raises `ModelError` for other names."""
+def random_model(name: str, *, layers: int | None = None) -> nn.Module:
+    """Build a model of the zoo at full width with random weights, with all of its layers or fewer.
+
+    Raises `ModelError` for other names.
+    """
     import transformers  # noqa: PLC0415 - seconds
 
     if name not in SHAPES:
@@ -109,7 +112,8 @@ def random_model(name: str) -> nn.Module:
     family, head, differences = SHAPES[name]
     net_class = getattr(transformers, FAMILIES[family] + head)
     torch.manual_seed(0)
-    config = net_class.config_class(**{"use_weighted_layer_sum": True, "classifier_proj_size": 256, **differences})
+    shape = {"use_weighted_layer_sum": True, "classifier_proj_size": 256, **differences}
+    config = net_class.config_class(**(shape if layers is None else {**shape, "num_hidden_layers": layers}))
     net: nn.Module = net_class(config).eval().requires_grad_(requires_grad=False)
     for key, weight in net.named_parameters():  # larger than the default initialisation, so that differences show
         if weight.ndim > 1 and "original" not in key:

@@ -1,4 +1,4 @@
-"""What the tests of models share: checkpoints as the hub holds them, with random weights, and windows of speech."""
+"""Shared by the tests of models: checkpoints as the hub stores them, with random weights, and windows of speech."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stream.types import Window
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# config.json of the originals, as transformers 4.10 wrote it
+# config.json of the originals, as written by transformers 4.10
 COMMON = {
     "activation_dropout": 0.1,
     "apply_spec_augment": True,
@@ -66,7 +66,7 @@ TRAINED_ON = [f"speaker-{i}" for i in range(1_211)]
 
 @dataclass(frozen=True)
 class Kind:
-    """One architecture: its class, layers, labels and what sets its configuration apart."""
+    """One architecture: its class, layers, labels, and differences of its configuration from `COMMON`."""
 
     architecture: str
     model_type: str
@@ -106,31 +106,33 @@ Checkpoint = tuple[Path, nn.Module]
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> Iterator[None]:
-    """Small nets gain nothing from more threads, and lose much where the cores are busy."""
+    """Run on one thread: small nets gain nothing from more, and are slow with more while the cores are busy."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
 
-def write_checkpoint(folder: Path, name: str, *, full_size: bool = False, safetensors: bool = False) -> Checkpoint:
-    """Write a checkpoint of that kind with random weights, and return its folder and the net that it was made from."""
+def write_checkpoint(
+    folder: Path, name: str, *, full_width: bool = False, layers: int | None = None, safetensors: bool = False
+) -> Checkpoint:
+    """Write a checkpoint of that kind with random weights; return its folder and the net it was made from."""
     import transformers  # noqa: PLC0415
 
     kind = KINDS[name]
     big = kind.layers == 24
-    width = (1_024 if big else 768) if full_size else 32
+    width = (1_024 if big else 768) if full_width else 32
     config: dict[str, Any] = {
         **COMMON,
         **kind.config,
         "_name_or_path": "facebook/somewhere-else",
         "architectures": [kind.architecture],
         "model_type": kind.model_type,
-        "conv_dim": [512 if full_size else 32] * 7,
+        "conv_dim": [512 if full_width else 32] * 7,
         "hidden_size": width,
-        "intermediate_size": 4 * width if full_size else 48,
-        "num_attention_heads": width // 64 if full_size else 4,
-        "num_hidden_layers": kind.layers,
+        "intermediate_size": 4 * width if full_width else 48,
+        "num_attention_heads": width // 64 if full_width else 4,
+        "num_hidden_layers": layers or kind.layers,
     }
     if kind.labels:
         config["id2label"] = {str(i): label for i, label in enumerate(kind.labels)}
@@ -138,7 +140,7 @@ def write_checkpoint(folder: Path, name: str, *, full_size: bool = False, safete
     torch.manual_seed(3)
     net_class = getattr(transformers, kind.architecture)
     net: nn.Module = net_class(net_class.config_class(**config)).eval().requires_grad_(requires_grad=False)
-    for key, weight in net.named_parameters():  # livelier than the library's, so that differences would show
+    for key, weight in net.named_parameters():  # larger than the library's initialisation, so that differences show
         if weight.ndim > 1 and not key.endswith("original0"):
             nn.init.xavier_normal_(weight, gain=0.5 if key == "classifier.weight" else 1.0)
         elif "norm" not in key and weight.ndim == 1:
@@ -169,13 +171,13 @@ def write_checkpoint(folder: Path, name: str, *, full_size: bool = False, safete
 
 @pytest.fixture(scope="session")
 def write() -> Callable[..., Checkpoint]:
-    """Writes a checkpoint: `write(folder, kind, full_size=…, safetensors=…)`."""
+    """Return a function: `write(folder, kind, full_width=…, layers=…, safetensors=…)`."""
     return write_checkpoint
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Checkpoint]:
-    """Small checkpoints written once, for tests that only read them: `checkpoint(kind, safetensors=…)`."""
+    """Return a function that writes each small checkpoint once, for tests that only read: `checkpoint(kind, …)`."""
     written: dict[tuple[str, bool], Checkpoint] = {}
 
     def get(name: str, *, safetensors: bool = False) -> Checkpoint:
@@ -189,18 +191,18 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Checkp
 
 @pytest.fixture(scope="session")
 def windows() -> Callable[..., list[Window]]:
-    """Windows of the bundled conversation: `windows(count, length=…)`."""
+    """Return a function that extracts windows of the bundled conversation: `windows(count, length=…)`."""
     samples, rate_hz = soundfile.read(ROOT / "stream" / "demo" / "conversation.flac", dtype="float32", always_2d=True)
     assert rate_hz == 16_000
     mono = np.ascontiguousarray(samples[:, 0])
 
-    def cut(count: int, *, length: int = 16_000) -> list[Window]:
+    def extract(count: int, *, length: int = 16_000) -> list[Window]:
         starts = [24_000 + 40_000 * i for i in range(count)]
-        found = [
+        extracted = [
             Window("a", i, start, mono[start : start + length], speech_ratio=1.0, speech_samples=length)
             for i, start in enumerate(starts)
         ]
-        assert all(window.samples.std() > 0.01 and len(window.samples) == length for window in found)
-        return found
+        assert all(window.samples.std() > 0.01 and len(window.samples) == length for window in extracted)
+        return extracted
 
-    return cut
+    return extract

@@ -1,9 +1,10 @@
-"""The closed set of VoxCeleb1's people, from a checkpoint as the hub holds it to candidates in events."""
+"""Closed-set identification of VoxCeleb1 speakers, from a checkpoint as the hub stores it to candidates in events."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -14,24 +15,31 @@ from stream.demo.conversation import AUDIO
 from stream.events import SpeakerEvent, from_json
 
 
-def told(folder: Path, place: Path, *more: str) -> list[SpeakerEvent]:
-    """What a run on four seconds of speech tells of the speaker."""
-    recording, log = place / "short.wav", place / "events.ndjson"
+def speaker_events(folder: Path, directory: Path, *options: str) -> list[SpeakerEvent]:
+    """Return the speaker events of a run on four seconds of speech."""
+    recording, log = directory / "short.wav", directory / "events.ndjson"
     soundfile.write(recording, soundfile.read(AUDIO, stop=64_000)[0], 16_000)
-    words = ["run", str(recording), "-q", "--sink", str(log), "--emotion", "", *more]
+    words = ["run", str(recording), "-q", "--sink", str(log), "--emotion", "", *options]
     done = CliRunner().invoke(app, [*words, "--set", f"models.identity.name={folder}"])
     assert done.exit_code == 0, done.output
     events = [from_json(line) for line in log.read_text().splitlines()]
     return [event for event in events if isinstance(event, SpeakerEvent)]
 
 
-@pytest.mark.parametrize("full_size", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param({}, id="small"),
+        pytest.param({"full_width": True, "layers": 2}, id="2 layers"),
+        pytest.param({"full_width": True}, id="full", marks=[pytest.mark.slow, pytest.mark.full]),
+    ],
+)
 @pytest.mark.parametrize("speaker", ["compact-speaker", ""])
-def test_candidates_ride_on_the_speaker(
-    write: Callable[..., tuple[Path, object]], tmp_path: Path, speaker: str, *, full_size: bool
+def test_speaker_events_carry_candidates(
+    write: Callable[..., tuple[Path, object]], tmp_path: Path, speaker: str, size: dict[str, Any]
 ) -> None:
-    folder, _ = write(tmp_path / "sid", "speaker-id-voxceleb1", full_size=full_size)
-    events = told(folder, tmp_path, "--speaker", speaker, "--set", "speakers.candidates=5")
+    folder, _ = write(tmp_path / "sid", "speaker-id-voxceleb1", **size)
+    events = speaker_events(folder, tmp_path, "--speaker", speaker, "--set", "speakers.candidates=5")
     identities = [event.identity for event in events if event.identity is not None]
     assert len(identities) >= 2
     for identity in identities:

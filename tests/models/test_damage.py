@@ -1,4 +1,4 @@
-"""Checkpoints that are damaged, foreign or dangerous: each refused with one sentence that names the file."""
+"""Damaged, unsupported or malicious checkpoints: each is rejected with one sentence that names the file."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def drop(folder: Path, *prefixes: str) -> None:
     torch.save({k: v for k, v in state.items() if not k.startswith(prefixes)}, folder / "pytorch_model.bin")
 
 
-class Evil:
+class Malicious:
     def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, ("touch /tmp/tonewatch-was-here",)
+        return os.system, ("touch /tmp/tonewatch-executed",)
 
 
 def pickled(folder: Path) -> None:
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"classifier.bias": Evil()}))
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"classifier.bias": Malicious()}))
 
 
 def pickled_in_a_zip(folder: Path) -> None:
-    torch.save({"classifier.bias": Evil()}, folder / "pytorch_model.bin")
+    torch.save({"classifier.bias": Malicious()}, folder / "pytorch_model.bin")
 
 
 def half(folder: Path, name: str) -> None:
@@ -47,13 +47,13 @@ def half(folder: Path, name: str) -> None:
 
 
 Damage = Callable[[Path], Any]
-REFUSED: dict[str, tuple[Damage, type[ModelError], str]] = {
-    "no config": (lambda f: (f / "config.json").unlink(), ModelNotFound, "holds no config.json"),
-    "no weights": (lambda f: (f / "pytorch_model.bin").unlink(), ModelNotFound, "holds no weights"),
+REJECTED: dict[str, tuple[Damage, type[ModelError], str]] = {
+    "no config": (lambda f: (f / "config.json").unlink(), ModelNotFound, "has no config.json"),
+    "no weights": (lambda f: (f / "pytorch_model.bin").unlink(), ModelNotFound, "has no weights"),
     "no preprocessor": (
         lambda f: (f / "preprocessor_config.json").unlink(),
         ModelNotFound,
-        "holds no preprocessor_config.json",
+        "has no preprocessor_config.json",
     ),
     "broken config": (lambda f: half(f, "config.json"), ModelFormatError, r"config.json cannot be read"),
     "config is a list": (lambda f: (f / "config.json").write_text("[]"), ModelFormatError, "not a JSON object"),
@@ -65,23 +65,24 @@ REFUSED: dict[str, tuple[Damage, type[ModelError], str]] = {
     "another family": (
         lambda f: edit(f, "config.json", model_type="whisper"),
         ModelFormatError,
-        "family 'whisper'; tonewatch loads those of wav2vec2, wavlm, unispeech-sat, hubert, data2vec-audio",
+        "family 'whisper'; supported: wav2vec2, wavlm, unispeech-sat, hubert, data2vec-audio",
     ),
     "another head": (
         lambda f: edit(f, "config.json", architectures=["HubertForCTC"]),
         ModelFormatError,
-        (
-            "holds HubertForCTC; tonewatch needs a fine-tuned …ForSequenceClassification, …ForXVector or "
-            "…ForAudioFrameClassification"
-        ),
+        ("has HubertForCTC; use a fine-tuned …ForSequenceClassification, …ForXVector or …ForAudioFrameClassification"),
     ),
     "a head that does not exist": (
         lambda f: edit(f, "config.json", architectures=["HubertForXVector"]),
         ModelFormatError,
-        "asks for a HubertForXVector, which transformers does not have",
+        "needs a HubertForXVector, which transformers does not provide",
     ),
     "one label": (lambda f: edit(f, "config.json", id2label={"0": "x"}), ModelFormatError, "fewer than two labels"),
-    "unnumbered labels": (lambda f: edit(f, "config.json", id2label={"x": "y"}), ModelFormatError, "no number"),
+    "unnumbered labels": (
+        lambda f: edit(f, "config.json", id2label={"x": "y"}),
+        ModelFormatError,
+        "keys in id2label that are not numbers",
+    ),
     "impossible config": (
         lambda f: edit(f, "config.json", hidden_size="many"),
         ModelFormatError,
@@ -90,12 +91,12 @@ REFUSED: dict[str, tuple[Damage, type[ModelError], str]] = {
     "8 kHz": (
         lambda f: edit(f, "preprocessor_config.json", sampling_rate=8_000),
         ModelFormatError,
-        "asks for sound at 8000 Hz; tonewatch hears 16000 Hz",
+        "needs audio at 8000 Hz; only 16000 Hz",
     ),
     "another extractor": (
         lambda f: edit(f, "preprocessor_config.json", feature_extractor_type="SeamlessM4TFeatureExtractor"),
         ModelFormatError,
-        "knows Wav2Vec2FeatureExtractor only",
+        "only Wav2Vec2FeatureExtractor is supported",
     ),
     "no head weights": (
         lambda f: drop(f, "classifier.", "projector."),
@@ -107,12 +108,12 @@ REFUSED: dict[str, tuple[Damage, type[ModelError], str]] = {
     "fewer layers in config": (
         lambda f: edit(f, "config.json", num_hidden_layers=2, use_weighted_layer_sum=False),
         ModelFormatError,
-        r"holds weights its config.json knows nothing of \(hubert.encoder.layers.2",
+        r"weights that its config.json does not define \(hubert.encoder.layers.2",
     ),
     "other shapes": (
         lambda f: edit(f, "config.json", classifier_proj_size=8),
         ModelFormatError,
-        r"other shapes than its config.json says \(classifier.weight, projector.bias",
+        r"other shapes than its config.json \(classifier.weight, projector.bias",
     ),
     "truncated bin": (lambda f: half(f, "pytorch_model.bin"), ModelFormatError, "cannot be loaded"),
     "empty bin": (lambda f: (f / "pytorch_model.bin").write_bytes(b""), ModelFormatError, "cannot be loaded"),
@@ -126,22 +127,22 @@ REFUSED: dict[str, tuple[Damage, type[ModelError], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", REFUSED)
-def test_refusals(what: str, write: Write, tmp_path: Path) -> None:
-    damage, error, sentence = REFUSED[what]
+@pytest.mark.parametrize("what", REJECTED)
+def test_damaged_checkpoints_are_rejected(what: str, write: Write, tmp_path: Path) -> None:
+    damage, error, sentence = REJECTED[what]
     folder, _ = write(tmp_path / "model", "hubert-base")
     damage(folder)
     with pytest.raises(error, match=sentence) as caught:
         load(settings(folder))
     assert "\n" not in str(caught.value)
     assert str(folder) in str(caught.value)
-    assert not Path("/tmp/tonewatch-was-here").exists()  # noqa: S108
+    assert not Path("/tmp/tonewatch-executed").exists()  # noqa: S108
 
 
 def test_truncated_safetensors(write: Write, tmp_path: Path) -> None:
     folder, _ = write(tmp_path / "model", "hubert-base", safetensors=True)
     half(folder, "model.safetensors")
-    with pytest.raises(ModelFormatError, match=r"model.safetensors is damaged or incomplete .*; fetch it again"):
+    with pytest.raises(ModelFormatError, match=r"model.safetensors is damaged or incomplete .*; download it again"):
         load(settings(folder))
 
 
@@ -156,11 +157,11 @@ def test_training_leftovers_are_tolerated(write: Write, windows: Windows, tmp_pa
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("no-such-model", "there is no folder and no model 'no-such-model'; the zoo has compact-emotion"),
-        ("/no/such/folder", "there is no folder and no model '/no/such/folder'"),
-        (__file__, "is a file; name the folder that holds it"),
+        ("no-such-model", r"unknown model or folder 'no-such-model'; use a zoo name \(compact-emotion"),
+        ("/no/such/folder", "unknown model or folder '/no/such/folder'"),
+        (__file__, "is a file; give its folder"),
     ],
 )
-def test_names_that_lead_nowhere(name: str, sentence: str) -> None:
+def test_names_without_a_model(name: str, sentence: str) -> None:
     with pytest.raises(ModelNotFound, match=sentence):
         load(ModelSettings(name=name, window_s=2.0, hop_s=0.5))

@@ -1,4 +1,4 @@
-"""Devices are given or refused, never quietly replaced."""
+"""Requested devices and types are used or rejected, never replaced silently."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ def no_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_accelerator")
-def test_auto_is_the_processor_where_there_is_nothing_else() -> None:
+def test_auto_falls_back_to_the_processor() -> None:
     assert resolve_device("auto") == CPU
     assert resolve_device("cpu") == CPU
 
 
 @pytest.mark.usefixtures("no_accelerator")
 @pytest.mark.parametrize("name", ["cuda", "mps"])
-def test_an_absent_device_is_refused(name: str) -> None:
-    with pytest.raises(ModelError, match=f"no {name} device that torch can use; set device to auto or cpu"):
+def test_an_unavailable_device_is_rejected(name: str) -> None:
+    with pytest.raises(
+        ModelError, match=f"device '{name}' is not available on this machine; set device to auto or cpu"
+    ):
         resolve_device(name)
 
 
@@ -42,22 +44,22 @@ def test_auto_prefers_cuda_then_mps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_device("cpu") == CPU
 
 
-@pytest.mark.parametrize("able", [True, False])
-def test_dtypes(monkeypatch: pytest.MonkeyPatch, able: bool) -> None:  # noqa: FBT001
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: able)
+@pytest.mark.parametrize("supported", [True, False])
+def test_dtypes(monkeypatch: pytest.MonkeyPatch, supported: bool) -> None:  # noqa: FBT001
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: supported)
     assert resolve_dtype("auto", CPU) is torch.float32
     assert resolve_dtype("bfloat16", CPU) is torch.bfloat16
     assert resolve_dtype("float32", CUDA) is torch.float32
     assert resolve_dtype("auto", torch.device("mps")) is torch.float32
-    assert resolve_dtype("auto", CUDA) is (torch.bfloat16 if able else torch.float32)
-    if able:
+    assert resolve_dtype("auto", CUDA) is (torch.bfloat16 if supported else torch.float32)
+    if supported:
         assert resolve_dtype("bfloat16", CUDA) is torch.bfloat16
     else:
-        with pytest.raises(ModelError, match="does not compute in bfloat16; set dtype to auto or float32"):
+        with pytest.raises(ModelError, match="does not support bfloat16; set dtype to auto or float32"):
             resolve_dtype("bfloat16", CUDA)
 
 
-def test_threads_are_limited_where_it_is_called() -> None:
+def test_the_calling_thread_is_limited() -> None:
     seen: list[int] = []
 
     def work() -> None:

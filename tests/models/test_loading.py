@@ -1,4 +1,4 @@
-"""Checkpoints as the hub holds them, through the code that ships, against the net that they were written from."""
+"""Loading of checkpoints as the hub stores them, compared with the net they were written from."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def settings(folder: Path, **more: Any) -> ModelSettings:
 
 
 def expected(net: nn.Module, folder: Path, batch: list[Window]) -> np.ndarray:
-    """What the library's own extractor and forward make of each window alone."""
+    """Return the output of the library's extractor and forward for each window alone."""
     from transformers import Wav2Vec2FeatureExtractor  # noqa: PLC0415
 
     extract = Wav2Vec2FeatureExtractor.from_pretrained(folder)
@@ -55,7 +55,7 @@ def expected(net: nn.Module, folder: Path, batch: list[Window]) -> np.ndarray:
             output = net(values)
         if hasattr(output, "embeddings"):
             rows.append(nn.functional.normalize(output.embeddings, dim=1)[0])
-        elif output.logits.ndim == 3:  # of each frame: people may speak at once
+        elif output.logits.ndim == 3:  # per frame; several people may speak at once
             rows.append(torch.sigmoid(output.logits)[0])
         else:
             rows.append(torch.softmax(output.logits, dim=1)[0])
@@ -64,7 +64,7 @@ def expected(net: nn.Module, folder: Path, batch: list[Window]) -> np.ndarray:
 
 def assert_parity(model: PretrainedModel, net: nn.Module, folder: Path, batch: list[Window]) -> None:
     wanted = expected(net, folder, batch)
-    assert np.abs(wanted - wanted[:1]).max() > 0.01 * wanted.max() or len(batch) == 1  # or the test would see nothing
+    assert np.abs(wanted - wanted[:1]).max() > 0.01 * wanted.max() or len(batch) == 1  # else the test proves nothing
     scores = model.infer(batch)
     for window, score, row in zip(batch, scores, wanted, strict=True):
         assert (score.model, score.source_id, score.index) == (model.info.name, window.source_id, window.index)
@@ -89,10 +89,17 @@ def test_safetensors_score_the_same(name: str, checkpoint: Write, windows: Windo
     assert_parity(load(settings(folder)), net, folder, windows(2))
 
 
+@pytest.mark.parametrize("name", PRETRAINED + OVERLAP)
+def test_two_layers_of_full_width(name: str, write: Write, windows: Windows, tmp_path: Path) -> None:
+    folder, net = write(tmp_path / name, name, full_width=True, layers=2)
+    assert_parity(load(settings(folder)), net, folder, windows(2, length=32_000))
+
+
 @pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("name", PRETRAINED + OVERLAP)
 def test_full_size(name: str, write: Write, windows: Windows, tmp_path: Path) -> None:
-    folder, net = write(tmp_path / name, name, full_size=True)
+    folder, net = write(tmp_path / name, name, full_width=True)
     try:
         known = {"emotion-wav2vec2-large": 315.7e6, "speaker-id-voxceleb1": 94.9e6} | dict.fromkeys(OVERLAP, 94.4e6)
         parameters = known.get(name, 101.1e6)
@@ -102,7 +109,7 @@ def test_full_size(name: str, write: Write, windows: Windows, tmp_path: Path) ->
         shutil.rmtree(folder)  # up to 1.3 GB
 
 
-def test_what_a_classifier_of_emotions_says_of_itself(checkpoint: Write) -> None:
+def test_info_of_an_emotion_classifier(checkpoint: Write) -> None:
     folder, _ = checkpoint("emotion-wav2vec2-large")
     model = load(settings(folder, window_s=3.0, hop_s=1.0))
     assert model.info.name == "emotion-wav2vec2-large"  # never the path
@@ -116,7 +123,7 @@ def test_what_a_classifier_of_emotions_says_of_itself(checkpoint: Write) -> None
 @pytest.mark.parametrize(
     ("name", "threshold"), [("speaker-wavlm", 0.86), ("speaker-unispeech-sat", 0.89), ("speaker-wav2vec2", 0.7)]
 )
-def test_what_an_xvector_says_of_itself(name: str, threshold: float, checkpoint: Write, windows: Windows) -> None:
+def test_info_of_an_xvector_model(name: str, threshold: float, checkpoint: Write, windows: Windows) -> None:
     folder, _ = checkpoint(name)
     model = load(settings(folder))
     assert model.info.task is Task.SPEAKER
@@ -128,7 +135,7 @@ def test_what_an_xvector_says_of_itself(name: str, threshold: float, checkpoint:
     assert float(np.linalg.norm(score.values)) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_what_a_classifier_of_people_says_of_itself(checkpoint: Write, windows: Windows) -> None:
+def test_info_of_an_identity_classifier(checkpoint: Write, windows: Windows) -> None:
     folder, _ = checkpoint("speaker-id-voxceleb1")
     model = load(settings(folder))
     assert model.info.task is Task.IDENTITY
@@ -138,7 +145,7 @@ def test_what_a_classifier_of_people_says_of_itself(checkpoint: Write, windows: 
     assert float(score.values.sum()) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_what_a_classifier_of_frames_says_of_itself(checkpoint: Write, windows: Windows) -> None:
+def test_info_of_a_frame_classifier(checkpoint: Write, windows: Windows) -> None:
     folder, _ = checkpoint("overlap-wavlm")
     model = load(settings(folder))
     assert model.info.task is Task.OVERLAP
@@ -156,10 +163,10 @@ def test_the_forward_is_the_fast_one(checkpoint: Write) -> None:
     assert not fast.training
 
 
-def test_the_librarys_own_forward_says_the_same(
+def test_the_librarys_forward_gives_equal_scores(
     checkpoint: Write, windows: Callable[..., list[Window]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a layout is not known, everything else goes on as before."""
+    """An unsupported architecture uses the library's forward; everything else is unchanged."""
     folder, _ = checkpoint("speaker-wavlm")
     fast = load(settings(folder))
     monkeypatch.setattr("stream.models.loading.accelerate", lambda net, *, name: None)  # noqa: ARG005
@@ -167,7 +174,7 @@ def test_the_librarys_own_forward_says_the_same(
     assert slow.fast is None
     for ours, theirs in zip(fast.infer(windows(2)), slow.infer(windows(2)), strict=True):
         np.testing.assert_allclose(ours.values, theirs.values, atol=1e-5)
-    with pytest.raises(ModelError, match="does not compute in int8"):
+    with pytest.raises(ModelError, match="does not support int8"):
         load(settings(folder, dtype="int8"))
 
 
@@ -188,14 +195,14 @@ def test_revision_follows_the_weights_not_the_format(write: Write, tmp_path: Pat
     assert load(settings(folder)).info.revision != first
 
 
-def test_a_snapshot_tells_its_commit(checkpoint: Write, tmp_path: Path) -> None:
+def test_the_revision_of_a_snapshot_is_its_commit(checkpoint: Write, tmp_path: Path) -> None:
     folder, _ = checkpoint("hubert-base")
     snapshot = tmp_path / "models--a--b" / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
     shutil.copytree(folder, snapshot)
     assert load(settings(snapshot)).info.revision == "0123456789abcdef0123456789abcdef01234567"
 
 
-def test_loading_leaves_no_trace(checkpoint: Write, capfd: pytest.CaptureFixture[str]) -> None:
+def test_loading_restores_library_settings(checkpoint: Write, capfd: pytest.CaptureFixture[str]) -> None:
     from transformers.utils import logging  # noqa: PLC0415
 
     folder, _ = checkpoint("speaker-wavlm")
@@ -203,7 +210,7 @@ def test_loading_leaves_no_trace(checkpoint: Write, capfd: pytest.CaptureFixture
     threads = set(threading.enumerate())
     load(settings(folder))
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled(), torch.get_num_threads()) == before
-    assert set(threading.enumerate()) == threads  # none that asks the hub to convert a `.bin`
+    assert set(threading.enumerate()) == threads  # no conversion thread for a `.bin`
     assert "".join(capfd.readouterr()) == ""
 
 
@@ -231,7 +238,7 @@ def test_bfloat16(checkpoint: Write, windows: Windows) -> None:
         assert float(score.values @ row) > 0.98
 
 
-def test_labels_keep_their_order_and_gain_one_spelling(write: Write, tmp_path: Path) -> None:
+def test_labels_keep_their_order_and_get_canonical_spelling(write: Write, tmp_path: Path) -> None:
     folder, _ = write(tmp_path / "a", "hubert-base")
     config = json.loads((folder / "config.json").read_text())
     config["id2label"] = {"3": "Anger", "0": "sadness", "2": " Happiness", "1": "Weird One"}
@@ -247,12 +254,12 @@ def test_without_an_architecture_the_task_decides(write: Write, tmp_path: Path) 
     assert load(settings(folder), task=Task.SPEAKER).info.task is Task.SPEAKER
     with pytest.raises(ModelFormatError, match="without a named architecture"):
         load(settings(folder))
-    with pytest.raises(ModelFormatError, match=r"other shapes than its config.json says \(classifier.bias"):
+    with pytest.raises(ModelFormatError, match=r"other shapes than its config.json \(classifier.bias"):
         load(settings(folder), task=Task.EMOTION)
 
 
 @pytest.mark.parametrize("name", ["speaker-wav2vec2", "speaker-wavlm", "speaker-unispeech-sat"])
-def test_a_quiet_microphone_keeps_its_voice(name: str, checkpoint: Write, windows: Windows) -> None:
+def test_quiet_input_keeps_its_xvector(name: str, checkpoint: Write, windows: Windows) -> None:
     folder, net = checkpoint(name)
     model = load(settings(folder))
     (window,) = windows(1)
@@ -282,11 +289,11 @@ def test_cuda(name: str, checkpoint: Write, windows: Windows) -> None:
         np.testing.assert_allclose(scores, wanted, rtol=0, atol=tolerance)
 
 
-# What is refused
+# Errors of loading
 
 
 def test_a_folder_has_no_revisions(checkpoint: Write) -> None:
-    with pytest.raises(ModelNotFound, match="is a folder, which has no revision main"):
+    with pytest.raises(ModelNotFound, match="is a folder and has no revision 'main'"):
         load(settings(checkpoint("hubert-base")[0], revision="main"))
 
 
@@ -297,26 +304,26 @@ def test_a_folder_wins_over_the_zoo(checkpoint: Write, tmp_path: Path, monkeypat
     assert load(ModelSettings(name="speaker-wavlm", window_s=2.0, hop_s=0.5)).info.task is Task.EMOTION
 
 
-# What an inference refuses
+# Errors of inference
 
 
 def test_windows_of_one_length_only(checkpoint: Write, windows: Windows) -> None:
     model = load(settings(checkpoint("speaker-wav2vec2")[0]))
-    with pytest.raises(InferenceError, match="windows of one length at a time"):
+    with pytest.raises(InferenceError, match="windows of equal length"):
         model.infer([*windows(1), *windows(1, length=17_000)])
-    with pytest.raises(InferenceError, match="needs 8000 samples"):
+    with pytest.raises(InferenceError, match="at least 8000 samples"):
         model.infer(windows(1, length=4_900))
     assert model.infer([]) == []
 
 
-def test_what_is_not_finite_is_refused(checkpoint: Write, windows: Windows) -> None:
+def test_scores_that_are_not_finite_are_rejected(checkpoint: Write, windows: Windows) -> None:
     model = load(settings(checkpoint("speaker-wav2vec2")[0]))
-    good, bad = windows(2)
+    valid, bad = windows(2)
     bad.samples[100] = np.nan
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(InferenceError, match="gave no numbers for 1 of 2 windows"):
-            model.infer([good, bad])
+        with pytest.raises(InferenceError, match="not finite for 1 of 2 windows"):
+            model.infer([valid, bad])
     bad.samples[100] = 0
 
 
@@ -324,7 +331,7 @@ def test_failures_of_torch_are_wrapped(checkpoint: Write, windows: Windows, monk
     model = load(settings(checkpoint("speaker-wav2vec2")[0]))
 
     def fail(*_: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.\nLong story")
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.\nDetails")
 
     monkeypatch.setattr(model._net, "forward", fail)
     with pytest.raises(InferenceError, match=r"failed on 3 windows \(CUDA out of memory. Tried to allocate 1 GiB\);"):
@@ -337,8 +344,8 @@ def test_threads_may_share_a_model(checkpoint: Write, windows: Windows) -> None:
         batch = windows(6)
         alone = [model.infer([window])[0].values for window in batch]
         with ThreadPoolExecutor(3) as threads:
-            together = list(threads.map(lambda window: model.infer([window])[0].values, batch))  # noqa: B023
-        np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6)
+            concurrent = list(threads.map(lambda window: model.infer([window])[0].values, batch))  # noqa: B023
+        np.testing.assert_allclose(concurrent, alone, rtol=0, atol=1e-6)
 
 
 def test_read_only_samples_are_left_alone(checkpoint: Write, windows: Windows) -> None:

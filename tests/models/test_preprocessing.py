@@ -1,4 +1,4 @@
-"""Windows as the library's extractor makes them, and quiet ones made audible."""
+"""Scaling of windows: as the library's extractor, and gain for quiet windows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_normalised_as_the_librarys_extractor_does(gain: float) -> None:
 
 
 @given(st.floats(QUIET_RMS * 1.001, 0.3))
-def test_loud_enough_windows_pass_bit_by_bit(level: float) -> None:
+def test_loud_enough_windows_pass_unchanged(level: float) -> None:
     np.testing.assert_array_equal(prepare([noise(level)], normalise=False)[0], noise(level))
 
 
@@ -50,14 +50,14 @@ def test_raising_never_clips() -> None:
     assert np.abs(raised).max() == pytest.approx(1.0)
 
 
-def test_silence_and_what_is_not_a_number_pass() -> None:
+def test_silence_and_nan_pass_unchanged() -> None:
     silence = np.zeros(100, np.float32)
     np.testing.assert_array_equal(prepare([silence], normalise=False)[0], silence)
     bad = np.full(100, np.nan, np.float32)
     assert np.isnan(prepare([bad], normalise=False)).all()
 
 
-def test_one_window_does_not_touch_another() -> None:
+def test_windows_are_scaled_independently() -> None:
     loud, quiet = noise(0.1), noise(0.001)
     np.testing.assert_array_equal(prepare([loud, quiet], normalise=False)[0], loud)
     assert prepare([loud, quiet], normalise=False).dtype == np.float32

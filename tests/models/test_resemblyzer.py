@@ -1,4 +1,4 @@
-"""The encoder that others are measured against: its arithmetic, and weights that come from another package."""
+"""The comparison encoder: its arithmetic, and weights from another package."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PART, STEP = 160 * 160, 77 * 160  # samples of a partial utterance, and from one
 
 
 class Package:
-    """An installed package, as far as its version and files go."""
+    """Stand-in for an installed package: version and files."""
 
     version = "0.1.4"
 
@@ -36,12 +36,12 @@ class Package:
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package with random weights where the real one has its own."""
+    """Write a package with random weights in place of the real ones."""
     torch.manual_seed(5)
     path = tmp_path / "resemblyzer" / "pretrained.pt"
     path.parent.mkdir()
     state = {name: torch.randn_like(tensor) * 0.05 for name, tensor in VoiceEncoder().state_dict().items()}
-    # the trainer's own similarity weights lie beside them, as in the original
+    # the original also contains the similarity weights of its training
     torch.save({"step": 1, "model_state": {**state, "similarity_weight": torch.tensor([10.0])}}, path)
     monkeypatch.setattr(resemblyzer, "distribution", lambda _: Package(tmp_path))
     return path
@@ -77,7 +77,7 @@ def test_partial_utterances_by_hand(samples: int, starts: list[int]) -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(st.integers(1, 40 * 16_000))
-def test_partial_utterances_cover_the_sound_but_for_a_crumb(samples: int) -> None:
+def test_partial_utterances_cover_the_audio_but_for_a_remainder(samples: int) -> None:
     starts = partial_starts(samples)
     assert starts == list(range(0, 77 * len(starts), 77))
     last = starts[-1] * 160
@@ -140,13 +140,13 @@ def _text(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [_other_keys, _other_shapes, _no_state, _text])
-def test_a_file_that_holds_another_net(package: Path, damage: Callable[[Path], None]) -> None:
+def test_a_file_with_another_net(package: Path, damage: Callable[[Path], None]) -> None:
     damage(package)
-    with pytest.raises(ModelFormatError, match=r"holds another net; tonewatch knows resemblyzer 0\.1\.4"):
+    with pytest.raises(ModelFormatError, match=r"does not match the encoder; install resemblyzer 0\.1\.4"):
         load(chosen())
 
 
-def test_a_voice_is_a_vector_of_length_one_without_negative_numbers(package: Path) -> None:
+def test_a_d_vector_has_unit_length_and_no_negative_component(package: Path) -> None:
     assert package.is_file()
     model = load(chosen())
     assert (model.info.name, model.info.revision, model.info.task) == (NAME, "0.1.4", Task.SPEAKER)
@@ -161,30 +161,30 @@ def test_a_voice_is_a_vector_of_length_one_without_negative_numbers(package: Pat
     assert model.infer([]) == []
 
 
-def test_a_voice_is_the_same_alone_and_among_others_and_the_same_twice(package: Path) -> None:
+def test_a_d_vector_does_not_depend_on_its_batch(package: Path) -> None:
     assert package.is_file()
     model = load(chosen())
     batch = [window(noise(32_000, seed=seed)) for seed in range(3)]
-    together, again = model.infer(batch), model.infer(batch)
-    for one, scores, repeated in zip(batch, together, again, strict=True):
+    batched, again = model.infer(batch), model.infer(batch)
+    for one, scores, repeated in zip(batch, batched, again, strict=True):
         assert np.array_equal(model.infer([one])[0].values, scores.values)
         assert np.array_equal(repeated.values, scores.values)
 
 
-def test_quiet_sound_is_raised_and_loud_sound_left(package: Path) -> None:
+def test_only_quiet_audio_is_raised(package: Path) -> None:
     assert package.is_file()
     model = load(chosen())
-    sound = noise(32_000, level=0.01)
-    quiet, quieter = (model.infer([window(sound * by)])[0].values for by in (1.0, 0.1))
+    audio = noise(32_000, level=0.01)
+    quiet, quieter = (model.infer([window(audio * by)])[0].values for by in (1.0, 0.1))
     assert np.allclose(quiet, quieter, atol=1e-4)
-    loud, louder = (model.infer([window(sound * by)])[0].values for by in (10.0, 30.0))
+    loud, louder = (model.infer([window(audio * by)])[0].values for by in (10.0, 30.0))
     assert not np.allclose(loud, louder, atol=1e-4)
 
 
 @pytest.mark.parametrize(
     "samples", [noise(7_999), np.zeros((8_000, 2), np.float32), np.full(16_000, np.nan, np.float32)]
 )
-def test_what_is_no_voice_is_refused(package: Path, samples: np.ndarray) -> None:
+def test_invalid_samples_are_rejected(package: Path, samples: np.ndarray) -> None:
     assert package.is_file()
     with pytest.raises(InferenceError, match="at least 8000 finite samples of one channel"):
         load(chosen()).infer([window(samples)])

@@ -1,4 +1,4 @@
-"""Heads share a backbone only where every tensor of it is the same, and then say what they say alone."""
+"""Models share a backbone only if every tensor of it is equal, and then give the same scores as alone."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from stream.models.fast.conversion import accelerate
 from stream.models.pretrained import PretrainedModel
 from stream.models.sharing import share_backbones
 from stream.types import ModelInfo, Task, Window, WindowSpec
-from tests.models.fast.conftest import made
+from tests.models.fast.conftest import build_small
 from tests.support.fakes import FakeModel
 
 SPEC = WindowSpec(32_000, 8_000, 8_000)
 
 
 def pair(**changes: Any) -> list[PretrainedModel]:
-    """A verifier and an identifier with one frozen backbone; `changes` are made to the second."""
-    verifier = copy.deepcopy(made("Wav2Vec2ForXVector", "group"))
-    identifier = copy.deepcopy(made("Wav2Vec2ForSequenceClassification", "group"))
+    """Build a verification and an identification model on one backbone; `changes` apply to the second."""
+    verifier = copy.deepcopy(build_small("Wav2Vec2ForXVector", "group"))
+    identifier = copy.deepcopy(build_small("Wav2Vec2ForSequenceClassification", "group"))
     identifier.get_submodule("wav2vec2").load_state_dict(verifier.get_submodule("wav2vec2").state_dict())
     if "touch" in changes:
         changes["touch"](identifier)
@@ -42,18 +42,18 @@ def model(
     return PretrainedModel(net=fast, info=ModelInfo(name, "0", task), spec=spec, normalise=normalise)
 
 
-def test_one_pass_says_what_two_say(windows: Callable[..., list[Window]]) -> None:
+def test_one_pass_gives_the_scores_of_two(windows: Callable[..., list[Window]]) -> None:
     models = pair()
-    heard = windows(3)
-    alone = [each.infer(heard) for each in models]
+    batch = windows(3)
+    alone = [each.infer(batch) for each in models]
     (ensemble,) = share_backbones([*models, FakeModel()])
     assert list(ensemble.models) == models
     first, second = (each.fast for each in models)
     assert first is not None
     assert second is not None
-    assert first.backbone is second.backbone  # the other one's memory is let go
-    for place, together in enumerate(ensemble.infer(heard)):
-        for scores, before in zip(together, (said[place] for said in alone), strict=True):
+    assert first.backbone is second.backbone  # the memory of the other one is freed
+    for position, shared in enumerate(ensemble.infer(batch)):
+        for scores, before in zip(shared, (scores[position] for scores in alone), strict=True):
             assert (scores.model, scores.index, scores.source_id) == (before.model, before.index, before.source_id)
             np.testing.assert_array_equal(scores.values, before.values)
     assert ensemble.infer([]) == []
@@ -66,9 +66,9 @@ def tuned(net: nn.Module) -> None:
 @pytest.mark.parametrize(
     "changes",
     [{"touch": tuned}, {"spec": WindowSpec(48_000, 16_000, 8_000)}, {"normalise": True}],
-    ids=["a tensor differs", "windows differ", "sound is scaled otherwise"],
+    ids=["a tensor differs", "windows differ", "scaling differs"],
 )
-def test_what_differs_is_not_shared(changes: Mapping[str, Any]) -> None:
+def test_different_models_share_nothing(changes: Mapping[str, Any]) -> None:
     assert share_backbones(pair(**changes)) == []
 
 
@@ -79,5 +79,5 @@ def test_nothing_to_share() -> None:
 
 def test_a_bad_batch_names_both(windows: Callable[..., list[Window]]) -> None:
     (ensemble,) = share_backbones(pair())
-    with pytest.raises(InferenceError, match="sv and sid takes windows of one length"):
+    with pytest.raises(InferenceError, match="sv and sid needs windows of equal length"):
         ensemble.infer([*windows(1), *windows(1, length=20_000)])

@@ -1,4 +1,4 @@
-"""The speech detector against the TorchScript original, and its promise that cutting and batching change nothing."""
+"""The speech detector against the TorchScript original, and its independence of request boundaries and batching."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def speech(frames: int) -> Samples:
     return mono
 
 
-def kept(result: SpeechResult) -> VadState:
+def state_of(result: SpeechResult) -> VadState:
     assert isinstance(result.state, VadState)
     return result.state
 
 
-def probabilities(samples: Samples, cuts: Sequence[int] = ()) -> Samples:
-    """Of one stream, cut into requests of so many frames, then the rest."""
+def probabilities(samples: Samples, lengths: Sequence[int] = ()) -> Samples:
+    """Return the probabilities of a stream split into requests of the given numbers of frames, then the rest."""
     state: object | None = None
     found: list[Samples] = []
-    for piece in np.split(samples, np.cumsum(cuts, dtype=int) * FRAME_SAMPLES):
-        (result,) = DETECTOR.infer([SpeechRequest("a", piece, state)])
+    for part in np.split(samples, np.cumsum(lengths, dtype=int) * FRAME_SAMPLES):
+        (result,) = DETECTOR.infer([SpeechRequest("a", part, state)])
         state = result.state
         found.append(result.probabilities)
     return np.concatenate(found)
@@ -60,7 +60,7 @@ def test_equals_the_original_frame_by_frame() -> None:
         expected = torch.cat([original(frame[None], 16_000)[0] for frame in torch.from_numpy(samples).view(-1, 512)])
     assert 0.2 < (expected > 0.5).float().mean() < 0.8
     np.testing.assert_allclose(probabilities(samples, [1] * 799), expected, rtol=0, atol=1e-6)
-    # all at once, rounding differs: the original itself lies that far from the exact value
+    # in one request rounding differs: the original deviates as much from the exact value
     np.testing.assert_allclose(probabilities(samples), expected, rtol=0, atol=3e-6)
 
 
@@ -68,23 +68,23 @@ def test_is_exact_to_single_precision() -> None:
     samples = speech(800)
     net = SileroNet()
     net.load_state_dict(DETECTOR._net.state_dict())
-    sound = torch.from_numpy(np.concatenate((np.zeros(64), samples)))[None]  # float64
+    audio = torch.from_numpy(np.concatenate((np.zeros(64), samples)))[None]  # float64
     zeros = torch.zeros(1, 128, dtype=torch.float64)
     with torch.inference_mode():
-        exact = net.double().eval()(sound, zeros, zeros)[0][0].numpy()
+        exact = net.double().eval()(audio, zeros, zeros)[0][0].numpy()
     np.testing.assert_allclose(probabilities(samples), exact, rtol=0, atol=1.5e-6)
 
 
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(0, 40), max_size=12))
-def test_cutting_changes_nothing(cuts: list[int]) -> None:
+def test_request_boundaries_have_no_effect(lengths: list[int]) -> None:
     samples = speech(500)
-    np.testing.assert_allclose(probabilities(samples, cuts), probabilities(samples), rtol=0, atol=3e-6)
+    np.testing.assert_allclose(probabilities(samples, lengths), probabilities(samples), rtol=0, atol=3e-6)
 
 
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=10))
-def test_batching_changes_nothing(lengths: list[int]) -> None:
+def test_batching_has_no_effect(lengths: list[int]) -> None:
     samples = speech(400)
     started = DETECTOR.infer([SpeechRequest("a", samples[: 50 * FRAME_SAMPLES], None)])[0].state
     requests = [
@@ -93,12 +93,12 @@ def test_batching_changes_nothing(lengths: list[int]) -> None:
         )
         for i, frames in enumerate(lengths)
     ]
-    together = DETECTOR.infer(requests)
-    for request, result in zip(requests, together, strict=True):
+    batched = DETECTOR.infer(requests)
+    for request, result in zip(requests, batched, strict=True):
         (alone,) = DETECTOR.infer([request])
         assert result.probabilities.shape == (len(request.samples) // FRAME_SAMPLES,)
         np.testing.assert_allclose(result.probabilities, alone.probabilities, rtol=0, atol=1e-6)
-        one, other = kept(result), kept(alone)
+        one, other = state_of(result), state_of(alone)
         np.testing.assert_allclose(one.h, other.h, rtol=0, atol=1e-5)
         np.testing.assert_allclose(one.c, other.c, rtol=0, atol=1e-5)
         np.testing.assert_array_equal(one.context, other.context)
@@ -109,17 +109,17 @@ def test_results_are_plain_arrays_that_own_their_memory() -> None:
     before = samples.copy()
     results: list[SpeechResult] = DETECTOR.infer([SpeechRequest(i, samples, None) for i in "ab"])
     for result in results:
-        state = kept(result)
+        state = state_of(result)
         for array, shape in ((result.probabilities, 4), (state.context, 64), (state.h, 128), (state.c, 128)):
             assert isinstance(array, np.ndarray)
             assert array.dtype == np.float32
             assert array.shape == (shape,)
-            assert array.base is None  # a kept state must not hold a whole batch
-    np.testing.assert_array_equal(kept(results[0]).context, samples[-64:])
+            assert array.base is None  # a stored state must not keep its whole batch
+    np.testing.assert_array_equal(state_of(results[0]).context, samples[-64:])
     np.testing.assert_array_equal(samples, before)
 
 
-def test_nothing_in_nothing_out() -> None:
+def test_empty_input() -> None:
     assert DETECTOR.infer([]) == []
     state = DETECTOR.infer([SpeechRequest("a", speech(3), None)])[0].state
     (result,) = DETECTOR.infer([SpeechRequest("a", np.zeros(0, np.float32), state)])
@@ -133,18 +133,18 @@ def test_only_whole_frames(shape: tuple[int, ...]) -> None:
         DETECTOR.infer([SpeechRequest("a", np.zeros(shape, np.float32), None)])
 
 
-def test_sound_and_state_are_never_printed() -> None:
+def test_repr_hides_audio_and_state() -> None:
     (result,) = DETECTOR.infer([SpeechRequest("a", speech(1), None)])
     assert "array" not in repr(SpeechRequest("a", speech(1), result.state))
     assert "array" not in repr(result.state)
 
 
-def test_weights_say_where_they_are_from() -> None:
+def test_metadata_of_the_weights() -> None:
     with safe_open(vad._WEIGHTS, "pt") as weights:
-        said = weights.metadata()
-    assert said["version"] == "6.2.3"
-    assert said["licence"].startswith("MIT")
-    assert "silero_vad.jit" in said["source"]
+        metadata = weights.metadata()
+    assert metadata["version"] == "6.2.3"
+    assert metadata["licence"].startswith("MIT")
+    assert "silero_vad.jit" in metadata["source"]
     assert "Silero Team" in vad._WEIGHTS.with_name("silero_vad.LICENSE").read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The zoo without torch, without a network, and against a hub of our own."""
+"""The zoo without torch, without a network, and against a local hub."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from stream.errors import ModelNotFound
 from stream.models import zoo
 from stream.models.labels import canonical
 from stream.models.loading import load
-from stream.models.zoo import ZOO, cached_folder, fetch, required_files, local_folder
+from stream.models.zoo import ZOO, cached_folder, fetch, local_folder, required_files
 from stream.settings import ModelSettings
 from stream.types import Task, Window
 
@@ -45,7 +45,7 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-# What it says
+# Entries
 
 
 def test_entries() -> None:
@@ -65,7 +65,7 @@ def test_entries() -> None:
         assert entry.minimum_samples == 8_000
         assert entry.licence
         assert entry.bundled == name.startswith("compact-")
-        if not entry.bundled and not entry.package:  # a package's weights are of its own version
+        if not entry.bundled and not entry.package:  # packages have their own versions
             assert re.fullmatch("[0-9a-f]{40}", entry.revision)  # a commit, not a branch
             assert (entry.threshold is not None) == (entry.task is Task.SPEAKER)
     assert ZOO["speaker-wavlm"].threshold == 0.86
@@ -86,10 +86,11 @@ def test_listing_imports_no_torch() -> None:
     assert run(code).stdout == "9 set()\n"
 
 
-def test_looking_on_disk_imports_no_torch(tmp_path: Path) -> None:
+def test_finding_local_folders_imports_no_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from stream.models.zoo import ZOO, on_disk\n"
-        "print([name for name, entry in ZOO.items() if on_disk(entry) and not entry.package], 'torch' in sys.modules)"
+        "import sys; from stream.models.zoo import ZOO, local_folder\n"
+        "names = [name for name, entry in ZOO.items() if local_folder(entry) and not entry.package]\n"
+        "print(names, 'torch' in sys.modules)"
     )
     done = run(code, HF_HOME=str(tmp_path))
     assert done.stdout == "['compact-emotion', 'compact-speaker'] False\n", done.stderr
@@ -122,7 +123,7 @@ def test_canonical_labels() -> None:
         ),
     ],
 )
-def test_only_what_is_needed(files: list[str], wanted: list[str]) -> None:
+def test_only_required_files(files: list[str], wanted: list[str]) -> None:
     assert required_files("org/model", files) == wanted
 
 
@@ -139,35 +140,35 @@ def test_offline_with_an_empty_cache(tmp_path: Path) -> None:
     done = run(code, HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
     assert done.stdout == (
         f"emotion-wav2vec2-large (superb/wav2vec2-large-superb-er) is not in the cache {tmp_path / 'hub'}, and "
-        "HF_HUB_OFFLINE forbids to fetch it; go online once, or put its files in a folder and name that: "
+        "HF_HUB_OFFLINE prevents downloading it; go online once, or put its files in a folder and use "
         "--emotion /path/to/folder\n"
     ), done.stderr
     assert list(tmp_path.rglob("*.bin")) == []
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """As much of the hub's protocol as a download takes."""
+    """The part of the hub's protocol that a download uses."""
 
     files: ClassVar[dict[str, bytes]] = {}
-    asked: ClassVar[list[str]] = []
-    refusal: ClassVar[tuple[int, str] | None] = None
+    requests: ClassVar[list[str]] = []
+    failure: ClassVar[tuple[int, str] | None] = None
 
     def do_HEAD(self) -> None:
         self.answer(body=False)
 
     def do_GET(self) -> None:
-        if self.path != "/api/agent-harnesses":  # the client's own statistics
-            self.asked.append(self.path)
+        if self.path != "/api/agent-harnesses":  # statistics of the client
+            self.requests.append(self.path)
         self.answer(body=True)
 
     def answer(self, *, body: bool) -> None:
-        if self.refusal:
-            status, code = self.refusal
+        if self.failure:
+            status, code = self.failure
             self.reply(status, b"{}", {"X-Error-Code": code}, body=body)
         elif self.path.startswith("/api/models/"):
             siblings = [{"rfilename": name} for name in self.files]
-            said = {"id": "org/model", "modelId": "org/model", "sha": COMMIT, "siblings": siblings}
-            self.reply(200, json.dumps(said).encode(), {}, body=body)
+            message = {"id": "org/model", "modelId": "org/model", "sha": COMMIT, "siblings": siblings}
+            self.reply(200, json.dumps(message).encode(), {}, body=body)
         elif (name := self.path.rpartition("/")[2]) not in self.files:
             self.reply(404, b"{}", {"X-Error-Code": "EntryNotFound"}, body=body)
         else:
@@ -202,7 +203,7 @@ def point_at(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
 @pytest.fixture
 def hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
     assert not cache.exists()
-    handler = type("Handler", (Hub,), {"files": {}, "asked": [], "refusal": None})
+    handler = type("Handler", (Hub,), {"files": {}, "requests": [], "failure": None})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -226,15 +227,17 @@ def test_fetched_once_then_loaded_from_disk(
     model = load(settings)
     assert model.info.name == "speaker-wavlm"
     assert model.info.revision == COMMIT  # what the pin resolved to
-    assert hub.asked[0].endswith(f"/microsoft/wavlm-base-sv/revision/{ZOO['speaker-wavlm'].revision}")
-    assert sorted(path.rpartition("/")[2] for path in hub.asked[1:]) == sorted(path.name for path in folder.iterdir())
+    assert hub.requests[0].endswith(f"/microsoft/wavlm-base-sv/revision/{ZOO['speaker-wavlm'].revision}")
+    assert sorted(path.rpartition("/")[2] for path in hub.requests[1:]) == sorted(
+        path.name for path in folder.iterdir()
+    )
     here = load(ModelSettings(name=str(folder), window_s=2.0, hop_s=0.5))
     batch = windows(1)
     np.testing.assert_array_equal(model.infer(batch)[0].values, here.infer(batch)[0].values)
 
-    hub.asked.clear()
+    hub.requests.clear()
     (preprocessor,) = cache.glob("**/preprocessor_config.json")
-    preprocessor.rename(preprocessor.with_name("aside"))  # a copy that is not whole is none
+    preprocessor.rename(preprocessor.with_name("aside"))  # an incomplete copy is not used
     assert cached_folder("microsoft/wavlm-base-sv", COMMIT) is None
     preprocessor.with_name("aside").rename(preprocessor)
     found = cached_folder("microsoft/wavlm-base-sv", COMMIT)
@@ -248,35 +251,35 @@ def test_fetched_once_then_loaded_from_disk(
     assert local_folder(ZOO["speaker-wavlm"]) == found
     assert load(settings).info.revision == COMMIT
     assert load(ModelSettings(name="microsoft/wavlm-base-sv", window_s=2.0, hop_s=0.5)).info.revision == COMMIT
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 @pytest.mark.parametrize(
-    ("refusal", "sentence"),
+    ("failure", "sentence"),
     [
-        ((404, "RepoNotFound"), "the hub knows no such public model"),
-        ((401, "RepoNotFound"), "the hub knows no such public model"),  # without an account
-        ((404, "RevisionNotFound"), "on the hub it has no revision 306186e4"),
-        ((403, "GatedRepo"), "only to accounts that accepted its terms"),
-        ((503, ""), "fetching it failed (HfHubHTTPError: "),
+        ((404, "RepoNotFound"), "the hub has no public model of that name"),
+        ((401, "RepoNotFound"), "the hub has no public model of that name"),  # without an account
+        ((404, "RevisionNotFound"), "the hub has no revision '306186e4"),
+        ((403, "GatedRepo"), "requires an account that accepted its terms"),
+        ((503, ""), "the download failed (HfHubHTTPError: "),
     ],
 )
-def test_the_hub_refuses(hub: type[Hub], cache: Path, refusal: tuple[int, str], sentence: str) -> None:
-    hub.refusal = refusal
+def test_errors_of_the_hub(hub: type[Hub], cache: Path, failure: tuple[int, str], sentence: str) -> None:
+    hub.failure = failure
     with pytest.raises(ModelNotFound) as caught:
         fetch("emotion-wav2vec2-large")
-    said = str(caught.value)
-    assert said.startswith(
+    message = str(caught.value)
+    assert message.startswith(
         f"emotion-wav2vec2-large (superb/wav2vec2-large-superb-er) is not in the cache {cache}, and "
     )
-    assert sentence in said
-    assert said.endswith("--emotion /path/to/folder")
-    assert "\n" not in said
+    assert sentence in message
+    assert message.endswith("--emotion /path/to/folder")
+    assert "\n" not in message
 
 
 def test_a_repository_without_weights(hub: type[Hub]) -> None:
     hub.files["config.json"] = b"{}"
-    with pytest.raises(ModelNotFound, match=r"org/model holds no config.json with weights"):
+    with pytest.raises(ModelNotFound, match=r"org/model has no config.json with weights"):
         fetch("org/model")
 
 
@@ -288,24 +291,24 @@ def test_disk_full(hub: type[Hub], cache: Path, monkeypatch: pytest.MonkeyPatch)
         raise OSError(28, "No space left on device", str(cache))
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", full)
-    with pytest.raises(ModelNotFound, match=r"fetching it failed \(OSError: .*No space left on device"):
+    with pytest.raises(ModelNotFound, match=r"the download failed \(OSError: .*No space left on device"):
         fetch("org/model")
 
 
-def test_nobody_listens(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hub_is_down(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
         port = server.getsockname()[1]
     point_at(monkeypatch, port)
     with pytest.raises(
-        ModelNotFound, match=rf"speaker-wavlm .* not in the cache {cache}, and fetching it failed \(Con"
+        ModelNotFound, match=rf"speaker-wavlm .* not in the cache {cache}, and the download failed \(Con"
     ):
         load(ModelSettings(name="speaker-wavlm", window_s=2.0, hop_s=0.5))
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_silent_hub_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_to_the_hub_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoo, "TIMEOUT_S", 0.3)
-    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts, and says nothing
+    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts and never responds
         point_at(monkeypatch, server.getsockname()[1])
         began_s = time.monotonic()
         with pytest.raises(ModelNotFound, match="--speaker /path/to/folder") as caught:
@@ -316,27 +319,27 @@ def test_a_silent_hub_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize(
-    ("name", "way"),
+    ("name", "remedy"),
     [
         ("speaker-id-voxceleb1", "--set models.identity.name=/path/to/folder"),
         ("org/model", "--emotion or --speaker /path/to/folder"),
     ],
 )
-def test_the_way_out_fits_the_task(monkeypatch: pytest.MonkeyPatch, name: str, way: str) -> None:
+def test_the_remedy_names_the_option_of_the_task(monkeypatch: pytest.MonkeyPatch, name: str, remedy: str) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ModelNotFound) as caught:
         load(ModelSettings(name=name, window_s=2.0, hop_s=0.5))
-    assert str(caught.value).endswith(way)
+    assert str(caught.value).endswith(remedy)
 
 
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize("name", ["nothing", "a/b/c", "", "../x"])
-def test_names_that_cannot_be(name: str) -> None:
-    with pytest.raises(ModelNotFound, match="give a name of the zoo"):
+def test_invalid_names(name: str) -> None:
+    with pytest.raises(ModelNotFound, match="use a zoo name"):
         fetch(name)
 
 
-def test_bundled_models_need_no_fetching() -> None:
+def test_bundled_models_need_no_download() -> None:
     assert (fetch("compact-emotion") / "emotion.safetensors").is_file()
     assert (fetch("compact-speaker") / "speaker.safetensors").is_file()
 
@@ -348,7 +351,7 @@ def test_progress_is_shown_when_asked_for(
     from huggingface_hub.utils import are_progress_bars_disabled  # type: ignore[attr-defined]  # noqa: PLC0415
 
     hub.files.update({"config.json": b"{}", "preprocessor_config.json": b"{}", "pytorch_model.bin": b"x" * 100_000})
-    monkeypatch.setenv("TQDM_POSITION", "-1")  # or bars are for terminals only
+    monkeypatch.setenv("TQDM_POSITION", "-1")  # else bars appear only on terminals
     before = are_progress_bars_disabled()
     folder = fetch("org/model", progress=progress)
     assert sorted(path.name for path in folder.iterdir()) == sorted(hub.files)

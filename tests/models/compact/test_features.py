@@ -1,4 +1,4 @@
-"""The front end: gain does not matter, a fixed channel hardly, and pitch shows."""
+"""Front end of the compact nets: independence of gain, finite values, and pitch."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from stream.types import SAMPLE_RATE_HZ
 
 
 def voice(*, hz: float, seconds: float = 1.0) -> Tensor:
-    """A buzz of ten harmonics."""
+    """Return a periodic signal of ten harmonics."""
     at_s = torch.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     return sum((torch.sin(2 * torch.pi * hz * n * at_s) / n for n in range(1, 11)), torch.zeros_like(at_s)) * 0.05
 
 
-def test_every_filter_hears_something_and_averages() -> None:
+def test_no_filter_is_empty_and_each_averages() -> None:
     filters = mel_filters()
     assert filters.shape == (257, MELS)
     assert torch.allclose(filters.sum(dim=0), torch.ones(MELS))
 
 
-def test_gain_changes_nothing() -> None:
-    sound = voice(hz=140) + 0.01 * torch.randn(SAMPLE_RATE_HZ, generator=torch.Generator().manual_seed(1))
+def test_gain_has_no_effect() -> None:
+    audio = voice(hz=140) + 0.01 * torch.randn(SAMPLE_RATE_HZ, generator=torch.Generator().manual_seed(1))
     front = FrontEnd()
     for gain in (0.01, 10.0):
-        assert (front(gain * sound) - front(sound)).abs().max() < 1e-3
+        assert (front(gain * audio) - front(audio)).abs().max() < 1e-3
 
 
-def test_silence_gives_numbers() -> None:
+def test_silence_gives_finite_features() -> None:
     assert FrontEnd()(torch.zeros(SAMPLE_RATE_HZ)).isfinite().all()
 
 
@@ -41,7 +41,7 @@ def test_the_correlogram_peaks_at_the_pitch() -> None:
         assert abs(float(best_hz) / hz - 1) < 0.05
 
 
-def test_frames_of_both_parts_fall_together() -> None:
+def test_log_mel_and_pitch_have_equally_many_frames() -> None:
     for samples in (8_000, 8_001, 32_000, 47_999):
         features = FrontEnd()(torch.randn(samples))
-        assert features.shape == (2 * ((samples - 640) // 320 + 1), MELS + PITCH_LAGS)  # each pitch frame stands twice
+        assert features.shape == (2 * ((samples - 640) // 320 + 1), MELS + PITCH_LAGS)  # each pitch frame is repeated

@@ -1,4 +1,4 @@
-"""The compact pair on labelled audio of people it never learned from: bounds a bit looser than its cards' figures."""
+"""The compact models on labelled audio of speakers kept out of training; bounds are looser than the model cards."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def figures() -> Figures:
 @pytest.mark.parametrize(
     ("kind", "bound"), [("an4", 0.12), ("librispeech", 0.10), ("emodb, neutral", 0.05), ("fsdd", 0.28)]
 )
-def test_unheard_speakers_are_told_apart_in_two_seconds(figures: Figures, kind: str, bound: float) -> None:
+def test_verification_of_unseen_speakers_on_two_seconds(figures: Figures, kind: str, bound: float) -> None:
     assert figures["speaker"]["2 s"][kind] <= bound
 
 
-def test_what_is_said_of_other_corpora_beats_chance(figures: Figures) -> None:
+def test_emotion_on_other_corpora_beats_chance(figures: Figures) -> None:
     assert figures["emotion"]["ravdess"]["recall"] > 0.33
     assert figures["emotion"]["nemo"]["recall"] > 0.40

@@ -1,4 +1,4 @@
-"""The compact pair keeps the house's promises about models."""
+"""The compact models: scores, metadata, folding, and errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FOLDER = Path(factories.__file__).parent
 SPEAKER = ModelSettings(name="compact-speaker", window_s=2.0, hop_s=0.5)
 EMOTION = ModelSettings(name="compact-emotion", window_s=3.0, hop_s=1.0)
 
-Cut = Callable[..., list[Window]]
+Extract = Callable[..., list[Window]]
 
 
 @pytest.fixture(scope="module", params=["speaker", "emotion"])
@@ -51,10 +51,10 @@ def with_samples(window: Window, samples: NDArray[Any]) -> Window:
 
 
 @pytest.mark.parametrize("length", [8_000, 23_456, 32_000, 48_000])
-def test_a_score_depends_on_nothing_beside_it(model: Model, windows: Cut, length: int) -> None:
+def test_a_score_does_not_depend_on_its_batch(model: Model, windows: Extract, length: int) -> None:
     batch = [with_samples(window, window.samples[:length]) for window in windows(8, length=48_000)]
-    together = model.infer(batch)
-    for window, score in zip(batch, together, strict=True):
+    batched = model.infer(batch)
+    for window, score in zip(batch, batched, strict=True):
         (alone,) = model.infer([window])
         assert alone.values.tobytes() == score.values.tobytes()  # bit for bit
         assert (score.source_id, score.index, score.start_sample) == (
@@ -63,14 +63,14 @@ def test_a_score_depends_on_nothing_beside_it(model: Model, windows: Cut, length
             window.start_sample,
         )
         assert score.end_sample == window.end_sample
-    assert [s.values.tobytes() for s in model.infer(batch[::-1])] == [s.values.tobytes() for s in together[::-1]]
+    assert [s.values.tobytes() for s in model.infer(batch[::-1])] == [s.values.tobytes() for s in batched[::-1]]
 
 
-def test_nothing_in_nothing_out(model: Model) -> None:
+def test_an_empty_batch(model: Model) -> None:
     assert list(model.infer([])) == []
 
 
-def test_handed_samples_stay_as_they_are(model: Model, windows: Cut) -> None:
+def test_input_samples_are_not_changed(model: Model, windows: Extract) -> None:
     (window,) = windows(1)
     before = window.samples.copy()
     window.samples.setflags(write=False)
@@ -78,7 +78,7 @@ def test_handed_samples_stay_as_they_are(model: Model, windows: Cut) -> None:
     assert np.array_equal(window.samples, before)
 
 
-def test_gain_hardly_matters(speaker: Model, emotion: Model, windows: Cut) -> None:
+def test_gain_has_little_effect(speaker: Model, emotion: Model, windows: Extract) -> None:
     for window in windows(3, length=32_000):
         for gain in (0.01, 0.1, 10.0):
             louder = with_samples(window, gain * window.samples)
@@ -88,7 +88,7 @@ def test_gain_hardly_matters(speaker: Model, emotion: Model, windows: Cut) -> No
             assert np.abs(here - there).max() < 0.02
 
 
-def test_speakers_are_unit_vectors(speaker: Model, windows: Cut) -> None:
+def test_speakers_are_unit_vectors(speaker: Model, windows: Extract) -> None:
     assert speaker.info.task is Task.SPEAKER
     assert speaker.info.labels == ()
     assert speaker.info.threshold is not None
@@ -99,7 +99,7 @@ def test_speakers_are_unit_vectors(speaker: Model, windows: Cut) -> None:
         assert float(np.linalg.norm(score.values)) == pytest.approx(1, abs=1e-5)
 
 
-def test_emotions_are_probabilities(emotion: Model, windows: Cut) -> None:
+def test_emotions_are_probabilities(emotion: Model, windows: Extract) -> None:
     assert emotion.info.task is Task.EMOTION
     assert emotion.info.labels == ("neutral", "happy", "angry", "sad")
     assert emotion.info.threshold is None
@@ -109,14 +109,14 @@ def test_emotions_are_probabilities(emotion: Model, windows: Cut) -> None:
         assert float(score.values.sum()) == pytest.approx(1, abs=1e-5)
 
 
-def test_windows_are_as_the_settings_ask(model: Model) -> None:
-    asked = SPEAKER if model.info.task is Task.SPEAKER else EMOTION
-    assert model.spec.length_samples == asked.window_s * 16_000
-    assert model.spec.hop_samples == asked.hop_s * 16_000
+def test_windows_are_as_configured(model: Model) -> None:
+    settings = SPEAKER if model.info.task is Task.SPEAKER else EMOTION
+    assert model.spec.length_samples == settings.window_s * 16_000
+    assert model.spec.hop_samples == settings.hop_s * 16_000
     assert model.spec.minimum_samples == 8_000
 
 
-def test_silence_and_noise_are_scored_too(model: Model, windows: Cut) -> None:
+def test_silence_and_noise_have_finite_scores(model: Model, windows: Extract) -> None:
     (window,) = windows(1)
     noise = np.random.default_rng(0).normal(0, 0.1, len(window.samples))
     for samples in (np.zeros(len(window.samples)), noise):
@@ -127,28 +127,28 @@ def test_silence_and_noise_are_scored_too(model: Model, windows: Cut) -> None:
 @pytest.mark.parametrize(
     "samples", [np.zeros(7_999), np.zeros((8_000, 2)), np.full(8_000, np.nan), np.full(8_000, np.inf)]
 )
-def test_what_cannot_be_scored_is_refused(model: Model, windows: Cut, samples: NDArray[Any]) -> None:
+def test_invalid_samples_are_rejected(model: Model, windows: Extract, samples: NDArray[Any]) -> None:
     (window,) = windows(1)
     with pytest.raises(InferenceError):
         model.infer([with_samples(window, samples)])
 
 
-def test_the_nets_stay_small() -> None:
+def test_size_of_the_nets() -> None:
     assert sum(weight.numel() for weight in SpeakerNet().parameters()) <= 3_000_000
     assert sum(weight.numel() for weight in EmotionNet().parameters()) <= 2_000_000
 
 
 @pytest.mark.parametrize("name", ["speaker", "emotion"])
-def test_weights_say_what_they_are(name: str) -> None:
+def test_metadata_of_the_weights(name: str) -> None:
     path = FOLDER / f"{name}.safetensors"
     assert path.stat().st_size <= 12_000_000
     with safe_open(path, framework="pt") as file:
-        said = file.metadata()
-    assert said["name"] == f"compact-{name}"
-    assert said["sample_rate_hz"] == "16000"
-    assert said["revision"]
-    assert said["training"]
-    assert ("threshold" if name == "speaker" else "temperature") in said
+        metadata = file.metadata()
+    assert metadata["name"] == f"compact-{name}"
+    assert metadata["sample_rate_hz"] == "16000"
+    assert metadata["revision"]
+    assert metadata["training"]
+    assert ("threshold" if name == "speaker" else "temperature") in metadata
     assert (FOLDER / f"{name.upper()}.md").is_file()
 
 
@@ -170,23 +170,22 @@ def test_folding_changes_rounding_only(net: SpeakerNet | EmotionNet, linear: Cal
     features = torch.randn(1, frames, 104, generator=draw)
     with torch.inference_mode():
         assert torch.allclose(whole(features), folded(features), atol=1e-5)
-    with pytest.raises(TypeError, match="folds once"):
+    with pytest.raises(TypeError, match="folded only once"):
         fold(folded.trunk)
 
 
-def test_a_device_that_is_not_there_is_refused() -> None:
-    if torch.cuda.is_available():
-        pytest.skip("this machine has CUDA")
+def test_an_unavailable_device_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match="device"):
         factories.speaker(SPEAKER.model_copy(update={"device": "cuda"}))
 
 
-def test_another_revision_is_refused() -> None:
+def test_another_revision_is_rejected() -> None:
     with pytest.raises(ModelNotFound, match="revision"):
         factories.speaker(SPEAKER.model_copy(update={"revision": "0"}))
 
 
-def test_missing_and_foreign_weights_are_refused(tmp_path: Path) -> None:
+def test_missing_and_wrong_weights_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound):
         load_speaker(SPEAKER, weights=tmp_path / "none.safetensors")
     damaged = tmp_path / "damaged.safetensors"
@@ -201,7 +200,7 @@ def test_missing_and_foreign_weights_are_refused(tmp_path: Path) -> None:
         load_speaker(SPEAKER, weights=nameless)
 
 
-def test_bfloat16_says_about_the_same(windows: Cut) -> None:
+def test_bfloat16_is_close(windows: Extract) -> None:
     batch = windows(3, length=32_000)
     exact = factories.speaker(SPEAKER).infer(batch)
     coarse: CompactModel = load_speaker(SPEAKER.model_copy(update={"dtype": "bfloat16"}))

@@ -1,4 +1,4 @@
-"""A traced net says the same, to the last bit, and comes only where it pays."""
+"""A traced net gives bit-identical scores, and only recurring lengths are traced."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def scaled(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("which", ["speaker", "emotion"])
 @pytest.mark.parametrize("length", [8_000, 22_000, 32_000])
-def test_the_compact_nets_say_the_same_bits(which: str, length: int) -> None:
+def test_traced_compact_nets_are_bit_identical(which: str, length: int) -> None:
     model = (speaker if which == "speaker" else emotion)(
         ModelSettings(name=f"compact-{which}", window_s=2.0, hop_s=0.5)
     )
@@ -35,10 +35,10 @@ def test_the_compact_nets_say_the_same_bits(which: str, length: int) -> None:
             plain = score._score(torch.tensor(samples))
         np.testing.assert_array_equal(scores.values, plain.numpy())
     assert score.lengths == 1
-    assert score._by_length[length] is not score._score  # it was traced, and kept
+    assert score._by_length[length] is not score._score  # traced
 
 
-def test_a_length_that_comes_seldom_is_not_traced() -> None:
+def test_rare_lengths_are_not_traced() -> None:
     traced = Traced(score=scaled)
     for _ in range(TRACE_AFTER_CALLS - 1):
         traced(torch.ones(5))
@@ -55,7 +55,7 @@ def test_lengths_are_bounded() -> None:
     assert traced.lengths == MAX_TRACED_LENGTHS
 
 
-def test_what_cannot_be_traced_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_net_that_cannot_be_traced_stays_untraced(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no longer supported")
 
@@ -66,18 +66,18 @@ def test_what_cannot_be_traced_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) 
     assert traced._by_length[5] is scaled
 
 
-def test_a_trace_that_says_otherwise_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trace_with_other_outputs_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.jit, "trace", lambda score, *_, **__: lambda x: score(x) + 1e-6)
     traced = Traced(score=scaled)
     for _ in range(TRACE_AFTER_CALLS + 2):
         assert torch.equal(traced(torch.ones(5)), scaled(torch.ones(5)))
 
 
-def test_nobody_waits_for_a_trace() -> None:
+def test_no_thread_waits_for_a_trace() -> None:
     traced = Traced(score=scaled)
     for _ in range(TRACE_AFTER_CALLS - 1):
         traced(torch.ones(5))
-    with tracing._tracing:  # somebody else is at it
+    with tracing._tracing:  # another thread is tracing
         other = threading.Thread(target=traced, args=(torch.ones(5),))
         other.start()
         other.join(timeout=20)

@@ -1,4 +1,4 @@
-"""Small models of every architecture, with random weights that show a difference."""
+"""Small models of every architecture, with random weights large enough to show differences."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ SMALL: dict[str, Any] = {
 
 
 @cache
-def made(architecture: str, norm: str, changes: tuple[tuple[str, Any], ...] = ()) -> nn.Module:
-    """A model with the norm of its frontend, and with the encoder that goes with it in the family's checkpoints."""
+def build_small(architecture: str, norm: str, changes: tuple[tuple[str, Any], ...] = ()) -> nn.Module:
+    """Build a model with the given norm in its front end and the encoder that the family combines with it."""
     import transformers  # noqa: PLC0415
 
     net_class = getattr(transformers, architecture)
@@ -63,16 +63,16 @@ def made(architecture: str, norm: str, changes: tuple[tuple[str, Any], ...] = ()
     return net.eval().requires_grad_(requires_grad=False)
 
 
-def said(net: nn.Module, sound: Tensor) -> Tensor:
-    """What the library's own forward says."""
+def library_output(net: nn.Module, audio: Tensor) -> Tensor:
+    """Return the output of the library's forward."""
     with torch.inference_mode():
-        output = net(sound)
-    answer: Tensor = output.embeddings if "embeddings" in output else output.logits
-    return answer
+        output = net(audio)
+    values: Tensor = output.embeddings if "embeddings" in output else output.logits
+    return values
 
 
-def sound(batch: int, samples: int, *, seed: int = 0) -> Tensor:
-    """Noise, a hum and an offset: nothing that is zero on average."""
+def noise(batch: int, samples: int, *, seed: int = 0) -> Tensor:
+    """Return noise with a hum and an offset, shape (batch, samples)."""
     generator = torch.Generator().manual_seed(seed)
     time = torch.arange(samples) / 16_000
     return 0.1 * torch.randn(batch, samples, generator=generator) + 0.2 * torch.sin(900 * time) + 0.05
@@ -80,5 +80,5 @@ def sound(batch: int, samples: int, *, seed: int = 0) -> Tensor:
 
 @pytest.fixture
 def make() -> Make:
-    """`make(architecture, norm, setting=value …)`; models are shared, so a test must not change one."""
-    return lambda architecture, norm, **changes: made(architecture, norm, tuple(sorted(changes.items())))
+    """Return `make(architecture, norm, setting=value …)`; models are shared, so tests must not change them."""
+    return lambda architecture, norm, **changes: build_small(architecture, norm, tuple(sorted(changes.items())))

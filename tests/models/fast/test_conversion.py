@@ -1,4 +1,4 @@
-"""What is not known keeps the library's own forward; what says otherwise, too."""
+"""Unsupported architectures, and forwards whose outputs differ, use the library's forward."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stream.models.fast.attention import MAX_CACHED_LENGTHS, PositionBias
 from stream.models.fast.conversion import accelerate
 from stream.models.fast.net import forward_shared
 from stream.models.fast.positions import PositionalConv
-from tests.models.fast.conftest import Make, said, sound
+from tests.models.fast.conftest import Make, library_output, noise
 
 CLASSIFIER = "Wav2Vec2ForSequenceClassification"
 
@@ -27,7 +27,7 @@ CLASSIFIER = "Wav2Vec2ForSequenceClassification"
         ({"do_stable_layer_norm": True, "adapter_attn_dim": 4}, "adapter"),
     ],
 )
-def test_an_unknown_layout_keeps_the_librarys_forward(
+def test_unsupported_architectures_use_the_librarys_forward(
     make: Make, caplog: pytest.LogCaptureFixture, changes: dict[str, object], why: str
 ) -> None:
     net = make(CLASSIFIER, "layer", **changes)
@@ -35,73 +35,73 @@ def test_an_unknown_layout_keeps_the_librarys_forward(
         assert accelerate(net, name="odd") is None
     assert "odd has no fast forward" in caplog.text
     assert why in caplog.text
-    assert "the library's own is used" in caplog.text
+    assert "using the library's" in caplog.text
 
 
-def test_a_batch_norm_before_the_positions_is_unknown(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_batch_norm_before_the_positions_is_unsupported(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     net = make("HubertForSequenceClassification", "group", conv_pos_batch_norm=True)
     assert accelerate(net, name="odd") is None
     assert "batch norm" in caplog.text
 
 
-def test_a_part_that_is_missing_is_unknown(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_module_is_unsupported(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     net = copy.deepcopy(make(CLASSIFIER, "group"))
     del net.projector
     assert accelerate(net, name="odd") is None
     assert "projector" in caplog.text
 
 
-def test_a_forward_that_says_otherwise_is_not_used(make: Make, caplog: pytest.LogCaptureFixture) -> None:
-    """A release whose layout looks the same but means something else."""
+def test_a_forward_with_other_outputs_is_not_used(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """A release of the library whose modules look the same but compute something else."""
     net = copy.deepcopy(make(CLASSIFIER, "group"))
     layer = net.get_submodule("wav2vec2.encoder.layers.1")
     layer.register_forward_hook(lambda module, args, output: output * 1.1)  # noqa: ARG005
     assert accelerate(net, name="odd") is None
-    assert "says otherwise" in caplog.text
+    assert "outputs of the fast forward differ" in caplog.text
 
 
 @pytest.mark.parametrize("normed", [True, False])
-def test_either_meaning_of_the_last_layer(make: Make, normed: bool) -> None:  # noqa: FBT001
-    """Releases differ in whether the sum's last part has been through the encoder's last norm."""
+def test_the_last_layer_with_and_without_final_norm(make: Make, normed: bool) -> None:  # noqa: FBT001
+    """Releases differ in whether the last layer enters the sum after the encoder's final norm."""
     net = make(CLASSIFIER, "layer")
-    heard = sound(1, 16_000)
+    audio = noise(1, 16_000)
     with torch.inference_mode():
-        output = net.wav2vec2(heard, output_hidden_states=True)  # type: ignore[operator]
+        output = net.wav2vec2(audio, output_hidden_states=True)  # type: ignore[operator]
         hidden = list(output.hidden_states)
         hidden[-1] = output.last_hidden_state if normed else hidden[-1]
         weights = torch.softmax(net.layer_weights, 0)  # type: ignore[arg-type]
         total = sum(w * h for w, h in zip(weights, hidden, strict=True))
-        theirs = net.classifier(net.projector(total).mean(dim=1))  # type: ignore[operator]
-        ours = conversion.build(net, last_normed=normed).eval()(heard)
+        expected = net.classifier(net.projector(total).mean(dim=1))  # type: ignore[operator]
+        actual = conversion.build(net, last_normed=normed).eval()(audio)
     assert (torch.equal(hidden[-1], output.last_hidden_state)) is normed
-    assert float((ours - theirs).abs().max()) < 1e-5
+    assert float((actual - expected).abs().max()) < 1e-5
 
 
-def test_too_few_frames_for_an_x_vector_are_refused(make: Make) -> None:
+def test_too_few_frames_for_an_x_vector_are_rejected(make: Make) -> None:
     fast = accelerate(make("WavLMForXVector", "group"), name="it")
     assert fast is not None
     with pytest.raises(RuntimeError, match="too few"):
-        fast(sound(1, 4_900))
-    with pytest.raises(RuntimeError, match="no frame"):
-        fast(sound(1, 300))
+        fast(noise(1, 4_900))
+    with pytest.raises(RuntimeError, match="shorter than one frame"):
+        fast(noise(1, 300))
 
 
-def test_position_biases_are_few() -> None:
-    made: list[int] = []
+def test_the_cache_of_position_biases_is_bounded() -> None:
+    computed: list[int] = []
 
     def compute(rows: int, columns: int) -> torch.Tensor:
-        made.append(rows)
+        computed.append(rows)
         return torch.zeros(2, rows, columns)
 
     bias = PositionBias(compute=compute)
     for length in [*range(1, 3 * MAX_CACHED_LENGTHS), 3 * MAX_CACHED_LENGTHS - 1, 3 * MAX_CACHED_LENGTHS - 1]:
         assert bias.for_frames(torch.zeros(1, length, 4)).shape == (2, length, length)
     assert len(bias) == MAX_CACHED_LENGTHS
-    assert len(made) == 3 * MAX_CACHED_LENGTHS - 1
+    assert len(computed) == 3 * MAX_CACHED_LENGTHS - 1
 
 
 @pytest.mark.parametrize(("kernel", "groups"), [(128, 4), (19, 2), (5, 1), (16, 8)])
-def test_positions_by_products_are_the_convolution(kernel: int, groups: int) -> None:
+def test_positions_by_products_equal_the_convolution(kernel: int, groups: int) -> None:
     torch.manual_seed(0)
     conv = nn.Conv1d(32, 32, kernel, padding=kernel // 2, groups=groups)
     by_products, by_library = PositionalConv(conv=conv), PositionalConv(conv=conv)
@@ -113,21 +113,21 @@ def test_positions_by_products_are_the_convolution(kernel: int, groups: int) -> 
             assert torch.allclose(by_products(x), by_library(x), atol=1e-5)
 
 
-def test_heads_together_say_what_they_say_alone(make: Make) -> None:
+def test_heads_on_a_shared_pass_equal_separate_passes(make: Make) -> None:
     first = accelerate(make("Wav2Vec2ForXVector", "group"), name="a")
     second = accelerate(make(CLASSIFIER, "group"), name="b")
     assert first is not None
     assert second is not None
     second.backbone.load_state_dict(first.backbone.state_dict())
     assert first.backbone.digest() == second.backbone.digest()
-    heard = sound(2, 16_000)
+    audio = noise(2, 16_000)
     with torch.inference_mode():
-        both = forward_shared([first, second], heard)
-        assert torch.equal(both[0], first(heard))
-        assert torch.equal(both[1], second(heard))
+        both = forward_shared([first, second], audio)
+        assert torch.equal(both[0], first(audio))
+        assert torch.equal(both[1], second(audio))
 
 
-def test_a_digest_tells_backbones_apart(make: Make) -> None:
+def test_digests_of_different_backbones_differ(make: Make) -> None:
     fast = accelerate(make(CLASSIFIER, "group"), name="a")
     assert fast is not None
     other = copy.deepcopy(fast)
@@ -137,8 +137,8 @@ def test_a_digest_tells_backbones_apart(make: Make) -> None:
 
 
 @pytest.mark.parametrize("how", [{"pack": True}, {"int8": True}])
-def test_a_digest_tells_backbones_apart_in_any_layout(make: Make, how: dict[str, bool]) -> None:
-    """Weights that torch keeps in a layout of its own count, too."""
+def test_digests_of_different_backbones_differ_in_any_layout(make: Make, how: dict[str, bool]) -> None:
+    """Weights in opaque layouts of torch are part of the digest."""
     digests = []
     for change in (0.0, 0.0, 0.5):
         fast = accelerate(copy.deepcopy(make(CLASSIFIER, "group")), name="a")
@@ -149,9 +149,9 @@ def test_a_digest_tells_backbones_apart_in_any_layout(make: Make, how: dict[str,
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_the_library_is_not_changed(make: Make) -> None:
+def test_conversion_does_not_change_the_original(make: Make) -> None:
     net = make("WavLMForXVector", "layer")
-    heard = sound(1, 8_000)
-    before = said(net, heard)
+    audio = noise(1, 8_000)
+    before = library_output(net, audio)
     assert accelerate(net, name="it") is not None
-    assert torch.equal(said(net, heard), before)
+    assert torch.equal(library_output(net, audio), before)
