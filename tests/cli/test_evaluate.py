@@ -10,21 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from stream.cli.main import app
+from tests.support.command import rejection, run_command
 from tests.support.tones import tone, tone_loader_with_vad, wav
 
-RUNNER = CliRunner()
 LEVELS = {"neutral": 0.2, "happy": 0.4, "angry": 0.6, "sad": 0.9}
 PITCHES = {"ann": 300.0, "bob": 1_300.0, "cat": 2_300.0}
 
 
 def evaluate(*words: object) -> str:
     """Standard output of a command that does well."""
-    result = RUNNER.invoke(app, ["evaluate", *map(str, words)], catch_exceptions=False)
-    assert result.exit_code == 0, result.stderr
-    return result.stdout
+    result = run_command("evaluate", *words)
+    assert result.code == 0, result.errors
+    return result.output
 
 
 def figures(*words: object) -> Any:
@@ -36,14 +34,8 @@ def figures(*words: object) -> Any:
     return json.loads(evaluate(*words, "--json"), parse_constant=refuse)
 
 
-def refusal(*words: object, code: int = 2) -> str:
-    result = RUNNER.invoke(app, ["evaluate", *map(str, words)])
-    assert result.exit_code == code, result.output
-    assert isinstance(result.exception, SystemExit)
-    said = result.stderr.strip()
-    assert said.startswith("tonewatch: ")
-    assert said.count("\n") == 0
-    return said.removeprefix("tonewatch: ")
+def rejected(*words: object, code: int = 2) -> str:
+    return rejection("evaluate", *words, code=code)
 
 
 @pytest.fixture
@@ -106,28 +98,30 @@ class TestEmotion:
         assert list(found) == ["model", "model (new/model)"]
 
     def test_refusals(self, manifest: Path, tmp_path: Path) -> None:
-        assert "has no corpus 'x'; it has tones, silence" in refusal("emotion", manifest, "--only", "x")
-        assert "there is no manifest or folder" in refusal("emotion", tmp_path / "absent.csv")
-        assert "no model called 'absent'" in refusal("emotion", manifest, "--model", "absent")
-        assert "needs a model for emotion; set models.emotion.name" in refusal("emotion", manifest, "--model", "")
-        assert "do not go" in refusal("emotion", manifest, "--model", "one", "--compare", "one", "two")
-        assert "there is no setting" in refusal("emotion", manifest, "--set", "gate.high=1")
+        assert "has no corpus 'x'; it has tones, silence" in rejected("emotion", manifest, "--only", "x")
+        assert "there is no manifest or folder" in rejected("emotion", tmp_path / "absent.csv")
+        assert "no model called 'absent'" in rejected("emotion", manifest, "--model", "absent")
+        assert "needs a model for emotion; set models.emotion.name" in rejected("emotion", manifest, "--model", "")
+        assert "do not go" in rejected("emotion", manifest, "--model", "one", "--compare", "one", "two")
+        assert "unknown setting" in rejected("emotion", manifest, "--set", "gate.high=1")
         manifest.write_text("path,speaker\nsilence.wav,ann\n")
-        assert "labels no emotion" in refusal("emotion", manifest)
+        assert "labels no emotion" in rejected("emotion", manifest)
         manifest.write_text("file,speaker\nsilence.wav,ann\n")
-        assert "has no column `path`" in refusal("emotion", manifest)
+        assert "has no column `path`" in rejected("emotion", manifest)
 
     def test_what_is_no_audio_is_named(self, manifest: Path) -> None:
         (manifest.parent / "silence.wav").write_text("hello")
-        assert "silence.wav cannot be read as sound" in refusal("emotion", manifest, code=1)
+        message = rejected("emotion", manifest, code=1)
+        assert "cannot read audio from" in message
+        assert "silence.wav" in message
 
     def test_a_page_that_cannot_be_written_costs_no_figures(self, manifest: Path, tmp_path: Path) -> None:
         page = tmp_path / "absent" / "x.html"
         words = ["evaluate", "emotion", str(manifest), "--only", "tones", "--json", "--html", str(page)]
-        result = RUNNER.invoke(app, words)
-        assert result.exit_code == 1
-        assert "x.html cannot be written" in result.stderr
-        assert "tones" in json.loads(result.stdout)["compact-emotion"]
+        result = run_command(*words)
+        assert result.code == 1
+        assert "x.html cannot be written" in result.errors
+        assert "tones" in json.loads(result.output)["compact-emotion"]
 
 
 @pytest.mark.usefixtures("tone_models")
@@ -163,16 +157,16 @@ class TestSpeaker:
         moved = manifest.parent / "lists" / "trials.txt"
         moved.parent.mkdir()
         trials.rename(moved)
-        assert "say where the recordings lie by --root" in refusal("speaker", moved)
+        assert "say where the recordings lie by --root" in rejected("speaker", moved)
         assert figures("speaker", moved, "--root", manifest.parent)
 
     def test_refusals(self, manifest: Path, tmp_path: Path) -> None:
-        assert "no speaker with 9 recordings; join fewer" in refusal("speaker", manifest, "--join", 9)
-        assert "no speaker" in refusal("speaker", manifest, "--only", "silence")
+        assert "no speaker with 9 recordings; join fewer" in rejected("speaker", manifest, "--join", 9)
+        assert "no speaker" in rejected("speaker", manifest, "--only", "silence")
         for who in ("ann", "bob"):
             wav(tmp_path / "quiet" / who / "1.wav", np.zeros(32_000, np.float32))
-        assert "there is no pair to score" in refusal("speaker", tmp_path / "quiet")
-        assert "no recording with speech enough" in refusal("speaker", manifest, "--cohort", tmp_path / "quiet")
+        assert "there is no pair to score" in rejected("speaker", tmp_path / "quiet")
+        assert "no recording with speech enough" in rejected("speaker", manifest, "--cohort", tmp_path / "quiet")
 
 
 @pytest.mark.usefixtures("tone_models")
@@ -189,8 +183,8 @@ class TestIdentify:
         assert "accuracy" in evaluate("identify", tmp_path)
         assert list(figures("identify", tmp_path, "--set", "models.identity.name=mine")) == ["mine"]
 
-    def test_refusal(self, manifest: Path) -> None:
-        assert "knows none of these speakers; it knows bass, tenor" in refusal("identify", manifest)
+    def test_rejected(self, manifest: Path) -> None:
+        assert "knows none of these speakers; it knows bass, tenor" in rejected("identify", manifest)
 
 
 @pytest.mark.usefixtures("tone_models")
@@ -219,7 +213,7 @@ class TestStream:
         words = ("stream", talk[0], "--rttm", talk[1], "--uem", uem, "--collar", 0, "--no-overlap")
         assert figures(*words)["compact-speaker"]["all"]["speech_s"] == 8.5
         uem.write_text("talk 1 0.0\n")
-        assert "line 1: not a UEM line" in refusal(*words)
+        assert "line 1: not a UEM line" in rejected(*words)
 
     def test_known_people(self, talk: tuple[Path, Path], tmp_path: Path) -> None:
         enrolment = wav(tmp_path / "ann.wav", tone(PITCHES["ann"], 6.0, seed=5))
@@ -232,21 +226,23 @@ class TestStream:
 
     def test_refusals(self, talk: tuple[Path, Path], tmp_path: Path) -> None:
         folder, rttm = talk
-        assert "--enroll takes NAME=FILE, not 'ann'" in refusal("stream", folder, "--rttm", rttm, "--enroll", "ann")
-        assert "cannot be read as RTTM" in refusal("stream", folder, "--rttm", tmp_path / "absent.rttm")
+        assert "--enroll takes NAME=FILE, not 'ann'" in rejected("stream", folder, "--rttm", rttm, "--enroll", "ann")
+        assert "cannot be read as RTTM" in rejected("stream", folder, "--rttm", tmp_path / "absent.rttm")
         other = tmp_path / "other.rttm"
         other.write_text("SPEAKER meeting 1 0 2 <NA> <NA> ann <NA> <NA>\n")
-        assert "the reference says nothing of talk; it knows meeting" in refusal(
+        assert "the reference says nothing of talk; it knows meeting" in rejected(
             "stream", folder / "talk.wav", "--rttm", other
         )
-        assert "no recording of the reference lies there" in refusal("stream", folder, "--rttm", other)
+        assert "no recording of the reference lies there" in rejected("stream", folder, "--rttm", other)
         wav(tmp_path / "short.wav", tone(300, 0.5))
         words = ("stream", folder, "--rttm", rttm, "--enroll", f"ann={tmp_path / 'short.wav'}")
-        assert "of speech; ann needs 3 s at least" in refusal(*words)
+        assert "at least 3 s needed" in rejected(*words)
         (folder / "talk.wav").write_text("hello")
-        assert "talk.wav cannot be read as sound" in refusal("stream", folder, "--rttm", rttm, code=1)
+        message = rejected("stream", folder, "--rttm", rttm, code=1)
+        assert "cannot read audio from" in message
+        assert "talk.wav" in message
         (folder / "talk.wav").unlink()
-        assert "there is no file" in refusal("stream", folder / "talk.wav", "--rttm", rttm, code=1)
+        assert "no such file" in rejected("stream", folder / "talk.wav", "--rttm", rttm, code=1)
 
 
 def test_the_bundled_conversation_behind_the_real_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,9 +39,9 @@ def test_a_recording_that_is_none_is_named(make_runner: Maker, tmp_path: Path) -
     good, bad = wav(tmp_path / "good.wav", tone(300, 2.0)), tmp_path / "bad.wav"
     bad.write_text("hello")
     for call in (lambda: make_runner("speaker").hear([good, bad]), lambda: read_samples(bad)):
-        with pytest.raises(SourceError, match=r"bad\.wav cannot be read as sound"):
+        with pytest.raises(SourceError, match=r"cannot read audio from .*bad\.wav"):
             call()
-    with pytest.raises(SourceError, match="there is no file"):
+    with pytest.raises(SourceError, match="no such file"):
         read_samples(tmp_path / "absent.wav")
 
 
