@@ -11,23 +11,18 @@ from pathlib import Path
 import pytest
 import soundfile
 from rich.console import Console
-from typer.testing import CliRunner
 
 from stream import events
-from stream.cli.main import app
 from stream.demo.conversation import AUDIO
 from stream.tools.evaluation.segments import Segment
-from stream.tools.replay.display import DisplayPart, heard_of, show
-from stream.tools.replay.plot import ReplayedStream, write
+from stream.tools.replay.display import DisplayPart, replayed_streams, print_streams
+from stream.tools.replay.plot import ReplayedStream, write_plot
+from tests.support.command import CommandResult, run_command
 from tests.tools.replay.test_log import evening
 
-RUNNER = CliRunner()
 
-
-def typed(*words: str | Path) -> tuple[int, str, str]:
-    result = RUNNER.invoke(app, ["replay", *map(str, words)])
-    assert "Traceback" not in result.output
-    return result.exit_code, result.stdout, result.stderr.strip()
+def typed(*words: str | Path) -> CommandResult:
+    return run_command("replay", *words)
 
 
 @pytest.fixture
@@ -39,7 +34,7 @@ def file(tmp_path: Path) -> Path:
 
 def timeline_of(heard: ReplayedStream, *, terminal: bool = False, part: DisplayPart = DisplayPart()) -> str:  # noqa: B008 - frozen
     console = Console(width=95, file=io.StringIO(), force_terminal=terminal, color_system=None)
-    show([heard], part=part, explain=terminal, console=console)
+    print_streams([heard], part=part, explain=terminal, console=console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -47,8 +42,7 @@ def timeline_of(heard: ReplayedStream, *, terminal: bool = False, part: DisplayP
 def test_a_recording_and_its_events_are_explained_alike(tmp_path: Path) -> None:
     recording, log = tmp_path / "demo.wav", tmp_path / "demo.ndjson"
     soundfile.write(recording, soundfile.read(AUDIO, stop=160_000)[0], 16_000)
-    heard = RUNNER.invoke(app, ["run", str(recording), "-q", "--sink", str(log)])
-    assert heard.exit_code == 0
+    assert run_command("run", recording, "-q", "--sink", log).code == 0
     live, recorded = typed(recording, "--explain"), typed(log, "--explain")
     assert live[0] == recorded[0] == 0
     lines = [text.split("model  ")[0] for text in (live[1], recorded[1])]
@@ -68,7 +62,7 @@ def test_it_is_narrowed(file: Path) -> None:
 
 
 def test_a_row_a_speaker_and_the_reference_beside_it() -> None:
-    (heard,) = heard_of(evening(), fold=True, reference={"x": [Segment(0.5, 3.0, "Alice"), Segment(3.0, 8.0, "Bob")]})
+    (heard,) = replayed_streams(evening(), fold=True, reference={"x": [Segment(0.5, 3.0, "Alice"), Segment(3.0, 8.0, "Bob")]})
     rows = {line[:8].strip(): line[9:] for line in timeline_of(heard).splitlines()[1:] if line.strip()}
     assert list(rows) == ["S1", "Alice", "not yet", "unknown", "referenc", "Bob", ""]
     assert rows["S1"].strip() == "█" * 20
@@ -78,7 +72,7 @@ def test_a_row_a_speaker_and_the_reference_beside_it() -> None:
 
 
 def test_a_terminal_folds_reasons_below_themselves() -> None:
-    (heard,) = heard_of(evening(), fold=True)
+    (heard,) = replayed_streams(evening(), fold=True)
     lines = timeline_of(heard, terminal=True).splitlines()
     assert max(map(len, lines)) <= 95
     assert sum("nearest voice" in line for line in lines) == 3
@@ -87,7 +81,7 @@ def test_a_terminal_folds_reasons_below_themselves() -> None:
 @pytest.mark.parametrize("suffix", ["html", "svg", "png"])
 def test_it_is_drawn_into_a_file(tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"room.{suffix}"
-    write(out, heard_of(evening(), fold=True, reference={"room": [Segment(0.5, 3.0, "<Bob>")]}))
+    write_plot(out, replayed_streams(evening(), fold=True, reference={"room": [Segment(0.5, 3.0, "<Bob>")]}))
     content = out.read_bytes()
     if suffix == "png":
         assert content[:8] == b"\x89PNG\r\n\x1a\n"
@@ -102,7 +96,7 @@ def test_it_is_drawn_into_a_file(tmp_path: Path, suffix: str) -> None:
     ("words", "sentence"),
     [
         (("microphone",), "is no recording; listen to it with `tonewatch run microphone`"),
-        (("/nowhere.wav",), "there is no file /nowhere.wav"),
+        (("/nowhere.wav",), "no such file '/nowhere.wav'"),
         (("/nowhere.ndjson",), "cannot be read: No such file"),
         (("demo", "--from", "noon"), "--from takes seconds, MM:SS or H:MM:SS, not 'noon'"),
         (("demo", "--from", "10", "--to", "00:05"), "00:05 is not behind 10"),
