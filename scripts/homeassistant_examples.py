@@ -1,4 +1,4 @@
-"""What tonewatch announces to Home Assistant, and what each entity must then show, as JSON on standard output."""
+"""Example announcements to Home Assistant with the expected state of each entity, as JSON on standard output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support import examples
 
 
 def cases() -> list[dict[str, Any]]:
-    """For each payload format: announcements, what is published, and which state each component must show then."""
+    """Return announcements, published events and expected entity states for each payload format."""
     return [_case(payload) for payload in ("native", "cloudevents")]
 
 
@@ -25,9 +25,9 @@ def _case(payload: str) -> dict[str, Any]:
             "mqtt": {"discovery_prefix": "homeassistant", "commands": ["pause", "resume"], "payload": payload},
         }
     )
-    streams = Discovery(settings=settings, prefix="home")
-    announced = dict([streams.node()])
-    told = [
+    discovery = Discovery(settings=settings, prefix="home")
+    announced = dict([discovery.node()])
+    sent = [
         examples.event(examples.stream("paused"), source="a/b"),
         examples.event(examples.turn(1), source="a/b"),
         examples.event(examples.emotion("happy"), source="a/b"),
@@ -37,14 +37,14 @@ def _case(payload: str) -> dict[str, Any]:
         examples.event(examples.alert(), source="c7", call="c7"),
     ]
     published = {}
-    for event in told:
-        announced |= dict([found] if (found := streams.observe(event)) else [])
+    for event in sent:
+        announced |= dict([announcement] if (announcement := discovery.observe(event)) else [])
         native = json.loads(events.to_json(event))
         wrapped = presence.cloud_event(event, node="kitchen") if payload == "cloudevents" else native
         published[topics.event_topic(event, prefix="home", node="kitchen")] = json.dumps(wrapped)
         if isinstance(event, events.StreamEvent) and (change := presence.stream_state(event)) is not None:
             published[topics.source_topic("home", "kitchen", "a/b", "state")] = change[0].model_dump_json()
-    shown = {
+    expected = {
         "emotion": "happy",
         "confidence": "70.0",
         "speaker": "S1",
@@ -55,7 +55,7 @@ def _case(payload: str) -> dict[str, Any]:
         "memory": "300.0",
         "streams": "1",
     }
-    return {"format": payload, "announced": announced, "published": published, "shown": shown}
+    return {"format": payload, "announced": announced, "published": published, "expected": expected}
 
 
 if __name__ == "__main__":

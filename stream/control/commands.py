@@ -67,7 +67,7 @@ class EnrollCommand(_Request):
 
 
 class ReloadCommand(_Request):
-    """Read the enrolled voices again (profile database, recordings in the settings); other settings need a restart."""
+    """Read the enrolled voices and the calibration again; other settings need a restart."""
 
     command: Literal["reload"] = "reload"
 

@@ -1,4 +1,4 @@
-"""A real mosquitto on a loopback port of its own, ended by process id."""
+"""A real mosquitto on a loopback port of its own, ended by its process id."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Self
 
 from tests.support.requirements import require
 
-PATIENCE_S = 20.0
+START_TIMEOUT_S = 20.0
 
 
 class Broker:
-    """One broker; `start` and `kill` may be called again and again on the same port."""
+    """One broker; it can be killed and started again on the same port."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Broker:
         self.kill()
 
     def start(self) -> None:
-        """Start and wait until it accepts connections."""
+        """Start the broker and wait until it accepts connections."""
         config = self._folder / "mosquitto.conf"
         lines = [f"listener {self.port} 127.0.0.1", "persistence false", "user root", "max_queued_messages 0"]
         if self._users:
@@ -71,24 +71,24 @@ class Broker:
         config.write_text("\n".join(lines) + "\n")
         program = shutil.which("mosquitto") or "mosquitto"
         self._process = subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
             except OSError:
                 assert self._process.poll() is None, "mosquitto did not start"
                 assert time.monotonic() < deadline, "mosquitto does not answer"
-                time.sleep(0.02)  # waiting for another process's socket: there is nothing to be woken by
+                time.sleep(0.02)  # polls another process, which has no event to wait for
             else:
                 return
 
     def freeze(self) -> None:
-        """Let it answer nothing until it is killed."""
+        """Stop the process, so that the broker answers nothing until it is killed."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def kill(self) -> None:
-        """End it without a chance to say good-bye."""
+        """Kill the broker without closing its connections."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
