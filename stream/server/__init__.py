@@ -1,1 +1,1 @@
-"""The listener: calls and streams that come over the network, into a running pipeline."""
+"""Network listener: calls and streams over WebSockets and TCP into a running pipeline."""

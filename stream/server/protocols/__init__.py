@@ -1,1 +1,1 @@
-"""Package."""
+"""Telephony protocols and tonewatch's own, one module each."""
