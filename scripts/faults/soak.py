@@ -105,7 +105,7 @@ async def _soak(*, hours: float, minutes: float) -> None:
     watching, rows = Watching(), list[tuple[float, float, int]]()
     with tempfile.TemporaryDirectory() as folder, Broker(Path(folder)) as broker:
         settings = load(environment=os.environ, flags={"node": "soak", "mqtt": {"outbox": f"{folder}/box"}})
-        models, detector, prepare = assembly.load_models(settings)  # as `assemble` does, for sources of our own
+        models, detector, thread_setup = assembly.load_models(settings)  # as `assemble` does, for sources of our own
         sources = [Looped(name=name, sound=sound, total_s=hours * 1800, until_s=until_s) for name in ("a", "b")]
         target = f"mqtt://127.0.0.1:{broker.port}/soak"
         pipeline = Pipeline(
@@ -118,7 +118,7 @@ async def _soak(*, hours: float, minutes: float) -> None:
                 target: registry.sink(target, settings),
                 "file": registry.sink("file:/dev/null", settings),
             },
-            prepare=prepare,
+            thread_setup=thread_setup,
         )
         watch = asyncio.create_task(_watch(sources, rows), name="watch")
         report = await pipeline.run()

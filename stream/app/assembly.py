@@ -1,6 +1,6 @@
-"""From settings to a pipeline ready to run: the only place that builds sources, models and sinks by name.
+"""From settings to a pipeline that is ready to run: the only place that builds sources, models and sinks by name.
 
-Order: what is cheap to refuse comes first (sources and sinks parse their targets), models last (they import torch).
+Sources and sinks are built first, since a wrong target is found at once; models last, since they import torch.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from stream.errors import SettingsError
 from stream.events import NODE
 from stream.pipeline.pipeline import Pipeline
 from stream.profiles.registrar import Registrar
-from stream.profiles.store import calibration_of
+from stream.profiles.store import read_calibration
 from stream.settings import ModelSettings, Settings, SourceSettings
 from stream.types import Ensemble, Model, Sink, SpeechDetector, Task
+
+MAX_SOURCE_ID_LENGTH = 64
 
 
 async def assemble(
@@ -26,17 +28,18 @@ async def assemble(
     *,
     sinks: Mapping[str, Sink] | None = None,
     registrar: Registrar | None = None,
-    stays: bool = False,
+    keep_running: bool = False,
 ) -> Pipeline:
-    """Build everything the settings name; `sinks` come beside those, `registrar` keeps the people.
+    """Build everything that the settings name.
 
-    A run that `stays` needs no source. Raises any `TonewatchError`.
+    `sinks` are added to those of the settings; `registrar` replaces the one that would be built. A run with
+    `keep_running` needs no source. Raises any `TonewatchError`.
     """
-    sources = [registry.source(source) for source in with_ids(settings.sources)]
-    if not sources and not stays:
-        raise SettingsError("there is nothing to listen to; name a file, `microphone` or `-`")
-    outlets = {target: registry.sink(target, settings) for target in settings.sinks} | dict(sinks or {})
-    models, detector, prepare = await asyncio.to_thread(load_models, settings)
+    sources = [registry.source(source) for source in assign_ids(settings.sources)]
+    if not sources and not keep_running:
+        raise SettingsError("no source given; name a file, `microphone` or `-` (raw PCM)")
+    sinks = {target: registry.sink(target, settings) for target in settings.sinks} | dict(sinks or {})
+    models, detector, thread_setup = await asyncio.to_thread(load_models, settings)
     speaker = next((model for model in models if model.info.task is Task.SPEAKER), None)
     if settings.speakers.enrolled and speaker is None:
         raise SettingsError("speakers.enrolled needs a speaker model; set models.speaker.name")
@@ -47,45 +50,52 @@ async def assemble(
         sources=sources,
         models=models,
         detector=detector,
-        sinks=outlets,
-        ensembles=await asyncio.to_thread(answering_together, models),
+        sinks=sinks,
+        ensembles=await asyncio.to_thread(build_ensembles, models),
         enrolled=enrolled,
-        calibration=await asyncio.to_thread(calibration_of, speaker.info, settings.speakers) if speaker else None,
-        prepare=prepare,
-        stays=stays,
+        calibration=await asyncio.to_thread(read_calibration, speaker.info, settings.speakers) if speaker else None,
+        thread_setup=thread_setup,
+        keep_running=keep_running,
     )
     registrar.attach(pipeline)
-    control = CommandDispatcher(pipeline=pipeline, handlers=registrar.handlers)
-    for outlet in outlets.values():
-        if isinstance(outlet, CommandSource):
-            outlet.attach(control.answer)
+    dispatcher = CommandDispatcher(pipeline=pipeline, handlers=registrar.handlers)
+    for sink in sinks.values():
+        if isinstance(sink, CommandSource):
+            sink.attach(dispatcher.answer)
     return pipeline
 
 
-def with_ids(sources: Sequence[SourceSettings]) -> list[SourceSettings]:
-    """Give every source a name of its own: the one set, or one made from its target, numbered where two are alike."""
+def assign_ids(sources: Sequence[SourceSettings]) -> list[SourceSettings]:
+    """Return the sources with unique ids: the one set, or one derived from the target, numbered where several match.
+
+    Raises `SettingsError` if an id that was set is not unique.
+    """
     named: list[SourceSettings] = []
-    taken = {NODE}  # the process's own name in events
+    taken = {NODE}  # the node's own name in events
     for source in sources:
-        wish = source.id or _name(source)
-        name, number = wish, 1
+        base = source.id or _derived_id(source)
+        name, number = base, 1
         while name in taken:
             if source.id:
-                raise SettingsError(f"the source id {source.id!r} is taken; give each source one of its own")
+                raise SettingsError(f"duplicate source id {source.id!r}; give each source its own id")
             number += 1
-            name = f"{wish}-{number}"
+            name = f"{base}-{number}"
         taken.add(name)
         named.append(source.model_copy(update={"id": name}))
     return named
 
 
-def _name(source: SourceSettings) -> str:
+def _derived_id(source: SourceSettings) -> str:
     base = os.path.splitext(os.path.basename(source.target))[0] if source.kind == "file" else source.kind  # noqa: PTH119, PTH122
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in base)[:64] or source.kind
+    cleaned = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in base)
+    return cleaned[:MAX_SOURCE_ID_LENGTH] or source.kind
 
 
 def load_models(settings: Settings) -> tuple[list[Model], SpeechDetector, Callable[[int], None]]:
-    """Models and speech detector; the slow part of starting, run beside the event loop."""
+    """Load the models, the speech detector, and the function that prepares a worker thread for them.
+
+    This is the slow part of a start and blocks; run it in a thread. Raises `SettingsError` or `ModelError`.
+    """
     from stream.models.devices import limit_threads  # noqa: PLC0415 - torch is imported when a model is needed
     from stream.models.vad import SileroVad  # noqa: PLC0415
 
@@ -100,22 +110,22 @@ def load_models(settings: Settings) -> tuple[list[Model], SpeechDetector, Callab
         if chosen.name
     ]
     if not wanted:
-        raise SettingsError("no model is set; name one under models.emotion, models.speaker or models.identity")
+        raise SettingsError("no model set; set models.emotion.name, models.speaker.name or models.identity.name")
     if settings.models.overlap.name and not settings.models.speaker.name:
-        raise SettingsError("models.overlap helps to tell who speaks; set models.speaker.name, too")
+        raise SettingsError("models.overlap needs a speaker model; set models.speaker.name")
     models = []
     for task, chosen in wanted:
         model = registry.model(chosen)
         if model.info.task is not task:
-            raise SettingsError(f"models.{task}: {chosen.name} is a model for {model.info.task}, not for {task}")
+            raise SettingsError(f"{chosen.name!r} is a model for {model.info.task}; set it as models.{model.info.task}")
         models.append(model)
     return models, SileroVad(), limit_threads
 
 
-def answering_together(models: Sequence[Model]) -> list[Ensemble]:
-    """Those of the models that can answer from one pass of one backbone; hashing it takes a second."""
-    if "stream.models.pretrained" not in sys.modules:  # nothing was loaded that could
+def build_ensembles(models: Sequence[Model]) -> list[Ensemble]:
+    """Group models that share a backbone, so that they are scored in one pass; comparing weights takes a second."""
+    if "stream.models.pretrained" not in sys.modules:  # no model with a backbone was loaded
         return []
-    from stream.models.sharing import share  # noqa: PLC0415 - torch
+    from stream.models.sharing import share_backbones  # noqa: PLC0415 - torch
 
-    return list(share(models))
+    return list(share_backbones(models))

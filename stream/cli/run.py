@@ -91,7 +91,7 @@ def run(
         layer["sources"] = [{**parse_source(text), **shared} for text in sources]
     elif shared:
         raise SettingsError(f"no source given for {', '.join(shared)}; name one on the command line")
-    _run(_read_settings(layer, preset=preset, config=config, verbose=verbose), quiet=quiet, page=dashboard)
+    _run(_read_settings(layer, preset=preset, config=config, verbose=verbose), quiet=quiet, dashboard=dashboard)
 
 
 def dashboard(
@@ -122,20 +122,24 @@ def dashboard(
     """Show streams and calls on a web page, until Ctrl-C."""
     layer = options_layer(settings=settings, sinks=sink, keys={"dashboard.host": host, "dashboard.port": port})
     if mqtt is not None:
-        from stream.app.run import show_remote  # noqa: PLC0415
+        from stream.app.run import run_remote_dashboard  # noqa: PLC0415
 
         if sources or sink:
             raise SettingsError("--mqtt only shows what nodes publish; leave out sources and --sink")
-        raise typer.Exit(show_remote(_read_settings(layer, preset=preset, config=config, verbose=verbose), mqtt))
+        raise typer.Exit(
+            run_remote_dashboard(_read_settings(layer, preset=preset, config=config, verbose=verbose), mqtt)
+        )
     if sources:
         shared: dict[str, Any] = {"realtime": realtime} | ({"channels": channels} if channels else {})
         layer["sources"] = [{**parse_source(text), **shared} for text in sources]
     read = _read_settings(layer, preset=preset, config=config, verbose=verbose)
     if not read.sources:
-        from stream.app.run import at_the_page, serve_until_stopped  # noqa: PLC0415
+        from stream.app.run import serve_at_dashboard, serve_until_stopped  # noqa: PLC0415
 
-        raise typer.Exit(serve_until_stopped(at_the_page(read), quiet=quiet, page=True, tell=False))
-    _run(read, quiet=quiet, page=True, stay=True)
+        raise typer.Exit(
+            serve_until_stopped(serve_at_dashboard(read), quiet=quiet, dashboard=True, default_to_stdout=False)
+        )
+    _run(read, quiet=quiet, dashboard=True, keep_dashboard=True)
 
 
 def serve(
@@ -168,7 +172,7 @@ def serve(
         keys={"serve.host": host, "serve.port": port, "serve.audiosocket_port": audiosocket_port},
     )
     read = _read_settings(layer, preset=preset, config=config, verbose=verbose)
-    raise typer.Exit(serve_until_stopped(read, quiet=quiet, page=dashboard))
+    raise typer.Exit(serve_until_stopped(read, quiet=quiet, dashboard=dashboard))
 
 
 def _read_settings(layer: Mapping[str, Any], *, preset: str, config: Path | None, verbose: bool) -> Settings:
@@ -178,7 +182,7 @@ def _read_settings(layer: Mapping[str, Any], *, preset: str, config: Path | None
     return settings
 
 
-def _run(settings: Settings, *, quiet: bool, page: bool = False, stay: bool = False) -> None:
+def _run(settings: Settings, *, quiet: bool, dashboard: bool = False, keep_dashboard: bool = False) -> None:
     from stream.app.run import run_until_stopped  # noqa: PLC0415
 
-    raise typer.Exit(run_until_stopped(settings, quiet=quiet, page=page, stay=stay))
+    raise typer.Exit(run_until_stopped(settings, quiet=quiet, dashboard=dashboard, keep_dashboard=keep_dashboard))

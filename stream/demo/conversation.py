@@ -1,6 +1,6 @@
-"""The bundled conversation: three synthesised voices, and what was truly said by whom, when and in which manner.
+"""The bundled conversation: three synthesised voices, with a reference of speakers, times, texts and emotions.
 
-`scripts/conversation` makes the files; README.md beside this says of what.
+`scripts/conversation` generates the files; README.md in this folder names their sources.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ REFERENCE_CSV = AUDIO.with_suffix(".csv")
 
 @dataclass(frozen=True, slots=True)
 class ReferenceTurn:
-    """One turn as it was made: `emotion` is the manner of speaking, in the compact model's labels."""
+    """One turn as it was synthesised; `emotion` is the speaking style, in the compact model's labels."""
 
     start_s: float
     end_s: float
@@ -26,7 +26,7 @@ class ReferenceTurn:
 
 
 def turns() -> tuple[ReferenceTurn, ...]:
-    """The conversation's turns, in order of their starts."""
+    """Return the conversation's turns, ordered by their starts."""
     with REFERENCE_CSV.open(encoding="utf-8", newline="") as file:
         return tuple(
             ReferenceTurn(float(row["start_s"]), float(row["end_s"]), row["speaker"], row["emotion"], row["text"])

@@ -1,1 +1,1 @@
-"""Package."""
+"""Inference lanes: queues, micro-batches and worker threads; independent of torch."""

@@ -1,8 +1,7 @@
-"""The lanes of a run: where each model is asked, and what `health` tells of it.
+"""The inference pool: the lanes of a run, and their figures in `health`.
 
-A model has a lane of its own, or a seat in one that it shares with those it can answer together with (an `Ensemble`);
-the speech detector has one for all streams. The cores are shared out between the models' lanes, as BLAS threads of
-their workers.
+A model has its own lane, or a slot in a lane that it shares with other models of one `Ensemble`; the speech detector
+has one lane for all streams. The CPU cores are divided among the models' lanes, as BLAS threads of their workers.
 """
 
 from __future__ import annotations
@@ -19,19 +18,28 @@ from stream.settings import PoolSettings
 from stream.types import Ensemble, Model, Scores, SpeechDetector, SpeechRequest, SpeechResult, Window
 
 ModelLane = InferenceLane[Window, Sequence[Scores]]
-"""To one model, or to several that answer together: one `Scores` from each."""
+"""The lane of one model or of an ensemble: a window's result holds one `Scores` per model."""
 
 LaneSlot = tuple[ModelLane, int]
-"""A model's lane, and its place among those who answer there."""
+"""A model's lane, and the model's index in the results of that lane."""
 
 SpeechLane = InferenceLane[SpeechRequest, SpeechResult]
 
-SPEECH_BATCH = 256
-"""Streams whose speech is judged in one pass at most."""
+MAX_SPEECH_BATCH = 256
+"""Streams whose frames are passed to the speech detector at once."""
 
 
 class InferencePool:
-    """All lanes of a run. `prepare` is called once in every worker thread, with its BLAS threads."""
+    """All lanes of a run.
+
+    Args:
+        settings: Workers, batches, deadlines and timeouts.
+        models: In the order in which they are asked about windows that end at the same sample.
+        ensembles: Models that share a lane.
+        detector: The speech detector.
+        thread_setup: Called once in every worker thread with the number of its BLAS threads.
+        active_in: Number of streams that submit items to a lane.
+    """
 
     def __init__(
         self,
@@ -40,83 +48,90 @@ class InferencePool:
         models: Sequence[Model],
         ensembles: Sequence[Ensemble],
         detector: SpeechDetector,
-        prepare: Callable[[int], None],
+        thread_setup: Callable[[int], None],
+        active_in: Callable[[InferenceLane[Any, Any]], int],
     ) -> None:
-        together = {model.info.name for ensemble in ensembles for model in ensemble.models}
-        alone = [_SingleModel(model) for model in models if model.info.name not in together]
-        threads = _threads(settings, lanes=len(ensembles) + len(alone))
-        self.seats: dict[str, LaneSlot] = {}
-        for ensemble in (*ensembles, *alone):
-            lane: ModelLane = InferenceLane(
-                name="+".join(model.info.name for model in ensemble.models),
-                infer=ensemble.infer,
-                key=lambda window: len(window.samples),
-                workers=settings.workers,
-                max_batch=settings.max_batch,
-                max_wait_s=settings.max_wait_ms / 1000,
-                deadline_s=settings.deadline_ms / 1000,
-                capacity=settings.queue_windows,
-                prepare=partial(prepare, threads),
-                timeout_s=settings.timeout_s,
-            )
-            self.seats |= {model.info.name: (lane, place) for place, model in enumerate(ensemble.models)}
-        in_order = (self.seats[model.info.name][0] for model in models)
-        self._lanes: tuple[ModelLane, ...] = tuple(dict.fromkeys(in_order))
-        self._hops_s = {self.seats[m.info.name][0].name: seconds(m.spec.hop_samples) for m in models}
-        self._before: dict[str, LaneStatistics] = {}  # each lane at the last pulse
-        self.speech: SpeechLane = InferenceLane(
+        self._settings = settings
+        self._active_in = active_in
+        grouped = {model.info.name for ensemble in ensembles for model in ensemble.models}
+        single = [_SingleModel(model) for model in models if model.info.name not in grouped]
+        setup = partial(thread_setup, _blas_threads(settings, lanes=len(ensembles) + len(single)))
+        self.slots: dict[str, LaneSlot] = {}  # by the model's name
+        for ensemble in (*ensembles, *single):
+            lane = self._model_lane(ensemble, setup)
+            self.slots |= {model.info.name: (lane, index) for index, model in enumerate(ensemble.models)}
+        self._model_lanes = tuple(dict.fromkeys(self.slots[model.info.name][0] for model in models))
+        self._hops_s = {self.slots[m.info.name][0].name: seconds(m.spec.hop_samples) for m in models}
+        self._interval_start: dict[str, LaneStatistics] = {}  # by the lane's name
+        self.speech_lane: SpeechLane = InferenceLane(
             name="speech",
             infer=detector.infer,
             key=lambda request: len(request.samples),
-            max_batch=SPEECH_BATCH,
+            max_batch=MAX_SPEECH_BATCH,
             capacity=1,
-            prepare=partial(prepare, 1),  # its products are too small to share
+            thread_setup=partial(thread_setup, 1),  # its matrix products are too small to be divided
             timeout_s=settings.timeout_s,
         )
 
     @property
-    def all(self) -> list[InferenceLane[Any, Any]]:
-        """The speech detector's, and the models' in their order."""
-        return [self.speech, *self._lanes]
+    def lanes(self) -> list[InferenceLane[Any, Any]]:
+        """The speech detector's lane, then the models' lanes in their order."""
+        return [self.speech_lane, *self._model_lanes]
 
     @property
     def busy_s(self) -> float:
-        """Time spent inside models, all workers together."""
-        return sum(lane.statistics().busy_s for lane in self.all)
+        """Time spent inside models, summed over all workers."""
+        return sum(lane.statistics().busy_s for lane in self.lanes)
 
-    def pulse(self) -> None:
-        """From now on the achieved hop is measured anew."""
-        self._before = {lane.name: lane.statistics() for lane in self._lanes}
+    def start_interval(self) -> None:
+        """Start a new interval for the achieved hop in `health`."""
+        self._interval_start = {lane.name: lane.statistics() for lane in self._model_lanes}
 
     def health(self) -> tuple[LaneHealth, ...]:
-        """A row a lane, the speech detector's left out."""
-        return tuple(self._row(lane.statistics()) for lane in self._lanes)
+        """Return a row per lane, without the speech detector's."""
+        return tuple(self._row(lane.statistics()) for lane in self._model_lanes)
+
+    def _model_lane(self, ensemble: Ensemble | _SingleModel, thread_setup: Callable[[], None]) -> ModelLane:
+        lane: ModelLane = InferenceLane(
+            name="+".join(model.info.name for model in ensemble.models),
+            infer=ensemble.infer,
+            key=lambda window: len(window.samples),
+            workers=self._settings.workers,
+            max_batch=self._settings.max_batch,
+            max_wait_s=self._settings.max_wait_ms / 1000,
+            deadline_s=self._settings.deadline_ms / 1000,
+            capacity=self._settings.queue_windows,
+            thread_setup=thread_setup,
+            timeout_s=self._settings.timeout_s,
+            active=lambda: self._active_in(lane),
+        )
+        return lane
 
     def _row(self, lane: LaneStatistics) -> LaneHealth:
         return LaneHealth(
             model=lane.name,
             hop_ms=self._hop_ms(lane),
-            cut=lane.cut,
+            cut=lane.submitted,
             inferred=lane.inferred,
             dropped=lane.dropped,
             failed=lane.failed,
             waiting=lane.waiting,
             batches=lane.batches,
-            replaced=lane.replaced,
+            replaced=lane.workers_replaced,
             mean_batch=round(lane.inferred / lane.batches, 2) if lane.batches else 0.0,
             inference_ms=round(lane.busy_s / lane.batches * 1000, 2) if lane.batches else 0.0,
         )
 
     def _hop_ms(self, lane: LaneStatistics) -> float | None:
-        """How far apart windows were scored since the last pulse: drops stretch the hop that was set."""
-        before = self._before.get(lane.name)
+        """Return the mean distance of scored windows in this interval: dropped and failed windows lengthen it."""
+        before = self._interval_start.get(lane.name)
         inferred = lane.inferred - (before.inferred if before else 0)
         lost = lane.dropped + lane.failed - (before.dropped + before.failed if before else 0)
         return round(self._hops_s[lane.name] * 1000 * (inferred + lost) / inferred, 1) if inferred else None
 
 
 class _SingleModel:
-    """One model as an ensemble of its own."""
+    """One model behind the interface of an ensemble."""
 
     def __init__(self, model: Model) -> None:
         self.models = (model,)
@@ -125,6 +140,6 @@ class _SingleModel:
         return [(scores,) for scores in self.models[0].infer(batch)]
 
 
-def _threads(settings: PoolSettings, *, lanes: int) -> int:
-    """BLAS threads of each worker."""
+def _blas_threads(settings: PoolSettings, *, lanes: int) -> int:
+    """Return the number of BLAS threads of each worker."""
     return settings.threads or max(1, (os.cpu_count() or 1) // (max(1, lanes) * settings.workers))

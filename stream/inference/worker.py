@@ -1,10 +1,9 @@
-"""One thread that does one job after the other for the event loop, and can be left behind.
+"""A thread that runs one job after the other for the event loop, and that can be abandoned.
 
-A model that never comes back must cost a batch, not the process: `run` gives up after its timeout, and the worker is
-then of no more use; whoever owns it makes another. The thread is a daemon, so that one that is stuck for ever cannot
-hold up the end of the process either (those of `concurrent.futures` would). One that is merely busy is waited for at
-the end, or the library it is in would be torn down around it; `stuck` says whether the process should rather be left
-without an end.
+A model that hangs must cost a batch, not the process: `run` raises after its timeout, the thread is then unusable, and
+its owner starts another. The thread is a daemon, so that a job that never returns does not block the exit of the
+process (a thread of `concurrent.futures` would). A thread that is merely busy is joined at exit, because its library
+would otherwise be torn down while it runs. `has_stuck_thread` tells whether the process should skip its normal exit.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ Result = TypeVar("Result")
 _Job = tuple[Callable[[], Any], "asyncio.Future[Any]", asyncio.AbstractEventLoop]
 
 
-_alive: weakref.WeakSet[InferenceThread] = weakref.WeakSet()
+_threads: weakref.WeakSet[InferenceThread] = weakref.WeakSet()
 
 
-def stuck() -> bool:
-    """Whether a thread was left behind in a job and is still in it."""
-    return any(worker.left_behind and worker.busy for worker in _alive)
+def has_stuck_thread() -> bool:
+    """Return whether an abandoned thread is still inside its job."""
+    return any(thread.abandoned and thread.is_alive for thread in _threads)
 
 
-def leave_if_stuck(code: int) -> None:
-    """Leave the process at once if a thread is stuck: it cannot be ended, and tearing down around it would crash."""
-    if not stuck():
+def exit_if_stuck(code: int) -> None:
+    """Exit the process immediately if a thread is stuck: it cannot be ended, and a normal exit could crash."""
+    if not has_stuck_thread():
         return
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # closed by its reader
@@ -44,36 +43,39 @@ def leave_if_stuck(code: int) -> None:
 
 
 @atexit.register
-def _wait_for_the_busy() -> None:
-    for worker in list(_alive):
-        worker.close()
-    for worker in list(_alive):
-        if not worker.left_behind:
-            worker.join()
+def _join_busy_threads() -> None:
+    for thread in list(_threads):
+        thread.close()
+    for thread in list(_threads):
+        if not thread.abandoned:
+            thread.join()
 
 
 class InferenceThread:
-    """A daemon thread; `prepare` is called in it once, before its first job."""
+    """A daemon thread; `thread_setup` is called in it once, before its first job."""
 
-    def __init__(self, *, name: str, prepare: Callable[[], None]) -> None:
+    def __init__(self, *, name: str, thread_setup: Callable[[], None]) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._prepare = prepare
+        self._thread_setup = thread_setup
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
-        self.left_behind = False
-        _alive.add(self)
+        self.abandoned = False
+        _threads.add(self)
 
     @property
-    def busy(self) -> bool:
-        """Whether its thread is still there."""
+    def is_alive(self) -> bool:
+        """Whether the thread has not ended."""
         return self._thread.is_alive()
 
     def join(self) -> None:
-        """Wait for its thread to end."""
+        """Wait until the thread has ended."""
         self._thread.join()
 
     async def run(self, job: Callable[[], Result], *, timeout_s: float | None = None) -> Result:
-        """Do the job in the thread. Raises what it raises, or `TimeoutError`: then the thread is stuck in it."""
+        """Run `job` in the thread and return its result.
+
+        Raises what `job` or `thread_setup` raises, or `TimeoutError`; the thread is then stuck in the job.
+        """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Result] = loop.create_future()
         self._jobs.put((job, done, loop))
@@ -81,41 +83,41 @@ class InferenceThread:
             async with asyncio.timeout(timeout_s):
                 return await done
         except TimeoutError:
-            self.left_behind = not done.done() or done.cancelled()
+            self.abandoned = not done.done() or done.cancelled()
             raise
 
     def close(self) -> None:
-        """No more jobs; a thread that is in one is not waited for."""
+        """Accept no more jobs; the current one is not waited for."""
         self._jobs.put(None)
 
     def _work(self) -> None:
-        failed: BaseException | None = None
+        setup_error: BaseException | None = None
         try:
-            self._prepare()
-        except Exception as error:  # noqa: BLE001 - told to whoever gives the first job
-            failed = error
+            self._thread_setup()
+        except Exception as error:  # noqa: BLE001 - raised by `run`
+            setup_error = error
         while (work := self._jobs.get()) is not None:
             job, done, loop = work
             try:
-                result = job() if failed is None else _raise(failed)
-            except BaseException as error:  # noqa: BLE001 - it is told on the loop
-                told: tuple[Callable[..., None], Any] = (_fail, error)
+                result = job() if setup_error is None else _raise(setup_error)
+            except BaseException as error:  # noqa: BLE001 - raised by `run`
+                callback: tuple[Callable[..., None], Any] = (_set_exception, error)
             else:
-                told = (_succeed, result)
-            with suppress(RuntimeError):  # the loop has closed: nobody waits any more
-                loop.call_soon_threadsafe(told[0], done, told[1])
-            del job, done, told, work  # what was asked and answered is not kept until the next job
+                callback = (_set_result, result)
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(callback[0], done, callback[1])
+            del job, done, callback, work  # or the batch would stay in memory until the next job
 
 
 def _raise(error: BaseException) -> Any:
     raise error
 
 
-def _succeed(done: asyncio.Future[Any], result: Any) -> None:
+def _set_result(done: asyncio.Future[Any], result: Any) -> None:
     if not done.done():
         done.set_result(result)
 
 
-def _fail(done: asyncio.Future[Any], error: BaseException) -> None:
+def _set_exception(done: asyncio.Future[Any], error: BaseException) -> None:
     if not done.done():
         done.set_exception(error)

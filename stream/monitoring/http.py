@@ -1,6 +1,6 @@
-"""`/healthz`, `/readyz` and `/metrics` on a port of their own, opt-in, on loopback or behind a token.
+"""`/healthz`, `/readyz` and `/metrics` on a separate port, opt-in, on loopback or with a token.
 
-They are answered inside the event loop of the run: an answer therefore also says that the loop runs.
+Requests are answered on the event loop of the run, so an answer also shows that the loop runs.
 """
 
 from __future__ import annotations
@@ -15,47 +15,49 @@ from starlette.types import ASGIApp
 
 from stream.monitoring import metrics
 from stream.monitoring.node import NodeMonitor
-from stream.server.access import is_same
+from stream.server.access import is_same_secret
 from stream.server.http import HttpServer
 from stream.settings import ServiceSettings
 
-GOODBYE_S = 1
+SHUTDOWN_TIMEOUT_S = 1
 
 
 def application(*, node: NodeMonitor, token: str) -> ASGIApp:
-    """What answers the probes."""
+    """Return the application; with a `token`, every request needs it as its bearer token."""
 
     def guarded(answer: Callable[[], Response]) -> Callable[[Request], Awaitable[Response]]:
         async def respond(request: Request) -> Response:
-            shown = request.headers.get("authorization", "")
-            if token and not is_same(shown, f"Bearer {token}"):
-                return PlainTextResponse("a token is needed\n", 401, {"WWW-Authenticate": "Bearer"})
+            given = request.headers.get("authorization", "")
+            if token and not is_same_secret(given, f"Bearer {token}"):
+                return PlainTextResponse("missing or wrong bearer token\n", 401, {"WWW-Authenticate": "Bearer"})
             return answer()
 
         return respond
 
     def health() -> Response:
-        stuck = node.stuck()
-        return PlainTextResponse("ok\n") if not stuck else PlainTextResponse(f"stuck: {', '.join(stuck)}\n", 503)
+        stalled = node.stalled()
+        if stalled:
+            return PlainTextResponse(f"stuck: {', '.join(stalled)}\n", 503)
+        return PlainTextResponse("ok\n")
 
     def readiness() -> Response:
-        return PlainTextResponse("ready\n") if node.ready else PlainTextResponse("not ready\n", 503)
+        return PlainTextResponse("ready\n") if node.is_ready else PlainTextResponse("not ready\n", 503)
 
-    def figures() -> Response:
+    def metrics_page() -> Response:
         return Response(metrics.exposition(node.health(), node.status()), media_type=metrics.CONTENT_TYPE)
 
-    pages = {"/healthz": health, "/readyz": readiness, "/metrics": figures}
+    pages = {"/healthz": health, "/readyz": readiness, "/metrics": metrics_page}
     return Starlette(routes=[Route(path, guarded(answer)) for path, answer in pages.items()])
 
 
-def site(*, settings: ServiceSettings, node: NodeMonitor) -> HttpServer:
-    """The port, while it is entered."""
+def probe_server(*, settings: ServiceSettings, node: NodeMonitor) -> HttpServer:
+    """Return a server for the application, which listens while entered."""
     return HttpServer(
         app=application(node=node, token=settings.token.get_secret_value()),
         host=settings.host,
         port=settings.port,
         setting="service.port",
-        goodbye_s=GOODBYE_S,
+        shutdown_timeout_s=SHUTDOWN_TIMEOUT_S,
         ws="none",
         limit_concurrency=32,
     )

@@ -1,31 +1,54 @@
-"""Whether a running node is alive (pure).
+"""Liveness of a running node (pure).
 
-Alive is a node whose event loop runs (or nobody would be asking here) and whose sound goes forward: a stream that
-listens to sound that comes at its own pace must have got further within `stall_timeout_s`. A stream that is paused, that has
-ended, or whose device is away (it is being opened again) stands still for a reason; a file may be held back by its
-reader.
+A node is alive if its event loop runs (otherwise this code would not) and its audio advances: a listening stream whose
+audio arrives at its own pace must have advanced within the stall timeout. A stream that is paused, has ended, or whose
+device is being reopened has a reason not to advance, and a file may be held back by a slow sink.
 """
 
 from __future__ import annotations
 
-from stream.control.commands import NodeStatus
+from collections.abc import Iterable
+from typing import Protocol
+
+from stream.pipeline.live_stream import Progress, StreamState
+
+
+class MonitoredStream(Protocol):
+    """What is read of a stream; `LiveStream` is one."""
+
+    @property
+    def name(self) -> str:
+        """Its name in events."""
+        ...
+
+    @property
+    def paced(self) -> bool:
+        """Whether audio arrives at its own pace."""
+        ...
+
+    @property
+    def state(self) -> StreamState:
+        """What the stream does now."""
+        ...
+
+    @property
+    def progress(self) -> Progress:
+        """How far it has been processed."""
+        ...
 
 
 class StallDetector:
-    """Remembers how far each stream was, and since when."""
+    """Finds streams that have not advanced for `stall_timeout_s`."""
 
     def __init__(self, *, stall_timeout_s: float) -> None:
         self._stall_timeout_s = stall_timeout_s
-        self._reached: dict[str, tuple[float, float]] = {}  # a stream's media time, and when it got there
 
-    def stuck(self, status: NodeStatus, now_s: float) -> tuple[str, ...]:
-        """Streams that should have got further by now; `now_s` is monotonic."""
-        found = []
-        for row in status.streams:
-            before = self._reached.get(row.stream)
-            moving = before is None or row.audio_s > before[0]
-            if moving or not row.paced or row.state != "listening":
-                self._reached[row.stream] = (row.audio_s, now_s)
-            elif now_s - self._reached[row.stream][1] > self._stall_timeout_s:
-                found.append(row.stream)
-        return tuple(found)
+    def stalled(self, streams: Iterable[MonitoredStream], now_s: float) -> tuple[str, ...]:
+        """Return the names of stalled streams; `now_s` is monotonic."""
+        return tuple(
+            stream.name
+            for stream in streams
+            if stream.paced
+            and stream.state == "listening"
+            and now_s - stream.progress.advanced_s > self._stall_timeout_s
+        )

@@ -1,7 +1,7 @@
-"""The log on standard error: sentences for people or, for machines, one JSON object a line.
+"""The log on standard error: text, or one JSON object per line.
 
-What is logged is the same as for people: never sound, voices, names or emotions. What comes from outside stands inside
-JSON strings, so that no line can be forged.
+Neither form holds audio, voices, names or emotions. Text from outside stands inside JSON strings, so that no line can
+be forged.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 def log_to_stderr(settings: Settings, *, verbose: bool) -> None:
-    """Where the log goes, and in which form."""
+    """Send the log to standard error, in the form that `service.logs` sets."""
     handler = logging.StreamHandler(sys.stderr)
-    machine = settings.service.logs == "json"
-    handler.setFormatter(JsonFormatter() if machine else logging.Formatter("tonewatch: %(message)s"))
+    is_json = settings.service.logs == "json"
+    handler.setFormatter(JsonFormatter() if is_json else logging.Formatter("tonewatch: %(message)s"))
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as `{"time", "level", "logger", "message"}`, and `"error"` for an exception's kind."""
+    """Formats a record as `{"time", "level", "logger", "message"}`, with `"error"` for an exception."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """Return one line."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line = {"time": time, "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
         if record.exc_info and record.exc_info[0] is not None:

@@ -1,7 +1,7 @@
-"""The node's figures for Prometheus (text exposition format).
+"""The node's metrics for Prometheus (text exposition format).
 
-Counts since the start and states of this moment, the same as in `health` events. No label holds a name, a voice or an
-emotion: streams are called as the settings call them.
+Counts since the start and current states, the same as in `health` events. No label holds a person's name, a voice or an
+emotion; streams have the names that the settings give them.
 """
 
 from __future__ import annotations
@@ -21,41 +21,45 @@ STATES = ("listening", "paused", "stalled", "ended")
 
 
 def exposition(health: HealthBody, status: NodeStatus) -> bytes:
-    """A page for Prometheus."""
+    """Return the page that Prometheus scrapes."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Found(health, status))
+    registry.register(_NodeCollector(health, status))
     return generate_latest(registry)
 
 
-class _Found:
-    """What prometheus_client calls a collector."""
+class _NodeCollector:
+    """A collector of prometheus_client for one scrape."""
 
     def __init__(self, health: HealthBody, status: NodeStatus) -> None:
         self._health, self._status = health, status
 
     def collect(self) -> Iterable[Metric]:
-        """Every figure there is."""
+        """Yield all metrics."""
         health = self._health
         yield _gauge("info", "Version.", ["version"], [((__version__,), 1)])
         yield _gauge("up_seconds", "Seconds since the run began.", [], [((), self._status.up_s)])
         for name, meaning, value in (
             ("memory_bytes", "Resident memory.", None if health.memory_mb is None else health.memory_mb * 1e6),
             ("latency_p50_seconds", "Median latency of rolling events.", _seconds(health.latency_p50_ms)),
-            ("latency_p95_seconds", "Their 95th percentile.", _seconds(health.latency_p95_ms)),
-            ("real_time_factor", "Processing time over sound.", health.real_time_factor),
+            (
+                "latency_p95_seconds",
+                "95th percentile of the latency of rolling events.",
+                _seconds(health.latency_p95_ms),
+            ),
+            ("real_time_factor", "Processing time divided by audio duration.", health.real_time_factor),
         ):
             if value is not None:
                 yield _gauge(name, meaning, [], [((), value)])
-        yield _counter("audio_seconds", "Sound heard.", [], [((), health.audio_s)])
-        yield _counter("speech_seconds", "Speech in it.", [], [((), health.speech_s)])
+        yield _counter("audio_seconds", "Audio processed.", [], [((), health.audio_s)])
+        yield _counter("speech_seconds", "Speech in the audio processed.", [], [((), health.speech_s)])
         states = [((row.stream, s), float(row.state == s)) for row in self._status.streams for s in STATES]
-        yield _gauge("stream_state", "1 for the state a stream is in.", ["stream", "state"], states)
+        yield _gauge("stream_state", "1 for the current state of a stream.", ["stream", "state"], states)
         for field, meaning in (
-            ("cut", "Windows put into a model's lane."),
+            ("cut", "Windows submitted to a model."),
             ("inferred", "Windows scored."),
-            ("dropped", "Windows a fresher one took the place of."),
+            ("dropped", "Windows replaced by newer ones."),
             ("failed", "Windows of batches that failed."),
-            ("replaced", "Workers replaced because a batch took too long."),
+            ("replaced", "Workers replaced after a batch timed out."),
         ):
             counts = [((lane.model,), float(getattr(lane, field))) for lane in health.lanes]
             yield _counter(
@@ -63,40 +67,45 @@ class _Found:
             )
         hops = [((lane.model,), lane.hop_ms / 1000) for lane in health.lanes if lane.hop_ms is not None]
         yield _gauge(
-            "hop_seconds", "The hop achieved of late: longer than set where windows were lost.", ["model"], hops
+            "hop_seconds",
+            "Achieved hop since the last health event; longer than configured when windows were dropped.",
+            ["model"],
+            hops,
         )
         for field, meaning in (
-            ("sent", "Events handed to a sink."),
-            ("dropped", "Events a sink lost."),
-            ("refused", "Events the other end did not want."),
+            ("sent", "Events passed to a sink."),
+            ("dropped", "Events dropped by a sink."),
+            ("refused", "Events rejected by the receiver."),
         ):
             counts = [((sink.sink,), float(getattr(sink, field))) for sink in health.sinks]
             yield _counter(f"events_{field}", meaning, ["sink"], counts)
         for field, meaning in (
             ("waiting", "Events queued for a sink."),
-            ("owed", "Events not delivered yet."),
-            ("unsaved", "Events owed that are not on disk."),
+            ("owed", "Events pending delivery."),
+            ("unsaved", "Pending events that are not on disk."),
         ):
             counts = [((sink.sink,), float(getattr(sink, field))) for sink in health.sinks]
             yield _gauge(f"events_{field}", meaning, ["sink"], counts)
-        yield from _listener(health.protocols)
+        yield from _protocol_metrics(health.protocols)
 
 
-def _listener(protocols: Sequence[ProtocolHealth]) -> Iterator[Metric]:
-    """What came over the network."""
-    opened = [((row.protocol,), float(row.open)) for row in protocols]
-    yield _gauge("connections_open", "Connections open now.", ["protocol"], opened)
+def _protocol_metrics(protocols: Sequence[ProtocolHealth]) -> Iterator[Metric]:
+    """Yield the metrics of the network listener."""
+    open_rows = [((row.protocol,), float(row.open)) for row in protocols]
+    yield _gauge("connections_open", "Open connections.", ["protocol"], open_rows)
     for field, name, meaning in (
-        ("accepted", "connections_accepted", "Connections since the start."),
+        ("accepted", "connections_accepted", "Connections accepted."),
         ("messages", "received_messages", "Messages received."),
-        ("bytes", "received_bytes", "Bytes in them."),
-        ("gaps", "received_gaps", "Times at which sound was missing."),
-        ("lost_s", "received_lost_seconds", "Sound that was missing."),
+        ("bytes", "received_bytes", "Bytes received."),
+        ("gaps", "received_gaps", "Gaps in the audio received."),
+        ("lost_s", "received_lost_seconds", "Audio missing in gaps."),
     ):
         counts = [((row.protocol,), float(getattr(row, field))) for row in protocols]
         yield _counter(name, meaning, ["protocol"], counts)
-    reasons = [((row.protocol, why), float(often)) for row in protocols for why, often in sorted(row.refused.items())]
-    yield _counter("connections_refused", "Connections not let in, or ended by us.", ["protocol", "reason"], reasons)
+    reasons = [((row.protocol, reason), float(n)) for row in protocols for reason, n in sorted(row.refused.items())]
+    yield _counter(
+        "connections_refused", "Connections rejected or closed by the node.", ["protocol", "reason"], reasons
+    )
 
 
 _Rows = Iterable[tuple[tuple[str, ...], float]]

@@ -1,39 +1,44 @@
-"""What the outside may know of a running node, and the task that feeds systemd's watchdog."""
+"""The running node as probes, metrics and systemd see it, and the task that feeds systemd's watchdog."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
 from stream.control.commands import NodeStatus
 from stream.events import HealthBody
-from stream.monitoring.liveness import StallDetector
+from stream.monitoring.liveness import MonitoredStream, StallDetector
 from stream.monitoring.systemd import SystemdNotifier
 
-LOOK_S = 1.0
-"""How often readiness and vitals are looked at, at least."""
+MAX_POLL_INTERVAL_S = 1.0
+"""Interval at which readiness and liveness are checked, at most."""
 
 log = logging.getLogger(__name__)
 
 
 class NodeView(Protocol):
-    """What `Pipeline` offers to be seen."""
+    """What is monitored; `Pipeline` is one."""
+
+    @property
+    def streams(self) -> Sequence[MonitoredStream]:
+        """All open streams."""
+        ...
 
     def status(self) -> NodeStatus:
-        """What every stream is doing."""
+        """Return the state of every open stream."""
         ...
 
     def health(self) -> HealthBody:
-        """Statistics of this moment."""
+        """Return the current statistics."""
         ...
 
 
 class NodeMonitor:
-    """A running pipeline as probes and systemd see it."""
+    """Readiness and liveness of a pipeline; reports to systemd while entered."""
 
     def __init__(
         self,
@@ -44,54 +49,54 @@ class NodeMonitor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pipeline = pipeline
-        self._vitals = StallDetector(stall_timeout_s=stall_timeout_s)
+        self._detector = StallDetector(stall_timeout_s=stall_timeout_s)
         self._notifier = notifier or SystemdNotifier()
         self._clock = clock
-        self._said: tuple[str, ...] = ()
+        self._logged: tuple[str, ...] = ()  # stalled streams that were logged last
         self._task: asyncio.Task[None] | None = None
-        self.ready = False
+        self.is_ready = False
 
     def status(self) -> NodeStatus:
-        """What every stream is doing."""
+        """Return the state of every open stream."""
         return self._pipeline.status()
 
     def health(self) -> HealthBody:
-        """Statistics of this moment."""
+        """Return the current statistics."""
         return self._pipeline.health()
 
-    def stuck(self) -> tuple[str, ...]:
-        """Streams whose sound stands still without a reason."""
-        found = self._vitals.stuck(self.status(), self._clock())
-        if found and found != self._said:
-            log.warning("the sound of %s stands still", ", ".join(found))
-        self._said = found
+    def stalled(self) -> tuple[str, ...]:
+        """Return the names of streams whose audio does not advance; each change is logged."""
+        found = self._detector.stalled(self._pipeline.streams, self._clock())
+        if found and found != self._logged:
+            log.warning("no audio progress: %s", ", ".join(found))
+        self._logged = found
         return found
 
-    def look(self) -> None:
-        """Tell systemd what there is to tell: ready once a stream is heard, alive while nothing is stuck."""
-        if not self.ready and self.status().streams:
-            self.ready = True
-            self._notifier.tell("READY=1", "STATUS=listening")
-        if not self.stuck() and self._notifier.watchdog_s is not None:
-            self._notifier.tell("WATCHDOG=1")
+    def poll(self) -> None:
+        """Notify systemd: ready once a stream is open, alive while no stream is stalled."""
+        if not self.is_ready and self._pipeline.streams:
+            self.is_ready = True
+            self._notifier.notify("READY=1", "STATUS=listening")
+        if not self.stalled() and self._notifier.watchdog_s is not None:
+            self._notifier.notify("WATCHDOG=1")
 
     async def __aenter__(self) -> Self:
-        """Begin to look."""
-        self._task = asyncio.create_task(self._keep_looking(), name="service")
+        """Start polling."""
+        self._task = asyncio.create_task(self._poll_forever(), name="service")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Say that the end has come."""
+        """Stop polling, and notify systemd that the node stops."""
         if self._task is not None:
             self._task.cancel()
-        self.ready = False
-        self._notifier.tell("STOPPING=1")
+        self.is_ready = False
+        self._notifier.notify("STOPPING=1")
 
-    async def _keep_looking(self) -> None:
+    async def _poll_forever(self) -> None:
         watchdog_s = self._notifier.watchdog_s
-        pause_s = LOOK_S if watchdog_s is None else min(LOOK_S, watchdog_s / 3)
+        interval_s = MAX_POLL_INTERVAL_S if watchdog_s is None else min(MAX_POLL_INTERVAL_S, watchdog_s / 3)
         while True:
-            self.look()
-            await asyncio.sleep(pause_s)
+            self.poll()
+            await asyncio.sleep(interval_s)

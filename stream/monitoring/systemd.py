@@ -1,6 +1,6 @@
-"""Telling systemd that we are ready, alive and stopping (`Type=notify`, `WatchdogSec=`).
+"""Notifications to systemd: ready, alive, stopping (`Type=notify`, `WatchdogSec=`).
 
-The protocol is a datagram to the socket in `$NOTIFY_SOCKET` (sd_notify(3)); without one, nothing is told to nobody.
+The protocol is a datagram to the socket in `$NOTIFY_SOCKET` (sd_notify(3)); without that variable nothing is sent.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ log = logging.getLogger(__name__)
 
 
 class SystemdNotifier:
-    """A line to the service manager, where there is one."""
+    """Sends datagrams to the service manager, if there is one."""
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        known = os.environ if environment is None else environment
-        self._address = known.get("NOTIFY_SOCKET", "")
-        timeout_us = known.get("WATCHDOG_USEC", "")
-        meant_for = known.get("WATCHDOG_PID", "") or str(os.getpid())
-        self.watchdog_s = int(timeout_us) / 1e6 if timeout_us.isdigit() and meant_for == str(os.getpid()) else None
+        variables = os.environ if environment is None else environment
+        self._address = variables.get("NOTIFY_SOCKET", "")
+        timeout_us = variables.get("WATCHDOG_USEC", "")
+        own_pid = str(os.getpid())
+        is_own = (variables.get("WATCHDOG_PID", "") or own_pid) == own_pid
+        self.watchdog_s = int(timeout_us) / 1e6 if timeout_us.isdigit() and is_own else None
 
-    def tell(self, *lines: str) -> None:
-        """Send `READY=1`, `WATCHDOG=1`, `STOPPING=1`, `STATUS=…`."""
+    def notify(self, *assignments: str) -> None:
+        """Send assignments such as `READY=1`, `WATCHDOG=1`, `STOPPING=1`, `STATUS=…`; after an error, send no more."""
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as line:
-                line.connect(address)
-                line.sendall("\n".join(lines).encode())
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
+                connection.connect(address)
+                connection.sendall("\n".join(assignments).encode())
         except OSError as error:
-            log.warning("the service manager cannot be told anything (%s)", error)
+            log.warning("cannot notify systemd (%s); no more notifications are sent", error)
             self._address = ""

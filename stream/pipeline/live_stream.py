@@ -1,96 +1,133 @@
-"""What becomes of a source's channels: a listener each, and each block's sound to the listener it is for.
+"""The record of a live stream, and of the call that it may be a track of.
 
-A stream that is no call is heard by all models. A party's track of a call has no need of those that tell who speaks,
-and is judged by the emotion model only where that is allowed: the customer's always, the agent's if the settings say
-so.
+Records are changed on the event loop only. Whoever needs to know about a stream holds a reference to its record, and
+the `StreamRegistry` decides how long the record lives.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
-from stream.audio.channels import select
-from stream.clock import ArrivalLog
-from stream.events import Party
-from stream.inference.pool import LaneSlot, SpeechLane
-from stream.pipeline.live_call import Switchboard
-from stream.pipeline.processor import StreamProcessor
-from stream.pipeline.publisher import Publisher
-from stream.profiles.profile import FittedCalibration
-from stream.settings import Settings
-from stream.tracking.party_tracker import LEAD, PartyTracker
-from stream.tracking.stream_tracker import StreamTracker
-from stream.tracking.voice import Voice
-from stream.types import Block, Interruption, Model, ModelInfo, Source, Task
+from stream.calls.tracker import CallTracker
+from stream.clock import ArrivalLog, SampleClock, seconds
+from stream.control.commands import StreamStatus
+from stream.events import ModelRef, Party
+from stream.inference.lane import InferenceLane
+from stream.types import ModelInfo, Source, Task
+
+if TYPE_CHECKING:
+    from stream.pipeline.processor import StreamProcessor
+
+StreamState = Literal["listening", "paused", "stalled", "ended"]
+
+TASKS_BY_EVENT: Mapping[str, tuple[Task, ...]] = {
+    "emotion": (Task.EMOTION,),
+    "speaker": (Task.SPEAKER, Task.IDENTITY, Task.OVERLAP),
+    "speaker_resolved": (Task.SPEAKER,),
+    "turn": (Task.SPEAKER, Task.EMOTION),
+    "call": (Task.EMOTION,),
+    "alert": (Task.EMOTION,),
+}
+"""The models that an event is based on, by its type."""
 
 
-class Opening:
-    """Makes listeners and opens their feeds."""
+def model_refs(models: Sequence[ModelInfo], tasks: Collection[Task]) -> dict[str, tuple[ModelRef, ...]]:
+    """Return, for each event type, the models among `models` that it is based on in a stream with these `tasks`."""
+    return {
+        kind: tuple(
+            ModelRef(name=model.name, revision=model.revision)
+            for task in needed
+            for model in models
+            if model.task is task and task in tasks
+        )
+        for kind, needed in TASKS_BY_EVENT.items()
+    }
 
-    def __init__(
-        self,
-        *,
-        settings: Settings,
-        models: Sequence[Model],
-        seats: Mapping[str, LaneSlot],
-        speech: SpeechLane,
-        enrolled: Sequence[Voice],
-        calibration: FittedCalibration | None,
-        publisher: Publisher,
-        board: Switchboard,
-    ) -> None:
-        self._settings = settings
-        self._models, self._seats, self._speech = tuple(models), seats, speech
-        self.enrolled = tuple(enrolled)  # whom streams that open from now on know
-        self.calibration = calibration  # of the speaker model, fitted on the enrolled voices
-        self._publisher, self._board = publisher, board
 
-    def listener(self, source: Source, source_id: str, party: Party | None) -> StreamProcessor:
-        """A listener for one stream of a source; `party` is whose track of a call it is."""
-        heard = (Task.EMOTION,) if party == "customer" or self._settings.calls.agent_emotion else ()
-        tasks: tuple[Task, ...] = tuple(Task) if party is None else heard
-        models = [model for model in self._models if model.info.task in tasks]
-        infos = [self.calibrated(model.info) for model in models]
-        arrivals = ArrivalLog(paced=source.paced)
-        line = None if party is None else self._board.line(source.id, party, arrivals)
-        self._publisher.open(source_id, arrivals, tasks=tasks, call=None if party is None else source.id, party=party)
-        return StreamProcessor(
-            source_id=source_id,
-            rate_hz=source.format.rate_hz,
-            policy="drop_oldest" if source.live else "wait",
-            paced=source.paced,
-            arrivals=arrivals,
-            settings=self._settings,
-            models=models,
-            seats={info.name: self._seats[info.name] for info in infos},
-            speech=self._speech,
-            conversation=StreamTracker(settings=self._settings, models=infos, enrolled=self.enrolled)
-            if party is None
-            else PartyTracker(settings=self._settings, models=infos, party=party),
-            line=line,
-            lead=None if party is None else LEAD,
+@dataclass(slots=True)
+class Progress:
+    """How far a stream has been processed."""
+
+    audio: int = 0  # samples received, gaps included
+    speech: int = 0  # samples of speech among them
+    gated: int = 0  # windows that no model scored, for lack of speech
+    advanced_s: float = field(default_factory=time.monotonic)  # when `audio` last grew, or was last expected to
+
+
+@dataclass(slots=True, eq=False, kw_only=True, weakref_slot=True)
+class EventStream:
+    """One numbered sequence of events: of a live stream, of a call, or of the node itself."""
+
+    name: str  # `source` in events
+    clock: SampleClock
+    arrivals: ArrivalLog | None = None
+    models: Mapping[str, tuple[ModelRef, ...]] = field(default_factory=dict)  # by event type
+    call: LiveCall | None = None
+    party: Party | None = None
+    next_seq: int = 0
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class LiveStream(EventStream):
+    """One stream that is being processed: one channel of a source, or one party's track of a call."""
+
+    source: Source
+    channel: str  # the label of the channel within the source; empty if the source makes one stream
+    arrivals: ArrivalLog
+    lanes: tuple[InferenceLane[Any, Any], ...]  # to which it submits; empty once it has submitted its last window
+    progress: Progress = field(default_factory=Progress)
+    is_paused: bool = False
+    is_stalled: bool = False
+    is_ended: bool = False
+    processor: StreamProcessor = field(init=False)  # set by the registry, which builds it from this record
+
+    @property
+    def state(self) -> StreamState:
+        """What the stream does now; `paused` hides `stalled`."""
+        if self.is_ended:
+            return "ended"
+        if self.is_paused:
+            return "paused"
+        return "stalled" if self.is_stalled else "listening"
+
+    @property
+    def paced(self) -> bool:
+        """Whether audio arrives at its own pace, as from a microphone."""
+        return self.source.paced
+
+    def status(self) -> StreamStatus:
+        """Return the stream's row in the answer to the command `status`."""
+        return StreamStatus(
+            source=self.source.id,
+            stream=self.name,
+            paced=self.paced,
+            state=self.state,
+            audio_s=seconds(self.progress.audio),
+            speech_s=seconds(self.progress.speech),
         )
 
-    def calibrated(self, info: ModelInfo) -> ModelInfo:
-        """Return `info` with the calibration fitted on the enrolled voices, if there is one and it is a speaker model."""
-        if self.calibration is None or info.task is not Task.SPEAKER:
-            return info
-        return self.calibration.applied(info)
 
+@dataclass(slots=True, eq=False, kw_only=True, weakref_slot=True)
+class LiveCall:
+    """One call: its parties and what both tracks contribute to.
 
-async def dispatch_block(block: Block | Interruption, source: Source, listeners: Sequence[StreamProcessor]) -> None:
-    """Give a block, or the news that there is none, to the listeners of its source."""
-    if isinstance(block, Interruption):
-        for listener in listeners:
-            await listener.interrupt(block.state, block.reason)
-        return
-    now_s = time.monotonic() if block.captured_s is None else block.captured_s
-    sounds = select(block.samples, source.channels)
-    if len(listeners) == 1:  # a group of tasks would cost more than the push itself
-        await listeners[0].push(sounds[0], start_frame=block.start_frame, now_s=now_s)
-        return
-    async with asyncio.TaskGroup() as group:  # side by side, so that the channels' speech is judged in one pass
-        for listener, sound in zip(listeners, sounds, strict=True):
-            group.create_task(listener.push(sound, start_frame=block.start_frame, now_s=now_s))
+    A call exists before the streams of its parties do, so that neither track runs ahead of a party that is still being
+    connected. `lock` is held while the tracker is changed and its events are published, by one track at a time.
+    """
+
+    name: str
+    tracker: CallTracker
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    parties: set[Party] = field(default_factory=set)  # all that ever joined
+    open_parties: set[Party] = field(default_factory=set)  # those that have not left
+    events: EventStream | None = None  # opened with the first track
+
+    def join(self, party: Party) -> None:
+        """Add a party whose track will be opened."""
+        self.tracker.join(party)
+        self.parties.add(party)
+        self.open_parties.add(party)

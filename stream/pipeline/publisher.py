@@ -1,63 +1,40 @@
-"""From what was found to what is told: envelopes, numbers, latencies, and a bounded queue before every sink.
+"""Publishing: bodies become numbered, dated events, and a bounded queue in front of every sink takes them.
 
-Every stream's events are numbered without holes by one task of its own; the node's (`health`) by another. Before each
-sink stands an `EventQueue`: lossless while all sources are files, conflating when any is live, so that a reader who
-stalls holds back a file but never a microphone for longer than its queue.
+The events of a stream are numbered without gaps by one task, those of the node (`health`) by another. Every sink has an
+`EventQueue`: lossless while all sources are files, conflating when any source is live. A slow sink therefore holds back
+a file, and a microphone only until its queue is full.
 """
 
 from __future__ import annotations
 
 import time
 from asyncio import TaskGroup
-from collections import OrderedDict, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from stream import events
-from stream.clock import ArrivalLog, SampleClock, samples
-from stream.events import Body, Event, ModelRef, Party, SinkHealth
+from stream.clock import samples
+from stream.events import Body, Event, SinkHealth
+from stream.pipeline.live_stream import EventStream, LiveCall
 from stream.queues import EventQueue, Policy, QueueClosed
 from stream.sinks.base import BatchingSink, CountingSink, SinkCounters
-from stream.types import ModelInfo, Sink, Task
+from stream.types import Sink
 
 MAX_QUEUED_EVENTS = 1_024
 """Events that may wait for one sink."""
 
-MAX_REMEMBERED_STREAMS = 4_096
-"""Ended streams whose numbers are remembered, so that one that comes back goes on counting."""
-BATCH_EVENTS = 64
-"""Events handed at once to a sink that likes it so."""
+MAX_BATCH_EVENTS = 64
+"""Events passed at once to a sink that takes batches."""
 
 MAX_LATENCIES = 8_192
-"""Latencies from which the percentiles are taken: the newest ones."""
-
-TASKS_BEHIND: Mapping[str, tuple[Task, ...]] = {
-    "emotion": (Task.EMOTION,),
-    "speaker": (Task.SPEAKER, Task.IDENTITY, Task.OVERLAP),
-    "speaker_resolved": (Task.SPEAKER,),
-    "turn": (Task.SPEAKER, Task.EMOTION),
-    "call": (Task.EMOTION,),
-    "alert": (Task.EMOTION,),
-}
-"""The models an event rests on, by its type."""
-
-
-@dataclass(slots=True)
-class _Feed:
-    """What numbers and dates one stream's events."""
-
-    clock: SampleClock
-    arrivals: ArrivalLog | None
-    models: Mapping[str, tuple[ModelRef, ...]]
-    call: str | None
-    party: Party | None
-    seq: int
+"""Number of the newest latencies from which the percentiles are computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class _SinkWorker:
-    """A sink and the queue before it."""
+    """A sink and its queue."""
 
     name: str
     sink: Sink
@@ -65,132 +42,106 @@ class _SinkWorker:
 
 
 class Publisher:
-    """Puts bodies into envelopes, and envelopes into the sinks' queues."""
+    """Wraps bodies into events and puts the events into the sinks' queues."""
 
-    def __init__(self, *, sinks: Mapping[str, Sink], models: Sequence[ModelInfo], policy: Policy) -> None:
+    def __init__(self, *, sinks: Mapping[str, Sink], policy: Policy) -> None:
         self._policy: Policy = policy
-        self._outlets = [
-            _SinkWorker(name, sink, EventQueue(capacity=MAX_QUEUED_EVENTS, conflate=_rolling_key))
+        self._workers = [
+            _SinkWorker(name, sink, EventQueue(capacity=MAX_QUEUED_EVENTS, conflate=_conflation_key))
             for name, sink in sinks.items()
         ]
-        self._models = tuple(models)
-        self._feeds: dict[str, _Feed] = {}
-        self._ended: OrderedDict[str, int] = OrderedDict()
-        self._latencies: deque[float] = deque(maxlen=MAX_LATENCIES)
+        self._latencies_ms: deque[float] = deque(maxlen=MAX_LATENCIES)
         now = datetime.now(UTC)
         self._session = f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}Z"
-        self.open(events.NODE)
 
-    def open(
-        self,
-        source_id: str,
-        arrivals: ArrivalLog | None = None,
-        *,
-        tasks: Collection[Task] = tuple(Task),
-        call: str | None = None,
-        party: Party | None = None,
-    ) -> None:
-        """A stream begins now; `arrivals` tells when its samples were captured, `tasks` which models hear it.
+    async def publish(self, stream: EventStream, body: Body, *, end_sample: int = 0) -> None:
+        """Number, date and queue one event that follows from the stream's audio before `end_sample`.
 
-        The tracks of a call count time from when the call, itself opened first, began.
+        Waits while a lossless queue is full.
         """
-        clock = self._feeds[call].clock if call in self._feeds else SampleClock.starting(time.time())
-        models = {
-            kind: tuple(
-                ModelRef(name=model.name, revision=model.revision)
-                for task in behind
-                for model in self._models
-                if model.task is task and task in tasks
-            )
-            for kind, behind in TASKS_BEHIND.items()
-        }
-        self._feeds[source_id] = _Feed(clock, arrivals, models, call, party, self._ended.pop(source_id, 0))
-
-    def close_feed(self, source_id: str) -> None:
-        """A stream has ended, and nothing more will be told of it."""
-        self._ended[source_id] = self._feeds.pop(source_id).seq
-        if len(self._ended) > MAX_REMEMBERED_STREAMS:
-            self._ended.popitem(last=False)
-
-    async def publish(self, source_id: str, body: Body, *, heard_sample: int = 0) -> None:
-        """Number, date and queue one event that followed from sound up to `heard_sample`.
-
-        Waits where a lossless queue is full.
-        """
-        feed = self._feeds[source_id]
-        latency_ms = _latency_ms(feed, heard_sample)
+        latency_ms = _latency_ms(stream, end_sample)
         if body.type in ("emotion", "speaker"):
-            self._latencies.append(latency_ms)
+            self._latencies_ms.append(latency_ms)
         event = events.stamp(
             body,
-            id=f"{self._session}/{source_id}/{feed.seq}",
+            id=f"{self._session}/{stream.name}/{stream.next_seq}",
             session=self._session,
-            seq=feed.seq,
-            source=source_id,
-            call=feed.call,
-            party=feed.party,
-            time=feed.clock.wall(samples(body.end_s)),
-            models=feed.models.get(body.type, ()),
+            seq=stream.next_seq,
+            source=stream.name,
+            call=stream.call.name if stream.call is not None else None,
+            party=stream.party,
+            time=stream.clock.wall(samples(body.end_s)),
+            models=stream.models.get(body.type, ()),
             latency_ms=round(latency_ms, 1),
         )
-        feed.seq += 1
-        for outlet in self._outlets:
-            await outlet.queue.put(event, policy=self._policy)
+        stream.next_seq += 1
+        for worker in self._workers:
+            await worker.queue.put(event, policy=self._policy)
 
-    def drain(self, group: TaskGroup) -> None:
-        """Start one task a sink: it opens, sends until closed and empty, and closes; `SinkError` goes to the group."""
-        for outlet in self._outlets:
-            group.create_task(_drain(outlet), name=f"sink {outlet.name}")
+    async def publish_call(self, call: LiveCall, bodies: Iterable[Body]) -> None:
+        """Publish what a call's tracker returned, in order; nothing for a call of which no track was opened.
+
+        The caller holds the call's lock.
+        """
+        if call.events is None:
+            return
+        for body in bodies:
+            await self.publish(call.events, body, end_sample=samples(body.end_s))
+
+    def start_sinks(self, group: TaskGroup) -> None:
+        """Start one task per sink, which opens it, sends until `close`, and closes it; `SinkError` goes to `group`."""
+        for worker in self._workers:
+            group.create_task(_run_sink(worker), name=f"sink {worker.name}")
 
     def close(self) -> None:
-        """No more events; sinks end when their queues have run dry."""
-        for outlet in self._outlets:
-            outlet.queue.close()
+        """Accept no more events; each sink ends when its queue is empty."""
+        for worker in self._workers:
+            worker.queue.close()
 
-    def percentiles_ms(self) -> tuple[float | None, float | None]:
-        """Median and 95th percentile of the latencies of rolling events."""
-        ranked = sorted(self._latencies)
+    def latency_percentiles_ms(self) -> tuple[float | None, float | None]:
+        """Return the median and the 95th percentile of the latency of rolling events."""
+        ranked = sorted(self._latencies_ms)
         return _percentile(ranked, 0.50), _percentile(ranked, 0.95)
 
     def statistics(self) -> tuple[SinkHealth, ...]:
-        """Counts of every sink's queue."""
-        return tuple(_health(outlet) for outlet in self._outlets)
+        """Return the counts of every sink and its queue."""
+        return tuple(_health(worker) for worker in self._workers)
 
 
-async def _drain(outlet: _SinkWorker) -> None:
-    async with outlet.sink as sink:
-        batching = sink if isinstance(sink, BatchingSink) else None  # asked once: it takes longer than most sends
+async def _run_sink(worker: _SinkWorker) -> None:
+    async with worker.sink as sink:
+        batching = sink if isinstance(sink, BatchingSink) else None  # a protocol check takes longer than most sends
         try:
             while True:
                 if batching is not None:
-                    await batching.send_all(await outlet.queue.take_all(most=BATCH_EVENTS))
+                    await batching.send_all(await worker.queue.take_all(max_items=MAX_BATCH_EVENTS))
                 else:
-                    await sink.send(await outlet.queue.take())
+                    await sink.send(await worker.queue.take())
         except QueueClosed:
             return
 
 
-def _health(outlet: _SinkWorker) -> SinkHealth:
-    queue = outlet.queue.statistics()
-    account = outlet.sink.account() if isinstance(outlet.sink, CountingSink) else SinkCounters()
+def _health(worker: _SinkWorker) -> SinkHealth:
+    queue = worker.queue.statistics()
+    counters = worker.sink.counters() if isinstance(worker.sink, CountingSink) else SinkCounters()
     return SinkHealth(
-        sink=outlet.name,
+        sink=worker.name,
         sent=queue.taken,
-        dropped=queue.dropped + account.dropped,
+        dropped=queue.dropped + counters.dropped,
         conflated=queue.conflated,
         waiting=queue.waiting,
-        owed=account.owed,
-        refused=account.refused,
-        unsaved=account.unsaved,
+        owed=counters.pending,
+        refused=counters.refused,
+        unsaved=counters.not_persisted,
     )
 
 
-def _rolling_key(event: Event) -> tuple[str, str] | None:
+def _conflation_key(event: Event) -> tuple[str, str] | None:
     return (event.type, event.source) if events.is_rolling(event) else None
 
 
-def _latency_ms(feed: _Feed, heard_sample: int) -> float:
-    captured_s = feed.arrivals.captured_s(heard_sample) if feed.arrivals is not None else None
+def _latency_ms(stream: EventStream, end_sample: int) -> float:
+    captured_s = stream.arrivals.captured_s(end_sample) if stream.arrivals is not None else None
     return 0.0 if captured_s is None else max(0.0, (time.monotonic() - captured_s) * 1000)
 
 

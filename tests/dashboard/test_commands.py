@@ -35,7 +35,7 @@ class Node:
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
         assert self.process.stderr is not None
-        found = re.search(r"the page is at http://(\S+)/", self.process.stderr.readline())
+        found = re.search(r"dashboard: http://(\S+)/", self.process.stderr.readline())
         assert found is not None
         self.address = found[1]
 
@@ -89,7 +89,7 @@ def test_a_file_is_shown_and_stays_when_it_has_ended(start: Start, talk: Path) -
     assert again["t"] == "snapshot"
     code, out, err = node.stop()
     assert (code, out) == (0, "")
-    assert "the page stays until Ctrl-C" in err
+    assert "stays up until Ctrl-C" in err
     assert "Traceback" not in err
 
 
@@ -118,7 +118,7 @@ def test_a_page_of_a_broker_needs_no_models(start: Start, tmp_path: Path, talk: 
     ("arguments", "complaint"),
     [
         (["dashboard", "--host", "0.0.0.0", "demo"], "dashboard.token must be set"),  # noqa: S104 - it is refused
-        (["dashboard", "--mqtt", "http://x"], "is no broker"),
+        (["dashboard", "--mqtt", "http://x"], "invalid broker address"),
         (["dashboard", "--mqtt", "mqtt://x", "demo"], "the page only watches"),
         (["dashboard", "--port", "99999", "demo"], "less than or equal to 65535"),
         (["dashboard", "nothing.wav"], "nothing.wav"),

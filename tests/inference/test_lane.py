@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.errors import InferenceError
-from stream.inference.lane import PATIENCE, InferenceLane
+from stream.inference.lane import MAX_CONSECUTIVE_FAILURES, InferenceLane
 from stream.queues import Policy, QueueClosed
 from tests.support.hurry import run_hastily
 
@@ -26,7 +26,7 @@ def lane(infer: Callable[[Sequence[int]], Sequence[Any]], **options: Any) -> Inf
 
 async def drain(tested: InferenceLane[int, Any], workers: asyncio.TaskGroup) -> None:
     for _ in range(tested.workers):
-        workers.create_task(tested.work())
+        workers.create_task(tested.run_worker())
 
 
 def test_everything_put_is_answered_in_its_place() -> None:
@@ -38,7 +38,7 @@ def test_everything_put_is_answered_in_its_place() -> None:
             assert await asyncio.gather(*futures) == [number * 2 for number in range(100)]
             tested.close()
         counts = tested.statistics()
-        assert (counts.cut, counts.inferred, counts.dropped, counts.failed, counts.waiting) == (100, 100, 0, 0, 0)
+        assert (counts.submitted, counts.inferred, counts.dropped, counts.failed, counts.waiting) == (100, 100, 0, 0, 0)
         assert counts.batches <= 100
         with pytest.raises(QueueClosed):
             await tested.submit("s", 1, policy="wait")
@@ -56,7 +56,7 @@ def test_the_freshest_wins_and_the_rest_is_counted() -> None:
             tested.close()
         assert [await future for future in futures] == [None] * 8 + [8, 9]
         counts = tested.statistics()
-        assert counts.cut == counts.inferred + counts.dropped == 10
+        assert counts.submitted == counts.inferred + counts.dropped == 10
 
     asyncio.run(check())
 
@@ -85,12 +85,12 @@ def test_a_broken_model_ends_the_lane(answers: list[int]) -> None:
         tested = lane(lambda _: answers, max_batch=1)
         async with asyncio.TaskGroup() as workers:
             await drain(tested, workers)
-            for number in range(PATIENCE):
+            for number in range(MAX_CONSECUTIVE_FAILURES):
                 await tested.submit("s", number, policy="wait")
 
     with pytest.raises(ExceptionGroup) as broken:
         asyncio.run(check())
-    assert "gave" in str(broken.value.exceptions[0])
+    assert "returned" in str(broken.value.exceptions[0])
     assert isinstance(broken.value.exceptions[0], InferenceError)
 
 
@@ -103,7 +103,7 @@ def test_workers_run_side_by_side_each_prepared_once() -> None:
         return batch
 
     async def check() -> None:
-        tested = lane(infer, workers=3, max_batch=1, prepare=lambda: prepared.append(threading.get_ident()))
+        tested = lane(infer, workers=3, max_batch=1, thread_setup=lambda: prepared.append(threading.get_ident()))
         async with asyncio.TaskGroup() as workers:
             await drain(tested, workers)
             futures = [await tested.submit(f"s{number}", number, policy="wait") for number in range(6)]
@@ -124,14 +124,14 @@ def test_a_cancelled_worker_does_not_wait_for_its_model() -> None:
 
     async def check() -> None:
         tested = lane(infer)
-        worker = asyncio.create_task(tested.work())
+        worker = asyncio.create_task(tested.run_worker())
         await tested.submit("s", 1, policy="wait")
         await asyncio.to_thread(inside.wait, PATIENCE_S)
         worker.cancel()
         with pytest.raises(asyncio.CancelledError):
             await worker
         counts = tested.statistics()
-        assert (counts.cut, counts.waiting) == (1, 1), "what was cut off is still accounted for"
+        assert (counts.submitted, counts.waiting) == (1, 1), "what was cut off is still accounted for"
         assert not release.is_set()
         release.set()
 
@@ -144,12 +144,12 @@ def test_a_lane_that_gives_up_answers_what_it_had_taken() -> None:
 
     async def check() -> None:
         tested = lane(infer, max_batch=1)
-        futures = [await tested.submit("s", number, policy="wait") for number in range(PATIENCE)]
+        futures = [await tested.submit("s", number, policy="wait") for number in range(MAX_CONSECUTIVE_FAILURES)]
         with pytest.raises(InferenceError, match="out of memory"):
-            await tested.work()
-        assert [future.result() for future in futures] == [None] * PATIENCE
+            await tested.run_worker()
+        assert [future.result() for future in futures] == [None] * MAX_CONSECUTIVE_FAILURES
         counts = tested.statistics()
-        assert counts.cut == counts.failed == PATIENCE
+        assert counts.submitted == counts.failed == MAX_CONSECUTIVE_FAILURES
 
     asyncio.run(check())
 
@@ -167,7 +167,7 @@ def test_every_item_is_answered_and_counted(
 ) -> None:
     def infer(batch: Sequence[tuple[int, int, bool]]) -> Sequence[int]:
         assert len({key for _, key, _ in batch}) == 1
-        if len(batch) == 1 and batch[0][2] and batch[0][0] % PATIENCE == 0:  # never so often that the lane gives up
+        if len(batch) == 1 and batch[0][2] and batch[0][0] % MAX_CONSECUTIVE_FAILURES == 0:  # never so often that the lane gives up
             raise InferenceError("this one fails")
         return [number for number, _, _ in batch]
 
@@ -178,7 +178,7 @@ def test_every_item_is_answered_and_counted(
         with contextlib.suppress(ExceptionGroup):  # unless failures happened to come in a row
             async with asyncio.TaskGroup() as group:
                 for _ in range(workers):
-                    group.create_task(tested.work())
+                    group.create_task(tested.run_worker())
                 futures = [
                     await tested.submit(stream, (number, key, bad), policy=policy)
                     for number, (stream, key, bad) in enumerate(items)
@@ -191,7 +191,7 @@ def test_every_item_is_answered_and_counted(
                 assert counts.waiting == 0
                 tested.close()
         counts = tested.statistics()
-        assert counts.cut == counts.inferred + counts.dropped + counts.failed + counts.waiting
+        assert counts.submitted == counts.inferred + counts.dropped + counts.failed + counts.waiting
 
     asyncio.run(check())
 
@@ -235,7 +235,7 @@ def test_under_overload_hops_stretch_evenly_and_the_freshest_is_taken() -> None:
             tested.close()
         assert all(future.done() for future in futures)  # dropped ones, too, are answered
         counts = tested.statistics()
-        assert counts.cut == counts.inferred + counts.dropped == streams * ticks
+        assert counts.submitted == counts.inferred + counts.dropped == streams * ticks
 
     run_hastily(check())
     settled = [entry for entry in model.seen[:ticks] if entry[1] > 10]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import pytest
 
 from stream.errors import InferenceError
-from stream.inference.lane import PATIENCE, InferenceLane
+from stream.inference.lane import MAX_CONSECUTIVE_FAILURES, InferenceLane
 from stream.inference.worker import InferenceThread
 
 PATIENCE_S = 20.0
@@ -20,9 +20,8 @@ PATIENCE_S = 20.0
 
 async def through(lane: InferenceLane[int, int], items: Sequence[int]) -> list[int | None]:
     """Put items into a lane that has one worker; returns the answers in order."""
-    lane.join("a")
     async with asyncio.TaskGroup() as group:
-        group.create_task(lane.work())
+        group.create_task(lane.run_worker())
         futures = [await lane.submit("a", item, policy="wait") for item in items]
         answers = [await future for future in futures]
         lane.close()
@@ -41,10 +40,10 @@ def test_a_batch_that_hangs_is_lost_and_its_worker_replaced(caplog: pytest.LogCa
     lane = InferenceLane(name="m", infer=infer, key=lambda _: 0, max_batch=1, timeout_s=0.1)
     assert asyncio.run(through(lane, range(6))) == [0, 2, 4, None, 8, 10]
     counts = lane.statistics()
-    assert (counts.inferred, counts.failed, counts.replaced, counts.waiting) == (5, 1, 1, 0)
-    assert counts.cut == counts.inferred + counts.dropped + counts.failed + counts.waiting
+    assert (counts.inferred, counts.failed, counts.workers_replaced, counts.waiting) == (5, 1, 1, 0)
+    assert counts.submitted == counts.inferred + counts.dropped + counts.failed + counts.waiting
     assert len(names) == 2
-    assert "took longer than 0.1 s" in caplog.text
+    assert "timed out after 0.1 s" in caplog.text
     release.set()
 
 
@@ -56,13 +55,13 @@ def test_a_model_that_always_hangs_breaks_its_lane() -> None:
         return list(batch)
 
     lane = InferenceLane(
-        name="m", infer=infer, key=lambda _: 0, max_batch=1, timeout_s=0.05, prepare=lambda: prepared.append(1)
+        name="m", infer=infer, key=lambda _: 0, max_batch=1, timeout_s=0.05, thread_setup=lambda: prepared.append(1)
     )
     with pytest.raises(BaseExceptionGroup) as broken:
         asyncio.run(through(lane, range(9)))
     assert isinstance(broken.value.exceptions[0], InferenceError)
-    assert lane.statistics().replaced == PATIENCE
-    assert len(prepared) >= PATIENCE, "each new worker is prepared"
+    assert lane.statistics().workers_replaced == MAX_CONSECUTIVE_FAILURES
+    assert len(prepared) >= MAX_CONSECUTIVE_FAILURES, "each new worker is prepared"
     release.set()
 
 
@@ -89,7 +88,7 @@ def test_a_batch_that_does_not_fit_is_halved(cause: BaseException, caplog: pytes
     assert lane.statistics().max_batch == 2
     assert lane.statistics().failed == 0
     assert max(sizes[sizes.index(2) :]) <= 4
-    assert "has no memory for a batch" in caplog.text
+    assert "out of memory with batch size" in caplog.text
 
 
 def test_one_window_that_does_not_fit_is_a_failure_like_any_other() -> None:
@@ -107,7 +106,7 @@ def test_a_worker_that_cannot_be_prepared_says_so() -> None:
         raise InferenceError("no threads left")
 
     async def check() -> None:
-        worker = InferenceThread(name="w", prepare=broken)
+        worker = InferenceThread(name="w", thread_setup=broken)
         with pytest.raises(InferenceError, match="no threads left"):
             await worker.run(lambda: 1)
         worker.close()
@@ -118,15 +117,15 @@ def test_a_worker_that_cannot_be_prepared_says_so() -> None:
 def test_a_stuck_thread_does_not_hold_up_the_end_of_the_process() -> None:
     code = """
 import asyncio, threading
-from stream.inference.worker import Worker, leave_if_stuck
+from stream.inference.worker import InferenceThread, exit_if_stuck
 async def main():
-    worker = Worker(name="w", prepare=lambda: None)
+    worker = InferenceThread(name="w", thread_setup=lambda: None)
     try:
         await worker.run(threading.Event().wait, timeout_s=0.1)
     except TimeoutError:
         print("stuck")
 asyncio.run(main())
-leave_if_stuck(7)
+exit_if_stuck(7)
 """
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)

@@ -38,7 +38,7 @@ def listen(source: Any, *, settings: Settings = SETTINGS) -> tuple[list[Event], 
         models=MODELS,
         detector=DETECTOR,
         sinks={"list": sink},
-        prepare=limit_threads,
+        thread_setup=limit_threads,
     )
     run: Coroutine[Any, Any, Report] = pipeline.run()
     report = run_hastily(run) if source.paced else asyncio.run(run)
@@ -145,7 +145,7 @@ def test_two_streams_share_the_pool_and_do_not_touch_each_other(heard: tuple[lis
         models=MODELS,
         detector=DETECTOR,
         sinks={"list": sink},
-        prepare=limit_threads,
+        thread_setup=limit_threads,
     )
     asyncio.run(pipeline.run())
     for name in ("demo", "other"):

@@ -43,7 +43,7 @@ async def running() -> AsyncIterator[tuple[Pipeline, ListSink, asyncio.Task[Repo
         models=[FakeModel(), FakeModel(task=Task.SPEAKER)],
         detector=FakeDetector(),
         sinks={"list": sink},
-        stays=True,
+        keep_running=True,
     )
     run = asyncio.create_task(pipeline.run())
     await asyncio.sleep(0)
@@ -55,7 +55,7 @@ async def running() -> AsyncIterator[tuple[Pipeline, ListSink, asyncio.Task[Repo
 
 
 async def gone(pipeline: Pipeline, name: str) -> None:
-    while pipeline.knows(name):  # noqa: ASYNC110 - nobody tells
+    while pipeline.is_name_taken(name):  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.001)
 
 
@@ -75,35 +75,34 @@ def test_a_run_stays_without_sources_and_ends_when_it_is_told() -> None:
 
 
 def test_nothing_is_remembered_of_what_has_ended() -> None:
-    async def check() -> tuple[int, int]:
+    async def check() -> int:
         async with running() as (pipeline, sink, _):
             for _ in range(20):
                 pipeline.add(source("a"))
                 await gone(pipeline, "a")
                 pipeline.add(source("desk", channels="customer"), source("desk", channels="agent"))
                 await gone(pipeline, "desk")
-            kept = len(pipeline._listeners) + len(pipeline._sources) + len(pipeline._board.calls)
-            feeds = len(pipeline._publisher._feeds)
+            kept = len(pipeline.streams) + len(pipeline._registry.sources) + len(pipeline._registry._calls)
         ids = [event.id for event in sink.events]
         assert len(set(ids)) == len(ids), "whoever comes back goes on counting"
         assert sum(isinstance(event, CallEvent) and event.phase == "final" for event in sink.events) == 20
-        return kept, feeds
+        return kept
 
-    assert asyncio.run(check()) == (0, 1)
+    assert asyncio.run(check()) == 0
 
 
 def test_the_same_name_twice_at_a_time_is_refused() -> None:
     async def check() -> Report:
         async with running() as (pipeline, _, run):
             pipeline.add(source("desk", channels="customer"))
-            with pytest.raises(SourceError, match="on the line already"):
+            with pytest.raises(SourceError, match="already has a customer track"):
                 pipeline.add(source("desk", channels="customer"))
             pipeline.add(source("a"), source("a"))
             await gone(pipeline, "a")
         return run.result()
 
     report = asyncio.run(check())
-    assert ["two streams are called 'a'" in str(failure) for failure in report.failures] == [True]
+    assert ["duplicate stream name 'a'" in str(failure) for failure in report.failures] == [True]
 
 
 def test_a_party_that_cannot_be_opened_does_not_hold_the_other_up() -> None:
@@ -124,13 +123,13 @@ def test_after_the_stop_nobody_joins() -> None:
     async def check() -> None:
         async with running() as (pipeline, _, run):
             pipeline.stop()
-            with pytest.raises(SourceError, match="takes no more streams"):
+            with pytest.raises(SourceError, match="is not running"):
                 pipeline.add(source("a"))
             await run
         late = Pipeline(
-            settings=Settings(), sources=[], models=[FakeModel()], detector=FakeDetector(), sinks={}, stays=True
+            settings=Settings(), sources=[], models=[FakeModel()], detector=FakeDetector(), sinks={}, keep_running=True
         )
-        with pytest.raises(SourceError, match="takes no more streams"):
+        with pytest.raises(SourceError, match="is not running"):
             late.add(source("a"))
 
     asyncio.run(check())

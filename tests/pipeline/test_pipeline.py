@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream.app.assembly import with_ids
+from stream.app.assembly import assign_ids
 from stream.errors import AudioFormatError, InferenceError, SettingsError, SinkError, SourceNotFound
 from stream.events import Envelope, Event, StreamEvent
 from stream.pipeline.pipeline import Pipeline, Report
@@ -161,7 +161,7 @@ def test_a_model_that_hangs_is_cut_off_after_the_grace() -> None:
         return report
 
     report = asyncio.run(check())
-    assert report.cut_off
+    assert report.timed_out
 
 
 @pytest.mark.parametrize("live", [True, False])
@@ -205,19 +205,19 @@ def test_stop_is_the_end_of_the_sound() -> None:
         return await running, sink.events
 
     report, events = asyncio.run(check())
-    assert not report.cut_off
+    assert not report.timed_out
     assert states(events, "a") == ["started", "ended"]
 
 
 def test_streams_need_names_of_their_own() -> None:
-    named = with_ids([SourceSettings(target=name) for name in ("a.wav", "x/a.wav", "node.wav")])
+    named = assign_ids([SourceSettings(target=name) for name in ("a.wav", "x/a.wav", "node.wav")])
     assert [source.id for source in named] == ["a", "a-2", "node-2"]
-    with pytest.raises(SettingsError, match="'b' is taken"):
-        with_ids([SourceSettings(id="b"), SourceSettings(id="b")])
+    with pytest.raises(SettingsError, match="duplicate source id 'b'"):
+        assign_ids([SourceSettings(id="b"), SourceSettings(id="b")])
     stereo = np.repeat(LOUD, 2, axis=1)
     split = FakeSource(blocks("a", sound=stereo), source_id="a", channels="split", audio_format=AudioFormat(16_000, 2))
     report = asyncio.run(pipeline(split, FakeSource(blocks("a-2"), source_id="a-2")).run())
-    assert "two streams are called 'a-2'" in str(report.failures[0])
+    assert "duplicate stream name 'a-2'" in str(report.failures[0])
 
 
 class Both:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import soundfile
 
-from stream.app.assembly import answering_together, load_models
+from stream.app.assembly import build_ensembles, load_models
 from stream.demo.conversation import AUDIO
 from stream.events import Event
 from stream.pipeline.pipeline import Pipeline
@@ -26,10 +26,10 @@ from stream.sinks.base import ObserverSink
 from stream.types import SAMPLE_RATE_HZ, AudioFormat, Block, Ensemble, Model, Samples, SpeechDetector
 
 BLOCK_SAMPLES = 512
-WARM_S = 3.0
+WARM_UP_S = 3.0
 """What happens before this is not judged: first windows, first batches."""
 
-WARM_SOURCES = 20
+WARM_UP_SOURCES = 20
 """So many sources are heard for so many seconds before the first trial."""
 
 STEP = 1.06
@@ -41,18 +41,18 @@ GOLDEN = 0.618_034
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModels:
-    """What all trials use: models, those that answer together, the speech detector, what a worker thread does first."""
+    """What all trials use: models, those that answer together, the speech detector, the setup of worker threads."""
 
     models: Sequence[Model]
     ensembles: Sequence[Ensemble]
     detector: SpeechDetector
-    prepare: Callable[[int], None]
+    thread_setup: Callable[[int], None]
 
 
 def load(settings: Settings) -> LoadedModels:
     """Load what the settings name, once."""
-    models, detector, prepare = load_models(settings)
-    return LoadedModels(models=models, ensembles=answering_together(models), detector=detector, prepare=prepare)
+    models, detector, setup = load_models(settings)
+    return LoadedModels(models=models, ensembles=build_ensembles(models), detector=detector, thread_setup=setup)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class _Latencies(ObserverSink):
             self.found.append(event.latency_ms)
 
 
-def sustained(
+def find_capacity(
     settings: Settings,
     *,
     bound_ms: float,
@@ -128,11 +128,11 @@ def sustained(
     """Search for the largest number of sources; every trial in the order it was made."""
     loaded = load(settings)
     # what a long run does once (nets are traced, memory is fetched) is done before anything is judged
-    attempt(settings, loaded, count=min(WARM_SOURCES, most), bound_ms=bound_ms, seconds_s=WARM_SOURCES)
+    run_trial(settings, loaded, count=min(WARM_UP_SOURCES, most), bound_ms=bound_ms, seconds_s=WARM_UP_SOURCES)
     trials: list[LoadTrial] = []
 
     def holds(count: int) -> bool:
-        trials.append(attempt(settings, loaded, count=count, bound_ms=bound_ms, seconds_s=seconds_s))
+        trials.append(run_trial(settings, loaded, count=count, bound_ms=bound_ms, seconds_s=seconds_s))
         tell(trials[-1])
         return trials[-1].sustained
 
@@ -151,7 +151,7 @@ def sustained(
     return trials
 
 
-def attempt(settings: Settings, loaded: LoadedModels, *, count: int, bound_ms: float, seconds_s: float) -> LoadTrial:
+def run_trial(settings: Settings, loaded: LoadedModels, *, count: int, bound_ms: float, seconds_s: float) -> LoadTrial:
     """Run so many sources for `seconds_s` after warming up."""
     return asyncio.run(_attempt(settings, loaded, count=count, bound_ms=bound_ms, seconds_s=seconds_s))
 
@@ -180,11 +180,11 @@ async def _attempt(
         detector=loaded.detector,
         ensembles=loaded.ensembles,
         sinks={"latencies": sink},
-        prepare=loaded.prepare,
+        thread_setup=loaded.thread_setup,
     )
 
     async def judge() -> None:
-        await asyncio.sleep(WARM_S)
+        await asyncio.sleep(WARM_UP_S)
         lateness.clear()
         sink.open = True
         await asyncio.sleep(seconds_s)
@@ -200,10 +200,10 @@ async def _attempt(
     p50_ms, p95_ms = (_percentile(sink.found, share) if sink.found else None for share in (50, 95))
     in_time = p95_ms is not None and p95_ms + late_ms <= bound_ms
     # a run that took much longer than it was to was still busy with what it had
-    flowed = time.monotonic() - began_s < WARM_S + seconds_s + 1 + bound_ms / 1000
+    flowed = time.monotonic() - began_s < WARM_UP_S + seconds_s + 1 + bound_ms / 1000
     return LoadTrial(
         sources=count,
-        sustained=in_time and not dropped and flowed and not report.cut_off,
+        sustained=in_time and not dropped and flowed and not report.timed_out,
         latency_p50_ms=None if p50_ms is None else round(p50_ms, 1),
         latency_p95_ms=None if p95_ms is None else round(p95_ms, 1),
         late_p95_ms=round(late_ms, 1),

@@ -1,63 +1,48 @@
-"""Recordings through the pipeline that live sound takes, and the events they gave.
+"""Recordings processed by the same pipeline as live audio, and the events it publishes.
 
-Models are loaded once; recordings go through in groups, side by side, so that windows of many share batches. A file
-waits where a microphone would drop, so every window is scored.
+Models are loaded once; recordings are processed in groups, concurrently, so that windows of several share batches. A
+file source waits where a microphone would drop, so every window is scored.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from stream.app import registry
-from stream.app.assembly import answering_together, load_models
-from stream.audio.channels import select
+from stream.app.assembly import build_ensembles, load_models
+from stream.audio.channels import select_channels
 from stream.audio.resampling import Resampler
 from stream.errors import SettingsError, SourceError
 from stream.events import NODE, Event
 from stream.pipeline.pipeline import Pipeline, Report
-from stream.profiles.known_voices import enrol
+from stream.profiles.known_voices import configured_voices
 from stream.settings import Settings, SourceSettings
-from stream.sinks.base import ObserverSink
+from stream.tools.evaluation.collector import EventCollector
 from stream.tracking.voice import Voice
 from stream.types import Block, Model, ModelInfo, Samples, SpeechDetector, Task
 
-SIDE_BY_SIDE = 48
-"""Recordings that are heard at once."""
-
-
-class _Collector(ObserverSink):
-    """A sink that keeps every stream's events in order."""
-
-    def __init__(self, progress: Callable[[], None]) -> None:
-        self.events: dict[str, list[Event]] = {}
-        self._progress = progress
-
-    async def send(self, event: Event) -> None:
-        if event.source == NODE:
-            return
-        self.events.setdefault(event.source, []).append(event)
-        if event.type == "stream" and event.state == "ended":
-            self._progress()
+MAX_CONCURRENT_RECORDINGS = 48
+"""Recordings processed concurrently."""
 
 
 class EvaluationRunner:
-    """Models that are loaded once, and what they make of recordings."""
+    """Loaded models, and the pipeline that applies them to recordings."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._models, self._detector, self._prepare = load_models(settings)
-        self._ensembles = answering_together(self._models)
+        self._models, self._detector, self._thread_setup = load_models(settings)
+        self._ensembles = build_ensembles(self._models)
 
     def model(self, task: Task) -> Model:
-        """The loaded model for a task; raises `SettingsError` without one."""
-        found = next((model for model in self._models if model.info.task is task), None)
-        if found is None:
+        """Return the loaded model for a task. Raises `SettingsError` if there is none."""
+        model = next((model for model in self._models if model.info.task is task), None)
+        if model is None:
             raise SettingsError(f"this evaluation needs a model for {task}; set models.{task}.name")
-        return found
+        return model
 
     @property
     def detector(self) -> SpeechDetector:
@@ -65,39 +50,49 @@ class EvaluationRunner:
         return self._detector
 
     def model_info(self, task: str) -> ModelInfo:
-        """What the model for a task says of itself."""
+        """Return the metadata of the model for a task."""
         return self.model(Task(task)).info
 
-    def enrolled(self, people: Mapping[str, str]) -> list[Voice]:
-        """Voices of known people: name and file."""
+    def enrol(self, people: Mapping[str, str]) -> list[Voice]:
+        """Return the enrolled voices of `people`: name to recording."""
         if not people:
             return []
         speakers = self.settings.speakers.model_copy(update={"enrolled": dict(people)})
         settings = self.settings.model_copy(update={"speakers": speakers})
-        return asyncio.run(enrol(settings=settings, model=self.model(Task.SPEAKER), detector=self._detector))
+        return asyncio.run(
+            configured_voices(settings=settings, model=self.model(Task.SPEAKER), detector=self._detector)
+        )
 
-    def hear(
+    def run(
         self,
         recordings: Sequence[Path],
         *,
         enrolled: Sequence[Voice] = (),
         progress: Callable[[], None] = lambda: None,
     ) -> tuple[list[list[Event]], list[Report]]:
-        """The events of each recording, in order of the recordings. Raises `SourceError` for one that is no audio."""
-        found: list[list[Event]] = []
-        reports = []
-        for first in range(0, len(recordings), SIDE_BY_SIDE):
-            group = recordings[first : first + SIDE_BY_SIDE]
-            events, report = asyncio.run(self._hear(group, enrolled, progress))
-            found += events
-            reports.append(report)
-        return found, reports
+        """Return the events of each recording, in order, and a report per group.
 
-    async def _hear(
+        `progress` is called after each recording. Raises `SourceError` for a file that cannot be read as audio.
+        """
+        events: list[list[Event]] = []
+        reports = []
+        for first in range(0, len(recordings), MAX_CONCURRENT_RECORDINGS):
+            group = recordings[first : first + MAX_CONCURRENT_RECORDINGS]
+            group_events, report = asyncio.run(self._run_group(group, enrolled, progress))
+            events += group_events
+            reports.append(report)
+        return events, reports
+
+    async def _run_group(
         self, group: Iterable[Path], enrolled: Sequence[Voice], progress: Callable[[], None]
     ) -> tuple[list[list[Event]], Report]:
         ids = {f"r{number}": path for number, path in enumerate(group)}
-        collector = _Collector(progress)
+
+        def report_progress(event: Event) -> None:
+            if event.source != NODE and event.type == "stream" and event.state == "ended":
+                progress()
+
+        collector = EventCollector(on_event=report_progress)
         pipeline = Pipeline(
             settings=self.settings,
             sources=[
@@ -108,16 +103,36 @@ class EvaluationRunner:
             sinks={"evaluation": collector},
             ensembles=self._ensembles,
             enrolled=enrolled,
-            prepare=self._prepare,
+            thread_setup=self._thread_setup,
         )
         report = await pipeline.run()
         if report.failures:
             raise report.failures[0]
-        return [collector.events.get(key, []) for key in ids], report
+        events = collector.by_source()
+        return [events.get(key, []) for key in ids], report
 
 
-def samples_of(path: Path) -> Samples:
-    """A recording as the models hear it: mono, 16 kHz; shape (n,). Raises `SourceError`."""
+def runners(task: str, names: Sequence[str | None], settings: Settings) -> Iterator[tuple[str, EvaluationRunner]]:
+    """Yield a display name and a runner for each model in `names`, one after the other.
+
+    None is the configured model. Models of other tasks are not loaded unless the evaluation needs them.
+    """
+    shown: set[str] = set()
+    for name in names:
+        chosen = {other: "" for other in ("emotion", "speaker", "identity") if other != task}
+        chosen |= {"overlap": ""} if task != "speaker" else {}
+        chosen |= {task: name} if name is not None else {}
+        changes = {key: getattr(settings.models, key).model_copy(update={"name": one}) for key, one in chosen.items()}
+        runner = EvaluationRunner(settings.model_copy(update={"models": settings.models.model_copy(update=changes)}))
+        label = runner.model_info(task).name
+        while label in shown:  # two folders of equal name
+            label = f"{label} ({name})"
+        shown.add(label)
+        yield label, runner
+
+
+def read_samples(path: Path) -> Samples:
+    """Read a recording as model input: mono, 16 kHz; shape (n,). Raises `SourceError`."""
     return asyncio.run(_read(path))
 
 
@@ -126,8 +141,12 @@ async def _read(path: Path) -> Samples:
     parts: list[Samples] = []
     async with source.blocks() as blocks:
         resampler = Resampler(rate_hz=source.format.rate_hz)
-        parts += [resampler.push(select(block.samples, "mix")[0]) async for block in blocks if isinstance(block, Block)]
+        parts += [
+            resampler.push(select_channels(block.samples, "mix")[0])
+            async for block in blocks
+            if isinstance(block, Block)
+        ]
         parts.append(resampler.flush())
     if not parts:
-        raise SourceError(f"{path} holds no sound")
+        raise SourceError(f"{path} contains no audio")
     return np.concatenate(parts)

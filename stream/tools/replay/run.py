@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.status import Status
 
-from stream.app.run import run_into
+from stream.app.run import run_with_sinks
 from stream.events import NODE, Event
 from stream.settings import Settings
 from stream.sinks.base import ObserverSink
-from stream.tools.replay.explain import clock
+from stream.tools.replay.explain import format_time
 
 
 class _Collector(ObserverSink):
@@ -25,17 +25,17 @@ class _Collector(ObserverSink):
     async def send(self, event: Event) -> None:
         self.events.append(event)
         if event.source != NODE:
-            self._status.update(f"heard {clock(event.end_s)}")
+            self._status.update(f"heard {format_time(event.end_s)}")
 
 
-def hear(settings: Settings) -> tuple[list[Event], int]:
+def run_replay(settings: Settings) -> tuple[list[Event], int]:
     """All events of a run, and its exit code; nothing goes to the settings' own sinks. Raises `TonewatchError`.
 
     Ctrl-C ends the sound: what was heard up to there is told.
     """
     with _status() as status:
         collector = _Collector(status)
-        code = run_into(settings.model_copy(update={"sinks": ()}), {"replay": collector})
+        code = run_with_sinks(settings.model_copy(update={"sinks": ()}), {"replay": collector})
     return collector.events, code
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from stream.settings import Settings
 from stream.tools.bench import channels
-from stream.tools.bench.channels import LoadedModels, LoadTrial, _attempt, rows, sustained
+from stream.tools.bench.channels import LoadedModels, LoadTrial, _attempt, rows, find_capacity
 from stream.types import Task
 from tests.support.fakes import FakeDetector, FakeModel
 from tests.support.hurry import run_hastily
@@ -19,7 +19,7 @@ def loaded() -> LoadedModels:
         models=[FakeModel(), FakeModel(task=Task.SPEAKER)],
         ensembles=[],
         detector=FakeDetector(floor=0.01),
-        prepare=lambda threads: None,  # noqa: ARG005
+        thread_setup=lambda threads: None,  # noqa: ARG005
     )
 
 
@@ -31,7 +31,7 @@ def test_the_search_comes_close(monkeypatch: pytest.MonkeyPatch, limit: int, mos
     monkeypatch.setattr(channels, "attempt", attempt)
     monkeypatch.setattr(channels, "load", lambda settings: loaded())  # noqa: ARG005
     told: list[LoadTrial] = []
-    trials = sustained(Settings(), bound_ms=300, seconds_s=1, most=most, tell=told.append)
+    trials = find_capacity(Settings(), bound_ms=300, seconds_s=1, most=most, tell=told.append)
     assert told == trials
     held = max((trial.sources for trial in trials if trial.sustained), default=0)
     assert held <= min(limit, most)
