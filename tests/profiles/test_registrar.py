@@ -275,13 +275,16 @@ def test_commands_arrive_through_an_mqtt_broker(path: Path, tmp_path: Path) -> N
         sink = mqtt_sink(broker.port, commands=["enroll", "reload"])
         async with subscriber(broker.port) as received:
 
+            async def request(**command: str) -> None:
+                count = len(received.payloads(topic))
+                async with aiomqtt.Client("127.0.0.1", broker.port) as client:
+                    await client.publish("home/kitchen/command", json.dumps(command), qos=1)
+                await received.until(lambda: len(received.payloads(topic)) > count)
+
             async def ask() -> None:
                 await node.wait_voice("S1")
-                async with aiomqtt.Client("127.0.0.1", broker.port) as client:
-                    for command in ({"command": "enroll", "name": "Alice", "source": "room"}, {"command": "reload"}):
-                        count = len(received.payloads(topic))
-                        await client.publish("home/kitchen/command", json.dumps(command), qos=1)
-                        await received.until(lambda count=count: len(received.payloads(topic)) > count)  # type: ignore[misc]
+                await request(command="enroll", name="Alice", source="room")
+                await request(command="reload")
 
             await node.assemble(ScriptedSource("aaaaaaa", ask, "aa-a"), sinks={"mqtt": sink})
             sink.attach(node.dispatcher.answer)
