@@ -80,7 +80,7 @@ class IdentityTracker:
         self._speaker = speaker if self._speaker == previous else self._speaker
 
     def reset(self) -> None:
-        """Forget all evidence after a gap, behind which anybody may speak."""
+        """Forget all evidence at a gap; another person may speak after it."""
         self._earlier, self._earlier_speaker, self._speaker, self._segment = None, None, None, None
         self._windows.clear()
 

@@ -133,7 +133,7 @@ class SpeakerTracker:
         self._scorer = scorer
 
     def restart(self) -> None:
-        """Forget the current speaker after a gap, behind which anybody may speak."""
+        """Forget the current speaker at a gap; another person may speak after it."""
         self._current, self._segment, self._candidate = None, None, None
         self._belief = self._prior()
 
