@@ -28,8 +28,8 @@ from stream.settings import SourceSettings, build, config_folder
 from stream.settings.loading import file_layer
 from stream.sources.file import FileSource
 from stream.sources.pipe import PipeSource
-from tests.control.test_dispatcher import Told
-from tests.sinks import examples
+from tests.control.test_dispatcher import RecordingPipeline
+from tests.support import examples
 
 COUNT = 10_000
 LONGEST_S = 2.0
@@ -104,7 +104,7 @@ def test_the_reader_of_events() -> None:
 
 
 def test_the_command_topic() -> None:
-    control = CommandDispatcher(pipeline=Told())
+    control = CommandDispatcher(pipeline=RecordingPipeline())
 
     def read(data: bytes) -> None:
         reply = loop.run_until_complete(control.answer(data, COMMANDS))

@@ -27,7 +27,7 @@ from scripts.faults.report import say
 from stream.errors import BrokerUnreachable
 from stream.settings import Settings
 from stream.sinks.mqtt.sink import MqttSink
-from tests.sinks import examples
+from tests.support import examples
 from tests.support.mosquitto import Broker
 
 

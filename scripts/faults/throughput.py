@@ -19,9 +19,9 @@ import aiomqtt
 from scripts.faults.report import say
 from stream import events
 from stream.settings import Settings
-from stream.sinks.mqtt.connection import IN_FLIGHT
+from stream.sinks.mqtt.connection import MAX_IN_FLIGHT_MESSAGES
 from stream.sinks.mqtt.sink import MqttSink
-from tests.sinks import examples
+from tests.support import examples
 from tests.support.mosquitto import Broker
 
 WANTED = 2_500
@@ -48,9 +48,9 @@ async def _sink(port: int, count: int, outbox: str) -> float:
 
 async def _library(port: int, count: int) -> float:
     payload = events.to_json(examples.event(examples.turn(1)))
-    room = asyncio.Semaphore(IN_FLIGHT)
+    room = asyncio.Semaphore(MAX_IN_FLIGHT_MESSAGES)
     async with aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5) as client:
-        client.pending_calls_threshold = IN_FLIGHT
+        client.pending_calls_threshold = MAX_IN_FLIGHT_MESSAGES
 
         async def publish() -> None:
             try:
