@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,13 +43,26 @@ def _models_loaded_once() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def unconfigured_logging() -> Iterator[None]:
+    """Take pytest's handlers off the root logger, so that the command installs its own."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers.clear()
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
 @pytest.fixture
 def tonewatch(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """Run a command in this process; returns exit code, standard output and standard error."""
 
     def run(*words: object, stdin: BinaryIO | None = None) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=stdin or io.BytesIO()))
-        with pytest.raises(SystemExit) as end:
+        with pytest.raises(SystemExit) as end, unconfigured_logging():
             app([str(word) for word in words])
         output, errors = capfd.readouterr()
         assert "Traceback" not in errors
