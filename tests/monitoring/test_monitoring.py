@@ -1,4 +1,4 @@
-"""Running unattended: vitals, systemd, probes, metrics, logs."""
+"""Unattended operation: liveness, systemd, probes, metrics, logs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,59 +26,116 @@ from starlette.testclient import TestClient
 from stream.control.commands import NodeStatus, StreamStatus
 from stream.errors import ListenError, SettingsError
 from stream.events import HealthBody
-from stream.monitoring.http import application, site
+from stream.monitoring.http import application, probe_server
 from stream.monitoring.liveness import StallDetector
 from stream.monitoring.logs import JsonFormatter
 from stream.monitoring.metrics import exposition
 from stream.monitoring.node import NodeMonitor
 from stream.monitoring.systemd import SystemdNotifier
-from stream.settings import ServiceSettings, build
+from stream.pipeline.live_stream import Progress, StreamState
+from stream.pipeline.pipeline import Pipeline
+from stream.settings import ServiceSettings, Settings, build
 from stream.settings.loading import environment_layers
-from tests.sinks import examples
+from stream.sources.push import PushSource
+from tests.support import examples
+from tests.support.fakes import FakeDetector, FakeModel, ListSink
+from tests.support.waiting import wait_until
 
-PATIENCE_S = 60
+MAX_WAIT_S = 60
 
 
-def row(audio_s: float, *, state: Any = "listening", paced: bool = True) -> NodeStatus:
-    stream = StreamStatus(source="room", stream="room", paced=paced, state=state, audio_s=audio_s, speech_s=0.0)
-    return NodeStatus(up_s=audio_s, streams=(stream,))
+@dataclass
+class FakeStream:
+    name: str = "room"
+    paced: bool = True
+    state: StreamState = "listening"
+    progress: Progress = field(default_factory=lambda: Progress(advanced_s=0.0))
+
+
+def status(*, state: StreamState) -> NodeStatus:
+    stream = StreamStatus(source="room", stream="room", paced=True, state=state, audio_s=3.0, speech_s=0.0)
+    return NodeStatus(up_s=3.0, streams=(stream,))
 
 
 class FakePipeline:
     def __init__(self) -> None:
-        self.now = NodeStatus(up_s=0.0, streams=())
+        self.streams: list[FakeStream] = []
 
     def status(self) -> NodeStatus:
-        return self.now
+        return NodeStatus(up_s=0.0, streams=())
 
     def health(self) -> HealthBody:
         return examples.health()
 
 
-def test_sound_that_stands_still_is_noticed() -> None:
-    vitals = StallDetector(stall_timeout_s=10)
-    assert vitals.stuck(row(1.0), 0.0) == ()
-    assert vitals.stuck(row(1.0), 9.0) == ()
-    assert vitals.stuck(row(1.0), 11.0) == ("room",)
-    assert vitals.stuck(row(1.1), 12.0) == (), "it goes on"
-    assert vitals.stuck(row(1.1), 23.0) == ("room",)
+def monitor(
+    pipeline: FakePipeline, environment: dict[str, str], clock: Callable[[], float] = lambda: 0.0
+) -> NodeMonitor:
+    notifier = SystemdNotifier(environment)
+    return NodeMonitor(pipeline=pipeline, stall_timeout_s=10, notifier=notifier, clock=clock)
+
+
+def test_a_stream_that_does_not_advance_is_stalled(caplog: pytest.LogCaptureFixture) -> None:
+    detector, stream = StallDetector(stall_timeout_s=10), FakeStream()
+    assert detector.stalled([stream], 9.0) == ()
+    assert detector.stalled([stream], 11.0) == ("room",)
+    stream.progress.advanced_s = 12.0
+    assert detector.stalled([stream], 12.0) == ()
+    assert detector.stalled([stream], 23.0) == ("room",)
+    pipeline = FakePipeline()
+    pipeline.streams.append(stream)
+    node = monitor(pipeline, {}, lambda: 23.0)
+    for _ in range(2):
+        node.poll()
+    assert caplog.messages == ["no audio progress: room"], "logged once"
 
 
 @pytest.mark.parametrize("reason", [{"state": "paused"}, {"state": "stalled"}, {"state": "ended"}, {"paced": False}])
-def test_sound_may_stand_still_for_a_reason(reason: dict[str, Any]) -> None:
-    vitals = StallDetector(stall_timeout_s=10)
-    for now_s in (0.0, 20.0, 40.0):
-        assert vitals.stuck(row(1.0, **reason), now_s) == ()
-    assert vitals.stuck(row(1.0), 45.0) == (), "and is given time when the reason has gone"
-    assert vitals.stuck(row(1.0), 56.0) == ("room",)
+def test_a_stream_with_a_reason_not_to_advance_is_not_stalled(reason: dict[str, Any]) -> None:
+    assert StallDetector(stall_timeout_s=10).stalled([FakeStream(**reason)], 40.0) == ()
 
 
-def test_systemd_is_told_ready_alive_and_stopping(tmp_path: Path) -> None:
+def test_a_stream_has_the_full_timeout_after_a_pause_or_an_interruption() -> None:
+    async def check() -> None:
+        run = Pipeline(
+            settings=Settings(),
+            sources=[],
+            models=[FakeModel()],
+            detector=FakeDetector(),
+            sinks={"list": ListSink()},
+            keep_running=True,
+        )
+        running = asyncio.create_task(run.run())
+        await asyncio.sleep(0)
+        source = PushSource(source_id="room", channels="mix", rate_hz=16_000)
+        run.add(source)
+        await wait_until(lambda: bool(run.streams))
+        (stream,) = run.streams
+        detector, now_s = StallDetector(stall_timeout_s=10), time.monotonic()
+        assert detector.stalled(run.streams, now_s + 9.0) == ()
+        assert detector.stalled(run.streams, now_s + 60.0) == ("room",)
+        stream.progress.advanced_s = 0.0
+        await run.pause("room")
+        assert detector.stalled(run.streams, now_s) == ()
+        await run.resume("room")
+        assert stream.progress.advanced_s >= now_s
+        stream.progress.advanced_s = 0.0
+        await stream.processor.interrupt("stalled", "")
+        assert detector.stalled(run.streams, now_s) == ()
+        await stream.processor.interrupt("resumed", "")
+        assert stream.progress.advanced_s >= now_s
+        run.stop()
+        await running
+
+    asyncio.run(check())
+
+
+def test_systemd_is_notified_of_ready_alive_and_stopping(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.setblocking(False)
 
-        def heard() -> list[str]:
+        def received() -> list[str]:
             lines = []
             while True:
                 try:
@@ -85,39 +145,39 @@ def test_systemd_is_told_ready_alive_and_stopping(tmp_path: Path) -> None:
 
         environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "9000000"}
         pipeline, now = FakePipeline(), [0.0]
-        node = NodeMonitor(pipeline=pipeline, stall_timeout_s=10, notifier=SystemdNotifier(environment), clock=lambda: now[0])
-        node.look()
-        assert heard() == ["WATCHDOG=1"], "not ready before something is heard"
-        pipeline.now = row(1.0)
-        node.look()
-        assert heard() == ["READY=1\nSTATUS=listening", "WATCHDOG=1"]
+        node = monitor(pipeline, environment, lambda: now[0])
+        node.poll()
+        assert received() == ["WATCHDOG=1"], "not ready before a stream is open"
+        pipeline.streams.append(FakeStream())
+        node.poll()
+        assert received() == ["READY=1\nSTATUS=listening", "WATCHDOG=1"]
         now[0] = 11.0
-        node.look()
-        assert heard() == [], "the watchdog starves when sound stands still"
+        node.poll()
+        assert received() == [], "no watchdog notification while a stream is stalled"
 
         async def run() -> None:
             async with node:
                 pass
 
         asyncio.run(run())
-        assert heard()[-1] == "STOPPING=1"
+        assert received()[-1] == "STOPPING=1"
 
 
-def test_a_watchdog_meant_for_another_process_is_not_ours() -> None:
+def test_the_watchdog_of_another_process_is_ignored() -> None:
     assert SystemdNotifier({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}).watchdog_s is None
     assert SystemdNotifier({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": str(os.getpid())}).watchdog_s == 1.0
-    SystemdNotifier({}).tell("READY=1")
-    SystemdNotifier({"NOTIFY_SOCKET": "/nowhere/there"}).tell("READY=1")
+    SystemdNotifier({}).notify("READY=1")
+    SystemdNotifier({"NOTIFY_SOCKET": "/nowhere/there"}).notify("READY=1")
 
 
-def test_probes_say_what_there_is_and_ask_for_a_token() -> None:
+def test_probes_report_the_state_and_require_the_token() -> None:
     pipeline, now = FakePipeline(), [0.0]
-    node = NodeMonitor(pipeline=pipeline, stall_timeout_s=10, notifier=SystemdNotifier({}), clock=lambda: now[0])
+    node = monitor(pipeline, {}, lambda: now[0])
     with TestClient(application(node=node, token="")) as client:
         assert client.get("/healthz").status_code == 200
         assert client.get("/readyz").status_code == 503
-        pipeline.now = row(1.0)
-        node.look()
+        pipeline.streams.append(FakeStream())
+        node.poll()
         assert client.get("/readyz").text == "ready\n"
         now[0] = 11.0
         answer = client.get("/healthz")
@@ -126,13 +186,14 @@ def test_probes_say_what_there_is_and_ask_for_a_token() -> None:
         assert client.post("/healthz").status_code == 405
     with TestClient(application(node=node, token="secret")) as client:
         for path in ("/healthz", "/readyz", "/metrics"):
+            assert "bearer token" in client.get(path).text
             assert client.get(path).status_code == 401
             assert client.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
         assert client.get("/metrics", headers={"Authorization": "Bearer secret"}).status_code == 200
 
 
 def test_metrics_can_be_read_by_prometheus() -> None:
-    page = exposition(examples.health(), row(3.0, state="paused")).decode()
+    page = exposition(examples.health(), status(state="paused")).decode()
     found = {family.name: family for family in text_string_to_metric_families(page)}
     cut = found["tonewatch_windows_cut"].samples[0]
     assert (cut.name, cut.labels, cut.value) == ("tonewatch_windows_cut_total", {"model": "fake"}, 10.0)
@@ -145,62 +206,62 @@ def test_metrics_can_be_read_by_prometheus() -> None:
     assert found["tonewatch_received_lost_seconds"].samples[0].value == 0.5
 
 
-def test_a_port_that_is_taken_or_open_to_all_is_refused() -> None:
+def test_a_port_that_is_in_use_or_lacks_a_token_is_refused() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        node = NodeMonitor(pipeline=FakePipeline(), stall_timeout_s=10, notifier=SystemdNotifier({}))
-        port = site(settings=ServiceSettings(port=taken.getsockname()[1]), node=node)
+        node = monitor(FakePipeline(), {})
+        port = probe_server(settings=ServiceSettings(port=taken.getsockname()[1]), node=node)
         with pytest.raises(ListenError, match=r"choose another service\.port"):
             asyncio.run(port.__aenter__())
     with pytest.raises(SettingsError, match="needs a token"):
         build([("it", {"service": {"port": 80, "host": "0.0.0.0"}})])  # noqa: S104 - that is refused
 
 
-def test_logs_for_machines_are_one_object_a_line() -> None:
+def test_json_logs_are_one_object_per_line() -> None:
     record = logging.LogRecord("stream.x", logging.WARNING, "x.py", 1, "torn\nline %s", ("é",), None)
     line = JsonFormatter().format(record)
     assert "\n" not in line
-    told = json.loads(line)
-    assert (told["level"], told["message"]) == ("warning", "torn\nline é")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", told["time"])
+    logged = json.loads(line)
+    assert (logged["level"], logged["message"]) == ("warning", "torn\nline é")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", logged["time"])
 
 
-def test_a_service_says_that_it_is_ready_answers_and_stops(tmp_path: Path) -> None:
+def test_a_service_notifies_answers_and_stops(tmp_path: Path) -> None:
     """The real program, as systemd and Prometheus see it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(PATIENCE_S)
-        more = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "600000"}
-        words = ["-m", "stream", "demo", "--realtime", "--quiet", "--set", f"service.port={port}"]
-        words += ["--set", "service.logs=json", "--sink", str(tmp_path / "events.ndjson"), "-v"]
+        manager.settimeout(MAX_WAIT_S)
+        variables = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "600000"}
+        arguments = ["-m", "stream", "demo", "--realtime", "--quiet", "--set", f"service.port={port}"]
+        arguments += ["--set", "service.logs=json", "--sink", str(tmp_path / "events.ndjson"), "-v"]
         with subprocess.Popen(
-            [sys.executable, *words], env={**os.environ, **more}, stderr=subprocess.PIPE, text=True
+            [sys.executable, *arguments], env={**os.environ, **variables}, stderr=subprocess.PIPE, text=True
         ) as process:
             while manager.recv(1_000).decode() != "READY=1\nSTATUS=listening":
                 pass
             assert manager.recv(1_000) == b"WATCHDOG=1"
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=PATIENCE_S) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=MAX_WAIT_S) as answer:
                 assert answer.read() == b"ok\n"
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=MAX_WAIT_S) as answer:
                 assert b"tonewatch_audio_seconds_total" in answer.read()
             process.send_signal(signal.SIGTERM)
             while manager.recv(1_000).decode() != "STOPPING=1":
                 pass
-            _, errors = process.communicate(timeout=PATIENCE_S)
+            _, errors = process.communicate(timeout=MAX_WAIT_S)
         assert process.returncode == 128 + signal.SIGTERM
         assert [json.loads(line)["message"] for line in errors.splitlines()] == [
-            "stopping; a second SIGTERM stops at once"
+            "shutting down; send SIGTERM again to exit immediately"
         ]
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1)
 
 
 @pytest.mark.parametrize("name", ["tonewatch.service", "Dockerfile"])
-def test_what_runs_it_names_settings_that_exist(name: str) -> None:
+def test_deployment_files_name_settings_that_exist(name: str) -> None:
     text = (Path(__file__).parents[2] / "config" / "service" / name).read_text(encoding="utf-8")
     given = dict(re.findall(r"^\s*(TONEWATCH__\w+)=(\w+)", text, flags=re.MULTILINE))
     given |= {
