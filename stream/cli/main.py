@@ -57,7 +57,7 @@ def _version(
 
 def devices() -> None:
     """List microphones; * marks the default one."""
-    from stream.sources.devices import list_inputs, load_portaudio  # noqa: PLC0415
+    from stream.sources.portaudio import list_inputs, load_portaudio  # noqa: PLC0415
 
     found = list_inputs(load_portaudio())
     if not found:

@@ -32,7 +32,7 @@ import numpy as np
 from stream.audio.ring import Ring
 from stream.clock import steady_s
 from stream.errors import SourceError
-from stream.sources import devices
+from stream.sources import portaudio
 from stream.types import AudioFormat, Samples
 
 HEADER = struct.Struct("<QIId")
@@ -130,13 +130,13 @@ def record(
 
     Raises `SourceError`, and `OSError` if `out` has no reader.
     """
-    device = devices.find_input(backend, request.target)
+    device = portaudio.find_input(backend, request.target)
     format_ = request.format or AudioFormat(
-        rate_hz=devices.supported_rate_hz(backend, device),
+        rate_hz=portaudio.supported_rate_hz(backend, device),
         channels=min(device.channels, MAX_CHANNELS.get(request.channels, 0)) or int(request.channels),
     )
     capture = CaptureStream(format=format_, woken=woken)
-    stream = devices.open_stream(
+    stream = portaudio.open_stream(
         backend,
         device,
         format_,
@@ -152,7 +152,7 @@ def record(
             out.write(block.samples.tobytes())
             out.flush()
     finally:
-        devices.close_stream(stream)
+        portaudio.close_stream(stream)
 
 
 def main(arguments: list[str]) -> None:
@@ -168,7 +168,7 @@ def main(arguments: list[str]) -> None:
         os.dup2(nowhere.fileno(), 2)
     try:
         request = CaptureRequest.from_json(arguments[0])
-        record(devices.load_portaudio(), request, out, woken=woken, closing=closing)
+        record(portaudio.load_portaudio(), request, out, woken=woken, closing=closing)
     except SourceError as error:
         _write_line(out, error=type(error).__name__, message=str(error))
     except OSError:  # standard output has no reader any more

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from stream.errors import DeviceLost, PortAudioMissing, SourceNotFound
-from stream.sources import devices
+from stream.sources import portaudio
 from stream.sources.recorder import HEADER, CaptureBlock, CaptureRequest, record
 from stream.types import AudioFormat
 
@@ -203,19 +203,19 @@ def test_the_end_of_the_stream_ends_the_recording() -> None:
 )
 def test_an_unknown_or_ambiguous_name_lists_devices(names: list[str], target: str, fragment: str) -> None:
     with pytest.raises(SourceNotFound, match=fragment):
-        devices.find_input(FakePortAudio(names), target)
+        portaudio.find_input(FakePortAudio(names), target)
 
 
 @pytest.mark.parametrize(("target", "index"), [("", 1), ("0", 0), ("USB", 1), ("built", 0)])
 def test_a_device_is_found_by_index_or_name(target: str, index: int) -> None:
-    assert devices.find_input(FakePortAudio(["built-in", "USB"]), target).index == index
+    assert portaudio.find_input(FakePortAudio(["built-in", "USB"]), target).index == index
 
 
 def test_a_device_that_cannot_be_opened_is_reported() -> None:
     backend = FakePortAudio([])
-    device = devices.InputDevice(index=0, name="busy", channels=1, rate_hz=16_000, default=True)
+    device = portaudio.InputDevice(index=0, name="busy", channels=1, rate_hz=16_000, default=True)
     with pytest.raises(DeviceLost, match="cannot open 'busy'"):
-        devices.open_stream(
+        portaudio.open_stream(
             backend,
             device,
             AudioFormat(16_000, 1),
@@ -235,4 +235,4 @@ def test_a_missing_portaudio_names_the_package(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(builtins, "__import__", import_without_sounddevice)
     with pytest.raises(PortAudioMissing, match="apt install libportaudio2"):
-        devices.load_portaudio()
+        portaudio.load_portaudio()
