@@ -45,9 +45,9 @@ class Paced:
     @asynccontextmanager
     async def blocks(self) -> AsyncIterator[AsyncIterator[Block]]:
         """Blocks of 32 ms."""
-        yield self._give()
+        yield self._generate_blocks()
 
-    async def _give(self) -> AsyncIterator[Block]:
+    async def _generate_blocks(self) -> AsyncIterator[Block]:
         began_s, frames = time.monotonic(), 512
         for number in range(int(self._seconds * 16_000 / frames)):
             await asyncio.sleep(max(0.0, began_s + (number + 1) * 0.032 - time.monotonic()))

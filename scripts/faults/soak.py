@@ -53,9 +53,9 @@ class Looped:
     @asynccontextmanager
     async def blocks(self) -> AsyncIterator[AsyncIterator[Block]]:
         """Blocks of a second."""
-        yield self._give()
+        yield self._generate_blocks()
 
-    async def _give(self) -> AsyncIterator[Block]:
+    async def _generate_blocks(self) -> AsyncIterator[Block]:
         while self.given < self._frames and time.monotonic() < self._until_s:
             place = self.given % (len(self._sound) - SAMPLE_RATE_HZ)
             block = Block(self.id, self.given, self._sound[place : place + SAMPLE_RATE_HZ])

@@ -29,7 +29,7 @@ class SteppedSource(FakeSource):
         super().__init__([], source_id=name, channels=channels, audio_format=AudioFormat(16_000, 2))
         self._steps = steps
 
-    async def _give(self) -> AsyncIterator[Block | Interruption]:
+    async def _generate_blocks(self) -> AsyncIterator[Block | Interruption]:
         for number, step in enumerate(self._steps):
             if step is not None:
                 await step()

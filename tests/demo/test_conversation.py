@@ -1,4 +1,4 @@
-"""The bundled conversation keeps its promises."""
+"""Properties of the bundled conversation."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ def test_one_overlap_and_pauses() -> None:
     assert sum(gap >= 0.3 for gap in gaps) >= len(gaps) - 2
 
 
-def test_rttm_and_csv_say_the_same() -> None:
+def test_rttm_and_csv_agree() -> None:
     rows = [line.split() for line in REFERENCE_RTTM.read_text().splitlines()]
     assert all(row[0] == "SPEAKER" for row in rows)
     rttm = [(float(row[3]), round(float(row[3]) + float(row[4]), 3), row[7]) for row in rows]
     assert rttm == [(turn.start_s, turn.end_s, turn.speaker) for turn in turns()]
 
 
-def test_speech_is_where_the_reference_says() -> None:
-    sound, rate = soundfile.read(AUDIO)
-    spoken = np.zeros(len(sound), bool)
+def test_speech_matches_the_reference() -> None:
+    audio, rate = soundfile.read(AUDIO)
+    spoken = np.zeros(len(audio), bool)
     for turn in turns():
         spoken[int(turn.start_s * rate) : int(turn.end_s * rate)] = True
-    assert np.abs(sound).max() < 0.999
-    assert np.sqrt((sound[spoken] ** 2).mean()) > 30 * np.sqrt((sound[~spoken] ** 2).mean())
+    assert np.abs(audio).max() < 0.999
+    assert np.sqrt((audio[spoken] ** 2).mean()) > 30 * np.sqrt((audio[~spoken] ** 2).mean())
 
 
-def test_it_can_be_made_again(tmp_path: Path) -> None:
+def test_the_conversation_can_be_generated_again(tmp_path: Path) -> None:
     require("flite")
     done = subprocess.run(
         [HOME / "scripts" / "conversation", "--into", tmp_path], capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""Lanes: every item is answered, counts add up, threads are as many as were asked for."""
+"""Lanes: every item is resolved, counts add up, every worker has its thread."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from hypothesis import strategies as st
 from stream.errors import InferenceError
 from stream.inference.lane import MAX_CONSECUTIVE_FAILURES, InferenceLane
 from stream.queues import Policy, QueueClosed
-from tests.support.hurry import run_hastily
+from tests.support.acceleration import run_accelerated
 
-PATIENCE_S = 20
+MAX_WAIT_S = 20
 
 
 def lane(infer: Callable[[Sequence[int]], Sequence[Any]], **options: Any) -> InferenceLane[int, Any]:
     return InferenceLane(name="fake", infer=infer, key=lambda _: 0, **options)
 
 
-async def drain(tested: InferenceLane[int, Any], workers: asyncio.TaskGroup) -> None:
+async def start_workers(tested: InferenceLane[int, Any], workers: asyncio.TaskGroup) -> None:
     for _ in range(tested.workers):
         workers.create_task(tested.run_worker())
 
 
-def test_everything_put_is_answered_in_its_place() -> None:
+def test_every_item_gets_its_own_result() -> None:
     async def check() -> None:
         tested = lane(lambda batch: [item * 2 for item in batch], workers=3, max_batch=4)
         async with asyncio.TaskGroup() as workers:
-            await drain(tested, workers)
+            await start_workers(tested, workers)
             futures = [await tested.submit(f"s{number % 5}", number, policy="wait") for number in range(100)]
             assert await asyncio.gather(*futures) == [number * 2 for number in range(100)]
             tested.close()
@@ -46,13 +46,13 @@ def test_everything_put_is_answered_in_its_place() -> None:
     asyncio.run(check())
 
 
-def test_the_freshest_wins_and_the_rest_is_counted() -> None:
+def test_the_newest_items_win_and_the_rest_is_counted() -> None:
     async def check() -> None:
         tested = lane(list, capacity=2)
         futures = [await tested.submit("s", number, policy="drop_oldest") for number in range(10)]
         assert tested.statistics().waiting == 2
         async with asyncio.TaskGroup() as workers:
-            await drain(tested, workers)
+            await start_workers(tested, workers)
             tested.close()
         assert [await future for future in futures] == [None] * 8 + [8, 9]
         counts = tested.statistics()
@@ -70,7 +70,7 @@ def test_a_failed_batch_is_counted_and_the_lane_goes_on() -> None:
     async def check() -> None:
         tested = lane(infer, max_batch=1)
         async with asyncio.TaskGroup() as workers:
-            await drain(tested, workers)
+            await start_workers(tested, workers)
             futures = [await tested.submit("s", number, policy="wait") for number in (0, 1, 0, 2)]
             assert await asyncio.gather(*futures) == [None, 1, None, 2]
             tested.close()
@@ -80,11 +80,11 @@ def test_a_failed_batch_is_counted_and_the_lane_goes_on() -> None:
 
 
 @pytest.mark.parametrize("answers", [[], [1, 2]])
-def test_a_broken_model_ends_the_lane(answers: list[int]) -> None:
+def test_a_faulty_model_ends_the_lane(answers: list[int]) -> None:
     async def check() -> None:
         tested = lane(lambda _: answers, max_batch=1)
         async with asyncio.TaskGroup() as workers:
-            await drain(tested, workers)
+            await start_workers(tested, workers)
             for number in range(MAX_CONSECUTIVE_FAILURES):
                 await tested.submit("s", number, policy="wait")
 
@@ -94,18 +94,18 @@ def test_a_broken_model_ends_the_lane(answers: list[int]) -> None:
     assert isinstance(broken.value.exceptions[0], InferenceError)
 
 
-def test_workers_run_side_by_side_each_prepared_once() -> None:
+def test_workers_run_concurrently_each_set_up_once() -> None:
     together = threading.Barrier(3)
     prepared: list[int] = []
 
     def infer(batch: Sequence[int]) -> Sequence[int]:
-        together.wait(PATIENCE_S)
+        together.wait(MAX_WAIT_S)
         return batch
 
     async def check() -> None:
         tested = lane(infer, workers=3, max_batch=1, thread_setup=lambda: prepared.append(threading.get_ident()))
         async with asyncio.TaskGroup() as workers:
-            await drain(tested, workers)
+            await start_workers(tested, workers)
             futures = [await tested.submit(f"s{number}", number, policy="wait") for number in range(6)]
             await asyncio.gather(*futures)
             tested.close()
@@ -119,26 +119,26 @@ def test_a_cancelled_worker_does_not_wait_for_its_model() -> None:
 
     def infer(batch: Sequence[int]) -> Sequence[int]:
         inside.set()
-        release.wait(PATIENCE_S)
+        release.wait(MAX_WAIT_S)
         return batch
 
     async def check() -> None:
         tested = lane(infer)
         worker = asyncio.create_task(tested.run_worker())
         await tested.submit("s", 1, policy="wait")
-        await asyncio.to_thread(inside.wait, PATIENCE_S)
+        await asyncio.to_thread(inside.wait, MAX_WAIT_S)
         worker.cancel()
         with pytest.raises(asyncio.CancelledError):
             await worker
         counts = tested.statistics()
-        assert (counts.submitted, counts.waiting) == (1, 1), "what was cut off is still accounted for"
+        assert (counts.submitted, counts.waiting) == (1, 1), "a cancelled batch still counts"
         assert not release.is_set()
         release.set()
 
     asyncio.run(check())
 
 
-def test_a_lane_that_gives_up_answers_what_it_had_taken() -> None:
+def test_a_lane_that_raises_resolves_what_it_had_taken() -> None:
     def infer(_: Sequence[int]) -> Sequence[int]:
         raise InferenceError("out of memory")
 
@@ -162,20 +162,22 @@ def test_a_lane_that_gives_up_answers_what_it_had_taken() -> None:
     capacity=st.integers(1, 4),
     policy=st.sampled_from(["wait", "drop_oldest"]),
 )
-def test_every_item_is_answered_and_counted(
+def test_every_item_is_resolved_and_counted(
     items: list[tuple[str, int, bool]], workers: int, max_batch: int, capacity: int, policy: Policy
 ) -> None:
     def infer(batch: Sequence[tuple[int, int, bool]]) -> Sequence[int]:
         assert len({key for _, key, _ in batch}) == 1
-        if len(batch) == 1 and batch[0][2] and batch[0][0] % MAX_CONSECUTIVE_FAILURES == 0:  # never so often that the lane gives up
-            raise InferenceError("this one fails")
+        if (
+            len(batch) == 1 and batch[0][2] and batch[0][0] % MAX_CONSECUTIVE_FAILURES == 0
+        ):  # never so often that the lane raises
+            raise InferenceError("expected failure")
         return [number for number, _, _ in batch]
 
     async def check() -> None:
         tested: InferenceLane[tuple[int, int, bool], int] = InferenceLane(
             name="fake", infer=infer, key=lambda item: item[1], workers=workers, max_batch=max_batch, capacity=capacity
         )
-        with contextlib.suppress(ExceptionGroup):  # unless failures happened to come in a row
+        with contextlib.suppress(ExceptionGroup):  # failures may happen to come in a row
             async with asyncio.TaskGroup() as group:
                 for _ in range(workers):
                     group.create_task(tested.run_worker())
@@ -197,14 +199,14 @@ def test_every_item_is_answered_and_counted(
 
 
 class Gate:
-    """A model that works on one batch at a time, each when it is let."""
+    """A model that scores one batch per `step`."""
 
     def __init__(self) -> None:
         self.seen: list[Any] = []
         self._steps = threading.Semaphore(0)
 
     def infer(self, batch: Sequence[Any]) -> list[Any]:
-        assert self._steps.acquire(timeout=PATIENCE_S)
+        assert self._steps.acquire(timeout=MAX_WAIT_S)
         self.seen += batch
         return list(batch)
 
@@ -212,8 +214,8 @@ class Gate:
         self._steps.release()
 
 
-def test_under_overload_hops_stretch_evenly_and_the_freshest_is_taken() -> None:
-    """Five live streams give a window each tick; the model manages one window a tick."""
+def test_under_overload_all_streams_get_equal_shares_and_the_newest_windows_win() -> None:
+    """Five live streams submit a window per tick; the model scores one window per tick."""
     streams, ticks = 5, 60
     model = Gate()
 
@@ -222,7 +224,7 @@ def test_under_overload_hops_stretch_evenly_and_the_freshest_is_taken() -> None:
             name="fake", infer=model.infer, key=lambda _: 0, max_batch=1, capacity=4, deadline_s=2.5
         )
         async with asyncio.TaskGroup() as workers:
-            await drain(tested, workers)
+            await start_workers(tested, workers)
             futures = []
             for tick in range(ticks):
                 futures += [
@@ -233,11 +235,11 @@ def test_under_overload_hops_stretch_evenly_and_the_freshest_is_taken() -> None:
             for _ in range(streams * 4):
                 model.step()
             tested.close()
-        assert all(future.done() for future in futures)  # dropped ones, too, are answered
+        assert all(future.done() for future in futures)  # dropped ones are resolved, too
         counts = tested.statistics()
         assert counts.submitted == counts.inferred + counts.dropped == streams * ticks
 
-    run_hastily(check())
+    run_accelerated(check())
     settled = [entry for entry in model.seen[:ticks] if entry[1] > 10]
     shares = [sum(stream == number for stream, _ in settled) for number in range(streams)]
     assert max(shares) - min(shares) <= 2
@@ -245,8 +247,8 @@ def test_under_overload_hops_stretch_evenly_and_the_freshest_is_taken() -> None:
     assert max(ages) <= 4  # without a deadline each would have waited behind three older ones
 
 
-def test_time_lost_before_the_queue_counts_too() -> None:
-    """Windows cut from sound that lay about for seconds are late already, though they have not waited here."""
+def test_the_age_at_submission_counts_towards_the_deadline() -> None:
+    """Windows of audio that waited elsewhere are late although they have not waited in the queue."""
     model = Gate()
 
     async def check() -> list[Any]:
@@ -256,7 +258,7 @@ def test_time_lost_before_the_queue_counts_too() -> None:
             for number, age_s in enumerate((90.0, 70.0, 50.0, 30.0))
         ]
         async with asyncio.TaskGroup() as workers:
-            await drain(tested, workers)
+            await start_workers(tested, workers)
             for _ in range(2):
                 model.step()
             answers = await asyncio.gather(*futures)
@@ -267,13 +269,13 @@ def test_time_lost_before_the_queue_counts_too() -> None:
     assert asyncio.run(check()) == [None, None, 2, 3]
 
 
-def test_a_short_stand_still_drops_nothing() -> None:
+def test_a_short_stall_drops_nothing() -> None:
     model = Gate()
 
     async def check() -> None:
         tested = lane(model.infer, max_batch=1, capacity=4, deadline_s=60.0)
         async with asyncio.TaskGroup() as workers:
-            await drain(tested, workers)
+            await start_workers(tested, workers)
             futures = [await tested.submit("s", number, policy="drop_oldest") for number in range(4)]
             for _ in range(4):
                 model.step()

@@ -15,11 +15,11 @@ from stream.errors import InferenceError
 from stream.inference.lane import MAX_CONSECUTIVE_FAILURES, InferenceLane
 from stream.inference.worker import InferenceThread
 
-PATIENCE_S = 20.0
+MAX_WAIT_S = 20.0
 
 
-async def through(lane: InferenceLane[int, int], items: Sequence[int]) -> list[int | None]:
-    """Put items into a lane that has one worker; returns the answers in order."""
+async def run_through(lane: InferenceLane[int, int], items: Sequence[int]) -> list[int | None]:
+    """Submit items to a lane with one worker; returns the results in order."""
     async with asyncio.TaskGroup() as group:
         group.create_task(lane.run_worker())
         futures = [await lane.submit("a", item, policy="wait") for item in items]
@@ -28,17 +28,17 @@ async def through(lane: InferenceLane[int, int], items: Sequence[int]) -> list[i
     return answers
 
 
-def test_a_batch_that_hangs_is_lost_and_its_worker_replaced(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_batch_that_hangs_fails_and_its_thread_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
     release, names = threading.Event(), set()
 
     def infer(batch: Sequence[int]) -> list[int]:
         names.add(threading.current_thread())
         if 3 in batch:
-            release.wait(PATIENCE_S)
+            release.wait(MAX_WAIT_S)
         return [2 * item for item in batch]
 
     lane = InferenceLane(name="m", infer=infer, key=lambda _: 0, max_batch=1, timeout_s=0.1)
-    assert asyncio.run(through(lane, range(6))) == [0, 2, 4, None, 8, 10]
+    assert asyncio.run(run_through(lane, range(6))) == [0, 2, 4, None, 8, 10]
     counts = lane.statistics()
     assert (counts.inferred, counts.failed, counts.workers_replaced, counts.waiting) == (5, 1, 1, 0)
     assert counts.submitted == counts.inferred + counts.dropped + counts.failed + counts.waiting
@@ -47,26 +47,26 @@ def test_a_batch_that_hangs_is_lost_and_its_worker_replaced(caplog: pytest.LogCa
     release.set()
 
 
-def test_a_model_that_always_hangs_breaks_its_lane() -> None:
+def test_a_model_that_always_hangs_ends_its_lane() -> None:
     release, prepared = threading.Event(), []
 
     def infer(batch: Sequence[int]) -> list[int]:
-        release.wait(PATIENCE_S)
+        release.wait(MAX_WAIT_S)
         return list(batch)
 
     lane = InferenceLane(
         name="m", infer=infer, key=lambda _: 0, max_batch=1, timeout_s=0.05, thread_setup=lambda: prepared.append(1)
     )
     with pytest.raises(BaseExceptionGroup) as broken:
-        asyncio.run(through(lane, range(9)))
+        asyncio.run(run_through(lane, range(9)))
     assert isinstance(broken.value.exceptions[0], InferenceError)
     assert lane.statistics().workers_replaced == MAX_CONSECUTIVE_FAILURES
-    assert len(prepared) >= MAX_CONSECUTIVE_FAILURES, "each new worker is prepared"
+    assert len(prepared) >= MAX_CONSECUTIVE_FAILURES, "each new thread is set up"
     release.set()
 
 
 class OutOfMemoryError(RuntimeError):
-    """As torch calls its own."""
+    """Named like torch's own."""
 
 
 @pytest.mark.parametrize(
@@ -79,42 +79,42 @@ def test_a_batch_that_does_not_fit_is_halved(cause: BaseException, caplog: pytes
     def infer(batch: Sequence[int]) -> list[int]:
         sizes.append(len(batch))
         if len(batch) > 2:
-            raise InferenceError("it failed") from cause
+            raise InferenceError("scoring failed") from cause
         return [2 * item for item in batch]
 
     lane = InferenceLane(name="m", infer=infer, key=lambda _: 0, max_batch=8, capacity=8)
-    answers = asyncio.run(through(lane, range(8)))
-    assert answers == [2 * item for item in range(8)], "nothing is lost, and the order holds"
+    answers = asyncio.run(run_through(lane, range(8)))
+    assert answers == [2 * item for item in range(8)], "nothing is lost or reordered"
     assert lane.statistics().max_batch == 2
     assert lane.statistics().failed == 0
     assert max(sizes[sizes.index(2) :]) <= 4
     assert "out of memory with batch size" in caplog.text
 
 
-def test_one_window_that_does_not_fit_is_a_failure_like_any_other() -> None:
+def test_a_single_window_that_does_not_fit_fails() -> None:
     def infer(batch: Sequence[int]) -> list[int]:
         if 1 in batch:
             raise InferenceError("CUDA out of memory")
         return list(batch)
 
     lane = InferenceLane(name="m", infer=infer, key=lambda _: 0, max_batch=1)
-    assert asyncio.run(through(lane, [0, 1, 2])) == [0, None, 2]
+    assert asyncio.run(run_through(lane, [0, 1, 2])) == [0, None, 2]
 
 
-def test_a_worker_that_cannot_be_prepared_says_so() -> None:
+def test_an_error_of_the_thread_setup_is_raised() -> None:
     def broken() -> None:
-        raise InferenceError("no threads left")
+        raise InferenceError("cannot limit threads")
 
     async def check() -> None:
         worker = InferenceThread(name="w", thread_setup=broken)
-        with pytest.raises(InferenceError, match="no threads left"):
+        with pytest.raises(InferenceError, match="cannot limit threads"):
             await worker.run(lambda: 1)
         worker.close()
 
     asyncio.run(check())
 
 
-def test_a_stuck_thread_does_not_hold_up_the_end_of_the_process() -> None:
+def test_a_stuck_thread_does_not_block_the_exit_of_the_process() -> None:
     code = """
 import asyncio, threading
 from stream.inference.worker import InferenceThread, exit_if_stuck

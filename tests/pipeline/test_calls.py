@@ -1,4 +1,4 @@
-"""A stereo file as a call, through the whole corridor."""
+"""A stereo file as a call, through the whole pipeline."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ LOUD = np.random.default_rng(5).uniform(-0.4, 0.4, 16_000 * 8).astype(np.float32
 QUIET = np.zeros_like(LOUD)
 
 
-def told(events: Sequence[Event]) -> dict[str, list[dict[str, Any]]]:
-    """Each source's events without what depends on the time of day, and without what is written for people."""
+def by_source(events: Sequence[Event]) -> dict[str, list[dict[str, Any]]]:
+    """Return the events of each source, without the fields that depend on the time of day or are free text."""
     wall = {"id", "session", "time", "latency_ms", "detail"}
-    own: dict[str, list[dict[str, Any]]] = {}
+    grouped: dict[str, list[dict[str, Any]]] = {}
     for event in events:
         if not isinstance(event, HealthEvent):
-            own.setdefault(event.source, []).append(event.model_dump(exclude=wall))
-    return own
+            grouped.setdefault(event.source, []).append(event.model_dump(exclude=wall))
+    return grouped
 
 
-def listen(source: Any, **settings: Any) -> tuple[list[Event], Report]:
+def run_models(source: Any, **settings: Any) -> tuple[list[Event], Report]:
     sink = ListSink()
     pipeline = Pipeline(
         settings=Settings.model_validate(settings),
@@ -54,7 +54,7 @@ def listen(source: Any, **settings: Any) -> tuple[list[Event], Report]:
     return sink.events, asyncio.run(pipeline.run())
 
 
-def fake(*sources: Any, **settings: Any) -> list[Event]:
+def run_fakes(*sources: Any, **settings: Any) -> list[Event]:
     sink = ListSink()
     pipeline = Pipeline(
         settings=Settings.model_validate(settings),
@@ -75,7 +75,7 @@ def stereo(left: np.ndarray, right: np.ndarray, *, channels: str = "customer-age
 
 @pytest.fixture(scope="module")
 def conversation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled conversation on the left, and later on the right: both talk, and at times together."""
+    """The bundled conversation on the left and, delayed, on the right: both parties speak, at times together."""
     samples, rate = soundfile.read(AUDIO, stop=16_000 * 20, dtype="float32")
     path: Path = tmp_path_factory.mktemp("call") / "desk.wav"
     soundfile.write(path, np.stack([samples, np.roll(samples, 16_000 * 5)], axis=1), rate)
@@ -84,9 +84,9 @@ def conversation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_stereo_file_is_a_call(conversation: Path) -> None:
     source = FileSource(settings=SourceSettings(target=str(conversation), id="desk", channels="customer-agent"))
-    events, report = listen(source)
-    own = told(events)
-    assert set(own) == {"desk", "desk-customer", "desk-agent"}
+    events, report = run_models(source)
+    grouped = by_source(events)
+    assert set(grouped) == {"desk", "desk-customer", "desk-agent"}
     assert not report.failures
     for event in events:
         if not isinstance(event, HealthEvent):
@@ -98,63 +98,63 @@ def test_a_stereo_file_is_a_call(conversation: Path) -> None:
     assert final.end_s == 20.0
     assert final.customer_s + final.agent_s + final.silence_s + final.crosstalk_s == pytest.approx(20.0, abs=3e-6)
     assert {row.party for row in final.parties} == {"customer", "agent"}
-    for numbered in own.values():
+    for numbered in grouped.values():
         assert [event["seq"] for event in numbered] == list(range(len(numbered)))
     assert {event.speaker for event in events if isinstance(event, TurnEvent)} == {"customer", "agent"}
     by_name = {lane.model: lane for lane in report.health.lanes}
-    assert by_name["compact-speaker"].cut == 0, "nobody has to be recognised on separate tracks"
+    assert by_name["compact-speaker"].cut == 0, "separate tracks need no speaker model"
     times = {
         event.source: event.time for event in events if isinstance(event, StreamEvent) and event.state == "started"
     }
     assert len(set(times.values())) == 1, "one clock for all tracks"
 
 
-def test_no_emotion_is_inferred_of_the_agent_unless_it_is_switched_on() -> None:
-    quiet = [event for event in fake(stereo(QUIET, LOUD)) if isinstance(event, EmotionEvent)]
+def test_the_agents_emotion_is_inferred_only_if_enabled() -> None:
+    quiet = [event for event in run_fakes(stereo(QUIET, LOUD)) if isinstance(event, EmotionEvent)]
     assert not quiet
-    events = fake(stereo(LOUD, LOUD))
+    events = run_fakes(stereo(LOUD, LOUD))
     assert {event.source for event in events if isinstance(event, EmotionEvent)} == {"desk-customer"}
     models = {event.source: event.models for event in events if isinstance(event, TurnEvent)}
     assert not models["desk-agent"]
     assert [model.name for model in models["desk-customer"]] == ["fake-emotion"]
     rows = next(event for event in reversed(events) if isinstance(event, CallEvent)).parties
     assert [row.emotion is None for row in rows] == [False, True]
-    both = fake(stereo(LOUD, LOUD), calls={"agent_emotion": True})
+    both = run_fakes(stereo(LOUD, LOUD), calls={"agent_emotion": True})
     assert {event.source for event in both if isinstance(event, EmotionEvent)} == {"desk-customer", "desk-agent"}
 
 
 @pytest.mark.parametrize("size", [997, 16_000, 48_000])
-def test_blocks_do_not_change_a_calls_events(size: int) -> None:
+def test_block_sizes_do_not_change_the_events_of_a_call(size: int) -> None:
     left, right = LOUD.copy(), np.roll(LOUD, 8_000)
     left[16_000:32_000], right[64_000:96_000] = 0, 0
-    assert told(fake(stereo(left, right, size=size))) == told(fake(stereo(left, right)))
+    assert by_source(run_fakes(stereo(left, right, size=size))) == by_source(run_fakes(stereo(left, right)))
 
 
-def test_channels_can_be_the_other_way_round() -> None:
-    events = fake(stereo(LOUD, QUIET, channels="agent-customer"))
+def test_channels_can_be_swapped() -> None:
+    events = run_fakes(stereo(LOUD, QUIET, channels="agent-customer"))
     assert {event.source for event in events if isinstance(event, SpeakerEvent) and event.speaker} == {"desk-agent"}
 
 
-def test_one_partys_track_is_a_call_with_one_row() -> None:
+def test_a_single_track_is_a_call_with_one_party() -> None:
     source = FakeSource([Block("desk", 0, LOUD[:, None])], source_id="desk", channels="customer")
-    events = fake(source)
+    events = run_fakes(source)
     final = next(event for event in reversed(events) if isinstance(event, CallEvent))
     assert [row.party for row in final.parties] == ["customer"]
     assert (final.agent_s, final.crosstalk_s) == (0.0, 0.0)
 
 
-def test_two_sources_can_be_the_tracks_of_one_call() -> None:
+def test_two_sources_can_be_tracks_of_one_call() -> None:
     left, right = LOUD.copy(), np.roll(LOUD, 8_000)
     left[16_000:48_000] = 0
     tracks = [
-        FakeSource([Block("desk", 0, sound[:, None])], source_id="desk", channels=party)
-        for party, sound in (("customer", left), ("agent", right))
+        FakeSource([Block("desk", 0, audio[:, None])], source_id="desk", channels=party)
+        for party, audio in (("customer", left), ("agent", right))
     ]
-    assert told(fake(*tracks)) == told(fake(stereo(left, right)))
+    assert by_source(run_fakes(*tracks)) == by_source(run_fakes(stereo(left, right)))
 
 
-def test_dead_air_is_told_and_ends_with_the_call() -> None:
-    events = fake(stereo(QUIET, QUIET), alerts={"dead_air_s": 3.0})
+def test_dead_air_is_reported_and_ends_with_the_call() -> None:
+    events = run_fakes(stereo(QUIET, QUIET), alerts={"dead_air_s": 3.0})
     alerts = [event for event in events if isinstance(event, AlertEvent)]
     assert [(one.phase, one.kind, one.start_s, one.end_s) for one in alerts] == [
         ("start", "dead_air", 3.0, 3.0),
@@ -162,29 +162,29 @@ def test_dead_air_is_told_and_ends_with_the_call() -> None:
     ]
 
 
-def test_a_gap_is_silence_of_that_track() -> None:
+def test_a_gap_counts_as_silence_of_its_track() -> None:
     frames = np.stack([LOUD, LOUD], axis=1)
     blocks = [Block("desk", 0, frames[:48_000]), Block("desk", 80_000, frames[80_000:])]
     source = FakeSource(blocks, source_id="desk", channels="customer-agent", audio_format=AudioFormat(16_000, 2))
-    final = next(event for event in reversed(fake(source)) if isinstance(event, CallEvent))
+    final = next(event for event in reversed(run_fakes(source)) if isinstance(event, CallEvent))
     assert (final.silence_s, final.crosstalk_s, final.end_s) == (2.0, 6.0, 8.0)
 
 
-def test_what_is_no_call_is_refused() -> None:
+def test_sources_that_form_no_call_are_rejected() -> None:
     mono = FakeSource([Block("desk", 0, LOUD[:, None])], source_id="desk", channels="customer-agent")
     with pytest.raises(AudioFormatError, match="two-channel audio"):
-        fake(mono)
+        run_fakes(mono)
     twice = [FakeSource([Block("desk", 0, LOUD[:, None])], source_id="desk", channels="customer") for _ in range(2)]
     with pytest.raises(SourceError, match="already has a customer track"):
-        fake(*twice)
+        run_fakes(*twice)
 
 
 @pytest.mark.slow
-def test_a_telephone_call_is_parted_as_its_energy_says() -> None:
-    """The reference was made from each channel's energy: speech in it must be told as that party's talk."""
+def test_talk_time_of_a_telephone_call_matches_the_channels_energy() -> None:
+    """The reference was made from the energy of each channel."""
     path = labelled_audio() / "calls" / "autorepair_40.flac"
     source = FileSource(settings=SourceSettings(target=str(path), id="call", channels="customer-agent"))
-    events, _ = listen(source)
+    events, _ = run_models(source)
     final = next(event for event in reversed(events) if isinstance(event, CallEvent))
     reference = {"caller": 0.0, "agent": 0.0}
     for line in path.with_suffix(".rttm").read_text().splitlines():

@@ -1,4 +1,4 @@
-"""The whole corridor on the bundled conversation, with the models that ship."""
+"""The whole pipeline on the bundled conversation, with the bundled models."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from stream.pipeline.pipeline import Pipeline, Report
 from stream.settings import Settings, SourceSettings
 from stream.sources.file import FileSource
 from stream.types import AudioFormat, Block
+from tests.support.acceleration import run_accelerated
 from tests.support.fakes import FakeSource, ListSink
-from tests.support.hurry import run_hastily
 
 SETTINGS = Settings()
 MODELS = [registry.model(SETTINGS.models.emotion), registry.model(SETTINGS.models.speaker)]
 DETECTOR = SileroVad()
 
 
-def listen(source: Any, *, settings: Settings = SETTINGS) -> tuple[list[Event], Report]:
+def run_models(source: Any, *, settings: Settings = SETTINGS) -> tuple[list[Event], Report]:
     sink = ListSink()
     pipeline = Pipeline(
         settings=settings,
@@ -41,7 +41,7 @@ def listen(source: Any, *, settings: Settings = SETTINGS) -> tuple[list[Event], 
         thread_setup=limit_threads,
     )
     run: Coroutine[Any, Any, Report] = pipeline.run()
-    report = run_hastily(run) if source.paced else asyncio.run(run)
+    report = run_accelerated(run) if source.paced else asyncio.run(run)
     return sink.events, report
 
 
@@ -50,19 +50,19 @@ def demo(*, path: Path = AUDIO, block_frames: int | None = None, realtime: bool 
     return FileSource(settings=settings, block_frames=block_frames)
 
 
-def told(events: Sequence[Event]) -> list[dict[str, Any]]:
-    """Events without what depends on the time of day."""
+def comparable(events: Sequence[Event]) -> list[dict[str, Any]]:
+    """Return the events without the fields that depend on the time of day, and without health."""
     wall = {"id", "session", "time", "latency_ms"}
     return [event.model_dump(exclude=wall) for event in events if not isinstance(event, HealthEvent)]
 
 
 @pytest.fixture(scope="module")
-def heard() -> tuple[list[Event], Report]:
-    return listen(demo())
+def demo_run() -> tuple[list[Event], Report]:
+    return run_models(demo())
 
 
-def test_every_window_is_answered(heard: tuple[list[Event], Report]) -> None:
-    events, report = heard
+def test_every_window_is_scored(demo_run: tuple[list[Event], Report]) -> None:
+    events, report = demo_run
     for lane in report.health.lanes:
         assert lane.cut == lane.inferred > 0
         assert lane.dropped == lane.failed == lane.waiting == 0
@@ -70,16 +70,16 @@ def test_every_window_is_answered(heard: tuple[list[Event], Report]) -> None:
     assert isinstance(events[-1], HealthEvent)
 
 
-def test_seq_has_no_holes_and_ids_are_unique(heard: tuple[list[Event], Report]) -> None:
-    events, _ = heard
+def test_seq_has_no_gaps_and_ids_are_unique(demo_run: tuple[list[Event], Report]) -> None:
+    events, _ = demo_run
     for source in {event.source for event in events}:
         numbers = [event.seq for event in events if event.source == source]
         assert numbers == list(range(len(numbers)))
     assert max(Counter(event.id for event in events).values()) == 1
 
 
-def test_the_stream_begins_and_ends_once_and_turns_pair_up(heard: tuple[list[Event], Report]) -> None:
-    events, _ = heard
+def test_the_stream_starts_and_ends_once_and_turns_pair_up(demo_run: tuple[list[Event], Report]) -> None:
+    events, _ = demo_run
     own = [event for event in events if event.source == "demo"]
     assert [event.state for event in own if isinstance(event, StreamEvent)] == ["started", "ended"]
     assert isinstance(own[0], StreamEvent)
@@ -92,15 +92,15 @@ def test_the_stream_begins_and_ends_once_and_turns_pair_up(heard: tuple[list[Eve
     assert all(pair == ["start", "end"] for pair in phases.values())
 
 
-def test_silence_is_the_last_state_told(heard: tuple[list[Event], Report]) -> None:
-    """Or a subscriber would see somebody speak for ever."""
-    events, _ = heard
+def test_silence_is_the_last_state_published(demo_run: tuple[list[Event], Report]) -> None:
+    """A subscriber would otherwise show a speaker for ever."""
+    events, _ = demo_run
     assert [event for event in events if isinstance(event, SpeakerEvent)][-1].state == "silence"
     assert [event for event in events if isinstance(event, EmotionEvent)][-1].label == "silence"
 
 
-def test_the_demo_finds_its_speakers(heard: tuple[list[Event], Report]) -> None:
-    events, _ = heard
+def test_the_demo_finds_its_speakers(demo_run: tuple[list[Event], Report]) -> None:
+    events, _ = demo_run
     reference = turns()
     names = sorted({turn.speaker for turn in reference})
     ended = [event for event in events if isinstance(event, TurnEvent) and event.phase == "end"]
@@ -117,26 +117,26 @@ def test_the_demo_finds_its_speakers(heard: tuple[list[Event], Report]) -> None:
 
 
 @pytest.mark.parametrize("block_frames", [997, 7_000, 48_000])
-def test_blocks_do_not_change_events(heard: tuple[list[Event], Report], block_frames: int) -> None:
-    events, _ = listen(demo(block_frames=block_frames))
-    assert told(events) == told(heard[0])
+def test_block_sizes_do_not_change_events(demo_run: tuple[list[Event], Report], block_frames: int) -> None:
+    events, _ = run_models(demo(block_frames=block_frames))
+    assert comparable(events) == comparable(demo_run[0])
 
 
-def test_single_samples_make_the_same_events(tmp_path: Path) -> None:
-    """Blocks of one frame, on a second of speech: a whole conversation would take minutes."""
+def test_blocks_of_one_sample_give_the_same_events(tmp_path: Path) -> None:
+    """On 1.5 s only: the whole conversation would take minutes."""
     samples, rate = soundfile.read(AUDIO, stop=24_000, dtype="float32")
     soundfile.write(tmp_path / "start.wav", samples, rate)
     path = tmp_path / "start.wav"
-    assert told(listen(demo(path=path, block_frames=1))[0]) == told(listen(demo(path=path))[0])
+    assert comparable(run_models(demo(path=path, block_frames=1))[0]) == comparable(run_models(demo(path=path))[0])
 
 
-def test_pacing_does_not_change_events(heard: tuple[list[Event], Report]) -> None:
-    events, report = listen(demo(realtime=True))
-    assert told(events) == told(heard[0])
+def test_pacing_does_not_change_events(demo_run: tuple[list[Event], Report]) -> None:
+    events, report = run_models(demo(realtime=True))
+    assert comparable(events) == comparable(demo_run[0])
     assert report.health.latency_p95_ms is not None
 
 
-def test_two_streams_share_the_pool_and_do_not_touch_each_other(heard: tuple[list[Event], Report]) -> None:
+def test_streams_that_share_the_pool_do_not_affect_each_other(demo_run: tuple[list[Event], Report]) -> None:
     sink = ListSink()
     other = FileSource(settings=SourceSettings(target=str(AUDIO), id="other"))
     pipeline = Pipeline(
@@ -149,8 +149,8 @@ def test_two_streams_share_the_pool_and_do_not_touch_each_other(heard: tuple[lis
     )
     asyncio.run(pipeline.run())
     for name in ("demo", "other"):
-        own = [{**event, "source": "demo"} for event in told([e for e in sink.events if e.source == name])]
-        assert own == told([event for event in heard[0] if event.source == "demo"])
+        own = [{**event, "source": "demo"} for event in comparable([e for e in sink.events if e.source == name])]
+        assert own == comparable([event for event in demo_run[0] if event.source == "demo"])
 
 
 def test_split_channels_become_streams() -> None:
@@ -160,18 +160,18 @@ def test_split_channels_become_streams() -> None:
     source = FakeSource(
         [Block("call", 0, frames)], source_id="call", channels="split", audio_format=AudioFormat(rate, 2)
     )
-    events, _ = listen(source)
+    events, _ = run_models(source)
     assert {event.source for event in events} == {"call-1", "call-2", "node"}
     speaking = {event.source for event in events if isinstance(event, TurnEvent)}
     assert speaking == {"call-1"}
 
 
-def test_a_gap_is_told_with_its_length_and_ends_the_turn() -> None:
+def test_a_gap_is_published_with_its_length_and_ends_the_turn() -> None:
     samples, rate = soundfile.read(AUDIO, stop=96_000, dtype="float32", always_2d=True)
     lost = 32_000
     blocks = [Block("mic", 0, samples[:48_000]), Block("mic", 48_000 + lost, samples[48_000:])]
     source = FakeSource(blocks, source_id="mic", audio_format=AudioFormat(rate, 1))
-    events, _ = listen(source)
+    events, _ = run_models(source)
     gaps = [event for event in events if isinstance(event, StreamEvent) and event.state == "gap"]
     assert [(gap.start_s, gap.end_s, gap.lost_s) for gap in gaps] == [(3.0, 5.0, 2.0)]
     ends = [event for event in events if isinstance(event, TurnEvent) and event.phase == "end"]

@@ -1,4 +1,4 @@
-"""Sources that join a run and leave it."""
+"""Sources that join a running pipeline and leave it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Missing(FakeSource):
 
     @asynccontextmanager
     async def blocks(self) -> AsyncIterator[Any]:
-        raise SourceNotFound("there is nothing here")
+        raise SourceNotFound("no such file")
         yield
 
 
@@ -54,17 +54,17 @@ async def running() -> AsyncIterator[tuple[Pipeline, ListSink, asyncio.Task[Repo
         await run
 
 
-async def gone(pipeline: Pipeline, name: str) -> None:
-    while pipeline.is_name_taken(name):  # noqa: ASYNC110 - nobody tells
+async def wait_gone(pipeline: Pipeline, name: str) -> None:
+    while pipeline.is_name_taken(name):  # noqa: ASYNC110 - the registry signals nothing
         await asyncio.sleep(0.001)
 
 
-def test_a_run_stays_without_sources_and_ends_when_it_is_told() -> None:
+def test_a_run_goes_on_without_sources_until_it_is_stopped() -> None:
     async def check() -> tuple[Report, list[Event]]:
         async with running() as (pipeline, sink, run):
             for name in ("a", "b"):
                 pipeline.add(source(name))
-                await gone(pipeline, name)
+                await wait_gone(pipeline, name)
         return run.result(), sink.events
 
     report, events = asyncio.run(check())
@@ -74,44 +74,44 @@ def test_a_run_stays_without_sources_and_ends_when_it_is_told() -> None:
     assert states == [("a", "started"), ("a", "ended"), ("b", "started"), ("b", "ended")]
 
 
-def test_nothing_is_remembered_of_what_has_ended() -> None:
+def test_ended_streams_and_calls_leave_no_records() -> None:
     async def check() -> int:
         async with running() as (pipeline, sink, _):
             for _ in range(20):
                 pipeline.add(source("a"))
-                await gone(pipeline, "a")
+                await wait_gone(pipeline, "a")
                 pipeline.add(source("desk", channels="customer"), source("desk", channels="agent"))
-                await gone(pipeline, "desk")
+                await wait_gone(pipeline, "desk")
             kept = len(pipeline.streams) + len(pipeline._registry.sources) + len(pipeline._registry._calls)
         ids = [event.id for event in sink.events]
-        assert len(set(ids)) == len(ids), "whoever comes back goes on counting"
+        assert len(set(ids)) == len(ids), "a stream that is opened again continues its sequence"
         assert sum(isinstance(event, CallEvent) and event.phase == "final" for event in sink.events) == 20
         return kept
 
     assert asyncio.run(check()) == 0
 
 
-def test_the_same_name_twice_at_a_time_is_refused() -> None:
+def test_a_name_is_unique_while_active() -> None:
     async def check() -> Report:
         async with running() as (pipeline, _, run):
             pipeline.add(source("desk", channels="customer"))
             with pytest.raises(SourceError, match="already has a customer track"):
                 pipeline.add(source("desk", channels="customer"))
             pipeline.add(source("a"), source("a"))
-            await gone(pipeline, "a")
+            await wait_gone(pipeline, "a")
         return run.result()
 
     report = asyncio.run(check())
     assert ["duplicate stream name 'a'" in str(failure) for failure in report.failures] == [True]
 
 
-def test_a_party_that_cannot_be_opened_does_not_hold_the_other_up() -> None:
+def test_a_party_that_cannot_be_opened_does_not_block_the_other() -> None:
     async def check() -> list[Event]:
         async with running() as (pipeline, sink, _):
             pipeline.add(source("desk", channels="customer"), source("desk", channels="agent", kind=Missing))
-            await gone(pipeline, "desk")
+            await wait_gone(pipeline, "desk")
             pipeline.add(source("solo", channels="customer", kind=Missing))
-            await gone(pipeline, "solo")
+            await wait_gone(pipeline, "solo")
         return sink.events
 
     events = asyncio.run(check())
@@ -119,7 +119,7 @@ def test_a_party_that_cannot_be_opened_does_not_hold_the_other_up() -> None:
     assert [(one.source, one.end_s) for one in final] == [("desk", 3.0)]
 
 
-def test_after_the_stop_nobody_joins() -> None:
+def test_no_source_joins_before_the_start_or_after_the_stop() -> None:
     async def check() -> None:
         async with running() as (pipeline, _, run):
             pipeline.stop()

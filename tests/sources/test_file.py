@@ -14,7 +14,7 @@ from stream.errors import AudioFormatError
 from stream.settings import SourceSettings
 from stream.sources.file import FileSource
 from stream.types import Block
-from tests.support.hurry import SPEED, run_hastily
+from tests.support.acceleration import SPEED, run_accelerated
 
 TIMEOUT_S = 20
 
@@ -64,7 +64,7 @@ def test_pacing_delivers_a_block_at_its_end(tmp_path: Path) -> None:
             lead.extend([block.end_frame / 16_000 - (loop.time() - began_s) async for block in blocks])
         return lead
 
-    lead = run_hastily(early())
+    lead = run_accelerated(early())
     assert len(lead) == -(-32_000 // 512)
     assert max(lead) < 0.01 * SPEED, "no block is delivered before its end"
 

@@ -1,4 +1,4 @@
-"""Small stand-ins for the rooms' neighbours; each keeps the protocol it stands in for."""
+"""Small fakes of sources, models, detectors and sinks; each satisfies the protocol it replaces."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from stream.types import (
 
 
 class FakeSource:
-    """Gives the blocks it was made with."""
+    """Yields given blocks."""
 
     def __init__(
         self,
@@ -44,9 +44,9 @@ class FakeSource:
 
     @asynccontextmanager
     async def blocks(self) -> AsyncIterator[AsyncIterator[Block | Interruption]]:
-        yield self._give()
+        yield self._generate_blocks()
 
-    async def _give(self) -> AsyncIterator[Block | Interruption]:
+    async def _generate_blocks(self) -> AsyncIterator[Block | Interruption]:
         for block in self._blocks:
             if self._stopped:
                 return
@@ -57,7 +57,7 @@ class FakeSource:
 
 
 class FakeDetector:
-    """Speech is what is louder than `floor`; a pure function of each frame."""
+    """Speech is every frame whose mean level exceeds `floor`; without state."""
 
     def __init__(self, *, floor: float = 0.05) -> None:
         self._floor = floor
@@ -72,7 +72,7 @@ class FakeDetector:
 
 
 class FakeModel:
-    """Scores made from the samples alone: a mean, told as a probability or as an x-vector."""
+    """Scores computed from the samples alone: their mean level, as a probability or as an x-vector."""
 
     def __init__(self, *, task: Task = Task.EMOTION, spec: WindowSpec | None = None) -> None:
         labels = ("neutral", "angry") if task is not Task.SPEAKER else ()
@@ -86,8 +86,8 @@ class FakeModel:
         return [self._score(window) for window in batch]
 
     def _score(self, window: Window) -> Scores:
-        loud = float(np.clip(np.abs(window.samples).mean(), 0.0, 1.0))
-        values = np.array([1.0 - loud, loud], np.float32)
+        level = float(np.clip(np.abs(window.samples).mean(), 0.0, 1.0))
+        values = np.array([1.0 - level, level], np.float32)
         if self.info.task is Task.SPEAKER:
             values /= np.linalg.norm(values)
         return Scores(
@@ -101,7 +101,7 @@ class FakeModel:
 
 
 class ListSink:
-    """Keeps what it is sent."""
+    """Collects the events it is sent."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []

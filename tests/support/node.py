@@ -133,7 +133,7 @@ class ScriptedSource(FakeSource):
         super().__init__([], source_id=name, channels="mix", audio_format=AudioFormat(SAMPLE_RATE_HZ, 1))
         self._steps = steps
 
-    async def _give(self) -> AsyncIterator[Block | Interruption]:
+    async def _generate_blocks(self) -> AsyncIterator[Block | Interruption]:
         number = 0
         for step in self._steps:
             if not isinstance(step, str):
