@@ -1,8 +1,8 @@
-"""The command `tonewatch replay`. What hears and draws is imported when it is asked for."""
+"""The command `tonewatch replay`. Pipeline and drawing are imported only when it runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,34 +18,37 @@ from stream.cli.options import (
     Set,
     Speaker,
     Verbose,
-    as_layer,
-    settings_of,
-    source_of,
+    options_layer,
+    parse_source,
+    read_settings,
 )
 from stream.errors import SettingsError
 from stream.monitoring.logs import log_to_stderr
 
 if TYPE_CHECKING:
     from stream.events import Event
+    from stream.settings import Settings
+    from stream.tools.evaluation.segments import Segment
+    from stream.tools.replay.display import DisplayPart
 
-EVENTS = (".ndjson", ".jsonl")
-"""Endings of files that hold events and not sound."""
+EVENT_SUFFIXES = (".ndjson", ".jsonl")
+"""Suffixes of files that contain events instead of audio."""
 
 
 def replay(
     file: Annotated[
-        str, typer.Argument(help="A recording, `demo`, or events that were recorded (FILE.ndjson: no model runs then).")
+        str, typer.Argument(help="A recording, `demo`, or recorded events (FILE.ndjson, which are not recomputed).")
     ],
     *,
-    explain: Annotated[bool, typer.Option("--explain", help="Print every decision and why.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Print every decision with its reason.")] = False,
     since: Annotated[
-        str | None, typer.Option("--from", metavar="TIME", help="Show from here: seconds or MM:SS.")
+        str | None, typer.Option("--from", metavar="TIME", help="Start of the displayed part: seconds or MM:SS.")
     ] = None,
-    until: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Show up to here.")] = None,
-    fold: Annotated[bool, typer.Option(help="Equal decisions in a row are one line.")] = True,
-    plot: Annotated[Path | None, typer.Option(help="Also draw it: FILE.html (with the log), .png or .svg.")] = None,
-    rttm: Annotated[Path | None, typer.Option(help="Who really spoke when, to show beside it.")] = None,
-    only: Annotated[str | None, typer.Option("--source", help="Only this stream or call.")] = None,
+    until: Annotated[str | None, typer.Option("--to", metavar="TIME", help="End of the displayed part.")] = None,
+    fold: Annotated[bool, typer.Option(help="Merge consecutive equal decisions into one line.")] = True,
+    plot: Annotated[Path | None, typer.Option(help="Also draw FILE.html (with the log), .png or .svg.")] = None,
+    rttm: Annotated[Path | None, typer.Option(help="Reference segments to show beside the result.")] = None,
+    only: Annotated[str | None, typer.Option("--source", help="Show only this stream or call.")] = None,
     channels: Channels = None,
     enroll: Enroll = None,
     emotion: Emotion = None,
@@ -56,63 +59,82 @@ def replay(
     settings: Set = None,
     verbose: Verbose = False,
 ) -> None:
-    """Go through a recording as if it were live, as fast as it goes, and show who was told when, and why."""
-    from rich.console import Console  # noqa: PLC0415
-
+    """Process a recording like live audio, as fast as possible, and show the decisions with their reasons."""
     from stream.tools.evaluation.segments import read_rttm  # noqa: PLC0415
-    from stream.tools.replay.display import DisplayPart, heard_of, show, show_account  # noqa: PLC0415
-    from stream.tools.replay.plot import SUFFIXES, write  # noqa: PLC0415
+    from stream.tools.replay.display import DisplayPart  # noqa: PLC0415
 
     part, reference = DisplayPart.of(since, until), read_rttm(rttm) if rttm is not None else None
-    if plot is not None and plot.suffix not in SUFFIXES:
-        raise SettingsError(f"--plot draws {', '.join(SUFFIXES)}, not {plot.name}")
-    if plot is not None and not plot.parent.is_dir():
-        raise SettingsError(f"{plot} cannot be made: there is no folder {plot.parent}")
-    code = 0
-    if Path(file).suffix in EVENTS:
-        given = {
-            "--channels": channels,
-            "--enroll": enroll,
-            "--emotion": emotion,
-            "--speaker": speaker,
-            "--profiles": profiles,
-            "--config": config,
-            "--set": settings,
-        }
-        events = _recorded(Path(file), [option for option, value in given.items() if value is not None])
+    _check_plot(plot)
+    options = {"emotion": emotion, "speaker": speaker, "enroll": enroll, "profiles": profiles, "settings": settings}
+    if Path(file).suffix in EVENT_SUFFIXES:
+        given = {"channels": channels, **options, "config": config}
+        events, code = _read_events(Path(file), [name for name, value in given.items() if value is not None]), 0
     else:
-        layer = as_layer(settings=settings, emotion=emotion, speaker=speaker, enroll=enroll, profiles=profiles)
-        layer["sources"] = [_recording(file) | ({"channels": channels} if channels is not None else {})]
-        read = settings_of(layer, preset=preset, config=config)
-        log_to_stderr(read, verbose=verbose)
-        from stream.tools.replay.run import hear  # noqa: PLC0415
-
-        events, code = hear(read)
-    console = Console(highlight=False)
-    heard = heard_of(events, fold=fold, only=only, reference=reference)
-    show(heard, part=part, explain=explain, console=console)
-    if heard:
-        show_account(events, console)
-    if plot is not None and heard:
-        write(plot, heard)
-        console.print(f"wrote {plot}")
+        layer = options_layer(settings=settings, emotion=emotion, speaker=speaker, enroll=enroll, profiles=profiles)
+        layer["sources"] = [_file_source(file) | ({"channels": channels} if channels is not None else {})]
+        events, code = _run(read_settings(layer, preset=preset, config=config), verbose=verbose)
+    _show(events, part=part, reference=reference, fold=fold, only=only, explain=explain, plot=plot)
     raise typer.Exit(code)
 
 
-def _recorded(file: Path, not_for_events: Sequence[str]) -> list[Event]:
-    """Events of a file. Raises `SettingsError`, also where options were given that only a model's run could heed."""
-    from stream.tools.report.html import read_file  # noqa: PLC0415
+def _check_plot(plot: Path | None) -> None:
+    """Raise `SettingsError` for a file that could not be drawn after a long run."""
+    from stream.tools.replay.plot import SUFFIXES  # noqa: PLC0415
 
-    if not_for_events:
-        raise SettingsError(f"{file} holds events that models have made already; leave out {', '.join(not_for_events)}")
-    events = list(read_file(file))
+    if plot is not None and plot.suffix not in SUFFIXES:
+        raise SettingsError(f"cannot draw {plot.name!r}; --plot takes {', '.join(SUFFIXES)}")
+    if plot is not None and not plot.parent.is_dir():
+        raise SettingsError(f"{plot} cannot be written: folder {plot.parent} does not exist; create it")
+
+
+def _read_events(file: Path, given: Sequence[str]) -> list[Event]:
+    """Read recorded events. Raises `SettingsError`, also if options were given that only a run of models uses."""
+    from stream.tools.report.html import read_events  # noqa: PLC0415
+
+    if given:
+        options = ", ".join("--set" if name == "settings" else f"--{name}" for name in given)
+        raise SettingsError(f"{file} contains events that are already computed; omit {options}")
+    events = list(read_events(file))
     if not events:
-        raise SettingsError(f"{file} holds no event; record some with --sink {file.name}")
+        raise SettingsError(f"{file} has no events; record some with --sink {file.name}")
     return events
 
 
-def _recording(text: str) -> dict[str, Any]:
-    source = source_of(text)
+def _file_source(text: str) -> dict[str, Any]:
+    source = parse_source(text)
     if source["kind"] != "file":
-        raise SettingsError(f"{text} is no recording; listen to it with `tonewatch run {text}`")
+        raise SettingsError(f"{text!r} is not a recording; process it with `tonewatch run {text}`")
     return source
+
+
+def _run(settings: Settings, *, verbose: bool) -> tuple[list[Event], int]:
+    log_to_stderr(settings, verbose=verbose)
+    from stream.tools.replay.run import run_replay  # noqa: PLC0415
+
+    return run_replay(settings)
+
+
+def _show(
+    events: Sequence[Event],
+    *,
+    part: DisplayPart,
+    reference: Mapping[str, Sequence[Segment]] | None,
+    fold: bool,
+    only: str | None,
+    explain: bool,
+    plot: Path | None,
+) -> None:
+    """Print the streams and the summary, and draw the plot if requested."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from stream.tools.replay.display import print_streams, print_summary, replayed_streams  # noqa: PLC0415
+    from stream.tools.replay.plot import write_plot  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    streams = replayed_streams(events, fold=fold, only=only, reference=reference)
+    print_streams(streams, part=part, explain=explain, console=console)
+    if streams:
+        print_summary(events, console)
+    if plot is not None and streams:
+        write_plot(plot, streams)
+        console.print(f"Wrote {plot}")

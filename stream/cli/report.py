@@ -1,4 +1,4 @@
-"""The command `tonewatch report`. What draws is imported when it is asked for."""
+"""The command `tonewatch report`. Drawing is imported only when it runs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import typer
 
 
 def report(
-    file: Annotated[Path, typer.Argument(help="Events, one JSON object a line, as `--sink FILE.ndjson` writes them.")],
+    file: Annotated[Path, typer.Argument(help="Events, one JSON object per line, as written by `--sink FILE.ndjson`.")],
     *,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The page to write; FILE.html if not given.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Also draw it into a picture.")] = None,
-    source: Annotated[str | None, typer.Option(help="Only this stream or call; all of the file if not given.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Output page. Default: FILE.html.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Also write an image.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only this stream or call. Default: all.")] = None,
 ) -> None:
-    """Draw a finished call or stream: one HTML file that needs nothing else."""
+    """Write a report of finished calls and streams: one self-contained HTML file."""
     from stream.tools.report.html import write_report  # noqa: PLC0415
 
     for path in write_report(file, out=out or file.with_suffix(".html"), png=png, only=source):
-        typer.echo(f"wrote {path}")
+        typer.echo(f"Wrote {path}")

@@ -1,4 +1,4 @@
-"""`tonewatch evaluate`, as typed: figures on standard output, a page, and one sentence for what is wrong."""
+"""`tonewatch evaluate` as a command: figures on standard output, a page, and one-line errors."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PITCHES = {"ann": 300.0, "bob": 1_300.0, "cat": 2_300.0}
 
 
 def evaluate(*words: object) -> str:
-    """Standard output of a command that does well."""
+    """Return the standard output of a successful command."""
     result = run_command("evaluate", *words)
     assert result.code == 0, result.errors
     return result.output
 
 
 def figures(*words: object) -> Any:
-    """What `--json` prints, and prints alone, in the JSON that other programs read."""
+    """Return what `--json` prints, which must be strict JSON and nothing else."""
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
@@ -93,29 +93,29 @@ class TestEmotion:
         assert list(found) == ["one", "two"]
         assert found["one"] == found["two"]
 
-    def test_two_folders_of_one_name_stay_two(self, manifest: Path) -> None:
+    def test_two_folders_of_equal_name_have_two_labels(self, manifest: Path) -> None:
         found = figures("emotion", manifest, "--only", "tones", "--compare", "old/model", "new/model")
         assert list(found) == ["model", "model (new/model)"]
 
-    def test_refusals(self, manifest: Path, tmp_path: Path) -> None:
-        assert "has no corpus 'x'; it has tones, silence" in rejected("emotion", manifest, "--only", "x")
-        assert "there is no manifest or folder" in rejected("emotion", tmp_path / "absent.csv")
+    def test_errors(self, manifest: Path, tmp_path: Path) -> None:
+        assert "unknown corpus 'x'" in rejected("emotion", manifest, "--only", "x")
+        assert "is neither a manifest nor a folder" in rejected("emotion", tmp_path / "absent.csv")
         assert "no model called 'absent'" in rejected("emotion", manifest, "--model", "absent")
         assert "needs a model for emotion; set models.emotion.name" in rejected("emotion", manifest, "--model", "")
-        assert "do not go" in rejected("emotion", manifest, "--model", "one", "--compare", "one", "two")
+        assert "exclude each other" in rejected("emotion", manifest, "--model", "one", "--compare", "one", "two")
         assert "unknown setting" in rejected("emotion", manifest, "--set", "gate.high=1")
         manifest.write_text("path,speaker\nsilence.wav,ann\n")
-        assert "labels no emotion" in rejected("emotion", manifest)
+        assert "has no emotion labels" in rejected("emotion", manifest)
         manifest.write_text("file,speaker\nsilence.wav,ann\n")
         assert "has no column `path`" in rejected("emotion", manifest)
 
-    def test_what_is_no_audio_is_named(self, manifest: Path) -> None:
+    def test_a_file_without_audio_is_named(self, manifest: Path) -> None:
         (manifest.parent / "silence.wav").write_text("hello")
         message = rejected("emotion", manifest, code=1)
         assert "cannot read audio from" in message
         assert "silence.wav" in message
 
-    def test_a_page_that_cannot_be_written_costs_no_figures(self, manifest: Path, tmp_path: Path) -> None:
+    def test_a_failure_to_write_the_page_loses_no_figures(self, manifest: Path, tmp_path: Path) -> None:
         page = tmp_path / "absent" / "x.html"
         words = ["evaluate", "emotion", str(manifest), "--only", "tones", "--json", "--html", str(page)]
         result = run_command(*words)
@@ -157,16 +157,16 @@ class TestSpeaker:
         moved = manifest.parent / "lists" / "trials.txt"
         moved.parent.mkdir()
         trials.rename(moved)
-        assert "say where the recordings lie by --root" in rejected("speaker", moved)
+        assert "set the folder of the recordings with --root" in rejected("speaker", moved)
         assert figures("speaker", moved, "--root", manifest.parent)
 
-    def test_refusals(self, manifest: Path, tmp_path: Path) -> None:
-        assert "no speaker with 9 recordings; join fewer" in rejected("speaker", manifest, "--join", 9)
+    def test_errors(self, manifest: Path, tmp_path: Path) -> None:
+        assert "no speaker with 9 recordings; reduce --join" in rejected("speaker", manifest, "--join", 9)
         assert "no speaker" in rejected("speaker", manifest, "--only", "silence")
         for who in ("ann", "bob"):
             wav(tmp_path / "quiet" / who / "1.wav", np.zeros(32_000, np.float32))
-        assert "there is no pair to score" in rejected("speaker", tmp_path / "quiet")
-        assert "no recording with speech enough" in rejected("speaker", manifest, "--cohort", tmp_path / "quiet")
+        assert "no pair to score" in rejected("speaker", tmp_path / "quiet")
+        assert "has enough speech for a cohort" in rejected("speaker", manifest, "--cohort", tmp_path / "quiet")
 
 
 @pytest.mark.usefixtures("tone_models")
@@ -184,7 +184,7 @@ class TestIdentify:
         assert list(figures("identify", tmp_path, "--set", "models.identity.name=mine")) == ["mine"]
 
     def test_rejected(self, manifest: Path) -> None:
-        assert "knows none of these speakers; it knows bass, tenor" in rejected("identify", manifest)
+        assert "has none of these speakers among its 4 labels; it has bass, tenor" in rejected("identify", manifest)
 
 
 @pytest.mark.usefixtures("tone_models")
@@ -213,7 +213,7 @@ class TestStream:
         words = ("stream", talk[0], "--rttm", talk[1], "--uem", uem, "--collar", 0, "--no-overlap")
         assert figures(*words)["compact-speaker"]["all"]["speech_s"] == 8.5
         uem.write_text("talk 1 0.0\n")
-        assert "line 1: not a UEM line" in rejected(*words)
+        assert "line 1: invalid UEM" in rejected(*words)
 
     def test_known_people(self, talk: tuple[Path, Path], tmp_path: Path) -> None:
         enrolment = wav(tmp_path / "ann.wav", tone(PITCHES["ann"], 6.0, seed=5))
@@ -224,16 +224,16 @@ class TestStream:
         wav(talk[0] / "talk" / "ann.wav", tone(PITCHES["ann"], 6.0, seed=5))
         assert figures(*words, "--known")["compact-speaker"]["all"]["named_right_share"] > 0.5
 
-    def test_refusals(self, talk: tuple[Path, Path], tmp_path: Path) -> None:
+    def test_errors(self, talk: tuple[Path, Path], tmp_path: Path) -> None:
         folder, rttm = talk
-        assert "--enroll takes NAME=FILE, not 'ann'" in rejected("stream", folder, "--rttm", rttm, "--enroll", "ann")
+        assert "invalid --enroll 'ann'; use NAME=FILE" in rejected("stream", folder, "--rttm", rttm, "--enroll", "ann")
         assert "cannot be read as RTTM" in rejected("stream", folder, "--rttm", tmp_path / "absent.rttm")
         other = tmp_path / "other.rttm"
         other.write_text("SPEAKER meeting 1 0 2 <NA> <NA> ann <NA> <NA>\n")
-        assert "the reference says nothing of talk; it knows meeting" in rejected(
+        assert "the reference has no recording 'talk'; it has meeting" in rejected(
             "stream", folder / "talk.wav", "--rttm", other
         )
-        assert "no recording of the reference lies there" in rejected("stream", folder, "--rttm", other)
+        assert "no recording of the reference found" in rejected("stream", folder, "--rttm", other)
         wav(tmp_path / "short.wav", tone(300, 0.5))
         words = ("stream", folder, "--rttm", rttm, "--enroll", f"ann={tmp_path / 'short.wav'}")
         assert "at least 3 s needed" in rejected(*words)
@@ -255,11 +255,11 @@ def test_the_bundled_conversation_behind_the_real_gate(tmp_path: Path, monkeypat
     uem.write_text(f"{AUDIO.stem} 1 0 5\n")
     found = figures("stream", AUDIO, "--rttm", rttm, "--uem", uem)["compact-speaker"]["all"]
     assert found["audio_s"] == 5.0
-    assert found["missed"] < 0.5, "the gate heard the speech that is there"
+    assert found["missed"] < 0.5, "the gate passes the speech"
 
 
 @pytest.mark.parametrize(("library", "command"), [("sklearn", "emotion x"), ("pyannote", "stream x --rttm x")])
-def test_without_the_extra_one_sentence_names_it(library: str, command: str) -> None:
+def test_a_missing_extra_is_named(library: str, command: str) -> None:
     code = (
         f"import sys; sys.modules[{library!r}] = None; from stream.cli.main import app; "
         f"app(['evaluate', *{command.split()!r}])"

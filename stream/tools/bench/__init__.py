@@ -1,1 +1,1 @@
-"""Package."""
+"""Benchmarks of this machine: speed, capacity, and the pretrained models."""

@@ -1,9 +1,9 @@
-"""How many live streams this machine sustains: the bundled conversation, heard by ever more sources at once.
+"""Capacity of this machine: the largest number of live sources it sustains, with the bundled conversation as audio.
 
 Every source is live and paced: blocks of 32 ms at the moment their last sample would have been captured, each source at
-a place of its own in the conversation and out of step with the others. A number of sources is sustained if nothing was
-dropped, and the 95th percentile of the time from a sample's capture to its event, the lateness of the sources
-themselves included, stays under a bound. The number is doubled until it fails, then halved in between.
+another position of the conversation and with another phase. A number of sources is sustained if nothing is dropped and
+the 95th percentile of the time from capture to event, including the lateness of the sources, stays below a limit. The
+number is doubled until a trial fails, then bisected.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from stream.types import SAMPLE_RATE_HZ, AudioFormat, Block, Ensemble, Model, Sa
 
 BLOCK_SAMPLES = 512
 WARM_UP_S = 3.0
-"""What happens before this is not judged: first windows, first batches."""
+"""Initial part of a trial that is not measured: first windows, first batches."""
 
 WARM_UP_SOURCES = 20
-"""So many sources are heard for so many seconds before the first trial."""
+"""Number of sources, and duration in seconds, of the warm-up before the first trial."""
 
 STEP = 1.06
-"""The search ends where more would be known than the measurement can tell."""
+"""Relative resolution of the search: finer than this the measurement is noise."""
 
 GOLDEN = 0.618_034
-"""Multiples of it fill an interval evenly, however many there are."""
+"""Multiples of it modulo 1 fill the unit interval evenly, for any number of sources."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModels:
-    """What all trials use: models, those that answer together, the speech detector, the setup of worker threads."""
+    """Shared by all trials: models, ensembles with a shared backbone, speech detector, and thread setup."""
 
     models: Sequence[Model]
     ensembles: Sequence[Ensemble]
@@ -50,14 +50,14 @@ class LoadedModels:
 
 
 def load(settings: Settings) -> LoadedModels:
-    """Load what the settings name, once."""
+    """Load the configured models."""
     models, detector, setup = load_models(settings)
     return LoadedModels(models=models, ensembles=build_ensembles(models), detector=detector, thread_setup=setup)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadTrial:
-    """One number of sources; latencies in milliseconds, memory resident at the end in megabytes."""
+    """Result for one number of sources; latencies in milliseconds, resident memory at the end in megabytes."""
 
     sources: int
     sustained: bool
@@ -70,8 +70,8 @@ class LoadTrial:
     memory_mb: float | None
 
 
-class _Live:
-    """The conversation over and over, from `start` on, as a microphone would give it."""
+class _LoopingSource:
+    """Plays the conversation in a loop from sample `start`, like a microphone."""
 
     live = True
     paced = True
@@ -89,32 +89,32 @@ class _Live:
 
     @asynccontextmanager
     async def blocks(self) -> AsyncIterator[AsyncIterator[Block]]:
-        yield self._give()
+        yield self._paced_blocks()
 
-    async def _give(self) -> AsyncIterator[Block]:
+    async def _paced_blocks(self) -> AsyncIterator[Block]:
         loop = asyncio.get_running_loop()
-        began_s, place = loop.time() + self._phase_s, 0
+        started_s, position = loop.time() + self._phase_s, 0
         while not self._stopped:
-            due_s = began_s + (place + BLOCK_SAMPLES) / SAMPLE_RATE_HZ
+            due_s = started_s + (position + BLOCK_SAMPLES) / SAMPLE_RATE_HZ
             await asyncio.sleep(due_s - loop.time())
             self._lateness.append(loop.time() - due_s)
-            at = (self._start + place) % (len(self._samples) - BLOCK_SAMPLES)
-            yield Block(self.id, place, self._samples[at : at + BLOCK_SAMPLES, None])
-            place += BLOCK_SAMPLES
+            at = (self._start + position) % (len(self._samples) - BLOCK_SAMPLES)
+            yield Block(self.id, position, self._samples[at : at + BLOCK_SAMPLES, None])
+            position += BLOCK_SAMPLES
 
 
 class _Latencies(ObserverSink):
-    """A sink that keeps the latencies of rolling events between two moments."""
+    """Collects the latencies of speaker and emotion events while `measuring`."""
 
     def __init__(self) -> None:
         self.events = 0
-        self.found: list[float] = []
-        self.open = False
+        self.latencies_ms: list[float] = []
+        self.measuring = False
 
     async def send(self, event: Event) -> None:
-        if self.open and event.type in ("speaker", "emotion"):
+        if self.measuring and event.type in ("speaker", "emotion"):
             self.events += 1
-            self.found.append(event.latency_ms)
+            self.latencies_ms.append(event.latency_ms)
 
 
 def find_capacity(
@@ -123,28 +123,28 @@ def find_capacity(
     bound_ms: float,
     seconds_s: float,
     most: int,
-    tell: Callable[[LoadTrial], None] = lambda trial: None,  # noqa: ARG005
+    on_trial: Callable[[LoadTrial], None] = lambda trial: None,  # noqa: ARG005
 ) -> list[LoadTrial]:
-    """Search for the largest number of sources; every trial in the order it was made."""
+    """Search for the largest sustained number of sources; returns all trials in order."""
     loaded = load(settings)
-    # what a long run does once (nets are traced, memory is fetched) is done before anything is judged
+    # one-time work of a long run (tracing of nets, allocation of memory) is done before the first trial
     run_trial(settings, loaded, count=min(WARM_UP_SOURCES, most), bound_ms=bound_ms, seconds_s=WARM_UP_SOURCES)
     trials: list[LoadTrial] = []
 
-    def holds(count: int) -> bool:
+    def is_sustained(count: int) -> bool:
         trials.append(run_trial(settings, loaded, count=count, bound_ms=bound_ms, seconds_s=seconds_s))
-        tell(trials[-1])
+        on_trial(trials[-1])
         return trials[-1].sustained
 
     low, high = 0, min(8, most)
-    while holds(high):
+    while is_sustained(high):
         low = high
         if high == most:
             return trials
         high = min(2 * high, most)
     while high > max(low + 1, round(STEP * low)):
         middle = (low + high) // 2
-        if holds(middle):
+        if is_sustained(middle):
             low = middle
         else:
             high = middle
@@ -152,18 +152,18 @@ def find_capacity(
 
 
 def run_trial(settings: Settings, loaded: LoadedModels, *, count: int, bound_ms: float, seconds_s: float) -> LoadTrial:
-    """Run so many sources for `seconds_s` after warming up."""
-    return asyncio.run(_attempt(settings, loaded, count=count, bound_ms=bound_ms, seconds_s=seconds_s))
+    """Run `count` sources for `seconds_s` after the warm-up."""
+    return asyncio.run(_run_trial(settings, loaded, count=count, bound_ms=bound_ms, seconds_s=seconds_s))
 
 
-async def _attempt(
+async def _run_trial(
     settings: Settings, loaded: LoadedModels, *, count: int, bound_ms: float, seconds_s: float
 ) -> LoadTrial:
-    sound, _ = soundfile.read(AUDIO, dtype="float32", always_2d=True)
-    samples = np.ascontiguousarray(sound[:, 0])
+    audio, _ = soundfile.read(AUDIO, dtype="float32", always_2d=True)
+    samples = np.ascontiguousarray(audio[:, 0])
     lateness: list[float] = []
     sources = [
-        _Live(
+        _LoopingSource(
             source_id=f"live-{number}",
             samples=samples,
             start=int(GOLDEN * number % 1 * len(samples)),
@@ -183,27 +183,27 @@ async def _attempt(
         thread_setup=loaded.thread_setup,
     )
 
-    async def judge() -> None:
+    async def measure() -> None:
         await asyncio.sleep(WARM_UP_S)
         lateness.clear()
-        sink.open = True
+        sink.measuring = True
         await asyncio.sleep(seconds_s)
-        sink.open = False
+        sink.measuring = False
         pipeline.stop()
 
-    watch = asyncio.create_task(judge(), name="bench")
+    watch = asyncio.create_task(measure(), name="bench")
     began_s = time.monotonic()
     report = await pipeline.run()
     await watch
     late_ms = 1000 * _percentile(lateness, 95)
     dropped = sum(lane.dropped for lane in report.health.lanes)
-    p50_ms, p95_ms = (_percentile(sink.found, share) if sink.found else None for share in (50, 95))
+    p50_ms, p95_ms = (_percentile(sink.latencies_ms, share) if sink.latencies_ms else None for share in (50, 95))
     in_time = p95_ms is not None and p95_ms + late_ms <= bound_ms
-    # a run that took much longer than it was to was still busy with what it had
-    flowed = time.monotonic() - began_s < WARM_UP_S + seconds_s + 1 + bound_ms / 1000
+    # a run that took much longer than planned still had queued work
+    finished_in_time = time.monotonic() - began_s < WARM_UP_S + seconds_s + 1 + bound_ms / 1000
     return LoadTrial(
         sources=count,
-        sustained=in_time and not dropped and flowed and not report.timed_out,
+        sustained=in_time and not dropped and finished_in_time and not report.timed_out,
         latency_p50_ms=None if p50_ms is None else round(p50_ms, 1),
         latency_p95_ms=None if p95_ms is None else round(p95_ms, 1),
         late_p95_ms=round(late_ms, 1),
@@ -219,5 +219,5 @@ def _percentile(values: list[float], share: float) -> float:
 
 
 def rows(trials: list[LoadTrial]) -> list[dict[str, object]]:
-    """Trials as a table."""
+    """Return trials as table rows."""
     return [asdict(trial) for trial in trials]

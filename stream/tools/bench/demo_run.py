@@ -1,8 +1,7 @@
-"""The benchmark of the corridor: the demo, run as a user runs it, and what it took.
+"""Benchmark of the whole pipeline on the bundled demo.
 
-Every run is a process-fresh pipeline (models loaded anew, one sink that only counts). Medians of several runs are
-given, because machines are noisy. Paced runs (`realtime`) give the latency a microphone would see; unpaced runs give
-the real-time factor.
+Every run builds a new pipeline (models are loaded again, one sink only counts). Medians of several runs are reported,
+because machines are noisy. Paced runs (`realtime`) give the latency of a microphone; unpaced runs the real-time factor.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from stream.sinks.base import ObserverSink
 
 
 class _Counter(ObserverSink):
-    """A sink that notes when the first event about sound came."""
+    """Counts events and stores the time of the first speaker or emotion event."""
 
     def __init__(self) -> None:
         self.events = 0
@@ -33,7 +32,7 @@ class _Counter(ObserverSink):
 
 
 def measure(settings: Settings, *, runs: int, realtime: bool) -> dict[str, float | None]:
-    """Run the demo `runs` times and return medians, units in their names."""
+    """Run the demo `runs` times and return the median of each figure."""
     source = SourceSettings(kind="file", target=str(AUDIO), id="demo", realtime=realtime)
     settings = settings.model_copy(update={"sources": (source,), "sinks": ()})
     taken: dict[str, list[float]] = {}

@@ -1,4 +1,4 @@
-"""What this machine has and what tonewatch makes of it: where to look first when something is slow or absent."""
+"""Diagnosis of this machine: versions, devices, data types, threads and microphones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = ("torch", "transformers", "numpy", "soundfile", "soxr", "sounddevice"
 
 
 def examine(settings: Settings) -> dict[str, str]:
-    """Findings in words, by what was looked at. Never raises: what is broken is told."""
+    """Return a finding per item. Never raises: faults are part of the findings."""
     return {
         "tonewatch": f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}",
         "packages": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
@@ -28,42 +28,44 @@ def examine(settings: Settings) -> dict[str, str]:
 
 
 def _computing(settings: Settings) -> dict[str, str]:
-    # torch takes a second, and other commands do without
+    # importing torch takes a second
     from stream.models.capability import capability, choose_dtype  # noqa: PLC0415
-    from stream.models.devices import graphics, keep_memory, resolve_device, resolve_dtype  # noqa: PLC0415
+    from stream.models.devices import gpu_name, resolve_device, resolve_dtype, retain_freed_memory  # noqa: PLC0415
 
     machine = capability()
-    devices = [name for name in ("cuda", "mps", "cpu") if _has(name)]
+    devices = [name for name in ("cuda", "mps", "cpu") if _is_available(name)]
     best = resolve_device("auto")
     dtype = str(resolve_dtype(choose_dtype("auto", best), best)).removeprefix("torch.")
-    wanted = (
+    configured = (
         settings.models.emotion,
         settings.models.speaker,
         settings.models.identity,
         settings.models.overlap,
     )
-    models = max(1, sum(bool(model.name) for model in wanted))
+    models = max(1, sum(bool(model.name) for model in configured))
     cores = os.cpu_count() or 1
-    each = settings.pool.threads or max(1, cores // (models * settings.pool.workers))
+    threads = settings.pool.threads or max(1, cores // (models * settings.pool.workers))
     return {
-        "devices": ", ".join(devices) + graphics() + f"; auto takes {best.type}",
+        "devices": ", ".join(devices) + gpu_name() + f"; auto is {best.type}",
         "processor": f"{machine.processor}; a layer on one thread, GFLOP/s: "
         f"float32 {machine.float32_gflops:g}, packed {machine.float32_packed_gflops:g}; "
         f"bfloat16 {machine.bfloat16_gflops:g}, packed {machine.bfloat16_packed_gflops:g}",
-        "type": f"pretrained models in {dtype} on {best.type}; the compact pair in float32 on the processor; "
+        "type": f"pretrained models in {dtype} on {best.type}; the compact models in float32 on the processor; "
         f"weights packed for oneDNN in {_packed(machine)}",
-        "threads": f"{cores} cores; {models} models x {settings.pool.workers} worker(s) x {each} thread(s)",
-        "memory": "kept between batches" if keep_memory() else "given back to the system between batches",
+        "threads": f"{cores} cores; {models} models x {settings.pool.workers} worker(s) x {threads} thread(s)",
+        "memory": "freed memory is kept for the next batch"
+        if retain_freed_memory()
+        else "freed memory is returned to the system",
     }
 
 
 def _packed(machine: Capability) -> str:
-    """The types in which this machine's processor gains by packed weights."""
-    types = [name for name, pays in machine.packing.items() if pays]
+    """Return the data types in which packed weights are faster on this processor."""
+    types = [name for name, is_faster in machine.packing.items() if is_faster]
     return " and ".join(types) or "neither type"
 
 
-def _has(name: str) -> bool:
+def _is_available(name: str) -> bool:
     from stream.models.devices import resolve_device  # noqa: PLC0415
 
     try:
@@ -77,18 +79,18 @@ def _version(name: str) -> str:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return "absent"
+        return "not installed"
 
 
 def _microphones() -> str:
-    from stream.sources.devices import inputs, portaudio  # noqa: PLC0415
+    from stream.sources.portaudio import list_inputs, load_portaudio  # noqa: PLC0415
 
     try:
-        found = inputs(portaudio())
+        found = list_inputs(load_portaudio())
     except TonewatchError as error:
         return str(error)
-    except OSError as error:  # a sound system that answers with an error of its own
-        return f"PortAudio fails ({error})"
+    except OSError as error:  # an error of the audio system itself
+        return f"PortAudio failed ({error}); check the sound server"
     if not found:
-        return "PortAudio is there, no microphone is"
+        return "no microphone found (PortAudio is installed)"
     return ", ".join(f"{'*' if device.default else ''}{device.name}" for device in found)

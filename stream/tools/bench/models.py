@@ -1,4 +1,4 @@
-"""The pretrained models on this machine: ours against the library's own forward, and both against the machine."""
+"""Benchmark of pretrained models: our forward against the library's, and both against the processor's peak."""
 
 from __future__ import annotations
 
@@ -19,31 +19,33 @@ def measure(
     bfloat16: bool | None,
     windows: int,
 ) -> dict[str, Any]:
-    """`machine`, `models` (a row a model and batch) and `shared_backbone`, the gain where two heads share one."""
+    """Return `machine`, `models` (a row per model and batch size) and `shared_backbone`, the gain of sharing one."""
     from stream.models import benchmark, loading  # noqa: PLC0415 - torch
-    from stream.models.devices import keep_memory  # noqa: PLC0415 - torch
+    from stream.models.devices import retain_freed_memory  # noqa: PLC0415 - torch
 
-    keep_memory()  # as the pool's workers do
-    wanted = list(dict.fromkeys(names or benchmark.SHAPES))
+    retain_freed_memory()  # as in the inference threads
+    selected = list(dict.fromkeys(names or benchmark.SHAPES))
     rows = []
-    for name in wanted:  # one at a time: each is up to 1.3 GB, and three copies of it are compared
+    for name in selected:  # one at a time: three copies of up to 1.3 GB each
         net = benchmark.random_model(name) if random_weights else loading.library_model(name)
         rows += benchmark.compare(
             {name: net},
             batches=batches,
             window_s=window_s,
             runs=runs,
-            wanted=dtype,
+            dtype=dtype,
             device=device,
             bfloat16=bfloat16,
             windows=windows,
         )
     gain = None
     pair = ("speaker-wav2vec2", "speaker-id-voxceleb1")
-    if random_weights and set(pair) <= set(wanted):
-        gain = benchmark.shared(*(benchmark.random_model(name) for name in pair), window_s=window_s, runs=runs)
+    if random_weights and set(pair) <= set(selected):
+        gain = benchmark.shared_backbone_speedup(
+            *(benchmark.random_model(name) for name in pair), window_s=window_s, runs=runs
+        )
     return {
-        "machine": benchmark.machine(),
+        "machine": benchmark.machine_info(),
         "models": [asdict(row) for row in rows],
         "shared_backbone": gain,
     }

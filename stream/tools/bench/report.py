@@ -1,4 +1,4 @@
-"""What `tonewatch bench` prints: tables for people, JSON for programs. Progress goes to standard error."""
+"""Output of `tonewatch bench`: tables or JSON on standard output, progress on standard error."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from stream.settings import Settings
 from stream.tools.tables import print_table
 
 
-def corridor(settings: Settings, *, runs: int, realtime: bool, as_json: bool) -> None:
-    """The demo."""
+def demo(settings: Settings, *, runs: int, realtime: bool, as_json: bool) -> None:
+    """Measure the demo and print the figures."""
     from stream.tools.bench.demo_run import measure  # noqa: PLC0415
 
     figures = measure(settings, runs=runs, realtime=realtime)
@@ -23,25 +23,25 @@ def corridor(settings: Settings, *, runs: int, realtime: bool, as_json: bool) ->
 
 
 def channels(settings: Settings, *, bound_ms: float, seconds_s: float, most: int, as_json: bool) -> None:
-    """Live sources."""
-    from stream.tools.bench.channels import LoadTrial, rows, sustained  # noqa: PLC0415
+    """Find the capacity in live sources and print the trials."""
+    from stream.tools.bench.channels import LoadTrial, find_capacity, rows  # noqa: PLC0415
 
-    def tell(trial: LoadTrial) -> None:
-        verdict = "sustained" if trial.sustained else "too many"
-        sys.stderr.write(f"{trial.sources} sources: {verdict} (p95 {trial.latency_p95_ms} ms)\n")
+    def report_trial(trial: LoadTrial) -> None:
+        result = "sustained" if trial.sustained else "too many"
+        sys.stderr.write(f"{trial.sources} sources: {result} (p95 {trial.latency_p95_ms} ms)\n")
 
-    trials = sustained(settings, bound_ms=bound_ms, seconds_s=seconds_s, most=most, tell=tell)
-    held = max((trial.sources for trial in trials if trial.sustained), default=0)
+    trials = find_capacity(settings, bound_ms=bound_ms, seconds_s=seconds_s, most=most, on_trial=report_trial)
+    sustained = max((trial.sources for trial in trials if trial.sustained), default=0)
     if as_json:
-        _json({"sustained": held, "bound_ms": bound_ms, "trials": rows(trials)})
+        _json({"sustained": sustained, "bound_ms": bound_ms, "trials": rows(trials)})
         return
     print_table(rows(trials))
-    more = " or more" if held == most else ""
-    sys.stdout.write(f"{held}{more} live sources, 95 % of events within {bound_ms:g} ms, nothing dropped\n")
+    more = " or more" if sustained == most else ""
+    sys.stdout.write(f"{sustained}{more} live sources, 95 % of events within {bound_ms:g} ms, nothing dropped\n")
 
 
 def models(names: Sequence[str], *, as_json: bool, **options: Any) -> None:
-    """Pretrained models."""
+    """Time pretrained models and print the results."""
     from stream.tools.bench.models import measure  # noqa: PLC0415
 
     found = measure(names, **options)
@@ -55,7 +55,9 @@ def models(names: Sequence[str], *, as_json: bool, **options: Any) -> None:
     )
     print_table(found["models"])
     if found["shared_backbone"]:
-        sys.stdout.write(f"verification and identification on one backbone: {found['shared_backbone']} times faster\n")
+        sys.stdout.write(
+            f"verification and identification on a shared backbone: {found['shared_backbone']} times as fast\n"
+        )
 
 
 def _json(value: object) -> None:

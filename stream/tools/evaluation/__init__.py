@@ -1,1 +1,1 @@
-"""Package."""
+"""Evaluation of models on labelled recordings, processed like live audio."""

@@ -1,8 +1,8 @@
-"""What each part of the speaker tracker buys: it is taken out, and the same recordings are told again.
+"""Contribution of each part of the speaker tracker: the part is disabled and the same recordings are labelled again.
 
-Every part is taken out by a setting or by what the model brings along, so what is measured is the tracker that runs.
-Beside it stands a plain baseline: the nearest centroid above the model's threshold, else a new voice, whose centroid is
-the running mean of what it was given. It lives here, and nobody else uses it.
+Parts are disabled by a setting or by omitting data of the model, so the tracker measured is the one that runs. It is
+compared with a plain baseline: the nearest centroid above the model's threshold, else a new voice, whose centroid is
+the running mean of its vectors. The baseline is used only here.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import numpy as np
 from stream.clock import seconds
 from stream.events import Body, SpeakerBody
 from stream.settings import Settings, TurnsSettings
-from stream.tools.evaluation.cached import EmbeddedRecording, Teller, Windows
-from stream.tools.evaluation.diarization import judge, summary
+from stream.tools.evaluation.cached import EmbeddedRecording, Labeller, Windows
+from stream.tools.evaluation.diarization import score_recording, summary
 from stream.tracking.stream_tracker import StreamTracker
 from stream.tracking.turns import TurnTracker
 from stream.tracking.voice import Vector, Voice
 from stream.types import ModelInfo, Task
 
-FALLBACK = 0.7
-"""The baseline's threshold where the model names none."""
+DEFAULT_THRESHOLD = 0.7
+"""The baseline's threshold if the model has none."""
 
 SETTINGS: Mapping[str, Mapping[str, float]] = {
     "adding up windows": {"change_s": 1e-3},
-    "hold": {"hold": 0.0},
-    "a change within a stretch": {"change_s": 1e6},
+    "continuity": {"continuity": 0.0},
+    "a change within a segment": {"change_s": 1e6},
     "log-odds penalty": {"log_odds_penalty": 0.0},
     "enrolled penalty": {"enrolled_penalty": 0.0},
     "new-voice penalty": {"new_voice_penalty": 0.0},
@@ -38,7 +38,7 @@ SETTINGS: Mapping[str, Mapping[str, float]] = {
     "merging": {"merge": 1.0},
     "the guard against mixed windows": {"mixed_gain": 1.0},
 }
-"""Parts that a setting takes out."""
+"""Parts of the tracker, and the setting that disables each."""
 
 FIGURES = (
     "named_right_share",
@@ -51,8 +51,8 @@ FIGURES = (
 )
 
 
-def ablation(
-    heard: Sequence[EmbeddedRecording],
+def run_ablation(
+    recordings: Sequence[EmbeddedRecording],
     *,
     settings: Settings,
     model: ModelInfo,
@@ -60,17 +60,18 @@ def ablation(
     overlap: bool,
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, dict[str, float | None]]:
-    """All figures of the baseline, of the tracker, and of the tracker without each of its parts."""
-    found = {}
-    for name, teller in tellers(settings, model):
-        found[name] = summary([judge(one.told_by(teller), collar_s=collar_s, overlap=overlap) for one in heard])
+    """Return the figures of the baseline, of the tracker, and of the tracker without each of its parts."""
+    figures = {}
+    for name, labeller in labellers(settings, model):
+        cases = [recording.labelled_by(labeller) for recording in recordings]
+        figures[name] = summary([score_recording(case, collar_s=collar_s, overlap=overlap) for case in cases])
         progress()
-    return found
+    return figures
 
 
-def tellers(settings: Settings, model: ModelInfo) -> Iterable[tuple[str, Teller]]:
-    """Whatever tells who speaks, by name."""
-    yield "baseline", baseline(model.threshold or FALLBACK, settings.turns)
+def labellers(settings: Settings, model: ModelInfo) -> Iterable[tuple[str, Labeller]]:
+    """Yield the baseline and all variants of the tracker, by name."""
+    yield "baseline", baseline(model.threshold or DEFAULT_THRESHOLD, settings.turns)
     yield "tracker", tracker(settings, model)
     if model.calibration is not None:
         if model.cohort is not None:
@@ -85,45 +86,45 @@ def tellers(settings: Settings, model: ModelInfo) -> Iterable[tuple[str, Teller]
         yield f"without {name}", tracker(settings.model_copy(update={"speakers": speakers}), model)
 
 
-def tracker(settings: Settings, model: ModelInfo) -> Teller:
-    """The conversation that runs, with the speaker model alone."""
+def tracker(settings: Settings, model: ModelInfo) -> Labeller:
+    """Return the stream tracker with the speaker model only."""
 
-    def tell(windows: Windows, enrolled: Sequence[Voice]) -> list[Body]:
-        conversation = StreamTracker(settings=settings, models=[model], enrolled=enrolled)
-        told = [body for cut, vector in windows for body in conversation.observe(Task.SPEAKER, cut, vector)]
-        return told + conversation.close(windows[-1][0].end_sample if windows else 0)
+    def label(windows: Windows, enrolled: Sequence[Voice]) -> list[Body]:
+        stream = StreamTracker(settings=settings, models=[model], enrolled=enrolled)
+        bodies = [body for span, vector in windows for body in stream.observe(Task.SPEAKER, span, vector)]
+        return bodies + stream.close(windows[-1][0].end_sample if windows else 0)
 
-    return tell
+    return label
 
 
-def baseline(threshold: float, turns: TurnsSettings) -> Teller:
-    """The nearest centroid at a fixed threshold, else a new one; each window by itself."""
+def baseline(threshold: float, turns: TurnsSettings) -> Labeller:
+    """Return the baseline: nearest centroid at a fixed threshold, else a new voice; each window on its own."""
 
-    def tell(windows: Windows, enrolled: Sequence[Voice]) -> list[Body]:
+    def label(windows: Windows, enrolled: Sequence[Voice]) -> list[Body]:
         known: dict[str, list[Any]] = {voice.name: [voice.centroid, 1] for voice in enrolled}
         names = frozenset(known)
-        keeper, silent, told = TurnTracker(settings=turns), True, list[Body]()
-        for cut, vector in windows:
-            if cut.stretch is None or cut.fresh_samples == 0:
+        turn_tracker, silent, bodies = TurnTracker(settings=turns), True, list[Body]()
+        for span, vector in windows:
+            if span.segment is None or span.new_speech_samples == 0:
                 if not silent:
-                    told.append(_speaker(cut.start_sample, cut.end_sample, None, silent=True))
+                    bodies.append(_speaker(span.start_sample, span.end_sample, None, silent=True))
                 silent = True
-                told += keeper.pause(cut.end_sample)
+                bodies += turn_tracker.pause(span.end_sample)
                 continue
             silent = False
             name = None if vector is None else _nearest(known, names, vector, threshold)
-            told += keeper.hear(
-                cut.stretch,
+            bodies += turn_tracker.observe(
+                span.segment,
                 speaker=name,
                 known=name is not None,
-                speech_samples=cut.fresh_samples,
-                changed_at=cut.end_sample - cut.fresh_samples,
+                speech_samples=span.new_speech_samples,
+                changed_at=span.end_sample - span.new_speech_samples,
             )
             if name is not None:
-                told.append(_speaker(cut.start_sample, cut.end_sample, name, enrolled=name in names))
-        return told + list(keeper.finish())
+                bodies.append(_speaker(span.start_sample, span.end_sample, name, enrolled=name in names))
+        return bodies + list(turn_tracker.finish())
 
-    return tell
+    return label
 
 
 def _nearest(known: dict[str, list[Any]], frozen: frozenset[str], vector: Vector, threshold: float) -> str:

@@ -1,8 +1,8 @@
-"""Recordings heard once, and their speakers told over and over: models are slow, and trackers are quick.
+"""Recordings embedded once, so that several trackers can label them: models are slow, trackers are fast.
 
-What the tracker sees of a recording are its windows' places and x-vectors. They do not depend on how the tracker is
-set, so a comparison of settings embeds every recording once. The windows are those of the whole pipeline: they end at
-the same samples and begin where the same speech begins, however sound was cut into blocks.
+A tracker's input is the position and x-vector of each window. Neither depends on the tracker's settings, so a
+comparison of settings embeds every recording once. The windows are those of the whole pipeline: they end at the same
+samples and start at the same speech, however audio was split into blocks.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from stream.audio.buffer import StreamBuffer
 from stream.clock import samples, seconds
 from stream.events import Body, Event, stamp
 from stream.tools.evaluation.diarization import Case
-from stream.tools.evaluation.runner import EvaluationRunner, samples_of
+from stream.tools.evaluation.runner import EvaluationRunner, read_samples
 from stream.tools.evaluation.segments import Segment
 from stream.tracking.voice import Vector, Voice
 from stream.types import SAMPLE_RATE_HZ, Samples, SpeechRequest, Task, WindowSpan
 
 Windows = tuple[tuple[WindowSpan, Vector | None], ...]
-Teller = Callable[[Windows, Sequence[Voice]], Sequence[Body]]
-"""What tells who speaks: windows and known voices to what is found, in order."""
+Labeller = Callable[[Windows, Sequence[Voice]], Sequence[Body]]
+"""Maps windows and enrolled voices to event bodies, in order."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedRecording:
-    """One recording as the tracker sees it, with its reference. `windows` that the gate closed have no x-vector."""
+    """One recording as input of a tracker, with its reference. Windows that the gate rejects have no x-vector."""
 
     name: str
     windows: Windows
@@ -41,9 +41,9 @@ class EmbeddedRecording:
     end_s: float
     enrolled: tuple[Voice, ...] = ()
 
-    def told_by(self, teller: Teller) -> Case:
-        """The recording judged as `teller` tells it."""
-        events = tuple(_stamped(seq, body) for seq, body in enumerate(teller(self.windows, self.enrolled)))
+    def labelled_by(self, labeller: Labeller) -> Case:
+        """Return the recording with the events of `labeller`, ready to be scored."""
+        events = tuple(_stamped(seq, body) for seq, body in enumerate(labeller(self.windows, self.enrolled)))
         return Case(
             self.name,
             self.reference,
@@ -54,37 +54,37 @@ class EmbeddedRecording:
         )
 
 
-def hear(
-    ears: EvaluationRunner,
+def embed_recording(
+    runner: EvaluationRunner,
     path: Path,
     reference: Sequence[Segment],
     scored: tuple[float, float] | None,
     people: Mapping[str, str],
 ) -> EmbeddedRecording:
-    """Hear a recording in which `people` are known; `scored` is its scored part. Raises `SourceError`."""
-    windows = tuple(_windows(ears, samples_of(path)))
-    until_s = max([segment.end_s for segment in reference] + [seconds(cut.end_sample) for cut, _ in windows[-1:]])
+    """Embed a recording with `people` enrolled; `scored` is its scored part. Raises `SourceError`."""
+    windows = tuple(_windows(runner, read_samples(path)))
+    until_s = max([segment.end_s for segment in reference] + [seconds(span.end_sample) for span, _ in windows[-1:]])
     start_s, end_s = scored or (0.0, until_s)
-    return EmbeddedRecording(path.stem, windows, tuple(reference), start_s, end_s, tuple(ears.enrolled(people)))
+    return EmbeddedRecording(path.stem, windows, tuple(reference), start_s, end_s, tuple(runner.enrol(people)))
 
 
-def _windows(ears: EvaluationRunner, sound: Samples) -> Iterator[tuple[WindowSpan, Vector | None]]:
-    model = ears.model(Task.SPEAKER)
-    intake = StreamBuffer(
-        source_id="", specs=[model.spec], gate=ears.settings.gate, capacity=samples(ears.settings.ring_s)
+def _windows(runner: EvaluationRunner, audio: Samples) -> Iterator[tuple[WindowSpan, Vector | None]]:
+    model = runner.model(Task.SPEAKER)
+    buffer = StreamBuffer(
+        source_id="", specs=[model.spec], gate=runner.settings.gate, capacity=samples(runner.settings.ring_s)
     )
     state: object | None = None
-    for place in range(0, max(len(sound), 1), SAMPLE_RATE_HZ):
-        last = place + SAMPLE_RATE_HZ >= len(sound)
-        intake.push(sound[place : place + SAMPLE_RATE_HZ])
-        frames = intake.frames(last=last)
+    for start in range(0, max(len(audio), 1), SAMPLE_RATE_HZ):
+        last = start + SAMPLE_RATE_HZ >= len(audio)
+        buffer.push(audio[start : start + SAMPLE_RATE_HZ])
+        frames = buffer.frames(last=last)
         probabilities: list[float] = []
         if len(frames):
-            result = ears.detector.infer([SpeechRequest("", frames, state)])[0]
+            result = runner.detector.infer([SpeechRequest("", frames, state)])[0]
             state, probabilities = result.state, result.probabilities.tolist()
-        for cut in intake.hear(probabilities, last=last):
-            vector = model.infer([intake.window(cut)])[0].values if cut.open else None
-            yield cut, np.asarray(vector) if vector is not None else None
+        for span in buffer.add_speech(probabilities, last=last):
+            vector = model.infer([buffer.window(span)])[0].values if span.passes_gate else None
+            yield span, np.asarray(vector) if vector is not None else None
 
 
 def _stamped(seq: int, body: Body) -> Event:

@@ -1,11 +1,11 @@
 """Labelled recordings: a manifest, or a folder in the layout of a known corpus.
 
-Owns what labels mean: every corpus's codes are turned into the emotions of the house (`neutral`, `happy`, `angry`,
-`sad`, or the corpus's own word for others, which an evaluation leaves out and counts).
+Owns the meaning of labels: every corpus's codes are mapped to canonical emotions (`neutral`, `happy`, `angry`, `sad`,
+or the corpus's own word for others, which an evaluation leaves out and counts).
 
 Known layouts: RAVDESS (Livingstone & Russo 2018), CREMA-D (Cao et al. 2014), EmoDB (Burkhardt et al. 2005), IEMOCAP
 (Busso et al. 2008; excited counts as happy, as in SUPERB), VoxCeleb (Nagrani et al. 2017) and its lists of trials,
-LibriSpeech (Panayotov et al. 2015), any folder with a folder a speaker, and a CSV with a header.
+LibriSpeech (Panayotov et al. 2015), any folder with one folder per speaker, and a CSV with a header.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One recording of one person; what is not labelled is empty. Several `paths` are heard as one, in order."""
+    """One recording of one person; missing labels are empty. Several `paths` are concatenated in order."""
 
     paths: tuple[Path, ...]
     speaker: str = ""
@@ -34,13 +34,13 @@ class Utterance:
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Its name in reports."""
         return self.paths[0].name if len(self.paths) == 1 else f"{self.paths[0].name} + {len(self.paths) - 1}"
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationTrial:
-    """Whether two recordings are of one person."""
+    """Two recordings, and whether they are of the same person."""
 
     same: bool
     enrolment: Path
@@ -79,7 +79,7 @@ def _emodb(path: Path) -> Utterance | None:
 
 
 def _voxceleb(path: Path) -> Utterance | None:
-    """`id10270/5r0dWxy17C8/00001.wav`: person, video, stretch of it."""
+    """`id10270/5r0dWxy17C8/00001.wav`: person, video, segment."""
     person = path.parent.parent.name
     return Utterance((path,), person, "", "voxceleb") if re.fullmatch(r"id\d{5}", person) else None
 
@@ -93,21 +93,21 @@ def _librispeech(path: Path) -> Utterance | None:
 _BY_FILE: tuple[Callable[[Path], Utterance | None], ...] = (_ravdess, _crema_d, _emodb, _voxceleb, _librispeech)
 
 
-def utterances(target: Path) -> list[Utterance]:
-    """All labelled recordings of a manifest or folder, in a fixed order.
+def read_utterances(target: Path) -> list[Utterance]:
+    """Return all labelled recordings of a manifest or folder, in a fixed order.
 
-    Raises `SettingsError` where there are none, or where the manifest is not one.
+    Raises `SettingsError` if there are none, or if the manifest is invalid.
     """
     if target.is_file():
         return _manifest(target)
     if not target.is_dir():
-        raise SettingsError(f"there is no manifest or folder {target}")
+        raise SettingsError(f"{target} is neither a manifest nor a folder; check the path")
     if (target / "manifest.csv").is_file():
         return _manifest(target / "manifest.csv")
     if any(target.glob("Session*/dialog/EmoEvaluation/*.txt")):
         if sentences := list(_iemocap(target)):
             return sentences
-        raise SettingsError(f"{target} holds labels of IEMOCAP but none of its sentences (Session*/sentences/wav)")
+        raise SettingsError(f"{target} has labels of IEMOCAP but no recordings; add Session*/sentences/wav")
     files = sorted(path for path in target.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
     for layout in _BY_FILE:
         found = [utterance for path in files if (utterance := layout(path)) is not None]
@@ -115,25 +115,27 @@ def utterances(target: Path) -> list[Utterance]:
             return found
     below = [path for path in files if path.parent != target]
     by_folder = [Utterance((path,), path.relative_to(target).parts[0], "", target.name) for path in below]
-    if len({utterance.speaker for utterance in by_folder}) > 1:  # a folder a speaker, as AN4
+    if len({utterance.speaker for utterance in by_folder}) > 1:  # one folder per speaker, as AN4
         return by_folder
     raise SettingsError(
-        f"{target} holds no recordings in a layout that tonewatch knows (RAVDESS, CREMA-D, EmoDB, IEMOCAP, VoxCeleb, "
-        "LibriSpeech, a folder a speaker); write a manifest.csv with the columns path, speaker, emotion"
+        f"{target} has no recordings in a known layout (RAVDESS, CREMA-D, EmoDB, IEMOCAP, VoxCeleb, LibriSpeech, "
+        "one folder per speaker); write a manifest.csv with the columns path, speaker, emotion"
     )
 
 
 def _manifest(path: Path) -> list[Utterance]:
     """A CSV with a header: `path` (relative to the file), and any of `speaker`, `emotion` (in any spelling), `set`."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets begin with a mark
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte order mark
             reader = csv.DictReader(file)
             if "path" not in (reader.fieldnames or ()):
-                raise SettingsError(f"{path} has no column `path`; a manifest begins with a line of column names")
+                raise SettingsError(f"{path} has no column `path`; start the manifest with a line of column names")
             found = []
             for row in reader:
                 if not row["path"]:
-                    raise SettingsError(f"{path}, line {reader.line_num}: there is no path")
+                    raise SettingsError(
+                        f"{path}, line {reader.line_num}: empty path; give a recording or delete the line"
+                    )
                 emotion = canonical([row.get("emotion") or ""])[0]
                 found.append(
                     Utterance((path.parent / row["path"],), row.get("speaker") or "", emotion, row.get("set") or "")
@@ -141,15 +143,15 @@ def _manifest(path: Path) -> list[Utterance]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SettingsError(f"{path} cannot be read as a manifest: {error}") from error
     if not found:
-        raise SettingsError(f"{path} lists no recording")
+        raise SettingsError(f"{path} lists no recording; add lines to the manifest")
     missing = next((utterance.paths[0] for utterance in found if not utterance.paths[0].is_file()), None)
     if missing is not None:
-        raise SettingsError(f"{path} lists {missing}, which is not there")
+        raise SettingsError(f"{path} lists {missing}, which does not exist; correct the path")
     return found
 
 
 def _iemocap(root: Path) -> Iterator[Utterance]:
-    """Labels stand in `Session*/dialog/EmoEvaluation`, sentences in `Session*/sentences/wav/DIALOG/SENTENCE.wav`."""
+    """Labels are in `Session*/dialog/EmoEvaluation`, sentences in `Session*/sentences/wav/DIALOG/SENTENCE.wav`."""
     for labels in sorted(root.glob("Session*/dialog/EmoEvaluation/*.txt")):
         sentences = labels.parents[2] / "sentences" / "wav"
         for line in labels.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -161,8 +163,8 @@ def _iemocap(root: Path) -> Iterator[Utterance]:
                 yield Utterance((path,), speaker, IEMOCAP.get(match[2], "other"), "iemocap")
 
 
-def trials(path: Path, *, root: Path | None = None) -> list[VerificationTrial]:
-    """VoxCeleb's list: `1 id10270/a/1.wav id10270/b/2.wav` a line (1: one person), below `root` or the list's own."""
+def read_trials(path: Path, *, root: Path | None = None) -> list[VerificationTrial]:
+    """Read VoxCeleb's list: lines `1 id10270/a/1.wav id10270/b/2.wav` (1: same person), below `root` or the list."""
     folder = root or path.parent
     found = []
     try:
@@ -174,21 +176,21 @@ def trials(path: Path, *, root: Path | None = None) -> list[VerificationTrial]:
         if not words:
             continue
         if len(words) != 3 or words[0] not in ("0", "1"):  # noqa: PLR2004
-            raise SettingsError(f"{path}, line {number}: a trial is `1 ENROLMENT TEST` or `0 ENROLMENT TEST`")
+            raise SettingsError(f"{path}, line {number}: invalid trial; use `1 ENROLMENT TEST` or `0 ENROLMENT TEST`")
         trial = VerificationTrial(words[0] == "1", folder / words[1], folder / words[2])
         missing = next((file for file in (trial.enrolment, trial.test) if not file.is_file()), None)
         if missing is not None:
             raise SettingsError(
-                f"{path}, line {number}: {missing} is not there; say where the recordings lie by --root"
+                f"{path}, line {number}: {missing} does not exist; set the folder of the recordings with --root"
             )
         found.append(trial)
     if not found:
-        raise SettingsError(f"{path} lists no trial")
+        raise SettingsError(f"{path} lists no trial; add lines `1 ENROLMENT TEST`")
     return found
 
 
 def is_trial_list(path: Path) -> bool:
-    """Whether the file begins as a list of trials does."""
+    """Whether the file starts like a list of trials."""
     if not path.is_file() or path.suffix == ".csv":
         return False
     with path.open(encoding="utf-8", errors="replace") as file:
@@ -196,11 +198,11 @@ def is_trial_list(path: Path) -> bool:
     return len(words) == 3 and words[0] in ("0", "1")  # noqa: PLR2004
 
 
-def joined(found: list[Utterance], count: int) -> list[Utterance]:
-    """Recordings of one person of one corpus joined `count` at a time, for corpora of single words.
+def join_utterances(found: list[Utterance], count: int) -> list[Utterance]:
+    """Concatenate recordings of one person within a corpus, `count` at a time, for corpora of single words.
 
-    Which ones come together is drawn by their names, alike at every run: neighbours by name are often takes of one
-    word.
+    Recordings are combined in an order that depends on a hash of their names, equal in every run: neighbours by name
+    are often takes of the same word.
     """
     if count == 1:
         return found
@@ -210,15 +212,15 @@ def joined(found: list[Utterance], count: int) -> list[Utterance]:
     result = []
     for (corpus, speaker), paths in by_person.items():
         groups = len(paths) // count
-        drawn = sorted(paths, key=lambda path: sha256(path.name.encode()).digest())
+        shuffled = sorted(paths, key=lambda path: sha256(path.name.encode()).digest())
         result += [
-            Utterance(tuple(drawn[at * count : (at + 1) * count]), speaker, corpus=corpus) for at in range(groups)
+            Utterance(tuple(shuffled[at * count : (at + 1) * count]), speaker, corpus=corpus) for at in range(groups)
         ]
     return result
 
 
-def by_corpus(found: list[Utterance]) -> Mapping[str, list[Utterance]]:
-    """Recordings by corpus, in order of first appearance."""
+def group_by_corpus(found: list[Utterance]) -> Mapping[str, list[Utterance]]:
+    """Group recordings by corpus, in order of first appearance."""
     groups: dict[str, list[Utterance]] = {}
     for utterance in found:
         groups.setdefault(utterance.corpus or "all", []).append(utterance)

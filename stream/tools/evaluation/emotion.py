@@ -1,8 +1,8 @@
-"""How well a voice's emotion is told: labelled utterances, one by one, the way live sound goes.
+"""Accuracy of emotion recognition on labelled utterances, each processed as a live stream.
 
-An utterance's probabilities are the mean of its windows' own, by the sound that was new in each; its rolling label is
-the one that held longest. `uncertain` and `silence` are answers that withhold one: figures are given over all
-utterances (withheld ones take the likeliest label) and over those that were answered.
+An utterance's probabilities are the mean of its windows' raw probabilities, weighted by the new audio of each window;
+its live label is the one with the longest duration. `uncertain` and `silence` are abstentions: figures are given over
+all utterances (abstentions take the most likely label) and over those with an answer.
 """
 
 from __future__ import annotations
@@ -26,90 +26,94 @@ from stream.types import Task
 
 @dataclass(frozen=True, slots=True)
 class UtteranceResult:
-    """One utterance: the truth, the mean probabilities (labels,), and what was told live."""
+    """One utterance: true label, mean probabilities (labels,), and live label."""
 
     utterance: Utterance
     truth: int
     probabilities: Floats | None
-    told: str
-    right_s: float
+    label: str
+    correct_s: float
     speech_s: float
-    flaps: int
+    label_changes: int
 
 
 @dataclass(frozen=True, slots=True)
 class EmotionResult:
-    """All utterances of an evaluation, with the model that heard them."""
+    """All utterances of an evaluation, with the model."""
 
     model: str
     revision: str
     labels: tuple[str, ...]
-    heard: tuple[UtteranceResult, ...]
+    utterances: tuple[UtteranceResult, ...]
     left_out: dict[str, int]
 
     def truth_and_probabilities(self) -> tuple[Labels, Floats]:
-        """Of every utterance that had speech enough to be scored; (n,) and (n, labels)."""
-        scored = [one for one in self.heard if one.probabilities is not None]
+        """Return labels (n,) and probabilities (n, labels) of all utterances with enough speech to be scored."""
+        scored = [one for one in self.utterances if one.probabilities is not None]
         truth = np.array([one.truth for one in scored], dtype=np.int64)
         return truth, np.array([one.probabilities for one in scored], dtype=np.float64).reshape(-1, len(self.labels))
 
 
 def evaluate(
-    ears: EvaluationRunner, utterances: Sequence[Utterance], *, progress: Callable[[], None] = lambda: None
+    runner: EvaluationRunner, utterances: Sequence[Utterance], *, progress: Callable[[], None] = lambda: None
 ) -> EmotionResult:
-    """Hear every utterance whose label the model knows."""
-    info = ears.model(Task.EMOTION).info
+    """Process every utterance whose label the model has."""
+    info = runner.model(Task.EMOTION).info
     known = [utterance for utterance in utterances if utterance.emotion in info.labels]
     left_out = Counter(u.emotion or "without a label" for u in utterances if u.emotion not in info.labels)
-    events, _ = ears.hear([utterance.paths[0] for utterance in known], progress=progress)
-    heard = [_heard(utterance, info.labels, found) for utterance, found in zip(known, events, strict=True)]
-    return EmotionResult(info.name, info.revision, info.labels, tuple(heard), dict(left_out))
+    events, _ = runner.run([utterance.paths[0] for utterance in known], progress=progress)
+    results = tuple(_score_utterance(utterance, info.labels, own) for utterance, own in zip(known, events, strict=True))
+    return EmotionResult(info.name, info.revision, info.labels, results, dict(left_out))
 
 
-def _heard(utterance: Utterance, labels: Sequence[str], events: Sequence[Event]) -> UtteranceResult:
-    told = [event for event in events if isinstance(event, EmotionEvent) and event.label != SILENCE]
-    weights, rows, held = [], [], Counter[str]()
-    before_s, right_s, flaps = 0.0, 0.0, 0
+def _score_utterance(utterance: Utterance, labels: Sequence[str], events: Sequence[Event]) -> UtteranceResult:
+    scored = [event for event in events if isinstance(event, EmotionEvent) and event.label != SILENCE]
+    weights, rows, duration_ms = [], [], Counter[str]()
+    before_s, correct_s, label_changes = 0.0, 0.0, 0
     last: str | None = None
-    for event in told:
-        fresh_s = max(event.end_s - max(before_s, event.start_s), 1e-3)
+    for event in scored:
+        new_s = max(event.end_s - max(before_s, event.start_s), 1e-3)
         before_s = event.end_s
-        weights.append(fresh_s)
+        weights.append(new_s)
         rows.append([event.raw[label] for label in labels])
-        held[event.label] += round(fresh_s * 1_000)
-        right_s += fresh_s * (event.label == utterance.emotion)
-        flaps += last is not None and event.label != last
+        duration_ms[event.label] += round(new_s * 1_000)
+        if event.label == utterance.emotion:
+            correct_s += new_s
+        if last is not None and event.label != last:
+            label_changes += 1
         last = event.label
     return UtteranceResult(
         utterance=utterance,
         truth=labels.index(utterance.emotion),
         probabilities=np.average(np.array(rows), axis=0, weights=weights) if rows else None,
-        told=held.most_common(1)[0][0] if held else SILENCE,
-        right_s=right_s,
+        label=duration_ms.most_common(1)[0][0] if duration_ms else SILENCE,
+        correct_s=correct_s,
         speech_s=sum(weights),
-        flaps=flaps,
+        label_changes=label_changes,
     )
 
 
 def figures(result: EmotionResult) -> dict[str, Any]:
-    """Accuracy, unweighted average recall, macro F1, calibration error, by class and speaker; the rolling figures."""
+    """Return accuracy, average recall, macro F1, calibration error, recall by class and speaker, and live figures."""
     truth, probabilities = result.truth_and_probabilities()
     if len(truth) == 0:
-        return {"utterances": len(result.heard), "scored": 0, "left_out": result.left_out}
+        return {"utterances": len(result.utterances), "scored": 0, "left_out": result.left_out}
     guess = probabilities.argmax(axis=1)
-    answered = np.array([one.told not in (UNCERTAIN, SILENCE) for one in result.heard if one.probabilities is not None])
-    told = np.array(
+    answered = np.array(
+        [one.label not in (UNCERTAIN, SILENCE) for one in result.utterances if one.probabilities is not None]
+    )
+    live = np.array(
         [
-            result.labels.index(one.told) if one.told in result.labels else -1
-            for one in result.heard
+            result.labels.index(one.label) if one.label in result.labels else -1
+            for one in result.utterances
             if one.probabilities is not None
         ]
     )
     present = sorted(set(truth.tolist()))
     recalls = recall_score(truth, guess, labels=present, average=None, zero_division=0.0)
-    speech_s = sum(one.speech_s for one in result.heard)
+    speech_s = sum(one.speech_s for one in result.utterances)
     return {
-        "utterances": len(result.heard),
+        "utterances": len(result.utterances),
         "scored": len(truth),
         "accuracy": _share(guess == truth),
         "unweighted_average_recall": _average_recall(truth, guess),
@@ -118,12 +122,14 @@ def figures(result: EmotionResult) -> dict[str, Any]:
         "recall": {result.labels[at]: float(value) for at, value in zip(present, recalls, strict=True)},
         "with_uncertain": {
             "answered": _share(answered),
-            "accuracy": _share((told == truth)[answered]),
-            "unweighted_average_recall": _average_recall(truth[answered], told[answered]) if answered.any() else None,
+            "accuracy": _share((live == truth)[answered]),
+            "unweighted_average_recall": _average_recall(truth[answered], live[answered]) if answered.any() else None,
         },
         "rolling": {
-            "right_share_of_speech": sum(one.right_s for one in result.heard) / speech_s if speech_s else None,
-            "flaps_per_minute": sum(one.flaps for one in result.heard) / speech_s * 60 if speech_s else None,
+            "right_share_of_speech": sum(one.correct_s for one in result.utterances) / speech_s if speech_s else None,
+            "flaps_per_minute": sum(one.label_changes for one in result.utterances) / speech_s * 60
+            if speech_s
+            else None,
         },
         "by_speaker": _by_speaker(result),
         "left_out": result.left_out,
@@ -131,28 +137,30 @@ def figures(result: EmotionResult) -> dict[str, Any]:
 
 
 def confusion(result: EmotionResult) -> NDArray[np.int64]:
-    """Rows the truth, columns the answer; (labels, labels)."""
+    """Return counts (labels, labels): rows the truth, columns the prediction."""
     truth, probabilities = result.truth_and_probabilities()
-    found: NDArray[np.int64] = confusion_matrix(truth, probabilities.argmax(axis=1), labels=range(len(result.labels)))
-    return found
+    counts: NDArray[np.int64] = confusion_matrix(truth, probabilities.argmax(axis=1), labels=range(len(result.labels)))
+    return counts
 
 
 def _by_speaker(result: EmotionResult) -> dict[str, dict[str, float]]:
-    found = {}
-    for speaker in sorted({one.utterance.speaker for one in result.heard if one.utterance.speaker}):
-        theirs = [one for one in result.heard if one.utterance.speaker == speaker and one.probabilities is not None]
+    by_speaker = {}
+    for speaker in sorted({one.utterance.speaker for one in result.utterances if one.utterance.speaker}):
+        theirs = [
+            one for one in result.utterances if one.utterance.speaker == speaker and one.probabilities is not None
+        ]
         if theirs:
             truth = np.array([one.truth for one in theirs])
             guess = np.array([int(one.probabilities.argmax()) for one in theirs if one.probabilities is not None])
-            found[speaker] = {
+            by_speaker[speaker] = {
                 "utterances": float(len(theirs)),
                 "unweighted_average_recall": _average_recall(truth, guess),
             }
-    return found
+    return by_speaker
 
 
 def _average_recall(truth: Labels, guess: Labels) -> float:
-    """The mean of the recalls of the labels that occur in the truth."""
+    """Return the mean recall of the labels that occur in the truth."""
     return float(recall_score(truth, guess, labels=np.unique(truth), average="macro", zero_division=0.0))
 
 

@@ -1,4 +1,4 @@
-"""Figures of merit, as the field defines them (pure; shapes and sources stand at each)."""
+"""Standard metrics of speaker verification and calibration (pure)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 TARGET_PRIOR = 0.01
-"""The first of NIST SRE 2016's priors, and VoxCeleb's (Nagrani et al. 2017), for minDCF; both costs are 1."""
+"""Target prior for minDCF: the first of NIST SRE 2016, and VoxCeleb's (Nagrani et al. 2017); both costs are 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """How well scores part one person's pairs from two people's."""
+    """Detection error figures of same-speaker and different-speaker scores."""
 
     eer: float
     eer_threshold: float
@@ -29,7 +29,7 @@ class Detection:
 
 
 def detection(same: Floats, different: Floats, *, rates: tuple[float, ...] = (0.001, 0.01, 0.05)) -> Detection:
-    """Equal error rate, minDCF (prior 0.01), and thresholds at false-accept rates; (pairs,) each, neither empty."""
+    """Return equal error rate, minDCF, and thresholds at false-accept rates; scores (pairs,), neither empty."""
     scores = np.concatenate((same, different))
     truth = np.concatenate((np.ones(len(same), int), np.zeros(len(different), int)))
     alarms, misses, thresholds = det_curve(truth, scores)  # alarms fall, thresholds rise
@@ -39,7 +39,9 @@ def detection(same: Floats, different: Floats, *, rates: tuple[float, ...] = (0.
     missed: dict[str, float] = {}
     for rate in rates:
         place = int(np.searchsorted(-alarms, -rate))
-        inside = place < len(alarms) and bool(np.isfinite(thresholds[place]))  # newer releases add one at infinity
+        inside = place < len(alarms) and bool(
+            np.isfinite(thresholds[place])
+        )  # newer releases add a threshold at infinity
         at_rate[f"{rate:g}"] = float(thresholds[place] if inside else np.nextafter(different.max(), np.inf))
         missed[f"{rate:g}"] = float(misses[place] if inside else np.mean(same <= different.max()))
     return Detection(
@@ -54,13 +56,13 @@ def detection(same: Floats, different: Floats, *, rates: tuple[float, ...] = (0.
 
 
 def calibration_error(probabilities: Floats, truth: Labels, *, bins: int = 10) -> float:
-    """Expected calibration error: how far confidence lies from accuracy (Guo et al. 2017); (n, classes) and (n,)."""
+    """Return the expected calibration error (Guo et al. 2017) of probabilities (n, classes) and labels (n,)."""
     return float(sum(row.share * abs(row.accuracy - row.confidence) for row in reliability(probabilities, truth, bins)))
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Answers of about one confidence, how many of all they are, and how many of them were right."""
+    """Predictions of similar confidence: their share of all, mean confidence, and accuracy."""
 
     share: float
     confidence: float
@@ -68,7 +70,7 @@ class Bin:
 
 
 def reliability(probabilities: Floats, truth: Labels, bins: int = 10) -> list[Bin]:
-    """The bins of a reliability diagram, of equal width, empty ones left out."""
+    """Return the bins of a reliability diagram, of equal width, without empty ones."""
     if len(truth) == 0:
         return []
     confidence, guess = probabilities.max(axis=1), probabilities.argmax(axis=1)

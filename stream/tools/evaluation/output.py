@@ -1,24 +1,33 @@
-"""What an evaluation prints: progress, figures that fit on a line of a terminal, JSON, and the page."""
+"""Output of an evaluation: progress bars, tables for a terminal, JSON, and the page."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from stream.errors import TonewatchError
+from stream.errors import TonewatchError, missing_extra
 
 if TYPE_CHECKING:
     from stream.tools.evaluation.report import Section
 
 
+@dataclass(slots=True)
+class Results:
+    """Figures of an evaluation by model, and the sections of its page."""
+
+    figures: dict[str, Any] = field(default_factory=dict)
+    sections: list[Section] = field(default_factory=list)
+
+
 @contextmanager
-def bar(text: str, total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on standard error, where that is a terminal."""
+def progress_bar(text: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show a progress bar on standard error if that is a terminal; yields the function that advances it."""
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
@@ -30,16 +39,16 @@ def bar(text: str, total: int) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def science() -> Iterator[None]:
-    """Name the extra where its libraries are missing."""
+def require_libraries() -> Iterator[None]:
+    """Turn a failed import into an error that names the extra to install."""
     try:
         yield
     except ImportError as error:
-        raise TonewatchError(f"evaluation needs {error.name}: pip install 'tonewatch[evaluate]'") from error
+        raise TonewatchError(missing_extra("evaluation", library=str(error.name), extra="evaluate")) from error
 
 
-def flat(row: Mapping[str, Any], without: Sequence[str]) -> dict[str, Any]:
-    """Nested figures side by side."""
+def flatten(row: Mapping[str, Any], without: Sequence[str] = ()) -> dict[str, Any]:
+    """Merge nested figures into one row, keys joined by a colon; drops the keys in `without`."""
     flat: dict[str, Any] = {}
     for key, value in row.items():
         if key in without:
@@ -51,8 +60,16 @@ def flat(row: Mapping[str, Any], without: Sequence[str]) -> dict[str, Any]:
     return flat
 
 
-def felt(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures of emotion that fit on a line of a terminal."""
+def emotion_rows(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a table row per model and corpus, with the main figures of emotion."""
+    return [
+        {"model": model, "corpus": corpus, "utterances": row["utterances"], **_emotion_columns(row)}
+        for model, corpora in figures.items()
+        for corpus, row in corpora.items()
+    ]
+
+
+def _emotion_columns(row: Mapping[str, Any]) -> dict[str, Any]:
     if not row["scored"]:
         return {"scored": 0}
     return {
@@ -63,43 +80,57 @@ def felt(row: Mapping[str, Any]) -> dict[str, Any]:
         "ECE": row["expected_calibration_error"],
         "answered": row["with_uncertain"]["answered"],
         "UAR, answered": row["with_uncertain"]["unweighted_average_recall"],
-        "right live": row["rolling"]["right_share_of_speech"],
-        "flaps a minute": row["rolling"]["flaps_per_minute"],
+        "correct live": row["rolling"]["right_share_of_speech"],
+        "changes per minute": row["rolling"]["flaps_per_minute"],
     }
 
 
-def brief(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What fits on a line of a terminal."""
-    normal = row.get("as_norm") or {}
+def verification_rows(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a table row per model, corpus and duration, with the main figures of verification."""
+    return [
+        {"model": model, "corpus": corpus, "speech, s": duration, **_verification_columns(row)}
+        for model, found in figures.items()
+        for corpus, durations in found["corpora"].items()
+        for duration, row in durations.items()
+    ]
+
+
+def _verification_columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    normalised = row.get("as_norm") or {}
     return {
         "EER": row["eer"],
-        "EER, AS-norm": normal.get("eer"),
+        "EER, AS-norm": normalised.get("eer"),
         "minDCF": row["min_dcf"],
         "threshold": row["threshold_at_eer"],
         "at 1 % false accepts": row["thresholds_at_false_accept_rate"]["0.01"],
-        "pairs of one": row["pairs_same"],
-        "pairs of two": row["pairs_different"],
+        "same-speaker pairs": row["pairs_same"],
+        "different-speaker pairs": row["pairs_different"],
     }
 
 
-def give(
-    found: Mapping[str, Any],
+def diarization_rows(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a table row per figure, with a column per model."""
+    names = next(iter(figures.values()))["all"]
+    return [{"figure": name, **{model: found["all"][name] for model, found in figures.items()}} for name in names]
+
+
+def print_results(
+    results: Results,
     rows: list[dict[str, Any]],
-    sections: Sequence[Section],
     *,
     as_json: bool,
     html: Path | None,
     title: str,
     note: str,
 ) -> None:
-    """Print, and write the page. Raises `TonewatchError` where it cannot be written."""
+    """Print figures as JSON or rows as a table, then write the page. Raises `TonewatchError` if that fails."""
     from stream.tools.evaluation import report  # noqa: PLC0415
     from stream.tools.tables import print_table  # noqa: PLC0415
 
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        typer.echo(json.dumps(results.figures, indent=2))
     else:
         keys = dict.fromkeys(key for row in rows for key in row)
-        print_table([{key: report.shown(row.get(key)) for key in keys} for row in rows])
-    if html is not None:  # last: where it cannot be written, the figures have been told
-        report.write(html, title=title, note=note, sections=sections)
+        print_table([{key: report.format_figure(row.get(key)) for key in keys} for row in rows])
+    if html is not None:  # last, so that a failure to write loses no figures
+        report.write(html, title=title, note=note, sections=results.sections)

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation, as SVG to stand in a page; drawn by matplotlib, without a screen."""
+"""Charts of an evaluation as SVG elements for a page, drawn by matplotlib without a display."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TICKS = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 
 
 def confusion_matrix(result: EmotionResult, title: str) -> str:
-    """Shares of each true label (rows) by answer (columns)."""
+    """Draw the shares of predictions (columns) of each true label (rows)."""
     counts = confusion(result)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure, axes = _figure(4.2, 3.6)
@@ -36,12 +36,12 @@ def confusion_matrix(result: EmotionResult, title: str) -> str:
         for column in range(len(names)):
             dark = shares[row, column] > 0.5  # noqa: PLR2004
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color="white" if dark else _INK)
-    axes.set(title=title, xlabel="told", ylabel="true")
+    axes.set(title=title, xlabel="predicted", ylabel="true")
     return _svg(figure)
 
 
 def reliability_diagram(result: EmotionResult, title: str) -> str:
-    """Accuracy against confidence; the area of a dot is its share of the answers."""
+    """Draw accuracy against confidence; a dot's area is its share of the predictions."""
     truth, probabilities = result.truth_and_probabilities()
     bins = reliability(probabilities, truth)
     figure, axes = _figure(3.8, 3.6)
@@ -56,7 +56,7 @@ def reliability_diagram(result: EmotionResult, title: str) -> str:
 
 
 def det(curves: Mapping[str, Pairs], title: str) -> str:
-    """Detection error trade-off (Martin et al. 1997): misses against false alarms on normal deviates."""
+    """Draw the detection error trade-off (Martin et al. 1997): misses against false alarms on normal deviates."""
     figure, axes = _figure(4.6, 4.0)
     for (name, pairs), colour in zip(curves.items(), _COLOURS * 4, strict=False):
         scores = np.concatenate((pairs.same, pairs.different))
@@ -73,38 +73,36 @@ def det(curves: Mapping[str, Pairs], title: str) -> str:
     return _svg(figure)
 
 
-def timeline(told: ScoredRecording) -> str:
-    """The reference above, what was told live and in the end below, a colour a person."""
-    case = told.case
+def timeline(recording: ScoredRecording) -> str:
+    """Draw the reference, and below it the live and the final labels, with a colour per speaker."""
+    case = recording.case
     people = sorted({segment.speaker for segment in case.reference})
-    others = sorted({segment.speaker for segment in (*told.live, *told.ended)} - set(people))
+    others = sorted({segment.speaker for segment in (*recording.live, *recording.final)} - set(people))
     colours = {name: _COLOURS[at % len(_COLOURS)] for at, name in enumerate(people)}
     figure, axes = _figure(9.5, 1.2 + 0.28 * (len(people) + 2))
     for row, name in enumerate(people):
         spans = [(one.start_s, one.end_s - one.start_s) for one in case.reference if one.speaker == name]
         axes.broken_barh(spans, (row - 0.4, 0.8), facecolors=colours[name])
-    for height, segments in ((len(people) + 0.4, told.live), (len(people) + 1.4, told.ended)):
+    for height, segments in ((len(people) + 0.4, recording.live), (len(people) + 1.4, recording.final)):
         for one in segments:
             axes.broken_barh(
                 [(one.start_s, one.end_s - one.start_s)], (height - 0.4, 0.8),
                 facecolors=colours.get(one.speaker, "#cbd5e1"), edgecolor="white", linewidth=0.4,
             )  # fmt: skip
-    axes.set_yticks([*range(len(people)), len(people) + 0.4, len(people) + 1.4], [*people, "told live", "in the end"])
+    axes.set_yticks([*range(len(people)), len(people) + 0.4, len(people) + 1.4], [*people, "live", "final"])
     axes.set(title=case.name, xlabel="seconds", xlim=(case.start_s, case.end_s))
     axes.invert_yaxis()
     if others:
-        axes.text(
-            1.0, -0.02, "grey: nobody of the reference", transform=axes.transAxes, ha="right", va="top", fontsize=7
-        )
+        axes.text(1.0, -0.02, "grey: not in the reference", transform=axes.transAxes, ha="right", va="top", fontsize=7)
     return _svg(figure)
 
 
 def distributions(same: Sequence[float], different: Sequence[float], threshold: float | None, title: str) -> str:
-    """Scores of one person's pairs and of two people's."""
+    """Draw the distributions of same-speaker and different-speaker scores."""
     figure, axes = _figure(5.2, 3.0)
     places = np.histogram_bin_edges(np.concatenate((same, different)), bins=40).tolist()
-    axes.hist(different, bins=places, density=True, alpha=0.6, color=_COLOURS[1], label="different people")
-    axes.hist(same, bins=places, density=True, alpha=0.6, color=_COLOURS[0], label="one person")
+    axes.hist(different, bins=places, density=True, alpha=0.6, color=_COLOURS[1], label="different speakers")
+    axes.hist(same, bins=places, density=True, alpha=0.6, color=_COLOURS[0], label="same speaker")
     if threshold is not None:
         axes.axvline(threshold, color=_INK, linewidth=1, linestyle="--", label=f"threshold {threshold:.3f}")
     axes.set(title=title, xlabel="score", yticks=[])
@@ -115,7 +113,7 @@ def distributions(same: Sequence[float], different: Sequence[float], threshold: 
 def trade_off(
     thresholds: Sequence[float], accepts: Sequence[float], rejects: Sequence[float], threshold: float | None, title: str
 ) -> str:
-    """Shares of impostors accepted and of genuine scores rejected, by threshold."""
+    """Draw the shares of impostor scores accepted and genuine scores rejected, by threshold."""
     figure, axes = _figure(5.2, 3.0)
     axes.plot(thresholds, accepts, color=_COLOURS[1], drawstyle="steps-pre", label="false accepts")
     axes.plot(thresholds, rejects, color=_COLOURS[0], drawstyle="steps-pre", label="false rejects")
@@ -127,7 +125,7 @@ def trade_off(
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    mpl.rcParams["text.parse_math"] = False  # a name may hold a dollar
+    mpl.rcParams["text.parse_math"] = False  # names may contain a dollar sign
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     for side in ("top", "right"):
@@ -142,7 +140,7 @@ def _svg(figure: Figure) -> str:
         warnings.catch_warnings(),
         mpl.rc_context({"svg.hashsalt": "tonewatch", "font.size": 9, "text.color": _INK, "axes.labelcolor": _INK}),
     ):
-        warnings.filterwarnings("ignore", message="Glyph")  # a name in letters the font lacks: boxes
+        warnings.filterwarnings("ignore", message="Glyph")  # letters the font lacks are drawn as boxes
         figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
-    picture = buffer.getvalue()
-    return picture[picture.index("<svg") :]
+    chart = buffer.getvalue()
+    return chart[chart.index("<svg") :]

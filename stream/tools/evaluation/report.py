@@ -1,4 +1,4 @@
-"""A page that shows an evaluation: tables and pictures in one self-contained HTML file."""
+"""The page of an evaluation: tables and charts in one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5r
 .note { color: #64748b; } table { border-collapse: collapse; background: white; font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; } th, td { padding: .3rem .7rem; border-bottom: 1px solid #e2e8f0; text-align: right; }
 th:first-child, td:first-child { text-align: left; } th { font-weight: 600; color: #475569; }
-.pictures { display: flex; flex-wrap: wrap; gap: 1rem; } .pictures svg { background: white; border-radius: 8px;
+.charts { display: flex; flex-wrap: wrap; gap: 1rem; } .charts svg { background: white; border-radius: 8px;
 max-width: 100%;
        height: auto; }
 """
@@ -27,16 +27,16 @@ max-width: 100%;
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading, tables (rows of equal keys) and pictures (SVG)."""
+    """A heading, tables (rows with equal keys) and charts (SVG)."""
 
     title: str
     tables: tuple[Sequence[Mapping[str, Any]], ...] = ()
-    pictures: tuple[str, ...] = ()
+    charts: tuple[str, ...] = ()
     note: str = ""
 
 
 def write(path: Path, *, title: str, note: str, sections: Sequence[Section]) -> None:
-    """Write the page. Raises `TonewatchError` where it cannot be written."""
+    """Write the page. Raises `TonewatchError` if it cannot be written."""
     body = "\n".join(_section(section) for section in sections)
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -47,7 +47,7 @@ def write(path: Path, *, title: str, note: str, sections: Sequence[Section]) -> 
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise TonewatchError(f"{path} cannot be written: {error.strerror}") from error
+        raise TonewatchError(f"{path} cannot be written ({error.strerror}); choose another file") from error
 
 
 def _section(section: Section) -> str:
@@ -55,20 +55,20 @@ def _section(section: Section) -> str:
     if section.note:
         parts.append(f'<p class="note">{escape(section.note)}</p>')
     parts += [_table(rows) for rows in section.tables if rows]
-    if section.pictures:
-        parts.append(f'<div class="pictures">{"".join(section.pictures)}</div>')
+    if section.charts:
+        parts.append(f'<div class="charts">{"".join(section.charts)}</div>')
     return "\n".join([*parts, "</section>"])
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     head = "".join(f"<th>{escape(str(key))}</th>" for key in rows[0])
-    lines = ("".join(f"<td>{escape(shown(value))}</td>" for value in row.values()) for row in rows)
+    lines = ("".join(f"<td>{escape(format_figure(value))}</td>" for value in row.values()) for row in rows)
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def shown(value: Any) -> str:
-    """A number to three places, nothing for None."""
+def format_figure(value: Any) -> str:
+    """Format a number with three decimals at most; a dash for None."""
     if value is None:
         return "–"
     return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)

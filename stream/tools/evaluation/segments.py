@@ -1,8 +1,8 @@
-"""Who spoke when, as it was and as it was told, on a grid of 10 ms (pure).
+"""Speaker segments of reference and hypothesis, on a grid of 10 ms (pure).
 
-Two tellings of one stream are kept apart: what was told *live* (at each moment the newest speaker event, which can only
-know the past) and what stood *in the end* (turns, with their beginnings dated back). A label told live counts from the
-media time at which its window ended, so the wait for evidence counts as wrong.
+Two hypotheses of a stream are distinguished: the *live* one (at each moment the newest speaker event, which can only
+use the past) and the *final* one (turns, with corrected start times and names). A live label counts from the media time
+at which its window ended, so the wait for evidence counts as wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from stream.errors import SettingsError
 from stream.events import Event, SpeakerEvent, SpeakerResolvedEvent, TurnEvent
 
 STEP_S = 0.01
-NOBODY = ""
 UNKNOWN = "?"
 TENTATIVE = "…"
 
@@ -29,7 +28,7 @@ Grid = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Segment:
-    """One person speaking, in seconds."""
+    """A segment of one speaker, in seconds."""
 
     start_s: float
     end_s: float
@@ -37,8 +36,8 @@ class Segment:
 
 
 def read_rttm(path: Path) -> dict[str, list[Segment]]:
-    """Segments by recording, from NIST's RTTM. Raises `SettingsError`, naming the line."""
-    found: dict[str, list[Segment]] = {}
+    """Read segments by recording from NIST's RTTM. Raises `SettingsError` with the line number."""
+    segments_of: dict[str, list[Segment]] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -49,17 +48,19 @@ def read_rttm(path: Path) -> dict[str, list[Segment]]:
             continue
         try:
             start_s, length_s = _seconds(words[3]), _seconds(words[4])
-            found.setdefault(words[1], []).append(Segment(start_s, start_s + length_s, words[7]))
+            segments_of.setdefault(words[1], []).append(Segment(start_s, start_s + length_s, words[7]))
         except (IndexError, ValueError) as error:
-            raise SettingsError(f"{path}, line {number}: not an RTTM line (SPEAKER file 1 start length …)") from error
-    if not found:
-        raise SettingsError(f"{path} holds no SPEAKER line")
-    return {name: sorted(segments) for name, segments in found.items()}
+            raise SettingsError(
+                f"{path}, line {number}: invalid RTTM; use `SPEAKER FILE 1 START DURATION …`"
+            ) from error
+    if not segments_of:
+        raise SettingsError(f"{path} has no SPEAKER line; give a reference in RTTM")
+    return {name: sorted(segments) for name, segments in segments_of.items()}
 
 
 def read_uem(path: Path) -> dict[str, tuple[float, float]]:
-    """The scored part of each recording, from NIST's UEM. Raises `SettingsError`, naming the line."""
-    found: dict[str, tuple[float, float]] = {}
+    """Read the scored part of each recording from NIST's UEM. Raises `SettingsError` with the line number."""
+    parts: dict[str, tuple[float, float]] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -71,13 +72,13 @@ def read_uem(path: Path) -> dict[str, tuple[float, float]]:
         try:
             name, _, start_s, end_s = words[0], words[1], _seconds(words[2]), _seconds(words[3])
         except (IndexError, ValueError) as error:
-            raise SettingsError(f"{path}, line {number}: not a UEM line (file 1 start end)") from error
-        if name in found or end_s <= start_s:
-            raise SettingsError(f"{path}, line {number}: {name} needs one scored part, which ends after it starts")
-        found[name] = (start_s, end_s)
-    if not found:
-        raise SettingsError(f"{path} holds no line of UEM (file 1 start end)")
-    return found
+            raise SettingsError(f"{path}, line {number}: invalid UEM; use `FILE 1 START END`") from error
+        if name in parts or end_s <= start_s:
+            raise SettingsError(f"{path}, line {number}: {name} needs exactly one part with END after START")
+        parts[name] = (start_s, end_s)
+    if not parts:
+        raise SettingsError(f"{path} is empty; add lines `FILE 1 START END`")
+    return parts
 
 
 def _seconds(text: str) -> float:
@@ -87,69 +88,71 @@ def _seconds(text: str) -> float:
     return value
 
 
-def told_in_the_end(events: Sequence[Event]) -> list[Segment]:
-    """Ended turns under the names that turned out later to be right; whoever stayed unknown is `?`."""
+def final_segments(events: Sequence[Event]) -> list[Segment]:
+    """Return ended turns under their corrected names; unknown speakers are `?`."""
     names = {event.was: event.speaker for event in events if isinstance(event, SpeakerResolvedEvent)}
     return [
-        Segment(event.start_s, event.end_s, _final(event.speaker or UNKNOWN, names))
+        Segment(event.start_s, event.end_s, _corrected(event.speaker or UNKNOWN, names))
         for event in events
         if isinstance(event, TurnEvent) and event.phase == "end" and event.end_s > event.start_s
     ]
 
 
-def _final(name: str, names: Mapping[str, str]) -> str:
+def _corrected(name: str, names: Mapping[str, str]) -> str:
     while name in names:
         name = names[name]
     return name
 
 
-def told_live(events: Iterable[Event], end_s: float) -> list[Segment]:
-    """What the newest speaker event said at each moment; silence leaves holes."""
-    told = [event for event in events if isinstance(event, SpeakerEvent)]
-    ends = [event.end_s for event in told[1:]] + [end_s] * bool(told)
+def live_segments(events: Iterable[Event], end_s: float) -> list[Segment]:
+    """Return the label of the newest speaker event at each moment; silence leaves gaps."""
+    labels = [event for event in events if isinstance(event, SpeakerEvent)]
+    ends = [event.end_s for event in labels[1:]] + [end_s] * bool(labels)
     return [
         Segment(event.end_s, until_s, event.speaker or (TENTATIVE if event.state == "tentative" else UNKNOWN))
-        for event, until_s in zip(told, ends, strict=True)
+        for event, until_s in zip(labels, ends, strict=True)
         if event.state != "silence" and until_s > event.end_s
     ]
 
 
-def turns(segments: Sequence[Segment], *, pause_s: float = 1.0, least_s: float = 0.5) -> list[Segment]:
-    """The reference's turns: segments joined over short pauses if nobody else began since; short ones left out."""
-    found: list[Segment] = []
+def merge_into_turns(
+    segments: Sequence[Segment], *, pause_s: float = 1.0, min_duration_s: float = 0.5
+) -> list[Segment]:
+    """Join a speaker's segments over short pauses without another speaker's onset; drop short turns."""
+    turns: list[Segment] = []
     for segment in sorted(segments):
-        last = found[-1] if found else None
+        last = turns[-1] if turns else None
         if last is not None and last.speaker == segment.speaker and segment.start_s - last.end_s < pause_s:
-            found[-1] = Segment(last.start_s, max(last.end_s, segment.end_s), last.speaker)
+            turns[-1] = Segment(last.start_s, max(last.end_s, segment.end_s), last.speaker)
         else:
-            found.append(segment)
-    return [turn for turn in found if turn.end_s - turn.start_s >= least_s]
+            turns.append(segment)
+    return [turn for turn in turns if turn.end_s - turn.start_s >= min_duration_s]
 
 
-def painted(segments: Iterable[Segment], names: Sequence[str], end_s: float) -> NDArray[np.bool_]:
-    """Who speaks at each step; (names, steps)."""
+def activity(segments: Iterable[Segment], names: Sequence[str], end_s: float) -> NDArray[np.bool_]:
+    """Return which speakers are active at each step; (names, steps)."""
     grid = np.zeros((len(names), round(end_s / STEP_S)), dtype=bool)
-    place = {name: at for at, name in enumerate(names)}
+    row = {name: at for at, name in enumerate(names)}
     for segment in segments:
-        if segment.speaker in place:
-            grid[place[segment.speaker], round(segment.start_s / STEP_S) : round(segment.end_s / STEP_S)] = True
+        if segment.speaker in row:
+            grid[row[segment.speaker], round(segment.start_s / STEP_S) : round(segment.end_s / STEP_S)] = True
     return grid
 
 
-def changes(segments: Sequence[Segment]) -> int:
-    """How often the label changed; silence between, and waiting for evidence, are no labels."""
+def count_changes(segments: Sequence[Segment]) -> int:
+    """Count label changes, ignoring silence and tentative labels."""
     labels = [segment.speaker for segment in sorted(segments) if not segment.speaker.endswith(TENTATIVE)]
     return sum(before != after for before, after in pairwise(labels))
 
 
-def within(segments: Iterable[Segment], start_s: float, end_s: float) -> list[Segment]:
-    """What of the segments lies in a part of the recording."""
+def clip(segments: Iterable[Segment], start_s: float, end_s: float) -> list[Segment]:
+    """Restrict segments to a part of the recording."""
     clipped = (Segment(max(one.start_s, start_s), min(one.end_s, end_s), one.speaker) for one in segments)
     return [segment for segment in clipped if segment.end_s > segment.start_s]
 
 
-def renamed(segments: Iterable[Segment], names: Mapping[str, str]) -> list[Segment]:
-    """Segments under other names; what has none keeps its own, marked as nobody's."""
+def map_speakers(segments: Iterable[Segment], names: Mapping[str, str]) -> list[Segment]:
+    """Rename speakers; those without a new name keep theirs with a `~` before it."""
     return [
         Segment(segment.start_s, segment.end_s, names.get(segment.speaker, f"~{segment.speaker}"))
         for segment in segments

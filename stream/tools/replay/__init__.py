@@ -1,1 +1,1 @@
-"""Package."""
+"""Replay of recordings with an explanation of every decision."""

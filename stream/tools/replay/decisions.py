@@ -1,7 +1,7 @@
-"""What was told of a stream, as lines in the order of the sound: decisions that held, and moments (pure).
+"""The decisions of a stream as a log in media time: spans of equal decisions, and momentary events (pure).
 
-A decision counts from the media time at which its window ended, since before that it could not be told, to the moment
-of the next one. Decisions in a row that say the same for the same reason are one line, with the range of their figures.
+A decision counts from the media time at which its window ended, the earliest at which it is available, to the next
+decision. Consecutive decisions with equal result and reason are one line, with the range of their figures.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from stream.events import EmotionEvent, Event, SpeakerEvent, SpeakerResolvedEven
 from stream.tools.replay import explain
 
 MARKS: Mapping[str, str] = {"confirmed": "●", "tentative": "◌", "unknown": "?", "silence": "–", "overlap": "⧉"}
-SOUNDS, MOMENT, CORRECTION = "♪", "▸", "↺"
+EMOTION_MARK, MOMENT_MARK, CORRECTION_MARK = "♪", "▸", "↺"
 
 Kind = TypeVar("Kind", SpeakerEvent, EmotionEvent)
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionSpan(Generic[Kind]):
-    """Events that said the same, and from when to when that was what was told."""
+    """Consecutive events with equal result, and the time during which that result was current."""
 
     start_s: float
     end_s: float
@@ -31,74 +31,78 @@ class DecisionSpan(Generic[Kind]):
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """A line of the log. A moment ends where it starts."""
+    """A line of the log; for a momentary event start and end are equal."""
 
     start_s: float
     end_s: float
     mark: str
-    who: str
-    why: str
+    subject: str
+    text: str
 
     @property
     def when(self) -> str:
-        """Its time or times, for people."""
-        return explain.clock(self.start_s) + (f"–{explain.clock(self.end_s)}" if self.end_s > self.start_s else "")
+        """Formatted time or time range."""
+        return explain.format_time(self.start_s) + (
+            f"–{explain.format_time(self.end_s)}" if self.end_s > self.start_s else ""
+        )
 
 
-def held(told: Sequence[Kind], end_s: float, same: Callable[[Kind], object]) -> Iterator[DecisionSpan[Kind]]:
-    """Events of one kind and stream until the next; those for which `same` is equal, in a row, as one."""
-    ends = [*(event.end_s for event in told[1:]), end_s]
-    for _, run in groupby(zip(told, ends, strict=False), lambda pair: same(pair[0])):
+def merge_spans(events: Sequence[Kind], end_s: float, same: Callable[[Kind], object]) -> Iterator[DecisionSpan[Kind]]:
+    """Yield spans of consecutive events of one type and stream for which `same` is equal."""
+    ends = [*(event.end_s for event in events[1:]), end_s]
+    for _, run in groupby(zip(events, ends, strict=False), lambda pair: same(pair[0])):
         pairs = list(run)
         start_s, until_s = pairs[0][0].end_s, pairs[-1][1]
         if until_s > start_s:
             yield DecisionSpan(start_s, until_s, tuple(event for event, _ in pairs))
 
 
-def decisions(told: Iterable[Event], end_s: float, *, fold: bool = True) -> list[DecisionSpan[SpeakerEvent]]:
-    """Who was told when, of one stream."""
-    events = [event for event in told if isinstance(event, SpeakerEvent)]
-    return list(held(events, end_s, lambda one: (one.state, one.speaker, one.reason) if fold else one.seq))
+def speaker_spans(events: Iterable[Event], end_s: float, *, fold: bool = True) -> list[DecisionSpan[SpeakerEvent]]:
+    """Return the spans of equal speaker decisions of one stream."""
+    selected = [event for event in events if isinstance(event, SpeakerEvent)]
+    return list(merge_spans(selected, end_s, lambda one: (one.state, one.speaker, one.reason) if fold else one.seq))
 
 
-def feelings(told: Iterable[Event], end_s: float, *, fold: bool = True) -> list[DecisionSpan[EmotionEvent]]:
-    """How they sounded, of one stream."""
-    events = [event for event in told if isinstance(event, EmotionEvent)]
-    return list(held(events, end_s, lambda one: (one.label, one.speaker) if fold else one.seq))
+def emotion_spans(events: Iterable[Event], end_s: float, *, fold: bool = True) -> list[DecisionSpan[EmotionEvent]]:
+    """Return the spans of equal emotion labels of one stream."""
+    selected = [event for event in events if isinstance(event, EmotionEvent)]
+    return list(merge_spans(selected, end_s, lambda one: (one.label, one.speaker) if fold else one.seq))
 
 
-def log(told: Sequence[Event], *, fold: bool = True) -> list[LogLine]:
-    """Everything that was told of a stream, or of a call with its tracks."""
-    end_s = max((event.end_s for event in told), default=0.0)
-    names = {event.was: event.speaker for event in told if isinstance(event, SpeakerResolvedEvent)}
+def build_log(events: Sequence[Event], *, fold: bool = True) -> list[LogLine]:
+    """Return the log of a stream, or of a call with its tracks."""
+    end_s = max((event.end_s for event in events), default=0.0)
+    names = {event.was: event.speaker for event in events if isinstance(event, SpeakerResolvedEvent)}
     lines: list[LogLine] = []
-    for source in dict.fromkeys(event.source for event in told):
-        mine = [event for event in told if event.source == source]
-        lines += [_decision(one, names) for one in decisions(mine, end_s, fold=fold)]
-        lines += [_feeling(one) for one in feelings(mine, end_s, fold=fold) if one.events[0].label != "silence"]
-        lines += [line for event in mine if (line := _moment(event)) is not None]
+    for source in dict.fromkeys(event.source for event in events):
+        mine = [event for event in events if event.source == source]
+        lines += [_speaker_line(one, names) for one in speaker_spans(mine, end_s, fold=fold)]
+        lines += [
+            _emotion_line(one) for one in emotion_spans(mine, end_s, fold=fold) if one.events[0].label != "silence"
+        ]
+        lines += [line for event in mine if (line := _moment_line(event)) is not None]
     return sorted(lines, key=lambda line: line.start_s)
 
 
-def _decision(one: DecisionSpan[SpeakerEvent], names: Mapping[str, str]) -> LogLine:
+def _speaker_line(one: DecisionSpan[SpeakerEvent], names: Mapping[str, str]) -> LogLine:
     event = one.events[-1]
-    who = event.speaker or {"silence": "nobody", "tentative": "somebody", "overlap": "several"}.get(
+    subject = event.speaker or {"silence": "silence", "tentative": "tentative", "overlap": "several"}.get(
         event.state, "unknown"
     )
     if event.speaker is not None and event.speaker in names:
-        who = f"{event.speaker} ({names[event.speaker]})"
-    return LogLine(one.start_s, one.end_s, MARKS[event.state], who, explain.decided(one.events))
+        subject = f"{event.speaker} ({names[event.speaker]})"
+    return LogLine(one.start_s, one.end_s, MARKS[event.state], subject, explain.describe_decision(one.events))
 
 
-def _feeling(one: DecisionSpan[EmotionEvent]) -> LogLine:
+def _emotion_line(one: DecisionSpan[EmotionEvent]) -> LogLine:
     event = one.events[-1]
-    who = event.party or event.speaker or "somebody"
-    return LogLine(one.start_s, one.end_s, SOUNDS, who, explain.felt(one.events))
+    subject = event.party or event.speaker or "unknown"
+    return LogLine(one.start_s, one.end_s, EMOTION_MARK, subject, explain.describe_emotion(one.events))
 
 
-def _moment(event: Event) -> LogLine | None:
-    said = explain.happened(event)
-    if said is None:
+def _moment_line(event: Event) -> LogLine | None:
+    description = explain.describe_event(event)
+    if description is None:
         return None
-    mark = CORRECTION if isinstance(event, SpeakerResolvedEvent) else MOMENT
-    return LogLine(event.end_s, event.end_s, mark, *said)
+    mark = CORRECTION_MARK if isinstance(event, SpeakerResolvedEvent) else MOMENT_MARK
+    return LogLine(event.end_s, event.end_s, mark, *description)

@@ -1,4 +1,4 @@
-"""Decisions in words (pure)."""
+"""Explanations of decisions as text (pure)."""
 
 from __future__ import annotations
 
@@ -7,74 +7,74 @@ from collections.abc import Iterable, Sequence
 from stream.events import AlertEvent, EmotionEvent, Event, SpeakerEvent, SpeakerResolvedEvent, StreamEvent, TurnEvent
 from stream.events.labels import ALERT_LABELS, REASON_LABELS, STREAM_STATE_LABELS
 
-PLAIN = ("silence", "track")
-"""Reasons that rest on no voice."""
+REASONS_WITHOUT_SCORES = ("silence", "track")
+"""Reasons that involve no scores."""
 
 
-def clock(at_s: float) -> str:
-    """Minutes, seconds and tenths, and hours where there are some."""
+def format_time(at_s: float) -> str:
+    """Format media time as minutes, seconds and tenths, with hours if any."""
     tenths = round(at_s * 10)
     hours, rest = divmod(tenths, 36_000)
     return (f"{hours}:" if hours else "") + f"{rest // 600:02}:{rest // 10 % 60:02}.{rest % 10}"
 
 
-def decided(events: Sequence[SpeakerEvent]) -> str:
-    """Why, and by which figures; of several decisions for one reason their range, and their closest call."""
+def describe_decision(events: Sequence[SpeakerEvent]) -> str:
+    """Return reason and figures of a decision; for several with one reason the range, and the smallest margin."""
     newest = events[-1]
-    if newest.reason in PLAIN:
+    if newest.reason in REASONS_WITHOUT_SCORES:
         return REASON_LABELS[newest.reason]
-    said = [REASON_LABELS.get(newest.reason, newest.reason.replace("_", " ")), *_likely(events), *_scored(events)]
-    said.append(f"{_range(one.evidence_s for one in events)} s of speech")
+    parts = [REASON_LABELS.get(newest.reason, newest.reason.replace("_", " ")), *_probability(events), *_scores(events)]
+    parts.append(f"{_range(one.evidence_s for one in events)} s of speech")
     if newest.identity is not None:
         named = (f"{one.label} {_percent([one.probability])}" for one in newest.identity.candidates)
-        said.append(f"closed set (demonstration): {', '.join(named)}")
-    return "; ".join(said)
+        parts.append(f"closed set (demonstration): {', '.join(named)}")
+    return "; ".join(parts)
 
 
-def _likely(events: Iterable[SpeakerEvent]) -> list[str]:
+def _probability(events: Iterable[SpeakerEvent]) -> list[str]:
     values = [one.probability for one in events if one.probability is not None]
-    return [f"{_percent(values)} likely"] if values else []
+    return [f"probability {_percent(values)}"] if values else []
 
 
-def _scored(events: Sequence[SpeakerEvent]) -> list[str]:
-    """The best voice's cosine and what it needs; the runner-up where it came closest."""
+def _scores(events: Sequence[SpeakerEvent]) -> list[str]:
+    """Return the best voice's score with its threshold, and the runner-up with the smallest margin."""
     scores = [one.score for one in events if one.score is not None]
     if not scores:
         return []
     threshold = events[-1].threshold
-    needs = "" if threshold is None else f" (threshold {threshold:.2f})"
-    said = [f"nearest voice at cosine {_range(scores, 2)}{needs}"]
-    leads = [(one.margin, one.runner_up) for one in events if one.margin is not None]
-    if leads:
-        margin, runner_up = min(leads, key=lambda lead: lead[0])
-        said.append(f"{runner_up} {margin:.2f} behind")
-    return said
+    limit = "" if threshold is None else f" (threshold {threshold:.2f})"
+    parts = [f"nearest voice at cosine {_range(scores, 2)}{limit}"]
+    margins = [(one.margin, one.runner_up) for one in events if one.margin is not None]
+    if margins:
+        margin, runner_up = min(margins, key=lambda pair: pair[0])
+        parts.append(f"{runner_up} {margin:.2f} behind")
+    return parts
 
 
-def felt(events: Sequence[EmotionEvent]) -> str:
-    """The label with its confidence."""
-    label = "hard to tell" if events[-1].label == "uncertain" else f"sounds {events[-1].label}"
+def describe_emotion(events: Sequence[EmotionEvent]) -> str:
+    """Return the emotion label with its confidence."""
+    label = "uncertain emotion" if events[-1].label == "uncertain" else f"sounds {events[-1].label}"
     return f"{label}, {_percent([one.confidence for one in events])}"
 
 
-def happened(event: Event) -> tuple[str, str] | None:
-    """Whom a moment is about, and what it was; None for events that tell of no moment."""
+def describe_event(event: Event) -> tuple[str, str] | None:
+    """Return speaker and description of a momentary event; None for other events."""
     if isinstance(event, TurnEvent):
-        who = event.party or event.speaker or "unknown"
+        subject = event.party or event.speaker or "unknown"
         if event.phase == "start":
-            return who, f"turn {event.turn} begins, dated back to {clock(event.start_s)}"
+            return subject, f"turn {event.turn} starts, backdated to {format_time(event.start_s)}"
         shares = ", ".join(f"{label} {_percent([share])}" for label, share in event.emotions.items())
-        held = f", {shares}" if shares else ""
-        return who, f"turn {event.turn} ends, {event.end_s - event.start_s:.1f} s long{held}"
+        emotions = f", {shares}" if shares else ""
+        return subject, f"turn {event.turn} ends, {event.end_s - event.start_s:.1f} s long{emotions}"
     if isinstance(event, SpeakerResolvedEvent):
-        since = f"since {clock(event.start_s)}"
-        return event.was, f"is {event.speaker}, {since}: {_percent([event.probability])} likely one person"
+        since = f"since {format_time(event.start_s)}"
+        return event.was, f"is {event.speaker}, {since}: probability {_percent([event.probability])}"
     if isinstance(event, AlertEvent):
-        verb = "raised" if event.phase == "start" else "over"
-        return event.speaker or "both", f"alert {verb}: {ALERT_LABELS[event.kind]}"
+        phase = "raised" if event.phase == "start" else "ended"
+        return event.speaker or "both", f"alert {phase}: {ALERT_LABELS[event.kind]}"
     if isinstance(event, StreamEvent):
         detail = f" ({event.detail})" if event.detail else ""
-        return event.party or "sound", f"{STREAM_STATE_LABELS[event.state]}{detail}"
+        return event.party or "stream", f"{STREAM_STATE_LABELS[event.state]}{detail}"
     return None
 
 

@@ -1,6 +1,6 @@
-"""The timeline of a stream: on a terminal, a row a speaker; as a file, the report's drawing with what was told live.
+"""The timeline of a stream: on a terminal with a row per speaker, or as a file like a report, with live labels.
 
-Rows show what was told at each moment, under the name it was told by; what turned out later stands in the log.
+Rows show the live label at each moment under the name it had then; later corrections are in the log.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from rich.text import Text
 
 from stream.errors import SettingsError
 from stream.events import Event, SpeakerEvent
-from stream.sinks.terminal.panel_state import COLOURS, PanelView, axis, lane
+from stream.sinks.terminal.panel_state import COLOURS, PanelView, time_axis, timeline_row
 from stream.tools.evaluation.segments import Segment
-from stream.tools.replay.decisions import MARKS, DecisionSpan, LogLine, decisions
-from stream.tools.replay.explain import clock, decided
+from stream.tools.replay.decisions import MARKS, DecisionSpan, LogLine, speaker_spans
+from stream.tools.replay.explain import describe_decision, format_time
 from stream.tools.report.drawing import SOFT
 from stream.tools.report.html import page
-from stream.tools.report.session import recordings
-from stream.tools.report.timeline import NO_EMOTION, TimelineBar, TimelineRow, colour_of, stacked, timeline
+from stream.tools.report.session import session_records
+from stream.tools.report.timeline import NO_EMOTION, TimelineBar, TimelineRow, colour_of, stack, timeline
 
 FILLED: Mapping[str, str] = {"confirmed": "█", "tentative": "░", "unknown": "▒", "overlap": "▚"}
 ROWS: Mapping[str, str] = {"tentative": "not yet", "unknown": "unknown", "overlap": "overlap"}
@@ -31,7 +31,7 @@ SUFFIXES = (".html", ".png", ".svg")
 
 @dataclass(frozen=True, slots=True)
 class ReplayedStream:
-    """A stream or call: its events, the lines of its log, and who really spoke when, where that is known."""
+    """A stream or call: its events, log, and reference segments if available."""
 
     name: str
     events: tuple[Event, ...]
@@ -40,76 +40,78 @@ class ReplayedStream:
 
     @property
     def end_s(self) -> float:
-        """How far it was heard, or is known."""
+        """End of its events and reference."""
         return max([event.end_s for event in self.events] + [one.end_s for one in self.reference], default=0.0)
 
 
-def strip(heard: ReplayedStream, view: PanelView) -> list[Text]:
-    """Rows for a terminal: who was told, then the reference, then the axis."""
-    told = {name: seen for name, row in _told(heard).items() if (seen := [one for one in row if _shows(one, view)])}
-    truth = _by_person(one for one in heard.reference if _shows(one, view))
-    people = list(dict.fromkeys([*told, *truth]))
+def render_strip(stream: ReplayedStream, view: PanelView) -> list[Text]:
+    """Return rows for a terminal: live labels, reference, time axis."""
+    live = {
+        name: seen for name, row in _rows(stream).items() if (seen := [one for one in row if _is_visible(one, view)])
+    }
+    truth = _by_speaker(one for one in stream.reference if _is_visible(one, view))
+    people = list(dict.fromkeys([*live, *truth]))
     colours = {name: COLOURS[at % len(COLOURS)] for at, name in enumerate(people)}
     colours |= dict.fromkeys(ROWS.values(), "white")
     spans = [
-        (name, [(one.start_s, one.end_s, FILLED[one.events[0].state]) for one in row]) for name, row in told.items()
+        (name, [(one.start_s, one.end_s, FILLED[one.events[0].state]) for one in row]) for name, row in live.items()
     ]
-    rows = [lane(name, colours[name], row, view, painted=False) for name, row in spans]
+    rows = [timeline_row(name, colours[name], row, view, painted=False) for name, row in spans]
     if truth:
         rows.append(Text("reference", style="dim"))
         spans = [(name, [(one.start_s, one.end_s, TRUTH) for one in row]) for name, row in truth.items()]
-        rows += [lane(name, colours[name], row, view, painted=False) for name, row in spans]
-    return [*rows, axis(view)] if rows else []
+        rows += [timeline_row(name, colours[name], row, view, painted=False) for name, row in spans]
+    return [*rows, time_axis(view)] if rows else []
 
 
-def _shows(one: DecisionSpan[SpeakerEvent] | Segment, view: PanelView) -> bool:
+def _is_visible(one: DecisionSpan[SpeakerEvent] | Segment, view: PanelView) -> bool:
     return one.end_s > view.begin_s and one.start_s < view.begin_s + view.span_s
 
 
-def write(path: Path, heard: Sequence[ReplayedStream]) -> None:
-    """Draw into a file: a page with the log, or a picture. Raises `SettingsError`."""
-    drawn = [timeline(one, beside=_lanes(theirs)) for theirs in heard for one in recordings(theirs.events)]
+def write_plot(path: Path, streams: Sequence[ReplayedStream]) -> None:
+    """Write a page with timelines and logs, or an image. Raises `SettingsError`."""
+    drawings = [timeline(record, beside=_live_rows(one)) for one in streams for record in session_records(one.events)]
     if path.suffix == ".png":
-        content = stacked(drawn).png()
+        content = stack(drawings).png()
     elif path.suffix == ".svg":
-        content = stacked(drawn).svg().encode()
+        content = stack(drawings).svg().encode()
     else:
         parts = (
-            f"<header><h1>{escape(one.name)}</h1></header><section><h2>Timeline</h2>{picture.svg()}</section>"
+            f"<header><h1>{escape(one.name)}</h1></header><section><h2>Timeline</h2>{drawing.svg()}</section>"
             f"<section><h2>Decisions</h2>{_table(one.lines)}</section>"
-            for one, picture in zip(heard, drawn, strict=True)
+            for one, drawing in zip(streams, drawings, strict=True)
         )
         content = page("".join(parts), title=path.stem).encode()
     try:
         path.write_bytes(content)
     except OSError as error:
-        raise SettingsError(f"{path} cannot be written: {error.strerror or error}") from None
+        raise SettingsError(f"{path} cannot be written ({error.strerror or error}); choose another file") from None
 
 
-def _told(heard: ReplayedStream) -> dict[str, list[DecisionSpan[SpeakerEvent]]]:
-    """Spans by the row they belong to: people in the order they were told, then those nobody was told for."""
-    found: dict[str, list[DecisionSpan[SpeakerEvent]]] = {}
-    for source in dict.fromkeys(event.source for event in heard.events):
-        for one in decisions((event for event in heard.events if event.source == source), heard.end_s):
+def _rows(stream: ReplayedStream) -> dict[str, list[DecisionSpan[SpeakerEvent]]]:
+    """Return spans by row: speakers in order of appearance, then the rows without a speaker."""
+    rows: dict[str, list[DecisionSpan[SpeakerEvent]]] = {}
+    for source in dict.fromkeys(event.source for event in stream.events):
+        for one in speaker_spans((event for event in stream.events if event.source == source), stream.end_s):
             event = one.events[0]
             if event.state != "silence":
-                found.setdefault(ROWS.get(event.state) or event.speaker or ROWS["unknown"], []).append(one)
+                rows.setdefault(ROWS.get(event.state) or event.speaker or ROWS["unknown"], []).append(one)
     order = {name: at for at, name in enumerate(ROWS.values())}
-    return dict(sorted(found.items(), key=lambda row: order.get(row[0], -1)))
+    return dict(sorted(rows.items(), key=lambda row: order.get(row[0], -1)))
 
 
-def _by_person(segments: Iterable[Segment]) -> dict[str, list[Segment]]:
-    found: dict[str, list[Segment]] = {}
+def _by_speaker(segments: Iterable[Segment]) -> dict[str, list[Segment]]:
+    by_speaker: dict[str, list[Segment]] = {}
     for segment in segments:
-        found.setdefault(segment.speaker, []).append(segment)
-    return dict(sorted(found.items()))
+        by_speaker.setdefault(segment.speaker, []).append(segment)
+    return dict(sorted(by_speaker.items()))
 
 
-def _lanes(heard: ReplayedStream) -> list[TimelineRow]:
-    """What was told live, and the reference, beside the turns."""
+def _live_rows(stream: ReplayedStream) -> list[TimelineRow]:
+    """Return rows with the live labels and the reference, to show beside the turns."""
     live = [
         TimelineBar(one.start_s, one.end_s, _colour(one.events[0]), MARKS[one.events[0].state], _tip(one))
-        for spans in _told(heard).values()
+        for spans in _rows(stream).values()
         for one in spans
     ]
     truth = [
@@ -118,9 +120,9 @@ def _lanes(heard: ReplayedStream) -> list[TimelineRow]:
             colour_of(name),
             [TimelineBar(one.start_s, one.end_s, colour_of(name), "", name) for one in spans],
         )
-        for name, spans in _by_person(heard.reference).items()
+        for name, spans in _by_speaker(stream.reference).items()
     ]
-    return [TimelineRow("told live", SOFT, live), *truth] if live or truth else []
+    return [TimelineRow("live", SOFT, live), *truth] if live or truth else []
 
 
 def _colour(event: SpeakerEvent) -> str:
@@ -129,15 +131,16 @@ def _colour(event: SpeakerEvent) -> str:
 
 def _tip(one: DecisionSpan[SpeakerEvent]) -> str:
     event = one.events[0]
-    return (
-        f"{clock(one.start_s)}–{clock(one.end_s)} {event.speaker or ROWS.get(event.state, '')}: {decided(one.events)}"
-    )
+    label = event.speaker or ROWS.get(event.state, "")
+    return f"{format_time(one.start_s)}–{format_time(one.end_s)} {label}: {describe_decision(one.events)}"
 
 
 def _table(lines: Sequence[LogLine]) -> str:
     rows = "".join(
-        f'<tr><td class="whole">{line.when}</td><td class="whole">{line.mark} {escape(line.who)}</td>'
-        f"<td>{escape(line.why)}</td></tr>"
+        f'<tr><td class="whole">{line.when}</td><td class="whole">{line.mark} {escape(line.subject)}</td>'
+        f"<td>{escape(line.text)}</td></tr>"
         for line in lines
     )
-    return f"<table><thead><tr><th>When</th><th>Who</th><th>Why</th></tr></thead><tbody>{rows}</tbody></table>"
+    return (
+        f"<table><thead><tr><th>Time</th><th>Speaker</th><th>Explanation</th></tr></thead><tbody>{rows}</tbody></table>"
+    )

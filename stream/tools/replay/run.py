@@ -1,4 +1,4 @@
-"""A recording through the pipeline that live sound takes, and the events it gave."""
+"""A recording processed by the same pipeline as live audio, and the events it publishes."""
 
 from __future__ import annotations
 
@@ -11,30 +11,22 @@ from rich.status import Status
 from stream.app.run import run_with_sinks
 from stream.events import NODE, Event
 from stream.settings import Settings
-from stream.sinks.base import ObserverSink
+from stream.tools.evaluation.collector import EventCollector
 from stream.tools.replay.explain import format_time
 
 
-class _Collector(ObserverSink):
-    """A sink that keeps every event, and shows how far the sound was heard."""
-
-    def __init__(self, status: Status) -> None:
-        self.events: list[Event] = []
-        self._status = status
-
-    async def send(self, event: Event) -> None:
-        self.events.append(event)
-        if event.source != NODE:
-            self._status.update(f"heard {format_time(event.end_s)}")
-
-
 def run_replay(settings: Settings) -> tuple[list[Event], int]:
-    """All events of a run, and its exit code; nothing goes to the settings' own sinks. Raises `TonewatchError`.
+    """Run the pipeline and return all events and the exit code; configured sinks get nothing. Raises `TonewatchError`.
 
-    Ctrl-C ends the sound: what was heard up to there is told.
+    Ctrl-C ends the audio: the events up to that point are returned.
     """
     with _status() as status:
-        collector = _Collector(status)
+
+        def show_progress(event: Event) -> None:
+            if event.source != NODE:
+                status.update(f"processed {format_time(event.end_s)}")
+
+        collector = EventCollector(on_event=show_progress)
         code = run_with_sinks(settings.model_copy(update={"sinks": ()}), {"replay": collector})
     return collector.events, code
 

@@ -1,1 +1,1 @@
-"""Package."""
+"""Reports of finished calls and streams, made from recorded events."""

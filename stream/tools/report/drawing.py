@@ -1,6 +1,6 @@
-"""A drawing of rectangles, lines and words, once made and twice told: as SVG, or as PNG by Pillow.
+"""A drawing of rectangles, lines and text, rendered as SVG, or as PNG by Pillow.
 
-Coordinates are pixels at scale 1, y downwards. Words are placed by their baseline. Colours are `#rrggbb`.
+Coordinates are pixels at scale 1, y downwards. Text is placed by its baseline. Colours are `#rrggbb`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from xml.sax.saxutils import escape
 
-from stream.errors import SettingsError
+from stream.errors import SettingsError, missing_extra
 
 Anchor = Literal["start", "middle", "end"]
 FONT = "system-ui, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
@@ -21,7 +21,7 @@ INK, SOFT, LINE, SUNK = "#1d1f24", "#5b5f68", "#e0dfd9", "#eeeeea"
 
 @dataclass(frozen=True, slots=True)
 class Rectangle:
-    """Filled, with rounded corners; `tip` is told when it is pointed at."""
+    """A filled rectangle with rounded corners; `tip` is its tooltip."""
 
     x: float
     y: float
@@ -34,7 +34,7 @@ class Rectangle:
 
 @dataclass(frozen=True, slots=True)
 class Polyline:
-    """Straight lines through points."""
+    """Straight lines through points, optionally dashed."""
 
     points: Sequence[tuple[float, float]]
     colour: str
@@ -57,7 +57,7 @@ class TextLabel:
 
 @dataclass(slots=True)
 class Drawing:
-    """Shapes, drawn in order; `title` is what somebody who cannot see it is told."""
+    """Shapes in drawing order; `title` is the text for screen readers."""
 
     width: int
     height: int
@@ -65,11 +65,11 @@ class Drawing:
     shapes: list[Rectangle | Polyline | TextLabel] = field(default_factory=list)
 
     def add(self, *shapes: Rectangle | Polyline | TextLabel) -> None:
-        """Draw on top."""
+        """Add shapes on top."""
         self.shapes.extend(shapes)
 
     def svg(self) -> str:
-        """As an SVG element, without styles or scripts."""
+        """Render as an SVG element, without styles or scripts."""
         body = "".join(_svg(shape) for shape in self.shapes)
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" role="img" '
@@ -77,12 +77,12 @@ class Drawing:
         )
 
     def png(self, *, scale: int = 2) -> bytes:
-        """As PNG. Raises `SettingsError` where Pillow is missing."""
+        """Render as PNG. Raises `SettingsError` if Pillow is missing."""
         try:
             from PIL import Image, ImageDraw  # noqa: PLC0415 - an extra
         except ImportError:
-            raise SettingsError("a PNG needs Pillow; install it with: pip install 'tonewatch[png]'") from None
-        fine = 2 * scale  # drawn twice as large and made smaller: Pillow's pen knows no half-covered pixels
+            raise SettingsError(missing_extra("a PNG", library="Pillow", extra="png")) from None
+        fine = 2 * scale  # drawn at twice the size and reduced: Pillow does not anti-alias shapes
         image = Image.new("RGB", (self.width * fine, self.height * fine), "#ffffff")
         pen = ImageDraw.Draw(image)
         for shape in self.shapes:
@@ -126,28 +126,28 @@ def _paint(pen: Any, shape: Rectangle | Polyline | TextLabel, scale: int) -> Non
 
 
 def _dashed(path: Polyline) -> list[Sequence[tuple[float, float]]]:
-    """The pieces of a path that are drawn: all of it, or every other stretch of a dashed one."""
+    """Return the drawn parts of a path: all of it, or every other dash."""
     if not path.dash:
         return [path.points]
     pieces: list[Sequence[tuple[float, float]]] = []
-    room, drawn, number = float(path.dash[0]), True, 0
+    rest, drawn, number = float(path.dash[0]), True, 0
     for (x0, y0), (x1, y1) in zip(path.points, path.points[1:], strict=False):
         length = ((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5
         done = 0.0
         while done < length:
-            step = min(room, length - done)
+            step = min(rest, length - done)
             if drawn:
                 ends = [(x0 + (x1 - x0) * at / length, y0 + (y1 - y0) * at / length) for at in (done, done + step)]
                 pieces.append(ends)
-            done, room = done + step, room - step
-            if room <= 0:
+            done, rest = done + step, rest - step
+            if rest <= 0:
                 number += 1
-                drawn, room = not drawn, float(path.dash[number % len(path.dash)])
+                drawn, rest = not drawn, float(path.dash[number % len(path.dash)])
     return pieces
 
 
 def _font(size: int, *, bold: bool) -> Any:
-    """A font with most of the world's letters where the system has it, else Pillow's own."""
+    """Return a font with wide Unicode coverage if the system has one, else Pillow's own."""
     from PIL import ImageFont  # noqa: PLC0415 - an extra
 
     for name in BOLD if bold else PLAIN:

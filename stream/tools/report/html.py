@@ -1,7 +1,7 @@
-"""A finished call or stream as one HTML file that needs nothing else, and as a picture.
+"""A finished call or stream as one self-contained HTML file, and as an image.
 
-The file holds no scripts, loads nothing and may be mailed; whoever opens it offline sees the same. It says on which
-models it rests and what was lost, so that nobody takes it for more than it is.
+The file has no scripts, loads nothing and can be mailed or opened offline. It names the models and the lost audio, so
+that readers can judge its reliability.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from stream import __version__
 from stream.errors import SettingsError
 from stream.events import Event, read_event
 from stream.events.labels import ALERT_LABELS
-from stream.tools.report.session import SessionRecord, recordings
-from stream.tools.report.timeline import clock_text, stacked, timeline
+from stream.tools.report.session import SessionRecord, session_records
+from stream.tools.report.timeline import clock_text, stack, timeline
 
 STYLE = """
 :root { color-scheme: light; }
@@ -39,30 +39,30 @@ th, td { padding: 6px 18px 6px 0; border-bottom: 1px solid #e0dfd9; } tr:last-ch
 
 
 def write_report(file: Path, *, out: Path, png: Path | None = None, only: str | None = None) -> list[Path]:
-    """Draw a file of events. Returns what was written; raises `SettingsError` for a file that holds no events."""
-    found = recordings(read_file(file))
+    """Write the report of a file of events and return the files written. Raises `SettingsError`."""
+    records = session_records(read_events(file))
     if only is not None:
-        names = ", ".join(dict.fromkeys(one.name for one in found))
-        found = [one for one in found if one.name == only]
-        if not found:
-            raise SettingsError(f"{file} holds nothing of {only!r}; it holds {names}")
-    if not found:
-        raise SettingsError(f"{file} holds no event of a stream or call; record one with --sink {file.name}")
+        names = ", ".join(dict.fromkeys(one.name for one in records))
+        records = [one for one in records if one.name == only]
+        if not records:
+            raise SettingsError(f"no events of {only!r} in {file}; available: {names}")
+    if not records:
+        raise SettingsError(f"{file} has no event of a stream or call; record events with --sink {file.name}")
     if out.resolve() == file.resolve() or (png is not None and png.resolve() in (file.resolve(), out.resolve())):
-        raise SettingsError("the report would overwrite what it is made from; give it another name with --out")
-    contents = [(out, html(found, title=file.stem).encode())]
+        raise SettingsError("the report would overwrite its input; choose another file with --out")
+    contents = [(out, html(records, title=file.stem).encode())]
     if png is not None:
-        contents.append((png, stacked([timeline(one) for one in found]).png()))
+        contents.append((png, stack([timeline(one) for one in records]).png()))
     for path, content in contents:
         try:
             path.write_bytes(content)
         except OSError as error:
-            raise SettingsError(f"{path} cannot be written: {error.strerror or error}") from None
+            raise SettingsError(f"{path} cannot be written ({error.strerror or error}); choose another file") from None
     return [path for path, _ in contents]
 
 
-def read_file(file: Path) -> Iterator[Event]:
-    """The events of a file, one a line; a last line that was cut off is passed over."""
+def read_events(file: Path) -> Iterator[Event]:
+    """Yield the events of a file, one per line; an incomplete last line is ignored."""
     try:
         with file.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
@@ -71,37 +71,37 @@ def read_file(file: Path) -> Iterator[Event]:
                 try:
                     yield read_event(line)
                 except ValueError as fault:
-                    if not line.endswith("\n"):  # the run was killed while it wrote
+                    if not line.endswith("\n"):  # the run was killed while writing
                         return
                     raise SettingsError(f"{file}, line {number}: {fault}") from None
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise SettingsError(f"{file} cannot be read: {reason}") from None
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise SettingsError(f"{file} cannot be read ({reason}); give a file of events") from None
 
 
-def html(found: Sequence[SessionRecord], *, title: str) -> str:
-    """The page."""
-    return page("".join(_section(one) for one in found), title=title)
+def html(records: Sequence[SessionRecord], *, title: str) -> str:
+    """Return the page of the given records."""
+    return page("".join(_section(one) for one in records), title=title)
 
 
 def page(parts: str, *, title: str) -> str:
-    """A page that needs nothing else around elements; `parts` is HTML, `title` text."""
+    """Wrap elements into a self-contained page; `parts` is HTML, `title` is text."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "<meta http-equiv=\"content-security-policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f"<title>{escape(title)} · tonewatch</title><style>{STYLE}</style></head><body><main>"
-        f"{parts}<p class=soft>Emotion is a guess about the sound of a voice, not what somebody feels. An agent’s is "
-        "not inferred unless the operator opted in: EU AI Act, Article 5(1)(f). "
+        f"{parts}<p class=soft>Emotion is an estimate from the sound of a voice, not a person’s feelings. An agent’s "
+        "emotion is not inferred unless the operator opted in: EU AI Act, Article 5(1)(f). "
         f"Made by tonewatch {__version__}.</p></main></body></html>"
     )
 
 
 def _section(recording: SessionRecord) -> str:
-    began = recording.began.strftime("%d %B %Y, %H:%M:%S UTC") if recording.began else "an unknown time"
+    started = recording.started_at.strftime("%d %B %Y, %H:%M:%S UTC") if recording.started_at else "unknown time"
     lost_s = sum(end - start for start, end, why in recording.gaps if why != "paused")
-    notes = [] if recording.complete else ["the recording breaks off before the end"]
-    notes += [f"{lost_s:.1f} s of sound were lost"] if lost_s else []
+    notes = [] if recording.complete else ["the recording is incomplete"]
+    notes += [f"{lost_s:.1f} s of audio lost"] if lost_s else []
     bad = f'<p class="bad">{escape("; ".join(notes).capitalize())}.</p>' if notes else ""
     models = ", ".join(f"{name} @ {revision[:12]}" for name, revision in recording.models.items())
     tiles = "".join(
@@ -110,9 +110,9 @@ def _section(recording: SessionRecord) -> str:
     )
     return (
         f"<header><h1>{escape(recording.name)}</h1>"
-        f"<p>{escape(began)} · {clock_text(recording.end_s)} · {escape(models)}</p>{bad}</header>"
+        f"<p>{escape(started)} · {clock_text(recording.end_s)} · {escape(models)}</p>{bad}</header>"
         f"<section><h2>Timeline</h2>{timeline(recording).svg()}</section>"
-        f'<section><h2>Where the time went</h2><div class="tiles">{tiles}</div>{_people(recording)}</section>'
+        f'<section><h2>Speaking time</h2><div class="tiles">{tiles}</div>{_people(recording)}</section>'
         f"{_alerts(recording)}{_turns(recording)}"
     )
 
@@ -120,25 +120,25 @@ def _section(recording: SessionRecord) -> str:
 def _people(recording: SessionRecord) -> str:
     rows = []
     parties = {party.party: party for party in recording.call.parties} if recording.call is not None else {}
-    for who in recording.people:
-        party = next((party for name, party in parties.items() if name == who), None)
-        feelings = recording.emotions(who) or (party.emotion.shares if party and party.emotion else {})
-        told = ", ".join(f"{label} {share:.0%}" for label, share in feelings.items()) or (
-            "not inferred" if who == "agent" else "–"
+    for speaker in recording.speakers:
+        party = next((party for name, party in parties.items() if name == speaker), None)
+        shares = recording.emotions(speaker) or (party.emotion.shares if party and party.emotion else {})
+        emotions = ", ".join(f"{label} {share:.0%}" for label, share in shares.items()) or (
+            "not inferred" if speaker == "agent" else "–"
         )
-        turns = sum(turn.who == who for turn in recording.turns)
-        talk_s = party.talk_s if party else recording.talk_s(who)
+        turns = sum(turn.speaker == speaker for turn in recording.turns)
+        speech_s = party.talk_s if party else recording.speech_s(speaker)
         interruptions = str(party.interruptions) if party else "–"
-        longest_s = max((turn.end_s - turn.start_s for turn in recording.turns if turn.who == who), default=0.0)
+        longest_s = max((turn.end_s - turn.start_s for turn in recording.turns if turn.speaker == speaker), default=0.0)
         longest_s = party.longest_monologue_s if party else longest_s
-        cells = [f"{talk_s:.1f} s", str(turns), f"{longest_s:.1f} s", interruptions]
+        cells = [f"{speech_s:.1f} s", str(turns), f"{longest_s:.1f} s", interruptions]
         rows.append(
-            f"<tr><td><b>{escape(who or 'unknown')}</b></td>"
+            f"<tr><td><b>{escape(speaker or 'unknown')}</b></td>"
             + "".join(f'<td class="num">{cell}</td>' for cell in cells)
-            + f"<td>{escape(told)}</td></tr>"
+            + f"<td>{escape(emotions)}</td></tr>"
         )
-    heads = "".join(f'<th class="num">{head}</th>' for head in ("Talked", "Turns", "Longest", "Interruptions"))
-    top = f"<thead><tr><th>Who</th>{heads}<th>Emotion of turns</th></tr></thead>"
+    heads = "".join(f'<th class="num">{head}</th>' for head in ("Speech", "Turns", "Longest", "Interruptions"))
+    top = f"<thead><tr><th>Speaker</th>{heads}<th>Emotion of turns</th></tr></thead>"
     return f"<table>{top}<tbody>{''.join(rows)}</tbody></table>"
 
 
@@ -147,7 +147,7 @@ def _alerts(recording: SessionRecord) -> str:
         return "<section><h2>Alerts</h2>None.</section>" if recording.call is not None else ""
     rows = "".join(
         f"<tr><td>{clock_text(alert.start_s)}–{clock_text(alert.end_s)}</td>"
-        f"<td>{escape(ALERT_LABELS.get(alert.kind, alert.kind))}</td><td>{escape(alert.who or 'both')}</td></tr>"
+        f"<td>{escape(ALERT_LABELS.get(alert.kind, alert.kind))}</td><td>{escape(alert.speaker or 'both')}</td></tr>"
         for alert in recording.alerts
     )
     return f"<section><h2>Alerts</h2><table><tbody>{rows}</tbody></table></section>"
@@ -155,11 +155,11 @@ def _alerts(recording: SessionRecord) -> str:
 
 def _turns(recording: SessionRecord) -> str:
     rows = "".join(
-        f"<tr><td>{clock_text(turn.start_s)}–{clock_text(turn.end_s)}</td><td>{escape(turn.who or 'unknown')}</td>"
+        f"<tr><td>{clock_text(turn.start_s)}–{clock_text(turn.end_s)}</td><td>{escape(turn.speaker or 'unknown')}</td>"
         f"<td>{escape(', '.join(f'{label} {share:.0%}' for label, share in turn.emotions.items()) or '–')}</td></tr>"
         for turn in recording.turns
     )
     return (
         f"<section><details><summary>All {len(recording.turns)} turns</summary><table>"
-        f"<thead><tr><th>When</th><th>Who</th><th>Emotion</th></tr></thead><tbody>{rows}</tbody></table></details></section>"
+        f"<thead><tr><th>Time</th><th>Speaker</th><th>Emotion</th></tr></thead><tbody>{rows}</tbody></table></details></section>"
     )

@@ -1,7 +1,7 @@
-"""A finished call or stream, from its events (pure): what a report tells.
+"""A finished call or stream, reconstructed from its events (pure): the data of a report.
 
-Unlike the wall nothing is forgotten here, but what is kept is small: turns, emotions, alerts, gaps, and the last
-account. Times are seconds of media.
+Unlike the dashboard's wall, nothing is discarded, but the data is small: turns, emotions, alerts, gaps, and the last
+call event. Times are seconds of media time.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from stream.events import NODE, AlertEvent, CallEvent, EmotionEvent, Event, Mode
 
 @dataclass(frozen=True, slots=True)
 class TurnRecord:
-    """A turn, as it ended: who (None: nobody known), from when to when, which share each emotion held."""
+    """A finished turn: speaker (None: unknown), start, end, and the share of each emotion."""
 
-    who: str | None
+    speaker: str | None
     start_s: float
     end_s: float
     emotion: str | None
@@ -29,7 +29,7 @@ class EmotionPoint:
     """A smoothed emotion at a moment; `probabilities` is empty in silence."""
 
     at_s: float
-    who: str | None
+    speaker: str | None
     label: str
     probabilities: dict[str, float]
 
@@ -39,7 +39,7 @@ class AlertRecord:
     """An alert from start to end."""
 
     kind: str
-    who: str | None
+    speaker: str | None
     start_s: float
     end_s: float
 
@@ -50,10 +50,10 @@ class SessionRecord:
 
     name: str
     session: str
-    began: datetime | None = None
+    started_at: datetime | None = None
     end_s: float = 0.0
     turns: list[TurnRecord] = field(default_factory=list)
-    felt: list[EmotionPoint] = field(default_factory=list)
+    emotion_points: list[EmotionPoint] = field(default_factory=list)
     alerts: list[AlertRecord] = field(default_factory=list)
     gaps: list[tuple[float, float, str]] = field(default_factory=list)
     call: CallEvent | None = None
@@ -62,19 +62,19 @@ class SessionRecord:
     _open_turns: dict[str, TurnEvent] = field(default_factory=dict)
     _open_alerts: dict[str, AlertEvent] = field(default_factory=dict)
 
-    def take(self, event: Event) -> None:
-        """One event more."""
+    def add(self, event: Event) -> None:
+        """Add an event."""
         self.end_s = max(self.end_s, event.end_s)
-        if self.began is None and isinstance(event, StreamEvent) and event.state == "started":
-            self.began = event.time
-        self._learn(event.models)
+        if self.started_at is None and isinstance(event, StreamEvent) and event.state == "started":
+            self.started_at = event.time
+        self._add_models(event.models)
         if isinstance(event, TurnEvent):
-            self._turn(event)
+            self._add_turn(event)
         elif isinstance(event, EmotionEvent):
-            who = event.party or event.speaker
-            self.felt.append(EmotionPoint(event.end_s, who, event.label, dict(event.probabilities)))
+            speaker = event.party or event.speaker
+            self.emotion_points.append(EmotionPoint(event.end_s, speaker, event.label, dict(event.probabilities)))
         elif isinstance(event, AlertEvent):
-            self._alert(event)
+            self._add_alert(event)
         elif isinstance(event, CallEvent):
             self.call = event
             self.complete = self.complete or event.phase == "final"
@@ -84,7 +84,7 @@ class SessionRecord:
             self.complete = True
 
     def close(self) -> None:
-        """There is no more: what is still open ends where the sound did."""
+        """End the record: open turns and alerts end with the audio."""
         for turn in self._open_turns.values():
             self.turns.append(
                 TurnRecord(turn.party or turn.speaker, turn.start_s, max(turn.end_s, self.end_s), None, {})
@@ -96,29 +96,33 @@ class SessionRecord:
         self.alerts.sort(key=lambda alert: alert.start_s)
 
     @property
-    def people(self) -> list[str | None]:
-        """Who spoke, the customer first, then in the order they were first heard; nobody known comes last."""
-        heard = list(dict.fromkeys(turn.who for turn in self.turns))
+    def speakers(self) -> list[str | None]:
+        """Speakers: the customer first, then in order of appearance, unknown speakers last."""
+        speakers = list(dict.fromkeys(turn.speaker for turn in self.turns))
         return sorted(
-            heard, key=lambda who: (who is None, {"customer": -2, "agent": -1}.get(str(who), heard.index(who)))
+            speakers,
+            key=lambda speaker: (
+                speaker is None,
+                {"customer": -2, "agent": -1}.get(str(speaker), speakers.index(speaker)),
+            ),
         )
 
-    def talk_s(self, who: str | None) -> float:
-        """How long somebody's turns were."""
-        return sum(turn.end_s - turn.start_s for turn in self.turns if turn.who == who)
+    def speech_s(self, speaker: str | None) -> float:
+        """Total duration of a speaker's turns."""
+        return sum(turn.end_s - turn.start_s for turn in self.turns if turn.speaker == speaker)
 
-    def emotions(self, who: str | None) -> dict[str, float]:
-        """Share of somebody's turns that each label held, largest first."""
-        held: dict[str, float] = {}
+    def emotions(self, speaker: str | None) -> dict[str, float]:
+        """Share of each label in a speaker's turns, largest first."""
+        duration_s: dict[str, float] = {}
         for turn in self.turns:
-            if turn.who == who:
+            if turn.speaker == speaker:
                 for label, share in turn.emotions.items():
-                    held[label] = held.get(label, 0.0) + share * (turn.end_s - turn.start_s)
-        whole = sum(held.values())
-        return {label: s / whole for label, s in sorted(held.items(), key=lambda one: -one[1])} if whole else {}
+                    duration_s[label] = duration_s.get(label, 0.0) + share * (turn.end_s - turn.start_s)
+        whole = sum(duration_s.values())
+        return {label: s / whole for label, s in sorted(duration_s.items(), key=lambda one: -one[1])} if whole else {}
 
     def partition(self) -> list[tuple[str, float]]:
-        """What the time was spent on, in seconds; the parts add up to the whole."""
+        """Divide the duration into parts, in seconds, that sum to the whole."""
         if self.call is not None:
             call = self.call
             return [
@@ -127,22 +131,22 @@ class SessionRecord:
                 ("both at once", call.crosstalk_s),
                 ("silence", call.silence_s),
             ]
-        talk = [(who or "unknown", self.talk_s(who)) for who in self.people]
-        return [*talk, ("nobody", max(0.0, self.end_s - sum(s for _, s in talk)))]
+        speech = [(speaker or "unknown", self.speech_s(speaker)) for speaker in self.speakers]
+        return [*speech, ("no speaker", max(0.0, self.end_s - sum(s for _, s in speech)))]
 
-    def _learn(self, models: tuple[ModelRef, ...]) -> None:
+    def _add_models(self, models: tuple[ModelRef, ...]) -> None:
         self.models |= {model.name: model.revision for model in models}
 
-    def _turn(self, event: TurnEvent) -> None:
+    def _add_turn(self, event: TurnEvent) -> None:
         name = f"{event.source}/{event.turn}"
         if event.phase == "start":
             self._open_turns[name] = event
             return
         self._open_turns.pop(name, None)
-        who = event.party or event.speaker
-        self.turns.append(TurnRecord(who, event.start_s, event.end_s, event.emotion, dict(event.emotions)))
+        speaker = event.party or event.speaker
+        self.turns.append(TurnRecord(speaker, event.start_s, event.end_s, event.emotion, dict(event.emotions)))
 
-    def _alert(self, event: AlertEvent) -> None:
+    def _add_alert(self, event: AlertEvent) -> None:
         if event.phase == "start":
             self._open_alerts[event.alert] = event
         else:
@@ -150,15 +154,15 @@ class SessionRecord:
             self.alerts.append(AlertRecord(event.kind, event.speaker, event.start_s, event.end_s))
 
 
-def recordings(told: Iterable[Event]) -> list[SessionRecord]:
-    """Every call and stream there is, in the order they began; the tracks of a call are one."""
-    found: dict[tuple[str, str], SessionRecord] = {}
-    for event in told:
+def session_records(events: Iterable[Event]) -> list[SessionRecord]:
+    """Return the record of every call and stream, in order of appearance; a call includes its tracks."""
+    records: dict[tuple[str, str], SessionRecord] = {}
+    for event in events:
         if event.source == NODE:
             continue
         name = event.call or event.source
-        recording = found.setdefault((event.session, name), SessionRecord(name, event.session))
-        recording.take(event)
-    for recording in found.values():
-        recording.close()
-    return list(found.values())
+        record = records.setdefault((event.session, name), SessionRecord(name, event.session))
+        record.add(event)
+    for record in records.values():
+        record.close()
+    return list(records.values())

@@ -1,4 +1,4 @@
-"""`tonewatch bench` and `tonewatch doctor`: figures for people and for programs."""
+"""`tonewatch bench` and `tonewatch doctor`, as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stream.cli.main import app
 from stream.models import benchmark
 from stream.tools.bench import channels
 from stream.tools.bench.channels import LoadTrial
-from tests.models.fast.conftest import made
+from tests.models.fast.conftest import build_small
 
 SMALL = {"speaker-wav2vec2": "Wav2Vec2ForXVector", "speaker-id-voxceleb1": "Wav2Vec2ForSequenceClassification"}
 
@@ -25,10 +25,10 @@ def bench(*words: str) -> Any:
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     def random_model(name: str) -> nn.Module:
-        return made(SMALL[name], "group")
+        return build_small(SMALL[name], "group")
 
     monkeypatch.setattr(benchmark, "random_model", random_model)
-    monkeypatch.setattr(benchmark, "GEMM", (8, 16, 16))
+    monkeypatch.setattr(benchmark, "GEMM_SHAPE", (8, 16, 16))
 
 
 @pytest.mark.usefixtures("_small")
@@ -58,18 +58,18 @@ def test_models_in_a_table() -> None:
     assert "int8" in result.stdout
 
 
-def test_work_of_the_known_shapes() -> None:
-    """By hand: a window of 3 s is about 42 GFLOP for a base model, 14.7 of them the frontend."""
-    small = made("Wav2Vec2ForSequenceClassification", "group")
+def test_operations_of_a_window() -> None:
+    """By hand: a window of 3 s is about 42 GFLOP for a base model, 14.7 of them in the front end."""
+    small = build_small("Wav2Vec2ForSequenceClassification", "group")
     config: Any = small.config
-    assert benchmark.work(small, samples=48_000) > 2 * 9_599 * config.conv_dim[0] * 10
+    assert benchmark.count_operations(small, samples=48_000) > 2 * 9_599 * config.conv_dim[0] * 10
 
 
 def test_live_sources(monkeypatch: pytest.MonkeyPatch) -> None:
-    def attempt(*_: Any, count: int, **__: Any) -> LoadTrial:
+    def run_trial(*_: Any, count: int, **__: Any) -> LoadTrial:
         return LoadTrial(count, count <= 20, 10.0, 20.0, 1.0, 100, 0, 100, 300.0)
 
-    monkeypatch.setattr(channels, "attempt", attempt)
+    monkeypatch.setattr(channels, "run_trial", run_trial)
     result = bench("--channels", "--most", "64", "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
@@ -79,11 +79,11 @@ def test_live_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "20 or more live sources" in bench("--channels", "--most", "20").stdout
 
 
-def test_what_cannot_be_measured_is_refused() -> None:
-    assert "--dtype takes auto, float32, bfloat16, int8, not 'int4'" in bench("--dtype", "int4").stderr
-    refused = bench("--random-weights", "--model", "no-such")
-    assert refused.exit_code
-    assert "knows no shape for 'no-such'; it knows emotion-wav2vec2-large" in refused.stderr
+def test_invalid_options_are_rejected() -> None:
+    assert "unknown --dtype 'int4'; available: auto, float32, bfloat16, int8" in bench("--dtype", "int4").stderr
+    rejected = bench("--random-weights", "--model", "no-such")
+    assert rejected.exit_code
+    assert "no benchmark for model 'no-such'; available: emotion-wav2vec2-large" in rejected.stderr
 
 
 def test_doctor() -> None:
@@ -97,13 +97,13 @@ def test_doctor() -> None:
     assert CliRunner().invoke(app, ["doctor"]).exit_code == 0
 
 
-def test_doctor_tells_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_reports_missing_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     from stream.errors import SourceError  # noqa: PLC0415
-    from stream.sources import devices  # noqa: PLC0415
+    from stream.sources import portaudio  # noqa: PLC0415
 
     def absent() -> Any:
         raise SourceError("PortAudio is missing; apt install libportaudio2")
 
-    monkeypatch.setattr(devices, "portaudio", absent)
+    monkeypatch.setattr(portaudio, "load_portaudio", absent)
     found = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
     assert "apt install libportaudio2" in found["microphones"]

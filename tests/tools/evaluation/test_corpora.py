@@ -1,4 +1,4 @@
-"""Labels of every layout, read from tiny recordings, and a sentence for whatever is none."""
+"""Labels of every layout, read from small recordings, and errors for other folders."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def labels(folder: Path) -> list[tuple[str, str, str]]:
     return [(one.speaker, one.emotion, one.corpus) for one in read_utterances(folder)]
 
 
-def refusal(folder: Path) -> str:
+def rejection(folder: Path) -> str:
     with pytest.raises(SettingsError) as caught:
         read_utterances(folder)
-    said = str(caught.value)
-    assert "\n" not in said
-    return said
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
 
 
 def manifest(folder: Path, text: str, *, encoding: str = "utf-8") -> Path:
@@ -82,36 +82,36 @@ def iemocap(root: Path) -> Path:
 
 def test_iemocap(tmp_path: Path) -> None:
     sentences = iemocap(tmp_path)
-    for name in ("F000", "M001"):  # the third was never cut
+    for name in ("F000", "M001"):  # the third has no recording
         wav(sentences / f"Ses02F_script01_1_{name}.wav")
     assert labels(tmp_path) == [("iemocap_Ses02F", "happy", "iemocap"), ("iemocap_Ses02M", "other", "iemocap")]
 
 
-def test_iemocap_without_its_sentences_is_refused(tmp_path: Path) -> None:
+def test_iemocap_without_recordings_is_rejected(tmp_path: Path) -> None:
     iemocap(tmp_path)
-    assert "none of its sentences" in refusal(tmp_path)
+    assert "has labels of IEMOCAP but no recordings" in rejection(tmp_path)
 
 
-def test_a_person_of_voxceleb_is_one_in_all_videos(tmp_path: Path) -> None:
+def test_voxceleb_speakers_are_equal_in_all_videos(tmp_path: Path) -> None:
     for name in ("id10270/5r0dWxy17C8/00001", "id10270/8jEAjG6SegY/00001", "id10271/1gtz-CUIygI/00001"):
         wav(tmp_path / "wav" / f"{name}.wav")
     wanted = [("id10270", "", "voxceleb")] * 2 + [("id10271", "", "voxceleb")]
     assert labels(tmp_path) == labels(tmp_path / "wav") == wanted
 
 
-def test_a_reader_of_librispeech_is_one_in_all_chapters(tmp_path: Path) -> None:
+def test_librispeech_speakers_are_equal_in_all_chapters(tmp_path: Path) -> None:
     for name in ("84/121123/84-121123-0000", "84/121550/84-121550-0003", "174/50561/174-50561-0000"):
         wav(tmp_path / "dev-clean" / f"{name}.flac")
     assert [speaker for speaker, _, _ in labels(tmp_path)] == ["174", "84", "84"]
 
 
-def test_a_folder_a_speaker(tmp_path: Path) -> None:
+def test_one_folder_per_speaker(tmp_path: Path) -> None:
     for name in ("ann/one/1.wav", "ann/two/2.wav", "bob/3.wav", "4.wav"):
         wav(tmp_path / "people" / name)
     assert labels(tmp_path / "people") == [("ann", "", "people"), ("ann", "", "people"), ("bob", "", "people")]
 
 
-def test_labels_are_spelt_as_models_spell_them() -> None:
+def test_labels_are_canonical() -> None:
     known = {*RAVDESS.values(), *CREMA_D.values(), *EMODB.values(), *IEMOCAP.values()}
     assert canonical(sorted(known)) == tuple(sorted(known))
 
@@ -134,23 +134,23 @@ def test_a_manifest_from_a_spreadsheet(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("file,speaker\na.wav,ann\n", "has no column `path`; a manifest begins with a line of column names"),
+        ("file,speaker\na.wav,ann\n", "has no column `path`"),
         ("", "has no column `path`"),
         ("path,speaker\n", "lists no recording"),
-        ("path,speaker\nc.wav,ann\n", "c.wav, which is not there"),
-        ("speaker,path\nann,a.wav\nbob\n", "line 3: there is no path"),
+        ("path,speaker\nc.wav,ann\n", "c.wav, which does not exist"),
+        ("speaker,path\nann,a.wav\nbob\n", "line 3: empty path"),
     ],
 )
-def test_what_is_no_manifest(tmp_path: Path, text: str, sentence: str) -> None:
-    assert sentence in refusal(manifest(tmp_path, text))
+def test_invalid_manifests(tmp_path: Path, text: str, sentence: str) -> None:
+    assert sentence in rejection(manifest(tmp_path, text))
 
 
-def test_what_is_no_folder_of_recordings(tmp_path: Path) -> None:
-    assert "there is no manifest or folder" in refusal(tmp_path / "absent")
-    assert "write a manifest.csv with the columns path, speaker, emotion" in refusal(tmp_path)
+def test_invalid_folders(tmp_path: Path) -> None:
+    assert "is neither a manifest nor a folder" in rejection(tmp_path / "absent")
+    assert "write a manifest.csv with the columns path, speaker, emotion" in rejection(tmp_path)
     wav(tmp_path / "only" / "one.wav")
-    assert "layout that tonewatch knows" in refusal(tmp_path), "one folder is not a folder a speaker"
-    assert "cannot be read as a manifest" in refusal(wav(tmp_path / "sound.wav"))
+    assert "no recordings in a known layout" in rejection(tmp_path), "one folder is not enough"
+    assert "cannot be read as a manifest" in rejection(wav(tmp_path / "sound.wav"))
 
 
 def test_trials(tmp_path: Path) -> None:
@@ -162,15 +162,15 @@ def test_trials(tmp_path: Path) -> None:
     found = read_trials(path, root=tmp_path / "wav")
     assert [one.same for one in found] == [True, False]
     assert found[1].test == tmp_path / "wav" / "id10271" / "b" / "2.wav"
-    with pytest.raises(SettingsError, match=r"line 1: .* is not there; say where the recordings lie by --root"):
+    with pytest.raises(SettingsError, match=r"line 1: .* does not exist; set the folder of the recordings with --root"):
         read_trials(path)
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
-    [("1 a.wav a.wav\n2 a.wav a.wav\n", "line 2: a trial is"), ("1 a.wav\n", "line 1"), ("\n", "lists no trial")],
+    [("1 a.wav a.wav\n2 a.wav a.wav\n", "line 2: invalid trial"), ("1 a.wav\n", "line 1"), ("\n", "lists no trial")],
 )
-def test_what_is_no_list_of_trials(tmp_path: Path, text: str, sentence: str) -> None:
+def test_invalid_lists_of_trials(tmp_path: Path, text: str, sentence: str) -> None:
     wav(tmp_path / "a.wav")
     path = tmp_path / "trials.txt"
     path.write_text(text)
@@ -178,14 +178,14 @@ def test_what_is_no_list_of_trials(tmp_path: Path, text: str, sentence: str) -> 
         read_trials(path)
 
 
-def test_a_manifest_is_no_list_of_trials(tmp_path: Path) -> None:
+def test_a_manifest_is_not_a_list_of_trials(tmp_path: Path) -> None:
     assert not is_trial_list(manifest(tmp_path, "path\na.wav\n"))
     assert not is_trial_list(tmp_path)
     with pytest.raises(SettingsError, match="cannot be read as trials"):
         read_trials(tmp_path / "absent.txt")
 
 
-def test_joined_recordings_are_of_one_person_and_drawn_alike() -> None:
+def test_joined_recordings_are_of_one_person_and_reproducible() -> None:
     words = [Utterance((Path(f"{who}{at}.wav"),), who, "", "fsdd") for who in ("ann", "bob") for at in range(7)]
     groups = join_utterances(words, 3)
     assert [(one.speaker, len(one.paths)) for one in groups] == [("ann", 3)] * 2 + [("bob", 3)] * 2

@@ -1,4 +1,4 @@
-"""Recall, calibration, what was withheld, and the rolling label, on tones whose loudness is their emotion."""
+"""Recall, calibration, abstentions and the live label, on tones whose loudness is their emotion."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stream.events import Event
-from stream.tools.evaluation import emotion as ruler
+from stream.tools.evaluation import emotion
 from stream.tools.evaluation.corpora import Utterance
 from stream.tools.evaluation.emotion import EmotionResult, UtteranceResult, confusion, evaluate, figures
 from stream.tools.evaluation.runner import EvaluationRunner
@@ -22,15 +22,15 @@ LEVELS = {"neutral": 0.2, "happy": 0.4, "angry": 0.6, "sad": 0.9}
 
 
 def result(rows: Sequence[tuple[str, str, str]], *, sure: float = 0.7, who: str = "ann") -> EmotionResult:
-    """One utterance a row: the truth, the likeliest label (or nothing), and what was told."""
-    heard = []
-    for truth, likeliest, told in rows:
+    """Return one utterance per row: true label, most likely label (or none), live label."""
+    utterances = []
+    for truth, likeliest, live in rows:
         values = np.full(4, (1 - sure) / 3)
         if likeliest:
             values[EMOTIONS.index(likeliest)] = sure
         one = Utterance((Path("x.wav"),), who, truth)
-        heard.append(UtteranceResult(one, EMOTIONS.index(truth), values if likeliest else None, told, 1.0, 2.0, 1))
-    return EmotionResult("m", "1", EMOTIONS, tuple(heard), {"calm": 2})
+        utterances.append(UtteranceResult(one, EMOTIONS.index(truth), values if likeliest else None, live, 1.0, 2.0, 1))
+    return EmotionResult("m", "1", EMOTIONS, tuple(utterances), {"calm": 2})
 
 
 def test_figures_by_hand() -> None:
@@ -64,7 +64,7 @@ def test_confusion_has_the_truth_in_rows() -> None:
     assert counts.sum() == 2
 
 
-def test_answers_outside_the_labels_that_occur_are_wrong_without_a_word() -> None:
+def test_predictions_outside_the_labels_that_occur_count_as_wrong() -> None:
     found = figures(result([("sad", "happy", "happy"), ("sad", "sad", UNCERTAIN)]))  # warnings are errors here
     assert found["unweighted_average_recall"] == 0.5
     assert found["with_uncertain"]["unweighted_average_recall"] == 0.0
@@ -76,11 +76,11 @@ def test_nothing_answered_and_nothing_scored() -> None:
     assert figures(result([("sad", "", SILENCE)])) == {"utterances": 1, "scored": 0, "left_out": {"calm": 2}}
 
 
-def heard(events: Sequence[Event], truth: str = "angry") -> UtteranceResult:
-    return ruler._heard(Utterance((Path("x.wav"),), "ann", truth), ("neutral", "angry"), events)
+def scored(events: Sequence[Event], truth: str = "angry") -> UtteranceResult:
+    return emotion._score_utterance(Utterance((Path("x.wav"),), "ann", truth), ("neutral", "angry"), events)
 
 
-def test_windows_are_weighed_by_the_sound_that_was_new() -> None:
+def test_windows_are_weighted_by_their_new_audio() -> None:
     events = [
         emotion_event(0.0, 3.0, UNCERTAIN, {"neutral": 1.0, "angry": 0.0}),
         emotion_event(1.0, 4.0, "angry", {"neutral": 0.0, "angry": 1.0}),
@@ -88,31 +88,31 @@ def test_windows_are_weighed_by_the_sound_that_was_new() -> None:
         emotion_event(5.0, 5.5, SILENCE, {}),
         emotion_event(9.0, 12.0, "neutral", {"neutral": 1.0, "angry": 0.0}),
     ]
-    found = heard(events)
+    found = scored(events)
     assert found.probabilities is not None
     assert found.probabilities.tolist() == pytest.approx([6 / 8, 2 / 8])
-    assert found.right_s == pytest.approx(2.0)
+    assert found.correct_s == pytest.approx(2.0)
     assert found.speech_s == pytest.approx(8.0)
-    assert found.flaps == 2
-    assert found.told in (UNCERTAIN, "neutral"), "three seconds each"
+    assert found.label_changes == 2
+    assert found.label in (UNCERTAIN, "neutral"), "three seconds each"
 
 
 def test_an_utterance_without_a_window_is_silence() -> None:
-    found = heard([])
-    assert (found.probabilities, found.told, found.speech_s) == (None, SILENCE, 0)
+    found = scored([])
+    assert (found.probabilities, found.label, found.speech_s) == (None, SILENCE, 0)
 
 
-def test_heard_through_the_pipeline(make_runner: Callable[..., EvaluationRunner], tmp_path: Path) -> None:
-    said = [
+def test_utterances_through_the_pipeline(make_runner: Callable[..., EvaluationRunner], tmp_path: Path) -> None:
+    utterances = [
         Utterance((wav(tmp_path / f"{label}{take}.wav", tone(300, 4.0, level=level, seed=take)),), f"p{take}", label)
         for label, level in LEVELS.items()
         for take in range(2)
     ]
-    said.append(Utterance((wav(tmp_path / "calm.wav"),), "p0", "calm"))
-    said.append(Utterance((wav(tmp_path / "unlabelled.wav"),), "p0"))
-    said.append(Utterance((wav(tmp_path / "silence.wav", np.zeros(32_000, np.float32)),), "p0", "sad"))
+    utterances.append(Utterance((wav(tmp_path / "calm.wav"),), "p0", "calm"))
+    utterances.append(Utterance((wav(tmp_path / "unlabelled.wav"),), "p0"))
+    utterances.append(Utterance((wav(tmp_path / "silence.wav", np.zeros(32_000, np.float32)),), "p0", "sad"))
     steps: list[int] = []
-    found: dict[str, Any] = figures(evaluate(make_runner("emotion"), said, progress=lambda: steps.append(1)))
+    found: dict[str, Any] = figures(evaluate(make_runner("emotion"), utterances, progress=lambda: steps.append(1)))
     assert (found["utterances"], found["scored"]) == (9, 8)
     assert found["unweighted_average_recall"] == 1.0
     assert found["with_uncertain"]["accuracy"] == 1.0
@@ -121,6 +121,6 @@ def test_heard_through_the_pipeline(make_runner: Callable[..., EvaluationRunner]
     assert len(steps) == 9
 
 
-def test_no_label_that_the_model_knows(make_runner: Callable[..., EvaluationRunner]) -> None:
+def test_no_utterance_with_a_label_of_the_model(make_runner: Callable[..., EvaluationRunner]) -> None:
     found = figures(evaluate(make_runner("emotion"), [Utterance((Path("x.wav"),), "ann", "bored")]))
     assert found == {"utterances": 0, "scored": 0, "left_out": {"bored": 1}}

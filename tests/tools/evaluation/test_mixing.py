@@ -1,4 +1,4 @@
-"""Mixed conversations: the same seed mixes the same, and the reference says what was mixed."""
+"""Mixed conversations: reproducible by seed, and with an exact reference."""
 
 from __future__ import annotations
 
@@ -30,49 +30,47 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "people"
 
 
-def test_the_same_seed_mixes_the_same(folder: Path) -> None:
-    voices = SpeakerPool(read_utterances(folder))
-    assert set(voices.people) == {"ann", "bob", "cat"}, "one recording is not enough to know somebody by"
-    first, again, other = (mix(voices, [], PLAN, number=0, seed=seed) for seed in (1, 1, 2))
+def test_equal_seeds_give_equal_mixtures(folder: Path) -> None:
+    pool = SpeakerPool(read_utterances(folder))
+    assert set(pool.people) == {"ann", "bob", "cat"}, "one recording is not enough to enrol"
+    first, again, other = (mix(pool, [], PLAN, number=0, seed=seed) for seed in (1, 1, 2))
     assert np.array_equal(first.samples, again.samples)
     assert first.segments == again.segments
     assert not np.array_equal(first.samples, other.samples)
     assert len(first.samples) == 15 * SAMPLE_RATE_HZ
     assert np.abs(first.samples).max() <= 1.0
     assert len(first.enrolment) == 1
-    assert {one.speaker for one in first.segments} <= set(voices.people)
+    assert {one.speaker for one in first.segments} <= set(pool.people)
     assert all(0.0 <= one.start_s < one.end_s <= 15.0 for one in first.segments)
     assert all(before.start_s <= after.start_s for before, after in pairwise(first.segments))
 
 
-def test_noise_is_heard_between_words(folder: Path) -> None:
-    voices = SpeakerPool(read_utterances(folder))
+def test_noise_is_audible_in_pauses(folder: Path) -> None:
+    pool = SpeakerPool(read_utterances(folder))
     noise = np.random.default_rng(0).normal(size=8_000).astype(np.float32)
     for number in range(3):
-        mixed = mix(voices, [noise], PLAN, number=number, seed=1)
+        mixed = mix(pool, [noise], PLAN, number=number, seed=1)
         start = round(mixed.segments[0].start_s * SAMPLE_RATE_HZ)
         assert start > 0
         assert np.abs(mixed.samples[:start]).max() > 0.0
 
 
-def test_one_person_may_talk_alone_and_too_few_are_refused(folder: Path) -> None:
-    voices = SpeakerPool(read_utterances(folder))
-    alone = mix(voices, [], MixturePlan(seconds=12.0, people=1, enrolled=1), number=0, seed=1)
+def test_one_speaker_is_possible_and_too_few_are_rejected(folder: Path) -> None:
+    pool = SpeakerPool(read_utterances(folder))
+    alone = mix(pool, [], MixturePlan(seconds=12.0, people=1, enrolled=1), number=0, seed=1)
     assert len({one.speaker for one in alone.segments}) == 1
-    with pytest.raises(
-        SettingsError, match="4 people with two recordings and 20 s or more each are needed; there are 3"
-    ):
-        mix(voices, [], MixturePlan(people=4), number=0, seed=1)
+    with pytest.raises(SettingsError, match="3 people have two recordings and 20 s of audio, 4 needed"):
+        mix(pool, [], MixturePlan(people=4), number=0, seed=1)
 
 
-def test_trimmed_leaves_a_little_silence() -> None:
+def test_trimming_keeps_a_little_silence() -> None:
     silence = np.zeros(SAMPLE_RATE_HZ, np.float32)
     found = trim_silence(np.concatenate((silence, tone(300, 1.0), silence)))
     assert 1.0 <= len(found) / SAMPLE_RATE_HZ <= 1.1
     assert len(trim_silence(silence[:100])) == 100
 
 
-def test_what_is_written_is_what_was_mixed(folder: Path, tmp_path: Path) -> None:
+def test_written_files_match_the_mixture(folder: Path, tmp_path: Path) -> None:
     mixture = mix(SpeakerPool(read_utterances(folder)), [], PLAN, number=7, seed=1)
     write([mixture], tmp_path / "out")
     found = read_rttm(tmp_path / "out" / "reference.rttm")
@@ -86,7 +84,7 @@ def test_what_is_written_is_what_was_mixed(folder: Path, tmp_path: Path) -> None
         write([mixture], tmp_path / "file" / "out")
 
 
-def test_the_command_and_its_refusals(folder: Path, tmp_path: Path) -> None:
+def test_the_command_and_its_errors(folder: Path, tmp_path: Path) -> None:
     names = tmp_path / "names.txt"
     names.write_text("ann\nbob\n")
     words = ["evaluate", "mix", str(folder), str(tmp_path / "out"), "--conversations", "1", "--seconds", "12"]
@@ -94,12 +92,12 @@ def test_the_command_and_its_refusals(folder: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert "1 conversations of 12 s" in result.stdout
     for more, sentence in (
-        (["--people", "many"], "--people takes a number or a range such as 2-5, not 'many'"),
-        (["--people", "5-2"], "--people takes a number or a range"),
-        (["--people", "9"], "9 people with two recordings"),
+        (["--people", "many"], "invalid --people 'many'; use a number or a range such as 2-5"),
+        (["--people", "5-2"], "invalid --people '5-2'"),
+        (["--people", "9"], "9 needed"),
         (["--speakers", str(tmp_path / "absent.txt")], "absent.txt cannot be read"),
     ):
-        refused = CliRunner().invoke(app, [*words, *more])
-        assert refused.exit_code == 2
-        assert sentence in refused.stderr
-        assert refused.stderr.strip().count("\n") == 0
+        rejected = CliRunner().invoke(app, [*words, *more])
+        assert rejected.exit_code == 2
+        assert sentence in rejected.stderr
+        assert rejected.stderr.strip().count("\n") == 0

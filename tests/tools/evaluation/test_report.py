@@ -1,4 +1,4 @@
-"""The page stands by itself, and what is in names stays text."""
+"""The page is self-contained, and names are escaped."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Page(HTMLParser):
 
 
 def check(text: str) -> Page:
-    """A page that loads nothing."""
+    """Return the parsed text, which must load nothing."""
     page = Page(text)
     assert not {"script", "link", "iframe", "img", "object", "embed", "base"} & set(page.tags)
     assert all(link.startswith(("#", "data:")) for link in page.links)
@@ -56,20 +56,20 @@ def pairs() -> Pairs:
 
 def emotions() -> EmotionResult:
     draw = np.random.default_rng(1)
-    heard = [
+    utterances = [
         UtteranceResult(
             Utterance((Path("x.wav"),), "a", EMOTIONS[at % 4]), at % 4, draw.dirichlet(np.ones(4)), "sad", 1.0, 1.0, 0
         )
         for at in range(40)
     ]
-    return EmotionResult("m", "1", EMOTIONS, tuple(heard), {})
+    return EmotionResult("m", "1", EMOTIONS, tuple(utterances), {})
 
 
 @cache
-def pictures() -> list[str]:
+def charts() -> list[str]:
     reference = (Segment(0.0, 3.0, NASTY), Segment(3.0, 6.0, "_bob"))
-    told = (speaker_event(1.0, "S1"), turn_event(0.0, 3.0, "S1"), turn_event(3.0, 4.0, None))
-    case = score_recording(Case(NASTY, reference, told, 0.0, 6.0), collar_s=0.0, overlap=True)
+    events = (speaker_event(1.0, "S1"), turn_event(0.0, 3.0, "S1"), turn_event(3.0, 4.0, None))
+    case = score_recording(Case(NASTY, reference, events, 0.0, 6.0), collar_s=0.0, overlap=True)
     return [
         plots.timeline(case),
         plots.det({NASTY: pairs(), "other": pairs()}, NASTY),
@@ -80,35 +80,35 @@ def pictures() -> list[str]:
     ]
 
 
-def test_pictures_are_svg_that_loads_nothing_and_draws_the_same_twice() -> None:
-    for picture in pictures():
-        assert picture.startswith("<svg")
-        assert picture.rstrip().endswith("</svg>")
-        check(picture)
-    assert plots.reliability_diagram(emotions(), NASTY) == pictures()[-1]
+def test_charts_are_self_contained_and_reproducible_svg() -> None:
+    for chart in charts():
+        assert chart.startswith("<svg")
+        assert chart.rstrip().endswith("</svg>")
+        check(chart)
+    assert plots.reliability_diagram(emotions(), NASTY) == charts()[-1]
 
 
-def test_voices_that_part_make_a_picture_too() -> None:
-    parted = Pairs(np.array([0.8, 0.9]), np.array([0.1, 0.2]), None, None)
-    assert plots.det({"parted": parted}, "no error").startswith("<svg")
+def test_separable_scores_can_be_drawn() -> None:
+    separable = Pairs(np.array([0.8, 0.9]), np.array([0.1, 0.2]), None, None)
+    assert plots.det({"separable": separable}, "no error").startswith("<svg")
 
 
-def test_the_page_stands_by_itself(tmp_path: Path) -> None:
+def test_the_page_is_self_contained(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     rows = [{NASTY: 0.12345, "none": None, "text": NASTY}]
-    section = Section(NASTY, (rows, []), tuple(pictures()), note=NASTY)
+    section = Section(NASTY, (rows, []), tuple(charts()), note=NASTY)
     report.write(path, title=NASTY, note=NASTY, sections=[section])
     text = path.read_text(encoding="utf-8")
     page = check(text)
     assert text.startswith("<!doctype html>")
     assert page.tags.count("svg") == 6
-    assert page.tags.count("table") == 1, "a table without rows is left out"
+    assert page.tags.count("table") == 1, "a table without rows is omitted"
     assert "0.123" in text
     assert "&lt;script&gt;" in text
 
 
 def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(TonewatchError, match=r"page\.html cannot be written: No such file or directory"):
+    with pytest.raises(TonewatchError, match=r"page\.html cannot be written \(No such file or directory\)"):
         report.write(tmp_path / "absent" / "page.html", title="t", note="n", sections=[])
 
 
@@ -116,5 +116,5 @@ def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
     ("value", "text"),
     [(None, "–"), (0.0, "0"), (1.0, "1"), (100.0, "100"), (0.5, "0.5"), (0.12345, "0.123"), (3, "3"), ("ann", "ann")],
 )
-def test_shown(value: object, text: str) -> None:
+def test_format_figure(value: object, text: str) -> None:
     assert format_figure(value) == text

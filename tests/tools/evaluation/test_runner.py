@@ -1,4 +1,4 @@
-"""Recordings go through the pipeline that live sound takes, and their events come back in order."""
+"""Recordings pass the pipeline of live audio, and their events are returned in order."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Maker = Callable[..., EvaluationRunner]
 def test_events_come_in_the_order_of_the_recordings(
     make_runner: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "SIDE_BY_SIDE", 2)
+    monkeypatch.setattr(runner, "MAX_CONCURRENT_RECORDINGS", 2)
     lengths = (5.0, 2.0, 3.0)
     paths = [wav(tmp_path / f"{at}.wav", tone(300, length)) for at, length in enumerate(lengths)]
     steps: list[int] = []
-    found, reports = make_runner("speaker", "emotion").hear(paths, progress=lambda: steps.append(1))
+    found, reports = make_runner("speaker", "emotion").run(paths, progress=lambda: steps.append(1))
     assert len(reports) == 2
     assert len(steps) == 3
     for events, length in zip(found, lengths, strict=True):
@@ -35,11 +35,11 @@ def test_events_come_in_the_order_of_the_recordings(
         assert NODE not in {event.source for event in events}
 
 
-def test_a_recording_that_is_none_is_named(make_runner: Maker, tmp_path: Path) -> None:
-    good, bad = wav(tmp_path / "good.wav", tone(300, 2.0)), tmp_path / "bad.wav"
-    bad.write_text("hello")
-    for call in (lambda: make_runner("speaker").hear([good, bad]), lambda: read_samples(bad)):
-        with pytest.raises(SourceError, match=r"cannot read audio from .*bad\.wav"):
+def test_a_file_without_audio_is_named(make_runner: Maker, tmp_path: Path) -> None:
+    valid, invalid = wav(tmp_path / "valid.wav", tone(300, 2.0)), tmp_path / "invalid.wav"
+    invalid.write_text("hello")
+    for call in (lambda: make_runner("speaker").run([valid, invalid]), lambda: read_samples(invalid)):
+        with pytest.raises(SourceError, match=r"cannot read audio from .*invalid\.wav"):
             call()
     with pytest.raises(SourceError, match="no such file"):
         read_samples(tmp_path / "absent.wav")
@@ -53,10 +53,10 @@ def test_samples_are_mono_at_16_khz(tmp_path: Path) -> None:
     assert np.abs(found).max() == pytest.approx(0.25, abs=0.05)
 
 
-def test_known_people_are_enrolled(make_runner: Maker, tmp_path: Path) -> None:
-    hearing = make_runner("speaker")
-    assert hearing.enrolled({}) == []
-    voices = hearing.enrolled({"ann": str(wav(tmp_path / "ann.wav", tone(300, 5.0)))})
+def test_enrolled_people_are_recognised(make_runner: Maker, tmp_path: Path) -> None:
+    evaluation_runner = make_runner("speaker")
+    assert evaluation_runner.enrol({}) == []
+    voices = evaluation_runner.enrol({"ann": str(wav(tmp_path / "ann.wav", tone(300, 5.0)))})
     assert [(voice.name, voice.enrolled) for voice in voices] == [("ann", True)]
-    events, _ = hearing.hear([wav(tmp_path / "talk.wav", tone(300, 5.0, seed=4))], enrolled=voices)
+    events, _ = evaluation_runner.run([wav(tmp_path / "talk.wav", tone(300, 5.0, seed=4))], enrolled=voices)
     assert {event.speaker for event in events[0] if event.type == "turn"} == {"ann"}

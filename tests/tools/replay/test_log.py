@@ -1,4 +1,4 @@
-"""The log: what was told, from when to when, and why, in words."""
+"""The log: decisions with their time spans and explanations."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import pytest
 
 from stream.events import Candidate, Event, Identity, Reason, SpeakerResolvedBody
 from stream.events.labels import REASON_LABELS
-from stream.tools.replay.decisions import decisions, log
-from stream.tools.replay.explain import clock
+from stream.tools.replay.decisions import build_log, speaker_spans
+from stream.tools.replay.explain import format_time
 from tests.dashboard.scenes import Scene
 
 
-def evening() -> list[Event]:
+def example_events() -> list[Event]:
     scene = Scene("room")
     return [
         scene.stream(),
         scene.speaker(None, 1.0, state="tentative", reason="too_short", score=None, runner_up=None, margin=None,
                       evidence_s=0.4),
         scene.speaker("S1", 2.0, probability=0.91, margin=0.05, runner_up="Bob"),
-        scene.emotion("sad", 2.0, sure=0.6),
+        scene.emotion("sad", 2.0, confidence=0.6),
         scene.speaker("S1", 3.0, probability=0.97, score=0.9),
-        scene.emotion("sad", 3.0, sure=0.8),
+        scene.emotion("sad", 3.0, confidence=0.8),
         *scene.turn(1, "S1", 0.6, 3.4, label="sad"),
         scene.speaker(None, 4.0, state="unknown", reason="below_threshold", runner_up=None, margin=None, score=0.2,
                       evidence_s=0.9),
@@ -35,78 +35,78 @@ def evening() -> list[Event]:
     ]  # fmt: skip
 
 
-NEAR_NOBODY = (
+NO_CLOSE_VOICE = (
     "00:04.0–00:05.0 ? unknown: no known voice is close enough; nearest voice at cosine 0.20 (threshold 0.45); "
     "0.9 s of speech"
 )
 
 
-def said(**more: bool) -> list[str]:
-    return [f"{line.when} {line.mark} {line.who}: {line.why}" for line in log(evening(), **more)]
+def log_lines(**options: bool) -> list[str]:
+    return [f"{line.when} {line.mark} {line.subject}: {line.text}" for line in build_log(example_events(), **options)]
 
 
-def test_a_decision_holds_from_when_it_was_told_to_the_next() -> None:
-    spans = [(one.start_s, one.end_s, one.events[0].speaker) for one in decisions(evening(), 8.0)]
+def test_a_decision_spans_from_its_window_to_the_next_decision() -> None:
+    spans = [(one.start_s, one.end_s, one.events[0].speaker) for one in speaker_spans(example_events(), 8.0)]
     assert spans == [(1, 2, None), (2, 4, "S1"), (4, 5, None), (5, 6, "Alice"), (6, 8, None)]
 
 
 def test_equal_decisions_are_one_line_with_the_range_of_their_figures() -> None:
-    (line,) = [line for line in said() if "● S1" in line]
+    (line,) = [line for line in log_lines() if "● S1" in line]
     assert line == (
-        "00:02.0–00:04.0 ● S1 (Alice): matches a known voice; 91 to 97 % likely; nearest voice at cosine "
+        "00:02.0–00:04.0 ● S1 (Alice): matches a known voice; probability 91 to 97 %; nearest voice at cosine "
         "0.78 to 0.90 (threshold 0.45); Bob 0.05 behind; 3.2 s of speech"
     )
-    assert len([line for line in said(fold=False) if "● S1" in line]) == 2
+    assert len([line for line in log_lines(fold=False) if "● S1" in line]) == 2
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        "00:00.0 ▸ sound: stream started",
-        "00:01.0–00:02.0 ◌ somebody: too little speech in the window; 0.4 s of speech",
+        "00:00.0 ▸ stream: stream started",
+        "00:01.0–00:02.0 ◌ tentative: too little speech in the window; 0.4 s of speech",
         "00:02.0–00:08.0 ♪ S1: sounds sad, 60 to 80 %",
-        "00:01.1 ▸ S1: turn t1 begins, dated back to 00:00.6",
+        "00:01.1 ▸ S1: turn t1 starts, backdated to 00:00.6",
         "00:03.4 ▸ S1: turn t1 ends, 2.8 s long, sad 75 %, neutral 25 %",
-        NEAR_NOBODY,
-        "00:05.0 ↺ S1: is Alice, since 00:00.6: 93 % likely one person",
-        "00:06.0–00:08.0 – nobody: no speech",
-        "00:08.0 ▸ sound: stream ended",
+        NO_CLOSE_VOICE,
+        "00:05.0 ↺ S1: is Alice, since 00:00.6: probability 93 %",
+        "00:06.0–00:08.0 – silence: no speech",
+        "00:08.0 ▸ stream: stream ended",
     ],
 )  # fmt: skip
-def test_everything_that_was_told_has_its_line(line: str) -> None:
-    assert line in said()
+def test_every_event_has_a_line(line: str) -> None:
+    assert line in log_lines()
 
 
-def test_candidates_of_a_closed_set_are_called_a_demonstration() -> None:
+def test_closed_set_candidates_are_marked_as_a_demonstration() -> None:
     scene = Scene("room")
     named = Identity(label="id1", probability=0.4, candidates=(Candidate(label="id1", probability=0.4),))
-    (line,) = log([scene.speaker("S1", 1.0, identity=named), scene.stream("ended", 2.0)])[:1]
-    assert line.why.endswith("; closed set (demonstration): id1 40 %")
+    (line,) = build_log([scene.speaker("S1", 1.0, identity=named), scene.stream("ended", 2.0)])[:1]
+    assert line.text.endswith("; closed set (demonstration): id1 40 %")
 
 
-def test_lines_stand_in_the_order_of_the_sound() -> None:
-    starts = [line.start_s for line in log(evening())]
+def test_lines_are_in_order_of_media_time() -> None:
+    starts = [line.start_s for line in build_log(example_events())]
     assert starts == sorted(starts)
 
 
-def test_a_call_tells_of_both_parties() -> None:
+def test_a_call_includes_both_parties() -> None:
     scene = Scene("desk", call=True)
-    lines = log([
+    lines = build_log([
         scene.speaker("customer", 1.0, party="customer"),
         scene.speaker("agent", 1.5, party="agent"),
         scene.alert("a1", "dead_air", 9.0),
     ])  # fmt: skip
-    assert [(line.who, line.end_s, line.why) for line in lines] == [
+    assert [(line.subject, line.end_s, line.text) for line in lines] == [
         ("customer", 9.0, "the channel identifies the speaker"),
         ("agent", 9.0, "the channel identifies the speaker"),
         ("customer", 9.0, "alert raised: dead air"),
     ]
 
 
-def test_every_reason_has_words() -> None:
+def test_every_reason_has_a_label() -> None:
     assert set(get_args(Reason)) <= set(REASON_LABELS)
 
 
 @pytest.mark.parametrize(("at_s", "text"), [(0.04, "00:00.0"), (59.96, "01:00.0"), (3_723.4, "1:02:03.4")])
-def test_times_are_read_by_people(at_s: float, text: str) -> None:
-    assert clock(at_s) == text
+def test_time_format(at_s: float, text: str) -> None:
+    assert format_time(at_s) == text

@@ -16,12 +16,12 @@ from stream.errors import SettingsError
 from stream.events import Event
 from stream.tools.report.drawing import Drawing, Rectangle, TextLabel
 from stream.tools.report.drawing import Polyline as Line
-from stream.tools.report.html import read_file, write_report
-from stream.tools.report.session import recordings
+from stream.tools.report.html import read_events, write_report
+from stream.tools.report.session import session_records
 from stream.tools.report.timeline import clock_text, timeline
-from tests.dashboard.scenes import Scene, meeting, telephone
-from tests.dashboard.stage import Stage
-from tests.support.browser import Visit
+from tests.dashboard.scenes import Scene, conversation, phone_call
+from tests.support.browser import OpenPage
+from tests.support.dashboard import RunningDashboard
 
 
 def call() -> list[Event]:
@@ -30,24 +30,24 @@ def call() -> list[Event]:
         scene.stream(party="customer"),
         *scene.turn(1, "customer", 1.0, 11.0, label="angry", party="customer"),
         *scene.turn(1, "agent", 12.0, 20.0, label="neutral", party="agent"),
-        scene.emotion("angry", 5.0, who="customer", party="customer"),
-        scene.emotion("angry", 6.0, who="customer", party="customer"),
+        scene.emotion("angry", 5.0, speaker="customer", party="customer"),
+        scene.emotion("angry", 6.0, speaker="customer", party="customer"),
         scene.alert("a1", "anger", 8.0),
         scene.alert("a1", "anger", 14.0, phase="end", since_s=8.0),
         scene.stream("gap", 31.0, start_s=30.0, lost_s=1.0, party="agent"),
-        scene.so_far(40.0, phase="final", state="silence"),
+        scene.call_figures(40.0, phase="final", state="silence"),
     ]
 
 
-def written(path: Path, told: list[Event]) -> Path:
-    path.write_text("".join(f"{events.to_json(event)}\n" for event in told))
+def written(path: Path, recorded: list[Event]) -> Path:
+    path.write_text("".join(f"{events.to_json(event)}\n" for event in recorded))
     return path
 
 
-def test_a_recording_is_told_by_its_events() -> None:
-    (recording,) = recordings(call())
-    assert recording.people == ["customer", "agent"]
-    assert [(turn.who, turn.start_s, turn.end_s) for turn in recording.turns] == [
+def test_a_record_is_built_from_events() -> None:
+    (recording,) = session_records(call())
+    assert recording.speakers == ["customer", "agent"]
+    assert [(turn.speaker, turn.start_s, turn.end_s) for turn in recording.turns] == [
         ("customer", 1.0, 11.0),
         ("agent", 12.0, 20.0),
     ]
@@ -56,44 +56,46 @@ def test_a_recording_is_told_by_its_events() -> None:
     assert recording.complete
 
 
-def test_what_was_still_open_ends_where_the_file_does() -> None:
+def test_open_turns_end_with_the_file() -> None:
     scene = Scene("room")
-    (recording,) = recordings([*scene.turn(1, "S1", 1.0, 2.0), scene.speaker("S1", 9.0)])
+    (recording,) = session_records([*scene.turn(1, "S1", 1.0, 2.0), scene.speaker("S1", 9.0)])
     assert [(turn.start_s, turn.end_s) for turn in recording.turns] == [(1.0, 9.0)]
     assert not recording.complete
 
 
-def test_the_parts_of_a_stream_add_up_to_its_time() -> None:
-    (recording,) = recordings(meeting("room", 3))
+def test_the_parts_of_a_stream_sum_to_its_duration() -> None:
+    (recording,) = session_records(conversation("room", 3))
     assert sum(seconds for _, seconds in recording.partition()) == pytest.approx(recording.end_s)
 
 
-def test_a_report_holds_all_and_needs_nothing_else(tmp_path: Path, stage: Stage, visit: Visit) -> None:
-    file = written(tmp_path / "desk.ndjson", [*call(), *meeting("boardroom", 3)])
+def test_a_report_is_complete_and_self_contained(
+    tmp_path: Path, dashboard: RunningDashboard, open_page: OpenPage
+) -> None:
+    file = written(tmp_path / "desk.ndjson", [*call(), *conversation("boardroom", 3)])
     page, picture = write_report(file, out=tmp_path / "desk.html", png=tmp_path / "desk.png")
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"(?:src|href)=|url\(|<script|@import", text)
-    for words in ("desk", "boardroom", "sustained anger", "1.0 s of sound were lost", "42%", "not inferred"):
+    for words in ("desk", "boardroom", "sustained anger", "1.0 s of audio lost", "42%", "not inferred"):
         assert words in text
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = struct.unpack(">II", picture.read_bytes()[16:24])
     assert (width, height > 400) == (2_000, True)
-    shown = visit(stage)  # a real browser finds everything in the file, under its policy
+    shown = open_page(dashboard)  # opened in a browser, under the content policy
     shown.goto(page.as_uri())
     assert shown.locator("svg rect").count() > 10
     assert shown.get_by_role("heading", level=1).all_inner_texts() == ["desk", "boardroom"]
     assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_only_one_of_them(tmp_path: Path) -> None:
-    file = written(tmp_path / "all.ndjson", [*call(), *meeting("boardroom", 3)])
+def test_a_report_of_one_stream(tmp_path: Path) -> None:
+    file = written(tmp_path / "all.ndjson", [*call(), *conversation("boardroom", 3)])
     (page,) = write_report(file, out=tmp_path / "one.html", only="desk")
     assert "boardroom" not in page.read_text()
-    with pytest.raises(SettingsError, match=r"nothing of 'cellar'; it holds desk, boardroom"):
+    with pytest.raises(SettingsError, match=r"no events of 'cellar' in .*; available: desk, boardroom"):
         write_report(file, out=tmp_path / "none.html", only="cellar")
 
 
-def test_names_from_outside_stay_text(tmp_path: Path) -> None:
+def test_names_are_escaped(tmp_path: Path) -> None:
     evil = '<script>alert("x")</script>'
     scene = Scene(evil)
     file = written(tmp_path / "evil.ndjson", [scene.stream(), *scene.turn(1, evil, 1.0, 40.0, label="<b>"[:3])])
@@ -105,46 +107,46 @@ def test_names_from_outside_stay_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b"", "holds no event of a stream"),
-        (b"nonsense\n", "line 1: it is not JSON"),
-        (b'{"type":"turn"}\n', "line 1: it is no event of tonewatch"),
-        (b"\xff\xfe\x00\n", "it is not text"),
+        (b"", "has no event of a stream"),
+        (b"nonsense\n", "line 1: not JSON"),
+        (b'{"type":"turn"}\n', "line 1: not a tonewatch event"),
+        (b"\xff\xfe\x00\n", "not a text file"),
     ],
 )
-def test_a_file_that_is_none_is_refused_in_a_sentence(tmp_path: Path, content: bytes, complaint: str) -> None:
+def test_invalid_files_are_rejected(tmp_path: Path, content: bytes, complaint: str) -> None:
     file = tmp_path / "x.ndjson"
     file.write_bytes(content)
     with pytest.raises(SettingsError, match=complaint):
         write_report(file, out=tmp_path / "x.html")
 
 
-def test_other_refusals(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="cannot be read: No such file"):
+def test_other_errors(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"cannot be read \(No such file"):
         write_report(tmp_path / "nothing.ndjson", out=tmp_path / "x.html")
     file = written(tmp_path / "x.ndjson", call())
     with pytest.raises(SettingsError, match="overwrite"):
         write_report(file, out=file)
-    with pytest.raises(SettingsError, match="cannot be written: No such file"):
+    with pytest.raises(SettingsError, match=r"cannot be written \(No such file"):
         write_report(file, out=tmp_path / "nowhere" / "x.html")
 
 
-def test_a_last_line_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_ignored(tmp_path: Path) -> None:
     file = written(tmp_path / "x.ndjson", call())
     whole = file.read_text()
     file.write_text(whole[:-30])
-    assert len(list(read_file(file))) == len(call()) - 1
+    assert len(list(read_events(file))) == len(call()) - 1
 
 
-def test_a_picture_is_well_formed_svg_and_paints_the_same() -> None:
-    (recording,) = recordings(telephone("desk & co", 3))
+def test_a_drawing_is_well_formed_svg_and_renders_as_png() -> None:
+    (recording,) = session_records(phone_call("desk & co", 3))
     drawn = timeline(recording)
-    root = ET.fromstring(drawn.svg())  # noqa: S314 - our own
+    root = ET.fromstring(drawn.svg())  # noqa: S314 - generated here
     assert root.attrib["viewBox"] == f"0 0 {drawn.width} {drawn.height}"
     assert "desk & co" in "".join(root.itertext())
     assert len(drawn.png(scale=1)) > 1_000
 
 
-def test_shapes_are_where_they_were_put() -> None:
+def test_shapes_are_at_their_positions() -> None:
     picture = Drawing(40, 20, "test")
     picture.add(
         Rectangle(4, 4, 10, 10, "#ff0000"), Line([(20, 10), (39, 10)], "#0000ff", 2, (4, 4)), TextLabel(0, 0, "&")
@@ -153,8 +155,8 @@ def test_shapes_are_where_they_were_put() -> None:
     assert image.getpixel((8, 8)) == (255, 0, 0)
     assert image.getpixel((1, 18)) == (255, 255, 255)
     assert image.getpixel((21, 10)) == (0, 0, 255)
-    assert image.getpixel((26, 10)) == (255, 255, 255)  # a dash's hole
+    assert image.getpixel((26, 10)) == (255, 255, 255)  # the gap of a dash
 
 
-def test_times_in_words() -> None:
+def test_time_format() -> None:
     assert [clock_text(at_s) for at_s in (0, 61.9, 3_661)] == ["00:00", "01:01", "1:01:01"]
