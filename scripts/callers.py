@@ -1,6 +1,6 @@
-"""Simulated callers of every protocol, so cheap that they may share the cores with the node they call.
+"""Simulated callers of every protocol, cheap enough to share the CPU cores with the node they call.
 
-Sound is encoded once; WebSocket frames are written as they are, after the library has shaken hands.
+Audio is encoded once; after the handshake by the library, WebSocket frames are written directly.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ RATE_HZ = 8_000
 BOTH, FIRST, SECOND = slice(None), slice(0, 1), slice(1, 2)
 
 
-class Sounds:
-    """The two tracks of every call, without end: all pieces are cut from sound that was encoded once."""
+class EncodedConversation:
+    """The two tracks of every call, endless: all chunks are slices of audio that is encoded once."""
 
     def __init__(self) -> None:
         samples, rate_hz = soundfile.read(AUDIO, dtype="int16")
@@ -40,61 +40,61 @@ class Sounds:
 
     def pcm(self, call: int, start: int, length: int, track: slice = BOTH) -> bytes:
         """Frames `start` to `start + length` of a call, 16-bit, both tracks interleaved or one."""
-        return self._cut(self._pcm, call, start, length, track)
+        return self._slice(self._pcm, call, start, length, track)
 
     def mu_law(self, call: int, start: int, length: int, track: slice = BOTH) -> bytes:
         """The same in µ-law."""
-        return self._cut(self._mu_law, call, start, length, track)
+        return self._slice(self._mu_law, call, start, length, track)
 
-    def _cut(self, sound: NDArray[Any], call: int, start: int, length: int, track: slice) -> bytes:
+    def _slice(self, samples: NDArray[Any], call: int, start: int, length: int, track: slice) -> bytes:
         place = (start + call * 7_919) % self._frames
-        return sound[place : place + length, track].tobytes()
+        return samples[place : place + length, track].tobytes()
 
 
-def _stereo(sound: NDArray[Any]) -> NDArray[Any]:
-    """The agent hears half of the conversation later; behind the end stands a second's worth of the beginning."""
-    both = np.stack([sound, np.roll(sound, -(len(sound) // 2))], axis=1)
+def _stereo(samples: NDArray[Any]) -> NDArray[Any]:
+    """Return both tracks, the agent half of the conversation later, with a second of the start repeated at the end."""
+    both = np.stack([samples, np.roll(samples, -(len(samples) // 2))], axis=1)
     return np.concatenate([both, both[:RATE_HZ]])
 
 
 class Link(Protocol):
-    """One call's way to the node: what is said at its beginning, for a piece of sound, and at its end."""
+    """The connections of one call to the node."""
 
     async def begin(self) -> None:
         """Connect and open the call."""
 
     def send(self, start: int, length: int) -> None:
-        """A piece of sound."""
+        """Send a chunk of audio."""
 
     async def end(self) -> None:
-        """Hang up, and wait for the node to do so, too."""
+        """Hang up, and wait until the node has closed."""
 
 
 class WebSocketLink(ABC):
-    """A WebSocket that costs next to nothing: the library shakes hands, and frames are written as they are."""
+    """A cheap WebSocket: the library does the handshake, frames are written directly."""
 
     path = ""
 
-    def __init__(self, call: int, sounds: Sounds, url: str) -> None:
-        self.call, self.sounds, self._url = call, sounds, url
+    def __init__(self, call: int, audio: EncodedConversation, url: str) -> None:
+        self.call, self.audio, self._url = call, audio, url
 
     async def begin(self) -> None:
         """Connect and open the call."""
         place = urlsplit(self._url)
         self._reader, self._writer = await asyncio.open_connection(place.hostname, place.port)
-        self._hands = ClientProtocol(parse_uri(f"{self._url}{self.path}"))
-        self._hands.send_request(self._hands.connect())
-        self._writer.writelines(self._hands.data_to_send())
-        self._hands.receive_data(await self._reader.readuntil(b"\r\n\r\n"))
-        if self._hands.handshake_exc is not None:
-            raise SystemExit(f"the node refuses calls ({self._hands.handshake_exc})")
-        self._gone = asyncio.create_task(self._swallow())
+        self._protocol = ClientProtocol(parse_uri(f"{self._url}{self.path}"))
+        self._protocol.send_request(self._protocol.connect())
+        self._writer.writelines(self._protocol.data_to_send())
+        self._protocol.receive_data(await self._reader.readuntil(b"\r\n\r\n"))
+        if self._protocol.handshake_exc is not None:
+            raise SystemExit(f"the node rejects calls ({self._protocol.handshake_exc})")
+        self._receiving = asyncio.create_task(self._discard())
         self.open()
 
     async def end(self) -> None:
         """Hang up, and wait for the node to close."""
         self.close()
-        await self._gone
+        await self._receiving
         self._writer.close()
 
     def text(self, message: str) -> None:
@@ -105,10 +105,10 @@ class WebSocketLink(ABC):
         """Send a binary message."""
         self._frame(0x82, message)
 
-    def goodbye(self) -> None:
+    def send_close(self) -> None:
         """Close the connection."""
-        self._hands.send_close()
-        self._writer.writelines(self._hands.data_to_send())
+        self._protocol.send_close()
+        self._writer.writelines(self._protocol.data_to_send())
 
     def _frame(self, kind: int, payload: bytes) -> None:
         """One frame; a mask of zeros leaves the payload as it is (RFC 6455, 5.3)."""
@@ -116,63 +116,58 @@ class WebSocketLink(ABC):
         head = bytes((kind, 0x80 | length)) if length < 126 else bytes((kind, 0xFE)) + length.to_bytes(2, "big")  # noqa: PLR2004
         self._writer.write(head + b"\0\0\0\0" + payload)
 
-    async def _swallow(self) -> None:
-        """What comes back is thrown away; a close is answered."""
+    async def _discard(self) -> None:
+        """Discard what is received; reply to a close frame."""
         with contextlib.suppress(ConnectionError):
             while data := await self._reader.read(65_536):
-                self._hands.receive_data(data)
-                self._hands.events_received()
-                self._writer.writelines(self._hands.data_to_send())
+                self._protocol.receive_data(data)
+                self._protocol.events_received()
+                self._writer.writelines(self._protocol.data_to_send())
 
     @abstractmethod
     def open(self) -> None:
-        """The first messages."""
+        """Send the first messages."""
 
     @abstractmethod
     def close(self) -> None:
-        """The last ones."""
-
-
-def _ends_in_close(data: bytes) -> bool:
-    """Whether a close frame of a server stands at the end."""
-    return any(data[-2 - length :][:2] == bytes((0x88, length)) for length in range(min(126, len(data) - 1)))
+        """Send the last messages."""
 
 
 class Generic(WebSocketLink):
-    """Our own protocol."""
+    """The protocol of this project."""
 
-    path, piece_s = "/v1/stream", 0.1
+    path, chunk_s = "/v1/stream", 0.1
 
     def open(self) -> None:
-        """The header."""
+        """Send the header."""
         start = {"type": "start", "rate_hz": RATE_HZ, "channels": 2, "call": f"call-{self.call}", "events": False}
         self.text(json.dumps({**start, "parties": ["customer", "agent"]}))
 
     def send(self, start: int, length: int) -> None:
-        """Both tracks, interleaved."""
-        self.binary(self.sounds.pcm(self.call, start, length))
+        """Send both tracks, interleaved."""
+        self.binary(self.audio.pcm(self.call, start, length))
 
     def close(self) -> None:
-        """No more sound."""
+        """Send the end of the audio."""
         self.text('{"type": "stop"}')
 
 
 class Twilio(WebSocketLink):
     """Twilio Media Streams."""
 
-    path, piece_s = "/v1/twilio", 0.02
+    path, chunk_s = "/v1/twilio", 0.02
 
     def open(self) -> None:
-        """Two messages about what comes."""
+        """Send the two messages that describe the stream."""
         self._sent = 2
         self.text('{"event":"connected","protocol":"Call","version":"1.0.0"}')
         start = {"callSid": f"call-{self.call}", "streamSid": "MZ", "tracks": ["inbound", "outbound"]}
         self.text(json.dumps({"event": "start", "sequenceNumber": "1", "start": start}))
 
     def send(self, start: int, length: int) -> None:
-        """A message a track."""
+        """Send a message per track."""
         for track, name in ((FIRST, "inbound"), (SECOND, "outbound")):
-            payload = base64.b64encode(self.sounds.mu_law(self.call, start, length, track)).decode()
+            payload = base64.b64encode(self.audio.mu_law(self.call, start, length, track)).decode()
             self.text(
                 f'{{"event":"media","sequenceNumber":"{self._sent}","streamSid":"MZ","media":{{"track":"{name}",'
                 f'"chunk":"{self._sent}","timestamp":"{start // 8}","payload":"{payload}"}}}}'
@@ -180,67 +175,67 @@ class Twilio(WebSocketLink):
             self._sent += 1
 
     def close(self) -> None:
-        """No more sound."""
+        """Send the end of the audio."""
         self.text(json.dumps({"event": "stop", "sequenceNumber": str(self._sent)}))
 
 
 class AudioHook(WebSocketLink):
     """Genesys AudioHook."""
 
-    path, piece_s = "/v1/audiohook", 0.1
+    path, chunk_s = "/v1/audiohook", 0.1
 
     def open(self) -> None:
-        """A session with both channels."""
+        """Open a session with both channels."""
         self._envelope = {"version": "2", "id": str(uuid.uuid4()), "serverseq": 0, "position": "PT0S"}
         media = [{"type": "audio", "format": "PCMU", "channels": ["external", "internal"], "rate": RATE_HZ}]
         about = {"organizationId": "o", "conversationId": f"call-{self.call}", "participant": {"id": "p"}}
         self.text(json.dumps({**self._envelope, "type": "open", "seq": 1, "parameters": {**about, "media": media}}))
 
     def send(self, start: int, length: int) -> None:
-        """Both channels, interleaved."""
-        self.binary(self.sounds.mu_law(self.call, start, length))
+        """Send both channels, interleaved."""
+        self.binary(self.audio.mu_law(self.call, start, length))
 
     def close(self) -> None:
-        """No more sound."""
+        """Send the end of the audio."""
         self.text(json.dumps({**self._envelope, "type": "close", "seq": 2, "parameters": {"reason": "end"}}))
 
 
 class _Leg(WebSocketLink):
     """One party of a call by chan_websocket."""
 
-    def __init__(self, call: int, sounds: Sounds, url: str, *, party: str, track: slice) -> None:
-        super().__init__(call, sounds, url)
+    def __init__(self, call: int, audio: EncodedConversation, url: str, *, party: str, track: slice) -> None:
+        super().__init__(call, audio, url)
         self.path, self._track = f"/v1/asterisk?call=call-{call}&party={party}", track
 
     def open(self) -> None:
-        """What comes."""
+        """Send the description of the media."""
         self.text(f"MEDIA_START connection_id:{self.call} format:slin optimal_frame_size:320")
 
     def send(self, start: int, length: int) -> None:
-        """Bare media."""
-        self.binary(self.sounds.pcm(self.call, start, length, self._track))
+        """Send bare media."""
+        self.binary(self.audio.pcm(self.call, start, length, self._track))
 
     def close(self) -> None:
-        """Asterisk just closes."""
-        self.goodbye()
+        """Close the connection, as Asterisk does."""
+        self.send_close()
 
 
 class Asterisk:
-    """Asterisk's chan_websocket: a connection a party."""
+    """Asterisk's chan_websocket: a connection per party."""
 
-    piece_s = 0.02
+    chunk_s = 0.02
 
-    def __init__(self, call: int, sounds: Sounds, url: str) -> None:
+    def __init__(self, call: int, audio: EncodedConversation, url: str) -> None:
         tracks = (("customer", FIRST), ("agent", SECOND))
-        self._legs = [_Leg(call, sounds, url, party=party, track=track) for party, track in tracks]
+        self._legs = [_Leg(call, audio, url, party=party, track=track) for party, track in tracks]
 
     async def begin(self) -> None:
-        """The customer first, then the agent."""
+        """Connect the customer first, then the agent."""
         for leg in self._legs:
             await leg.begin()
 
     def send(self, start: int, length: int) -> None:
-        """A message a track."""
+        """Send a message per track."""
         for leg in self._legs:
             leg.send(start, length)
 
@@ -251,16 +246,16 @@ class Asterisk:
 
 
 class AudioSocket:
-    """Asterisk's AudioSocket: a connection a party."""
+    """Asterisk's AudioSocket: a connection per party."""
 
-    piece_s = 0.02
+    chunk_s = 0.02
 
-    def __init__(self, call: int, sounds: Sounds, url: str) -> None:
-        self.call, self.sounds, self._place = call, sounds, urlsplit(url)
+    def __init__(self, call: int, audio: EncodedConversation, url: str) -> None:
+        self.call, self.audio, self._place = call, audio, urlsplit(url)
         self._links: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def begin(self) -> None:
-        """The customer first, then the agent."""
+        """Connect the customer first, then the agent."""
         for _ in range(2):
             reader, writer = await asyncio.open_connection(self._place.hostname, self._place.port)
             writer.write(b"\x01\x00\x10" + uuid.UUID(int=self.call).bytes)
@@ -268,9 +263,9 @@ class AudioSocket:
             await asyncio.sleep(0.2)
 
     def send(self, start: int, length: int) -> None:
-        """A packet a track."""
+        """Send a packet per track."""
         for track, (_, writer) in zip((FIRST, SECOND), self._links, strict=True):
-            payload = self.sounds.pcm(self.call, start, length, track)
+            payload = self.audio.pcm(self.call, start, length, track)
             writer.write(b"\x10" + len(payload).to_bytes(2, "big") + payload)
 
     async def end(self) -> None:

@@ -1,6 +1,6 @@
-"""How long a user waits: from starting `tonewatch demo` to its first event about sound, beside `import torch` alone.
+"""Time from starting `tonewatch demo` to its first speaker or emotion event, and of `import torch` alone.
 
-Prints medians of interleaved runs, in seconds. Run it twice; the first time fills the file cache.
+Prints medians of interleaved runs, in seconds. Run it twice: the first run fills the file cache.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ RUNS = 5
 
 
 def first_event_s() -> float:
-    """From the start of the process to the first emotion or speaker event on its standard output."""
+    """Return the time from the start of the process to its first emotion or speaker event on standard output."""
     began_s = time.perf_counter()
-    words = [sys.executable, "-m", "stream", "demo", "--quiet"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-m", "stream", "demo", "--quiet"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         if process.stdout is None:
-            raise RuntimeError("a pipe was asked for")
+            raise RuntimeError("no pipe")
         for line in process.stdout:
             if b'"type":"speaker"' in line or b'"type":"emotion"' in line:
                 break
@@ -29,7 +29,7 @@ def first_event_s() -> float:
 
 
 def import_torch_s() -> float:
-    """A process that only imports torch."""
+    """Return the duration of a process that only imports torch."""
     began_s = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import torch"], check=True)
     return time.perf_counter() - began_s

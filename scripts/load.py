@@ -1,14 +1,14 @@
-"""How many calls a node carries: simulated ones over loopback, in real time, against `tonewatch serve` as it ships.
+"""Call capacity of a node: simulated calls over loopback, in real time, against an unmodified `tonewatch serve`.
 
     python -m scripts.load --calls 100 --seconds 60 --system generic
-    python -m scripts.load --calls 100 --page              with the wall open in a browser
+    python -m scripts.load --calls 100 --page              with the dashboard open in a browser
 
-Every call is the bundled conversation, from a place of its own: the customer hears it from there, the agent half of it
-later. The node runs in a process of its own and writes its events to a file; all figures are read from those events.
-Sound is lost if a track was heard for less than was sent, or had a gap. Latency runs from the arrival of the last
-sample to the event; the achieved hop is how far apart the scored windows were, over the hop that was asked for. Calls
-that ran at the same time share the cores with the node: what the callers took is told beside what the node took, and
-`waited` is the time in which the node's event loop could have run but did not get a core.
+Every call is the bundled conversation from a different offset; the agent's track is half of the conversation later. The
+node runs in a separate process and writes its events to a file, from which all figures are taken. Audio is lost if less
+of a track was processed than sent, or if it has a gap. Latency runs from the arrival of the last sample to the event;
+the achieved hop is the mean distance of scored windows, divided by the configured hop. The callers share the CPU cores
+with the node, so their usage is printed beside the node's; the share of time in which the event loop was runnable but
+had no core is printed, too.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.callers import RATE_HZ, SYSTEMS, Link, Sounds
+from scripts.callers import RATE_HZ, SYSTEMS, EncodedConversation, Link
 
-STARTS_S = 2.0
-"""Calls begin spread over this time, as they would."""
+START_SPREAD_S = 2.0
+"""Time over which the starts of the calls are spread."""
 
-MOST_LATE_S = 60.0
-"""How long the node may take to tell the last of what it heard."""
+MAX_COMPLETION_S = 60.0
+"""Time the node may take to publish its last events after the calls have ended."""
 
 WATCH = """() => {
   window.drawn = []; window.tasks = [];
@@ -47,13 +47,13 @@ WATCH = """() => {
 }"""
 
 
-async def call(link: Link, piece_s: float, seconds: float, begins_s: float) -> float:
-    """One call in real time; returns how late its latest piece was."""
-    late_s, length, clock = 0.0, round(piece_s * RATE_HZ), asyncio.get_running_loop().time
+async def call(link: Link, chunk_s: float, seconds: float, begins_s: float) -> float:
+    """Make one call in real time; returns the largest delay of a chunk."""
+    late_s, length, clock = 0.0, round(chunk_s * RATE_HZ), asyncio.get_running_loop().time
     await asyncio.sleep(begins_s - clock())
     await link.begin()
-    for number in range(round(seconds / piece_s)):
-        due_s = begins_s + (number + 1) * piece_s
+    for number in range(round(seconds / chunk_s)):
+        due_s = begins_s + (number + 1) * chunk_s
         await asyncio.sleep(due_s - clock())
         late_s = max(late_s, clock() - due_s)
         link.send(number * length, length)
@@ -62,7 +62,7 @@ async def call(link: Link, piece_s: float, seconds: float, begins_s: float) -> f
 
 
 async def drive(arguments: argparse.Namespace, events: Path) -> dict[str, Any]:
-    """Start a node, call it, stop it."""
+    """Start a node, call it, stop it; returns the figures and the node's log."""
     command = [sys.executable, "-m", "stream", "serve", "--port", "0", "--audiosocket-port", "0", "--quiet"]
     command += ["--sink", str(events)] + (["--dashboard"] if arguments.page else [])
     for setting in arguments.set or []:
@@ -71,52 +71,52 @@ async def drive(arguments: argparse.Namespace, events: Path) -> dict[str, Any]:
     try:
         urls = await _urls(node)
         url = urls["audiosocket" if arguments.system == "audiosocket" else "web"]
-        await asyncio.sleep(arguments.settle)  # models are loaded behind the open port
-        sounds, system, clock = Sounds(), SYSTEMS[arguments.system], asyncio.get_running_loop().time
+        await asyncio.sleep(arguments.settle)  # the port is open before the models are loaded
+        audio, system, clock = EncodedConversation(), SYSTEMS[arguments.system], asyncio.get_running_loop().time
         async with _page(urls["web"], shown=arguments.page) as drawn:
             before, own_s, began_s = Usage.of(node.pid), time.process_time(), clock() + 0.5
-            apart_s = STARTS_S / arguments.calls
+            apart_s = START_SPREAD_S / arguments.calls
             async with asyncio.TaskGroup() as group:
                 calls = [
                     group.create_task(
-                        call(system(number, sounds, url), system.piece_s, arguments.seconds, began_s + number * apart_s)
+                        call(system(number, audio, url), system.chunk_s, arguments.seconds, began_s + number * apart_s)
                     )
                     for number in range(arguments.calls)
                 ]
-            await _heard_out(events, arguments.calls)
+            await _wait_completed(events, arguments.calls)
             used, own_s, took_s = Usage.of(node.pid), time.process_time() - own_s, clock() - began_s
     finally:
         node.terminate()
         log = (await node.communicate())[1].decode()
     return {
-        "callers late at most (s)": round(max(task.result() for task in calls), 3),
-        "callers' cores": round(own_s / took_s, 3),
-        "node's cores": round((used.all_s - before.all_s) / took_s, 3),
-        "of these its event loop": round((used.loop_s - before.loop_s) / took_s, 3),
-        "its event loop waited for a core (share)": round((used.waited_s - before.waited_s) / took_s, 3),
+        "largest delay of a caller (s)": round(max(task.result() for task in calls), 3),
+        "CPU cores used by the callers": round(own_s / took_s, 3),
+        "CPU cores used by the node": round((used.all_s - before.all_s) / took_s, 3),
+        "CPU cores used by its event loop": round((used.loop_s - before.loop_s) / took_s, 3),
+        "share of time its event loop waited for a core": round((used.waited_s - before.waited_s) / took_s, 3),
         **drawn,
         "log": log,
     }
 
 
-async def _heard_out(events: Path, calls: int) -> None:
-    """Wait until a node that is behind has told the end of every call; who says good-bye is not yet heard out."""
+async def _wait_completed(events: Path, calls: int) -> None:
+    """Wait until the node has published the end of every call: it may be behind when the callers hang up."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(MOST_LATE_S):
-            told = ""
-            while told.count('"phase":"final"') < calls:
+        async with asyncio.timeout(MAX_COMPLETION_S):
+            written = ""
+            while written.count('"phase":"final"') < calls:
                 await asyncio.sleep(0.2)
-                told = await asyncio.to_thread(events.read_text, "utf-8")
+                written = await asyncio.to_thread(events.read_text, "utf-8")
 
 
 @contextlib.asynccontextmanager
 async def _page(url: str, *, shown: bool) -> AsyncIterator[dict[str, str]]:
-    """The wall in a headless browser; afterwards, how it was drawn."""
+    """Open the dashboard in a headless browser; yields figures that are filled in at the end."""
     drawn: dict[str, str] = {}
     if not shown:
         yield drawn
         return
-    from playwright.async_api import async_playwright  # noqa: PLC0415 - only who wants a page needs it
+    from playwright.async_api import async_playwright  # noqa: PLC0415 - needed only with --page
 
     async with async_playwright() as player:
         browser = await player.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
@@ -137,7 +137,7 @@ async def _page(url: str, *, shown: bool) -> AsyncIterator[dict[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Processor time of a process so far, of its first thread, and how long that waited for a core (Linux)."""
+    """CPU time of a process and of its first thread, and how long that thread waited for a core (Linux)."""
 
     all_s: float
     loop_s: float
@@ -153,13 +153,13 @@ class Usage:
 
 
 async def _urls(node: asyncio.subprocess.Process) -> dict[str, str]:
-    """Where the node says that it listens."""
+    """Read the addresses on which the node listens from its standard error."""
     found: dict[str, str] = {}
     assert node.stderr is not None  # noqa: S101 - it was asked for
     while len(found) < 2:  # noqa: PLR2004
         line = (await node.stderr.readline()).decode()
         if not line:
-            raise SystemExit("the node has not started")
+            raise SystemExit("the node did not start; run `tonewatch serve` to see why")
         if place := re.search(r"ws://[\w.]+:\d+", line):
             found["web"] = place[0]
         elif place := re.search(r"AudioSocket on ([\w.]+:\d+)", line):
@@ -167,14 +167,14 @@ async def _urls(node: asyncio.subprocess.Process) -> dict[str, str]:
     return found
 
 
-def account(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The figures, from the events."""
+def figures_of(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the figures that follow from the events."""
     ends: dict[str, float] = {}
-    finals, kinds, latencies = 0, Counter[str](), defaultdict[str, list[float]](list)
+    summaries, types, latencies = 0, Counter[str](), defaultdict[str, list[float]](list)
     gaps, health = 0, {}
     for line in path.read_text(encoding="utf-8").splitlines():
         event = json.loads(line)
-        kinds[event["type"]] += 1
+        types[event["type"]] += 1
         if event["type"] == "stream":
             gaps += event["state"] == "gap"
             if event["state"] == "ended":
@@ -182,50 +182,50 @@ def account(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         elif event["type"] == "health":
             health = event
         elif event["type"] == "call" and event["phase"] == "final":
-            finals += 1
+            summaries += 1
         if event["type"] in ("emotion", "call", "turn"):
             latencies[event["type"]].append(event["latency_ms"])
-    piece_s = SYSTEMS[arguments.system].piece_s
-    sent_s = round(arguments.seconds / piece_s) * piece_s
+    chunk_s = SYSTEMS[arguments.system].chunk_s
+    sent_s = round(arguments.seconds / chunk_s) * chunk_s
     figures: dict[str, Any] = {
         "calls": arguments.calls,
         "tracks ended": len(ends),
-        "calls summed up": finals,
-        "sound sent (s)": round(sent_s * arguments.calls * 2, 1),
-        "sound heard (s)": health.get("audio_s"),
-        "tracks with sound lost": sum(end_s < sent_s - 0.001 for end_s in ends.values()),
+        "call summaries": summaries,
+        "audio sent (s)": round(sent_s * arguments.calls * 2, 1),
+        "audio processed (s)": health.get("audio_s"),
+        "tracks with audio lost": sum(end_s < sent_s - 0.001 for end_s in ends.values()),
         "gaps": gaps,
     }
     for lane in health.get("lanes", ()):
         if lane["cut"]:
             name = lane["model"]
-            figures[f"{name}: windows due, dropped"] = f"{lane['cut']}, {lane['dropped']}"
-            figures[f"{name}: mean batch, ms a batch"] = f"{lane['mean_batch']}, {lane['inference_ms']}"
-            figures[f"{name}: achieved hop over the asked one"] = round(lane["cut"] / max(1, lane["inferred"]), 3)
+            figures[f"{name}: windows submitted, dropped"] = f"{lane['cut']}, {lane['dropped']}"
+            figures[f"{name}: mean batch, ms per batch"] = f"{lane['mean_batch']}, {lane['inference_ms']}"
+            figures[f"{name}: achieved hop / configured hop"] = round(lane["cut"] / max(1, lane["inferred"]), 3)
     for kind, found in latencies.items():
         found.sort()
         parts = [found[min(len(found) - 1, int(share * len(found)))] for share in (0.5, 0.95, 0.99)]
         figures[f"{kind}: latency p50, p95, p99 (ms)"] = ", ".join(f"{part:.0f}" for part in parts)
-    figures["events"] = sum(kinds.values())
+    figures["events"] = sum(types.values())
     figures["events dropped by a sink"] = sum(sink["dropped"] for sink in health.get("sinks", ()))
     figures["memory (MB)"] = health.get("memory_mb")
     return figures
 
 
 def main() -> None:
-    """Drive and report."""
+    """Make the calls and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--system", choices=sorted(SYSTEMS), default="generic")
-    parser.add_argument("--page", action="store_true", help="Open the wall in Chromium meanwhile.")
-    parser.add_argument("--settle", type=float, default=6.0, help="Seconds for the node to load its models.")
+    parser.add_argument("--page", action="store_true", help="Keep the dashboard open in Chromium.")
+    parser.add_argument("--settle", type=float, default=6.0, help="Seconds the node gets to load its models.")
     parser.add_argument("--set", action="append", metavar="KEY=VALUE", help="A setting of the node.")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         events = Path(folder) / "events.ndjson"
         driven = asyncio.run(drive(arguments, events))
-        figures = account(events, arguments) | driven
+        figures = figures_of(events, arguments) | driven
     log = figures.pop("log")
     for name, value in figures.items():
         print(f"{name:48} {value}")

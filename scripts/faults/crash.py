@@ -1,10 +1,10 @@
-"""Our own process killed with SIGKILL at twenty random moments.
+"""The node's process killed with SIGKILL at twenty random moments.
 
     python -m scripts.faults.crash --times 20
 
-A child sends turns to a broker that comes and goes, and prints the id of each when `send` has returned: accepted. When
-it has been killed another takes over. At the end every accepted turn must have arrived, first arrivals of each session
-in order, and the database must be whole after every kill.
+A child process sends turns to a broker that is up half of the time, and prints the id of each turn that `send` has
+accepted. After each kill another child continues. At the end every accepted turn must have arrived, first arrivals of
+each session in order, and the database must be intact after every kill.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 
-from scripts.faults.broker import Ear
-from scripts.faults.report import say
+from scripts.faults.broker import TurnSubscriber
+from scripts.faults.report import print_result
 from stream.errors import BrokerUnreachable
 from stream.settings import Settings
 from stream.sinks.mqtt.sink import MqttSink
@@ -41,25 +41,25 @@ async def _child(port: int, folder: str, session: str, count: int) -> None:
                 print(f"{session}/{number}", flush=True)
                 await asyncio.sleep(0.001)
             async with asyncio.timeout(60):
-                while sink.statistics().waiting:  # noqa: ASYNC110 - nobody tells
+                while sink.statistics().waiting:  # noqa: ASYNC110 - the sink signals nothing
                     await asyncio.sleep(0.05)
 
 
-async def _suffer(*, times: int, folder: Path) -> None:
-    chance = random.Random(7)  # noqa: S311 - the same moments for whoever runs it
+async def _measure(*, times: int, folder: Path) -> None:
+    chance = random.Random(7)  # noqa: S311 - the same moments in every run
     box = folder / "box"
     accepted: list[str] = []
     corrupt = 0
     with Broker(folder) as broker:
-        ear = Ear(broker.port)
-        hearing = asyncio.create_task(ear.hear(expiry_s=300), name="ear")
-        await ear.listening.wait()
+        subscriber = TurnSubscriber(broker.port)
+        receiving = asyncio.create_task(subscriber.receive(expiry_s=300), name="subscriber")
+        await subscriber.subscribed.wait()
         for number in range(times + 1):
-            last = number == times
-            away = not last and chance.random() < 0.5  # noqa: PLR2004 - half of the time there is no broker
-            if away:
+            is_last = number == times
+            is_down = not is_last and chance.random() < 0.5  # noqa: PLR2004 - half of the time there is no broker
+            if is_down:
                 broker.kill()
-            words = [
+            command = [
                 sys.executable,
                 "-m",
                 "scripts.faults.crash",
@@ -68,38 +68,39 @@ async def _suffer(*, times: int, folder: Path) -> None:
                 str(box),
                 f"s{number:02}",
             ]
-            with subprocess.Popen([*words, "20" if last else "100000"], stdout=subprocess.PIPE, text=True) as child:  # noqa: ASYNC220
-                if not last:
-                    assert child.stdout is not None  # noqa: S101 - asked for above
+            command.append("20" if is_last else "100000")
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:  # noqa: ASYNC220
+                if not is_last:
+                    assert child.stdout is not None  # noqa: S101 - requested above
                     accepted.append((await asyncio.to_thread(child.stdout.readline)).strip())
                     await asyncio.sleep(chance.uniform(0.0, 0.6))
                     child.send_signal(signal.SIGKILL)
-                said, _ = await asyncio.to_thread(child.communicate)
-                accepted += [line for line in said.split("\n")[:-1] if line]
+                output, _ = await asyncio.to_thread(child.communicate)
+                accepted += [line for line in output.split("\n")[:-1] if line]
             for file in box.glob("*.sqlite"):
                 with closing(sqlite3.connect(file)) as database:
                     corrupt += database.execute("PRAGMA integrity_check").fetchone()[0] != "ok"
-            if away:
-                ear.listening.clear()
+            if is_down:
+                subscriber.subscribed.clear()
                 await asyncio.to_thread(broker.start)
-                await ear.listening.wait()
+                await subscriber.subscribed.wait()
         deadline = time.monotonic() + 20
-        while set(accepted) - set(ear.turns) and time.monotonic() < deadline:  # noqa: ASYNC110
+        while set(accepted) - set(subscriber.turns) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
-        hearing.cancel()
-    lost = set(accepted) - set(ear.turns)
-    firsts = list(dict.fromkeys(ear.turns))
+        receiving.cancel()
+    lost = set(accepted) - set(subscriber.turns)
+    firsts = list(dict.fromkeys(subscriber.turns))
     in_order = all(
         (own := [int(turn.partition("/")[2]) for turn in firsts if turn.startswith(session)]) == sorted(own)
         for session in {turn.partition("/")[0] for turn in firsts}
     )
-    say(
+    print_result(
         "crash",
         held=not lost and not corrupt and in_order,
         kills=times,
         accepted=len(accepted),
         lost=len(lost),
-        twice=len(ear.turns) - len(firsts),
+        twice=len(subscriber.turns) - len(firsts),
         in_order=in_order,
         corrupt=corrupt,
     )
@@ -109,11 +110,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
-    if asked.child:
-        port, box, session, count = asked.child
+    if arguments.child:
+        port, box, session, count = arguments.child
         asyncio.run(_child(int(port), box, session, int(count)))
     else:
         with tempfile.TemporaryDirectory() as place:
-            asyncio.run(_suffer(times=asked.times, folder=Path(place)))
+            asyncio.run(_measure(times=arguments.times, folder=Path(place)))

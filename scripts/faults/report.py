@@ -1,4 +1,4 @@
-"""How a fault's script says what held."""
+"""The result of a fault-injection script."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 
-def say(name: str, *, held: bool, **figures: Any) -> None:
-    """One line of JSON, and the end of the process."""
+def print_result(name: str, *, held: bool, **figures: Any) -> None:
+    """Print one line of JSON and exit: 0 if the guarantee held, else 1."""
     print(json.dumps({"fault": name, "held": held, **figures}))
     sys.exit(0 if held else 1)

@@ -1,4 +1,4 @@
-"""How many events a second reach mosquitto on loopback, QoS 1, through the whole sink; beside it the library alone.
+"""Events per second that reach mosquitto on loopback, QoS 1, through the whole sink and through the library alone.
 
     python -m scripts.faults.throughput --events 10000
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import aiomqtt
 
-from scripts.faults.report import say
+from scripts.faults.report import print_result
 from stream import events
 from stream.settings import Settings
 from stream.sinks.mqtt.connection import MAX_IN_FLIGHT_MESSAGES
@@ -24,7 +24,7 @@ from stream.sinks.mqtt.sink import MqttSink
 from tests.support import examples
 from tests.support.mosquitto import Broker
 
-WANTED = 2_500
+MIN_EVENTS_PER_S = 2_500
 BATCH = 64
 
 
@@ -37,7 +37,7 @@ async def _sink(port: int, count: int, outbox: str) -> float:
         began_s = time.perf_counter()
         for first in range(0, count, BATCH):
             await sink.send_all(made[first : first + BATCH])
-        while sink.statistics().waiting:  # noqa: ASYNC110 - nobody tells
+        while sink.statistics().waiting:  # noqa: ASYNC110 - the sink signals nothing
             await asyncio.sleep(0.005)
         took_s = time.perf_counter() - began_s
         lost = sink.statistics().dropped + sink.statistics().refused
@@ -48,7 +48,7 @@ async def _sink(port: int, count: int, outbox: str) -> float:
 
 async def _library(port: int, count: int) -> float:
     payload = events.to_json(examples.event(examples.turn(1)))
-    room = asyncio.Semaphore(MAX_IN_FLIGHT_MESSAGES)
+    slots = asyncio.Semaphore(MAX_IN_FLIGHT_MESSAGES)
     async with aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5) as client:
         client.pending_calls_threshold = MAX_IN_FLIGHT_MESSAGES
 
@@ -56,25 +56,25 @@ async def _library(port: int, count: int) -> float:
             try:
                 await client.publish("home/n/room/turn", payload, qos=1)
             finally:
-                room.release()
+                slots.release()
 
         began_s = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for _ in range(count):
-                await room.acquire()
+                await slots.acquire()
                 group.create_task(publish())
         return count / (time.perf_counter() - began_s)
 
 
 async def main(count: int) -> None:
-    """Measure all three, twice, and keep the best: other programs run on this machine."""
+    """Measure all three, three times, and keep the best: other programs may run on the machine."""
     with tempfile.TemporaryDirectory() as folder, Broker(Path(folder)) as broker:
         on_disk = max([await _sink(broker.port, count, f"{folder}/box") for _ in range(3)])
         in_memory = max([await _sink(broker.port, count, "") for _ in range(3)])
         library = max([await _library(broker.port, count) for _ in range(3)])
-    say(
+    print_result(
         "throughput",
-        held=on_disk >= WANTED or on_disk >= library,
+        held=on_disk >= MIN_EVENTS_PER_S or on_disk >= library,
         events=count,
         on_disk_per_s=round(on_disk),
         in_memory_per_s=round(in_memory),
