@@ -3,7 +3,7 @@
 A model that hangs must cost a batch, not the process: `run` raises after its timeout, the thread is then unusable, and
 its owner starts another. The thread is a daemon, so that a job that never returns does not block the exit of the
 process (a thread of `concurrent.futures` would). A thread that is merely busy is joined at exit, because its library
-would otherwise be torn down while it runs. `has_stuck_thread` tells whether the process should skip its normal exit.
+would otherwise be torn down while it runs. `has_stuck_thread` returns whether the process should skip its normal exit.
 """
 
 from __future__ import annotations
