@@ -1,6 +1,6 @@
-"""Ask pip-audit about what is installed, and say how much of it could be judged.
+"""Run pip-audit on the installed packages, and report how many of them could be checked.
 
-Where the database of advisories cannot be reached, nothing can be: that is said, and fails only under
+If the database of advisories is unreachable, nothing is checked; that is reported, and an error only with
 TONEWATCH_REQUIRE_AUDIT=1.
 """
 
@@ -13,23 +13,23 @@ import sys
 
 
 def main() -> int:
-    """The exit code."""
+    """Audit and return the exit code."""
     words = [sys.executable, "-m", "pip_audit", "--skip-editable", "--progress-spinner", "off", "--format", "json"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     try:
         rows = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError):
         rows = []
-    judged = [row for row in rows if "vulns" in row]
-    bad = [(row["name"], row["version"], fault["id"]) for row in judged for fault in row["vulns"]]
-    for name, version, fault in bad:
-        print(f"{name} {version}: {fault}")
-    print(f"{len(judged)} of {len(rows)} packages could be judged, {len(bad)} known vulnerabilities")
-    if bad:
+    checked = [row for row in rows if "vulns" in row]
+    vulnerable = [(row["name"], row["version"], advisory["id"]) for row in checked for advisory in row["vulns"]]
+    for name, version, advisory in vulnerable:
+        print(f"{name} {version}: {advisory}")
+    print(f"{len(checked)} of {len(rows)} packages checked, {len(vulnerable)} known vulnerabilities")
+    if vulnerable:
         return 1
-    if judged:
+    if checked:
         return 0
-    print("the database of advisories cannot be reached from here: nothing was audited", file=sys.stderr)
+    print("the database of advisories is unreachable; nothing was checked", file=sys.stderr)
     return int(os.environ.get("TONEWATCH_REQUIRE_AUDIT") == "1")
 
 

@@ -1,8 +1,8 @@
-"""Extracts the weights of Silero VAD that tonewatch ships: .venv/bin/python scripts/convert_silero.py.
+"""Extract the bundled weights of Silero VAD: .venv/bin/python scripts/convert_silero.py.
 
-The source is the TorchScript archive inside the `silero-vad` package (a test dependency), of which only the 16 kHz half
-is kept. The package also holds a `silero_vad_16k.safetensors`; its weights are others, with probabilities up to 0.19
-away, so it is not used. The tensors are copied bit by bit and renamed to the fields of `stream.models.vad.SileroNet`.
+The source is the TorchScript archive in the `silero-vad` package (a test dependency), of which only the 16 kHz half is
+used. The package's `silero_vad_16k.safetensors` has other weights, with probabilities that differ by up to 0.19, so it
+is not used. Tensors are copied bit by bit and renamed to the fields of `stream.models.vad.SileroNet`.
 """
 
 from __future__ import annotations
@@ -39,15 +39,18 @@ NAMES = {
 
 
 def main() -> int:
-    """Write the weights and, beside them, their licence."""
+    """Write the weights and their licence."""
     package = importlib.metadata.distribution(PACKAGE)
     files = {Path(str(file)).name: Path(str(file.locate())) for file in package.files or ()}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit is on its way out
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit is deprecated
         archive = torch.jit.load(files["silero_vad.jit"], map_location="cpu")  # type: ignore[no-untyped-call]
     state = {name.removeprefix(HALF): t for name, t in archive.state_dict().items() if name.startswith(HALF)}
     if set(state) != set(NAMES):
-        print(f"silero-vad {package.version} is built differently: {sorted(set(state) ^ set(NAMES))}", file=sys.stderr)
+        print(
+            f"silero-vad {package.version} has other tensors ({sorted(set(state) ^ set(NAMES))}); adapt NAMES",
+            file=sys.stderr,
+        )
         return 1
     tensors = {NAMES[name]: tensor.clone().contiguous() for name, tensor in state.items()}
     tensors["speech.weight"] = tensors["speech.weight"].squeeze(2)  # a 1x1 convolution over one frame: a linear layer
@@ -59,9 +62,9 @@ def main() -> int:
         "licence": "MIT, Copyright (c) 2020-present Silero Team",
     }
     save_file(tensors, HOME / "silero_vad.safetensors", metadata=metadata)
-    (HOME / "silero_vad.safetensors").chmod(0o644)  # save_file leaves it to its owner alone, and so would a wheel
+    (HOME / "silero_vad.safetensors").chmod(0o644)  # save_file makes it readable only by its owner
     shutil.copyfile(files["LICENSE"], HOME / "silero_vad.LICENSE")
-    print(f"wrote {len(tensors)} tensors of {PACKAGE} {package.version} to {HOME / 'silero_vad.safetensors'}")
+    print(f"Wrote {len(tensors)} tensors of {PACKAGE} {package.version} to {HOME / 'silero_vad.safetensors'}")
     return 0
 
 

@@ -1,1 +1,1 @@
-"""How the compact pair is trained and measured: `scripts/train` runs it."""
+"""Training and measurement of the compact models, run by `scripts/train`."""

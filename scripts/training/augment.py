@@ -1,8 +1,8 @@
-"""A room, a line, a microphone and other sounds, put on mel power while training.
+"""Augmentation of mel power during training: room, transmission line, microphone and additional sources.
 
-All of it acts on power spectra: sounds that do not know of each other add in power, an equaliser or a telephone line
-multiplies bands, a room's late reverberation smears each band backwards with an exponential (Lebart et al. 2001). So
-a batch is altered in a few tensor operations and no sample is decoded twice.
+All of it acts on power spectra: independent sources add in power, an equaliser or a telephone line scales bands, and
+late reverberation smears each band with a decaying exponential (Lebart et al. 2001). So a batch is augmented by a few
+tensor operations and no recording is decoded twice.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TAIL_FRAMES = 50
 
 @dataclass(frozen=True, slots=True)
 class Strength:
-    """How often each change is made, and how strongly."""
+    """Probability or magnitude of each augmentation."""
 
     equaliser_db: float = 3.0
     tilt_db: float = 8.0
@@ -49,7 +49,7 @@ def _db(value: Tensor) -> Tensor:
 
 
 def equalise(power: Tensor, strength: Strength, draw: torch.Generator) -> Tensor:
-    """Tilt each sound's spectrum and bend it with six slow cosines."""
+    """Apply a random tilt and six slow cosines to each spectrum."""
     count = len(power)
     band = torch.linspace(0, 1, MELS)
     curve = (band - 0.5) * _between(count, -strength.tilt_db, strength.tilt_db, draw)[:, :, 0]  # (batch, 64)
@@ -59,14 +59,14 @@ def equalise(power: Tensor, strength: Strength, draw: torch.Generator) -> Tensor
 
 
 def reverberate(power: Tensor, strength: Strength, draw: torch.Generator) -> Tensor:
-    """Add a late tail: 0.15 to 0.9 s to fall by 60 dB, shorter above, 0 to 12 dB below the direct sound in sum."""
+    """Add late reverberation: RT60 of 0.15 to 0.9 s, shorter in high bands, 0 to 12 dB below the direct path."""
     count, frames, _ = power.shape
     rt60_s = _between(count, 0.15, 0.9, draw)
     age = torch.arange(1, _TAIL_FRAMES + 1)[None, :, None] / _FRAMES_PER_S
     band = torch.linspace(0, 1, MELS)[None, None, :]
     tail = torch.exp(-13.8 * age / (rt60_s * (1.2 - 0.5 * band)))  # (batch, tail, 64)
     tail = tail / tail.sum(dim=1, keepdim=True) * _db(-_between(count, 0, 12, draw))
-    # One convolution for all: by Fourier, since every sound and band has its own tail.
+    # One convolution by Fourier transform for all, since every example and band has its own tail.
     size = frames + _TAIL_FRAMES
     kernel = functional.pad(tail, (0, 0, 1, 0))
     late = torch.fft.irfft(torch.fft.rfft(power, size, dim=1) * torch.fft.rfft(kernel, size, dim=1), size, dim=1)
@@ -76,20 +76,20 @@ def reverberate(power: Tensor, strength: Strength, draw: torch.Generator) -> Ten
 def add_noise(power: Tensor, noise: Tensor, strength: Strength, draw: torch.Generator) -> Tensor:
     """Add recorded or coloured noise at 0 to 30 dB, and other voices of the batch at 5 to 25 dB."""
     count = len(power)
-    loud = power.mean(dim=(1, 2), keepdim=True)
+    level = power.mean(dim=(1, 2), keepdim=True)
     coloured = equalise(torch.rand(power.shape, generator=draw).clamp(min=1e-6).log().neg(), Strength(4.0, 15.0), draw)
-    sound = torch.where(_chance(count, 0.5, draw), noise, coloured)
-    sound = sound / sound.mean(dim=(1, 2), keepdim=True).clamp(min=1e-20) * loud
-    heard = _chance(count, strength.noise, draw)
-    mixed = power + torch.where(heard, sound * _db(-_between(count, 0, 30, draw)), torch.zeros(()))
+    source = torch.where(_chance(count, 0.5, draw), noise, coloured)
+    source = source / source.mean(dim=(1, 2), keepdim=True).clamp(min=1e-20) * level
+    added = _chance(count, strength.noise, draw)
+    mixed = power + torch.where(added, source * _db(-_between(count, 0, 30, draw)), torch.zeros(()))
     other = power[torch.randperm(count, generator=draw)]
-    other = other / other.mean(dim=(1, 2), keepdim=True) * loud
-    heard = _chance(count, strength.babble, draw)
-    return mixed + torch.where(heard, other * _db(-_between(count, 5, 25, draw)), torch.zeros(()))
+    other = other / other.mean(dim=(1, 2), keepdim=True) * level
+    added = _chance(count, strength.babble, draw)
+    return mixed + torch.where(added, other * _db(-_between(count, 5, 25, draw)), torch.zeros(()))
 
 
 def through_line(power: Tensor, strength: Strength, draw: torch.Generator) -> Tensor:
-    """A telephone (about 300 to 3,400 Hz, quantised as G.711 does), or any low-pass between 3 and 7 kHz."""
+    """Apply a telephone band (about 300 to 3,400 Hz, with G.711 quantisation noise), or a low-pass of 3 to 7 kHz."""
     count = len(power)
     centres = torch.tensor(centres_hz())[None, None, :]
     low = _between(count, 150, 350, draw)
@@ -102,11 +102,11 @@ def through_line(power: Tensor, strength: Strength, draw: torch.Generator) -> Te
     return torch.where(_chance(count, strength.telephone, draw), call, power)
 
 
-def alter(power: Tensor, noise: Tensor, strength: Strength, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Room, noise, microphone and line, in the order sound meets them; all (batch, frames, MELS).
+def augment(power: Tensor, noise: Tensor, strength: Strength, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Apply room, noise, microphone and line in physical order; all (batch, frames, MELS).
 
-    The second answer, (batch, frames, 1), is the share of each frame's power that is still the voice's direct sound:
-    by so much its correlogram fades. Sometimes it is nothing, so that no voice is known by its pitch alone.
+    Also returns the share of each frame's power from the direct path, (batch, frames, 1), which scales its correlogram.
+    Sometimes it is zero, so that the net does not rely on pitch alone.
     """
     direct = power.sum(dim=2, keepdim=True)
     power = add_noise(reverberate(power, strength, draw), noise, strength, draw)
@@ -115,7 +115,7 @@ def alter(power: Tensor, noise: Tensor, strength: Strength, draw: torch.Generato
 
 
 def mask(features: Tensor, strength: Strength, draw: torch.Generator) -> Tensor:
-    """Blank one stretch of time and one of bands (SpecAugment, Park et al. 2019); centred features, so to zero."""
+    """Zero one interval of time and one of bands (SpecAugment, Park et al. 2019); features are mean-normalised."""
     count, frames, bands = features.shape
     for size, axis in ((frames, 1), (bands, 2)):
         width = _between(count, 0, 0.15 * size, draw)
@@ -127,9 +127,9 @@ def mask(features: Tensor, strength: Strength, draw: torch.Generator) -> Tensor:
 
 
 def raise_pitch(pitch: Tensor, strength: Strength, draw: torch.Generator) -> Tensor:
-    """Slide each correlogram along its lags, 0.8 semitones a step, since one person speaks higher and lower.
+    """Shift each correlogram along its lags, 0.8 semitones per step, to vary a speaker's pitch.
 
-    Mostly by a step or so, for a fifth of the sounds by three times that, as emotion does. Shape kept:
+    Mostly by about a step, for a fifth of the examples by three times that, as emotion does. Same shape:
     (batch, frames, lags).
     """
     count, frames, lags = pitch.shape

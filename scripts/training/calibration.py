@@ -1,7 +1,7 @@
-"""How a score becomes a probability: fitted on conversations mixed from speakers that were kept apart.
+"""Calibration of scores to probabilities, fitted on conversations mixed from held-out speakers.
 
-Rooms, noise and windows are those of live sound: pairs of clean files would promise more than a room keeps. Profiles
-of one to eight windows stand for voices heard for a short and for a long time.
+Rooms, noise and windows are those of live audio: pairs of clean files would be too optimistic. Profiles of one to eight
+windows represent voices with little and with much speech.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stream.models.vad import SileroVad
 from stream.settings import load
 from stream.tools.evaluation import mixing
 from stream.tools.evaluation.corpora import Utterance
-from stream.tools.evaluation.runner import samples_of
+from stream.tools.evaluation.runner import read_samples
 from stream.tools.evaluation.segments import Segment
 from stream.tracking import calibration
 from stream.tracking.calibration import Calibration, ScoreTrial
@@ -32,76 +32,78 @@ _CONVERSATIONS = 16
 _SEED = 77
 _PROFILES = (1, 2, 4, 8)
 
-_APART = 5  # windows further apart share no sound
+_APART = 5  # windows further held_out_names share no samples
 
-Heard = list[tuple[WindowSpan, Vector, str]]
+LabelledWindows = list[tuple[WindowSpan, Vector, str]]
 
 
 def held_out() -> list[Utterance]:
-    """AN4's and LibriSpeech's speakers that were kept apart."""
+    """Return the recordings of held-out speakers of AN4 and LibriSpeech."""
     rows = corpus.manifest(corpus.data_folder())
-    apart = corpus.held_out_speakers(rows)
+    held_out_names = corpus.held_out_speakers(rows)
     return [
         Utterance((row.path,), row.speaker, "", row.set)
         for row in rows
-        if row.set in ("an4", "librispeech") and row.speaker in apart
+        if row.set in ("an4", "librispeech") and row.speaker in held_out_names
     ]
 
 
-def heard(weights: Path) -> tuple[Cohort, list[Heard]]:
-    """Windows of mixed conversations that hold one person, with who it is."""
-    noises = [samples_of(path) for path in sorted((corpus.data_folder() / "esc10").glob("*.flac"))]
-    voices = mixing.SpeakerPool(held_out())
+def embed_conversations(weights: Path) -> tuple[Cohort, list[LabelledWindows]]:
+    """Return the cohort and, per mixed conversation, the windows with a single speaker and that speaker."""
+    noises = [read_samples(path) for path in sorted((corpus.data_folder() / "esc10").glob("*.flac"))]
+    pool = mixing.SpeakerPool(held_out())
     settings = load()
     model, detector = load_speaker(settings.models.speaker, weights=weights), SileroVad()
     if model.info.cohort is None:
-        raise SystemExit(f"{weights} holds no cohort")
-    found = []
+        raise SystemExit(f"{weights} has no cohort; train it again")
+    conversations = []
     for number in range(_CONVERSATIONS):
-        mixture = mixing.mix(voices, noises, mixing.MixturePlan(seconds=120.0, enrolled=0), number=number, seed=_SEED)
-        intake = StreamBuffer(
+        mixture = mixing.mix(pool, noises, mixing.MixturePlan(seconds=120.0, enrolled=0), number=number, seed=_SEED)
+        buffer = StreamBuffer(
             source_id="", specs=[model.spec], gate=settings.gate, capacity=len(mixture.samples) + SAMPLE_RATE_HZ
         )
-        intake.push(mixture.samples)
-        result = detector.infer([SpeechRequest("", intake.frames(last=True), None)])[0]
-        cuts = intake.hear(result.probabilities.tolist(), last=True)
-        rows = [(cut, _owner(cut, mixture.segments)) for cut in cuts if cut.open]
-        found.append([(cut, model.infer([intake.window(cut)])[0].values, who) for cut, who in rows if who])
-    return Cohort(model.info.cohort), found
+        buffer.push(mixture.samples)
+        result = detector.infer([SpeechRequest("", buffer.frames(last=True), None)])[0]
+        spans = buffer.add_speech(result.probabilities.tolist(), last=True)
+        rows = [(span, _owner(span, mixture.segments)) for span in spans if span.passes_gate]
+        conversations.append(
+            [(span, model.infer([buffer.window(span)])[0].values, speaker) for span, speaker in rows if speaker]
+        )
+    return Cohort(model.info.cohort), conversations
 
 
-def _owner(cut: WindowSpan, segments: tuple[Segment, ...]) -> str:
-    start_s, end_s = seconds(cut.start_sample), seconds(cut.end_sample)
+def _owner(span: WindowSpan, segments: tuple[Segment, ...]) -> str:
+    start_s, end_s = seconds(span.start_sample), seconds(span.end_sample)
     people = {one.speaker for one in segments if one.start_s < end_s and one.end_s > start_s}
     return people.pop() if len(people) == 1 else ""
 
 
-def scored(cohort: Cohort, windows: Heard, draw: np.random.Generator) -> list[ScoreTrial]:
-    """Every third window against profiles of each person of one conversation that share no sound with it."""
+def score_trials(cohort: Cohort, windows: LabelledWindows, draw: np.random.Generator) -> list[ScoreTrial]:
+    """Score every third window against profiles of each speaker of a conversation, without shared samples."""
     scorer = Scorer(calibration=Calibration(1.0, 0.0), cohort=cohort)
     by_person: dict[str, list[int]] = defaultdict(list)
-    for at, (cut, _, who) in enumerate(windows):
-        if cut.length_samples >= SAMPLE_RATE_HZ:
-            by_person[who].append(at)
+    for at, (span, _, speaker) in enumerate(windows):
+        if span.length_samples >= SAMPLE_RATE_HZ:
+            by_person[speaker].append(at)
     trials: list[ScoreTrial] = []
-    for size, (who, places) in product(_PROFILES, by_person.items()):
+    for size, (speaker, places) in product(_PROFILES, by_person.items()):
         if len(places) < size + _APART + 1:
             continue
         taken = draw.choice(places, size, replace=False)
         profile_s = sum(seconds(windows[at][0].speech_samples) for at in taken)
-        voice = Voice(name=f"{who}{size}", exemplars=[windows[at][1] for at in taken], enrolled=False)
+        voice = Voice(name=f"{speaker}{size}", exemplars=[windows[at][1] for at in taken], enrolled=False)
         for at in range(0, len(windows), 3):
-            cut, vector, other = windows[at]
+            span, vector, other = windows[at]
             if np.abs(taken - at).min() >= _APART:
                 score = float(scorer.scores(vector, [voice])[0])
-                trials.append(ScoreTrial(score, seconds(cut.speech_samples), profile_s, other == who))
+                trials.append(ScoreTrial(score, seconds(span.speech_samples), profile_s, other == speaker))
     return trials
 
 
-def fit(cohort: Cohort, conversations: list[Heard]) -> Calibration:
-    """Slope, threshold and reliability under which the truth is least surprising."""
+def fit(cohort: Cohort, conversations: list[LabelledWindows]) -> Calibration:
+    """Fit slope, threshold and reliability by maximum likelihood."""
     draw = np.random.default_rng(_SEED)
-    trials = [trial for windows in conversations for trial in scored(cohort, windows, draw)]
+    trials = [trial for windows in conversations for trial in score_trials(cohort, windows, draw)]
     found = calibration.fit(trials)
     print(f"calibration on {len(trials)} pairs: {found.calibration}, loss {found.loss:.3f}")
     return found.calibration

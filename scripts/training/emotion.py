@@ -1,17 +1,17 @@
 """Train the compact emotion net: `scripts/train emotion`.
 
-Seven actors of EmoDB are few, and a small net that learns from them alone is sure of itself on voices unlike theirs.
-So it has teachers, which stand on the speaker net: its trunk, which heard hundreds of people, stays as it is, and a
-linear head on it learns the emotions (what such heads learn travels further to other corpora, but is told less well
-within EmoDB). There is one teacher for each actor left out. The small net learns from EmoDB's labels and from the mean
-of what the teachers say, of EmoDB and of read speech that has no labels (distillation, Hinton et al. 2015,
-arXiv:1503.02531): of voices that are far from EmoDB it hears the teachers' doubt.
+Seven actors of EmoDB are few, and a small net trained on them alone is overconfident on other voices. So it is
+distilled from teachers on the speaker net: the trunk, trained on hundreds of speakers, is frozen and a linear head on
+it learns the emotions (such heads generalise better to other corpora, but are less accurate within EmoDB). There is one
+teacher per actor left out. The small net is trained on EmoDB's labels and on the mean output of the teachers, for EmoDB
+and for read speech without labels (distillation, Hinton et al. 2015, arXiv:1503.02531), so that it is uncertain where
+they are.
 
-Labels are smoothed and mixed (Zhang et al. 2018, arXiv:1710.09412); every sentence is played at several speeds and in
-other places. Before that, actors are left out in turn, of teacher and of net: what a net then says of somebody whom
-neither has heard is the figure within the corpus. The temperature (Guo et al. 2017, arXiv:1706.04599) is fitted on
-the same, but heard in other places, since no user's room is EmoDB's studio, and taken by half (of its
-logarithm), since no user is one of EmoDB's actors. The other corpora are only measured.
+Labels are smoothed and mixed (Zhang et al. 2018, arXiv:1710.09412); every sentence is played at several speeds and with
+several augmentations. Before the final training, actors are left out in turn, of teacher and net, which gives the
+figure within the corpus. The temperature (Guo et al. 2017, arXiv:1706.04599) is fitted on the same nets with augmented
+input, since users' rooms are not a studio, and half of its logarithm is used, since users are not EmoDB's actors. The
+other corpora are only measured.
 """
 
 from __future__ import annotations
@@ -30,47 +30,47 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from scripts.training import augment, corpus, loop, measure, publish, soundfield
-from stream.models.compact.features import HOP_SAMPLES, MELS, centred, level
-from stream.models.compact.nets import EMOTIONS, EmotionNet, Front, SpeakerNet, Trunk
+from stream.models.compact.features import HOP_SAMPLES, MELS, log_power, mean_normalised
+from stream.models.compact.nets import EMOTIONS, EmotionNet, FrontEnd, SpeakerNet, Trunk
 from stream.tools.evaluation.metrics import calibration_error
 
 Net = TypeVar("Net", bound=nn.Module)
 
 SEED = 11
 SPEEDS = (1.0, 0.84, 0.9, 0.95, 1.05, 1.1, 1.18)
-_PLACES = 4  # other places a sentence is heard in, beside itself
+_VARIANTS = 4  # augmented variants of a sentence, beside the original
 _BATCH = 48
 _FRAMES = (100, 300)
 _DROPOUT = 0.15
 _HEAD_DROPOUT = 0.3
 _SMOOTHING = 0.1
-_TAUGHT = 0.7  # how much the teachers' word counts beside the label
-_READ_SHARE = 0.3  # of a batch that has no label
+_TEACHER_WEIGHT = 0.7  # weight of the teachers' output relative to the label
+_READ_SHARE = 0.3  # share of a batch without labels
 _READ_SHARE_OF_TEACHERS = 0.04
-_SHARPENED = 1 / 2  # how far the net is made as sure as EmoDB's people would bear: others are harder to tell
-_READ_TRUTH = (0.6, 0.1334, 0.1333, 0.1333)  # what teachers learn of it
+_TEMPERATURE_EXPONENT = 1 / 2  # less sharpening than EmoDB's actors allow: other voices are harder
+_READ_TARGET = (0.6, 0.1334, 0.1333, 0.1333)  # its target for the teachers
 _STRENGTH = augment.Strength(equaliser_db=3.0, tilt_db=6.0, masks=1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One recording: who acts, the label (None where nobody acts), and what is heard of it.
+    """One recording: speaker, label (None for read speech), and its features.
 
-    `heard` is (frames, INPUTS) each, by speed and place.
+    `features` are (frames, INPUTS) each, by speed and variant.
     """
 
     speaker: str
     label: int | None
-    heard: tuple[tuple[Tensor, ...], ...]
+    features: tuple[tuple[Tensor, ...], ...]
 
 
-def acted(places: soundfield.Places) -> list[Sentence]:
-    """EmoDB's sentences of the four emotions, at every speed."""
+def acted_speech(augmenter: soundfield.Augmenter) -> list[Sentence]:
+    """Return EmoDB's sentences of the four emotions, at every speed."""
     return [
         Sentence(
             row.speaker,
             EMOTIONS.index(row.emotion),
-            tuple(places.heard(samples if speed == 1 else corpus.resampled(samples, speed)) for speed in SPEEDS),
+            tuple(augmenter.variants(samples if speed == 1 else corpus.resampled(samples, speed)) for speed in SPEEDS),
         )
         for row in corpus.manifest(corpus.data_folder())
         if row.set == "emodb" and row.use == "train" and row.emotion in EMOTIONS
@@ -78,18 +78,18 @@ def acted(places: soundfield.Places) -> list[Sentence]:
     ]
 
 
-def read_speech(places: soundfield.Places) -> list[Sentence]:
-    """Files of a second or more of AN4 and LibriSpeech that training may hear; nobody acts."""
+def read_speech(augmenter: soundfield.Augmenter) -> list[Sentence]:
+    """Return recordings of at least a second of AN4 and LibriSpeech that are not held out."""
     rows = corpus.manifest(corpus.data_folder())
     apart = corpus.held_out_speakers(rows)
     chosen = [row for row in rows if row.set in ("an4", "librispeech") and row.use == "train"]
     files = [(row.speaker, corpus.read(row.path)) for row in chosen if row.speaker not in apart]
-    least = _FRAMES[0] * HOP_SAMPLES
-    return [Sentence(who, None, (places.heard(file),)) for who, file in files if len(file) > least]
+    min_samples = _FRAMES[0] * HOP_SAMPLES
+    return [Sentence(who, None, (augmenter.variants(file),)) for who, file in files if len(file) > min_samples]
 
 
 class Batches:
-    """Draws sentences, as many of each emotion and actor in the long run, and read speech beside them."""
+    """Draws sentences, balanced over emotions and actors, and a share of read speech."""
 
     def __init__(self, *, learned: Sequence[Sentence], read: Sequence[Sentence], read_share: float) -> None:
         self.learned, self.read, self.read_share = learned, read, read_share
@@ -107,12 +107,12 @@ class Batches:
         ]
         crops = []
         for one in sentences:
-            places = one.heard[_any(one.heard, draw)]
-            crops.append(corpus.crop(places[_any(places, draw)], frames, draw))
+            variants = one.features[_any(one.features, draw)]
+            crops.append(corpus.crop(variants[_any(variants, draw)], frames, draw))
         both = torch.stack(crops)
         power = augment.equalise(both[..., :MELS].exp(), _STRENGTH, draw)
         pitch = augment.raise_pitch(both[..., MELS:], _STRENGTH, draw)
-        features = torch.cat((centred(level(power)), 2.0 * pitch), dim=2)
+        features = torch.cat((mean_normalised(log_power(power)), 2.0 * pitch), dim=2)
         labels = torch.tensor([-1 if one.label is None else one.label for one in sentences])
         return augment.mask(features, _STRENGTH, draw), labels
 
@@ -122,21 +122,21 @@ def _any(choices: Sequence[object], draw: torch.Generator) -> int:
 
 
 class Head(nn.Module):
-    """A linear layer on the speaker net's pooled statistics, which stay as they are."""
+    """A linear layer on the frozen speaker net's pooled statistics."""
 
     def __init__(self, trunk: Trunk) -> None:
         super().__init__()
         self.trunk = trunk
         self.classify = nn.Sequential(nn.Dropout(_HEAD_DROPOUT), nn.Linear(trunk.pool_norm.num_features, len(EMOTIONS)))
 
-    def train(self, mode: bool = True) -> Head:  # noqa: FBT001, FBT002 - torch's own signature
-        """All but the trunk."""
+    def train(self, mode: bool = True) -> Head:  # noqa: FBT001, FBT002 - torch's signature
+        """Set the mode of all modules but the trunk."""
         super().train(mode)
         self.trunk.eval()
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, frames, INPUTS) in, one logit for each emotion out."""
+        """Map (batch, frames, INPUTS) to one logit per emotion."""
         with torch.no_grad():
             pooled = self.trunk(x)
         logits: Tensor = self.classify(pooled)
@@ -144,7 +144,7 @@ class Head(nn.Module):
 
 
 def speaker_trunk() -> Trunk:
-    """The shipped speaker net's, not to be trained."""
+    """Return the frozen trunk of the bundled speaker net."""
     net = SpeakerNet()
     state = load_file(publish.FOLDER / "speaker.safetensors")
     net.load_state_dict({name: value for name, value in state.items() if name != "cohort"}, strict=False)
@@ -152,24 +152,24 @@ def speaker_trunk() -> Trunk:
 
 
 def fit(net: Net, plan: loop.Plan, drawn: Batches, *, teachers: Sequence[Head] = (), seed: int) -> Net:
-    """The net after one training; its running mean. Without teachers, read speech counts as mostly neutral."""
+    """Train a net and return its running mean. Without teachers, read speech counts as mostly neutral."""
     learner = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], weight_decay=5e-2)
     mean = loop.RunningMean(net=net, decay=plan.mean_decay)
-    state = loop.Progressed()
-    batches = loop.Ahead(make=drawn.make, seed=seed, first=0)
+    state = loop.TrainingState()
+    batches = loop.Prefetcher(make=drawn.make, seed=seed, first=0)
     mix = torch.Generator().manual_seed(seed)
     for done in loop.steps(plan, state):
         features, labels = batches.next()
-        truth = _truth(features, labels, teachers)
+        target = _target(features, labels, teachers)
         share, order = 0.5 + 0.5 * torch.rand(_BATCH, generator=mix), torch.randperm(_BATCH, generator=mix)
         features = features * share[:, None, None] + features[order] * (1 - share)[:, None, None]
-        truth = truth * share[:, None] + truth[order] * (1 - share)[:, None]
+        target = target * share[:, None] + target[order] * (1 - share)[:, None]
         for group in learner.param_groups:
             group["lr"] = plan.learning_rate(done)
         net.train()
         with loop.precision():
             logits = net(features)
-        loss = functional.cross_entropy(logits.float(), truth)
+        loss = functional.cross_entropy(logits.float(), target)
         learner.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
@@ -180,45 +180,53 @@ def fit(net: Net, plan: loop.Plan, drawn: Batches, *, teachers: Sequence[Head] =
     return net.eval()
 
 
-def _truth(features: Tensor, labels: Tensor, teachers: Sequence[Head]) -> Tensor:
-    """What is to be said of each sound; probabilities (batch, emotions)."""
+def _target(features: Tensor, labels: Tensor, teachers: Sequence[Head]) -> Tensor:
+    """Return target probabilities (batch, emotions) from labels and teachers."""
     known = (labels >= 0)[:, None]
     label = functional.one_hot(labels.clamp(min=0), len(EMOTIONS)).float()
     label = label * (1 - _SMOOTHING) + _SMOOTHING / len(EMOTIONS)
     if not teachers:
-        return torch.where(known, label, torch.tensor(_READ_TRUTH))
+        return torch.where(known, label, torch.tensor(_READ_TARGET))
     with torch.no_grad():
-        said = torch.stack([torch.softmax(teacher(features), dim=1) for teacher in teachers]).mean(dim=0)
-    return torch.where(known, _TAUGHT * said + (1 - _TAUGHT) * label, said)
+        teacher_mean = torch.stack([torch.softmax(teacher(features), dim=1) for teacher in teachers]).mean(dim=0)
+    return torch.where(known, _TEACHER_WEIGHT * teacher_mean + (1 - _TEACHER_WEIGHT) * label, teacher_mean)
 
 
-def measured(kind: str) -> list[Sentence]:
-    """A corpus's sentences of the four emotions as they were recorded; never learned from."""
-    front = Front()
+def measured_speech(kind: str) -> list[Sentence]:
+    """Return the sentences of a measured corpus with one of the four emotions, without augmentation."""
+    front = FrontEnd()
     return [
-        Sentence(row.speaker, EMOTIONS.index(row.emotion), ((corpus.heard(corpus.read(row.path), front, trim=False),),))
+        Sentence(
+            row.speaker,
+            EMOTIONS.index(row.emotion),
+            ((corpus.raw_features(corpus.read(row.path), front, trim=False),),),
+        )
         for row in corpus.manifest(corpus.data_folder())
         if row.set == kind and row.emotion in EMOTIONS
     ]
 
 
-def told(net: nn.Module, sentences: Sequence[Sentence], *, away: bool = False) -> tuple[Tensor, Tensor]:
-    """What the net says of whole sentences as recorded, or in other places: logits (n, labels), and the truth (n,)."""
-    heard = [(place, one.label) for one in sentences for place in (one.heard[0][1:] if away else one.heard[0][:1])]
+def predict(net: nn.Module, sentences: Sequence[Sentence], *, augmented: bool = False) -> tuple[Tensor, Tensor]:
+    """Return logits (n, labels) of whole sentences, as recorded or augmented, and their labels (n,)."""
+    inputs = [
+        (variant, one.label)
+        for one in sentences
+        for variant in (one.features[0][1:] if augmented else one.features[0][:1])
+    ]
     with torch.inference_mode():
-        logits = torch.stack([net(corpus.features(place)[None])[0] for place, _ in heard])
-    return logits, torch.tensor([label for _, label in heard])
+        logits = torch.stack([net(corpus.features(variant)[None])[0] for variant, _ in inputs])
+    return logits, torch.tensor([label for _, label in inputs])
 
 
-def shown(logits: Tensor, truth: Tensor) -> str:
-    """Unweighted average recall and calibration error, in words."""
+def figures_text(logits: Tensor, truth: Tensor) -> str:
+    """Format unweighted average recall and calibration error."""
     found = measure.recall(truth.numpy(), logits.argmax(dim=1).numpy(), len(EMOTIONS))
     error = calibration_error(torch.softmax(logits.double(), dim=1).numpy(), truth.numpy())
     return f"recall {found:.3f}, calibration error {error:.3f}"
 
 
 def temperature(logits: Tensor, truth: Tensor) -> float:
-    """The divisor of the logits under which the truth is least surprising."""
+    """Return the divisor of the logits with the highest likelihood of the labels."""
     grid = torch.tensor(np.geomspace(0.25, 4.0, 161))
     losses = torch.stack([functional.cross_entropy(logits.double() / t, truth) for t in grid])
     return float(grid[losses.argmin()])
@@ -227,15 +235,15 @@ def temperature(logits: Tensor, truth: Tensor) -> float:
 def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(prog="scripts/train emotion", description=__doc__)
-    parser.add_argument("--steps", type=int, default=600, help="of each net; its teachers take half as many")
+    parser.add_argument("--steps", type=int, default=600, help="steps per net; its teachers take half as many")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--weights", type=Path, default=publish.FOLDER / "emotion.safetensors")
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    plan = loop.Plan(steps=asked.steps, rate=1.5e-3, mean_decay=0.995)
-    brief = loop.Plan(steps=asked.steps // 2, rate=1e-3, mean_decay=0.99)
-    places, trunk = soundfield.Places(count=_PLACES, seed=SEED), speaker_trunk()
-    learned, read = acted(places), read_speech(places)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    plan = loop.Plan(steps=arguments.steps, rate=1.5e-3, mean_decay=0.995)
+    brief = loop.Plan(steps=arguments.steps // 2, rate=1e-3, mean_decay=0.99)
+    augmenter, trunk = soundfield.Augmenter(count=_VARIANTS, seed=SEED), speaker_trunk()
+    learned, read = acted_speech(augmenter), read_speech(augmenter)
 
     def net_of(sentences: Sequence[Sentence], teachers: Sequence[Head]) -> EmotionNet:
         torch.manual_seed(SEED)
@@ -243,32 +251,32 @@ def main() -> None:
         return fit(EmotionNet(dropout=_DROPOUT), plan, drawn, teachers=teachers, seed=SEED)
 
     teachers: list[Head] = []
-    by_teacher, by_net, elsewhere = [], [], []
+    by_teacher, by_net, by_net_augmented = [], [], []
     for actor in sorted({one.speaker for one in learned}):
         others = [one for one in learned if one.speaker != actor]
-        theirs = [one for one in learned if one.speaker == actor]
+        own = [one for one in learned if one.speaker == actor]
         torch.manual_seed(SEED)
         drawn = Batches(learned=others, read=read, read_share=_READ_SHARE_OF_TEACHERS)
         teachers.append(fit(Head(trunk), brief, drawn, seed=SEED))
         net = net_of(others, teachers[-1:])
-        by_teacher.append(told(teachers[-1], theirs))
-        by_net.append(told(net, theirs))
-        elsewhere.append(told(net, theirs, away=True))
-        print(f"{actor} left out: teacher {shown(*by_teacher[-1])}; net {shown(*by_net[-1])}", flush=True)
-    warmth = temperature(*_all(elsewhere)) ** _SHARPENED
-    print(f"all left out in turn: teachers {shown(*_all(by_teacher))}", flush=True)
-    for name, said in (("as recorded", by_net), ("elsewhere", elsewhere)):
-        logits, truth = _all(said)
-        print(f"{name}: nets {shown(logits / warmth, truth)}, temperature {warmth:.2f}", flush=True)
+        by_teacher.append(predict(teachers[-1], own))
+        by_net.append(predict(net, own))
+        by_net_augmented.append(predict(net, own, augmented=True))
+        print(f"{actor} left out: teacher {figures_text(*by_teacher[-1])}; net {figures_text(*by_net[-1])}", flush=True)
+    fitted = temperature(*_all(by_net_augmented)) ** _TEMPERATURE_EXPONENT
+    print(f"all left out in turn: teachers {figures_text(*_all(by_teacher))}", flush=True)
+    for name, outputs in (("as recorded", by_net), ("augmented", by_net_augmented)):
+        logits, truth = _all(outputs)
+        print(f"{name}: nets {figures_text(logits / fitted, truth)}, temperature {fitted:.2f}", flush=True)
     net = net_of(learned, teachers)
-    net.temperature.fill_(warmth)
+    net.temperature.fill_(fitted)
     for name in ("ravdess", "nemo"):
-        print(f"{name}: {shown(*told(net, measured(name)))}", flush=True)
-    publish.emotion(net, asked.weights, steps=asked.steps, seed=SEED)
+        print(f"{name}: {figures_text(*predict(net, measured_speech(name)))}", flush=True)
+    publish.emotion(net, arguments.weights, steps=arguments.steps, seed=SEED)
 
 
-def _all(said: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    logits, truth = zip(*said, strict=True)
+def _all(outputs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    logits, truth = zip(*outputs, strict=True)
     return torch.cat(logits), torch.cat(truth)
 
 

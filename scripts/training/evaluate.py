@@ -1,4 +1,4 @@
-"""Measure a speaker net while it trains, on what is heard of the speakers kept apart; `score` measures what ships."""
+"""Evaluation of a speaker net during training, on features of held-out speakers; `score` measures bundled models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from scripts.training import corpus, measure
-from stream.models.compact.nets import Front, SpeakerNet
+from stream.models.compact.nets import FrontEnd, SpeakerNet
 
 _FRAMES_PER_S = 100
 _DIGITS_JOINED = 5
@@ -18,58 +18,58 @@ _DIGITS_JOINED = 5
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """What is heard of one file, or of digits joined; `power` is (frames, INPUTS)."""
+    """Features of one file, or of several digits joined; `features` are (frames, INPUTS)."""
 
     set: str
     speaker: str
     name: str
-    power: Tensor
+    features: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Equal error, the cosine where it lies, and how many pairs of one speaker it rests on."""
+    """Equal error rate, its threshold, and the number of same-speaker pairs."""
 
     error: float
     threshold: float
     pairs: int
 
 
-def held_out_power() -> list[File]:
-    """Every file of the speakers that were kept apart; FSDD's digits five at a time."""
+def held_out_files() -> list[File]:
+    """Return all files of held-out speakers; FSDD's digits are joined five at a time."""
     rows = corpus.manifest(corpus.data_folder())
-    apart = corpus.held_out_speakers(rows)
-    front = Front()
+    held_out = corpus.held_out_speakers(rows)
+    front = FrontEnd()
     found: list[File] = []
     digits: dict[str, list[Tensor]] = defaultdict(list)
     for row in rows:
-        if row.speaker not in apart:
+        if row.speaker not in held_out:
             continue
-        power = corpus.heard(corpus.read(row.path), front)
+        features = corpus.raw_features(corpus.read(row.path), front)
         if row.set == "fsdd":
-            digits[row.speaker].append(power)
+            digits[row.speaker].append(features)
         else:
             kind = f"{row.set}-{row.emotion}" if row.emotion else row.set
-            found.append(File(row.set, row.speaker, row.path.name, power))
+            found.append(File(row.set, row.speaker, row.path.name, features))
             if row.emotion == "neutral":
-                found.append(File(kind, row.speaker, row.path.name, power))
+                found.append(File(kind, row.speaker, row.path.name, features))
     for speaker, files in digits.items():
         starts = range(0, len(files) - _DIGITS_JOINED + 1, _DIGITS_JOINED)
         found += [File("fsdd", speaker, f"{at}", torch.cat(files[at : at + _DIGITS_JOINED])) for at in starts]
     return found
 
 
-def crops(power: Tensor, frames: int | None) -> list[Tensor]:
-    """Stretches of that many frames side by side, or all of it; a file a quarter too short still counts."""
+def crops(features: Tensor, frames: int | None) -> list[Tensor]:
+    """Return adjacent crops of that many frames, or a single one up to a quarter shorter; all frames for None."""
     if frames is None:
-        return [power]
-    if frames * 3 // 4 <= len(power) < frames:
-        return [power]
-    return [power[at : at + frames] for at in range(0, len(power) - frames + 1, frames)]
+        return [features]
+    if frames * 3 // 4 <= len(features) < frames:
+        return [features]
+    return [features[at : at + frames] for at in range(0, len(features) - frames + 1, frames)]
 
 
 def speaker_rates(net: SpeakerNet, files: list[File], *, seconds: float | None) -> dict[str, Rate]:
-    """Equal error of each set over all pairs of crops of that length (None: whole files)."""
+    """Return the equal error of each set over all pairs of crops of that duration (None: whole files)."""
     return {
         kind: Rate(*measure.equal_error(same, different), len(same))
         for kind, (same, different) in scores(net, files, seconds=seconds).items()
@@ -79,7 +79,7 @@ def speaker_rates(net: SpeakerNet, files: list[File], *, seconds: float | None) 
 def scores(
     net: SpeakerNet, files: list[File], *, seconds: float | None
 ) -> dict[str, tuple[measure.Floats, measure.Floats]]:
-    """Cosines of one person's pairs and of two people's, of each set."""
+    """Return the cosines of same-speaker and different-speaker pairs, by set."""
     frames = None if seconds is None else round(seconds * _FRAMES_PER_S)
     found: dict[str, tuple[measure.Floats, measure.Floats]] = {}
     for kind in dict.fromkeys(file.set for file in files):
@@ -87,7 +87,7 @@ def scores(
         for file in files:
             if file.set != kind:
                 continue
-            for crop in crops(file.power, frames):
+            for crop in crops(file.features, frames):
                 with torch.inference_mode():
                     vectors.append(net(corpus.features(crop)[None])[0])
                 speakers.append(file.speaker)

@@ -1,4 +1,4 @@
-"""What both trainings share: batches made ahead on a thread, a schedule, a running mean of the weights, checkpoints."""
+"""Shared by both trainings: a batch thread, a learning rate schedule, a running mean of weights, checkpoints."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 Batch = TypeVar("Batch")
-_AHEAD = 4
+_PREFETCHED = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long to train, and how fast to learn."""
+    """Duration and learning rate of a training."""
 
     steps: int
     minutes: float | None = None
@@ -31,23 +31,23 @@ class Plan:
     mean_decay: float = 0.998
 
     def done(self, *, step: int, elapsed_s: float) -> float:
-        """How much of the training lies behind, from 0 to 1: by steps, or by the clock where that is further on."""
+        """Return the completed share of the training, 0 to 1: by steps or by time, whichever is further."""
         by_clock = elapsed_s / (self.minutes * 60) if self.minutes else 0.0
         return min(max(step / self.steps, by_clock), 1.0)
 
     def learning_rate(self, done: float) -> float:
-        """A short rise, then half a cosine down to nearly nothing."""
+        """Return the learning rate: a short warm-up, then a half cosine to nearly zero."""
         if done < self.warm_up:
             return self.rate * (0.05 + 0.95 * done / self.warm_up)
         return self.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - self.warm_up) / (1 - self.warm_up))))
 
 
-class Ahead(Generic[Batch]):
-    """Makes the batch of each step on a thread, a few steps ahead; a batch depends on its step alone."""
+class Prefetcher(Generic[Batch]):
+    """Builds the batch of each step on a thread, a few steps ahead; a batch depends only on its step."""
 
     def __init__(self, *, make: Callable[[torch.Generator], Batch], seed: int, first: int) -> None:
         self._make, self._seed, self._step = make, seed, first
-        self._ready: queue.Queue[Batch | Exception] = queue.Queue(_AHEAD)
+        self._ready: queue.Queue[Batch | Exception] = queue.Queue(_PREFETCHED)
         self._stopped = threading.Event()
         threading.Thread(target=self._run, daemon=True, name="batches").start()
 
@@ -62,13 +62,13 @@ class Ahead(Generic[Batch]):
             self._step += 1
 
     def stop(self) -> None:
-        """Make no more; what is ready is thrown away."""
+        """Stop the thread and discard finished batches."""
         self._stopped.set()
         while not self._ready.empty():
             self._ready.get()
 
     def next(self) -> Batch:
-        """The next step's batch."""
+        """Return the batch of the next step."""
         batch = self._ready.get()
         if isinstance(batch, Exception):
             raise batch
@@ -76,7 +76,7 @@ class Ahead(Generic[Batch]):
 
 
 class RunningMean:
-    """An exponential mean of a net's weights and statistics, which generalises better than the last step's."""
+    """An exponential mean of a net's weights and statistics, which generalises better than the last step."""
 
     def __init__(self, *, net: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -84,7 +84,7 @@ class RunningMean:
         self.count = 0
 
     def update(self, net: nn.Module) -> None:
-        """Take in a step; young means forget faster: never more than about the last third of the steps counts."""
+        """Add a step; early means decay faster, so that only about the last third of the steps counts."""
         self.count += 1
         keep = min(self.decay, (1 + self.count) / (4 + self.count))
         for name, value in net.state_dict().items():
@@ -95,8 +95,8 @@ class RunningMean:
 
 
 @dataclass(slots=True)
-class Progressed:
-    """Where a training stands; saved and resumed whole."""
+class TrainingState:
+    """Progress of a training; saved and resumed."""
 
     step: int = 0
     elapsed_s: float = 0.0
@@ -104,15 +104,15 @@ class Progressed:
 
 
 def save(path: Path, content: dict[str, object]) -> None:
-    """Write beside, then move in place, so that a run that is cut off leaves the last whole checkpoint."""
+    """Write to a temporary file and rename it, so that an interrupted run leaves a complete checkpoint."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".new")
-    torch.save(content, beside)
-    beside.replace(path)
+    temporary = path.with_suffix(".new")
+    torch.save(content, temporary)
+    temporary.replace(path)
 
 
-def steps(plan: Plan, state: Progressed) -> Iterator[float]:
-    """Count steps with a bar, giving how much is done before each."""
+def steps(plan: Plan, state: TrainingState) -> Iterator[float]:
+    """Yield the completed share before each step, with a progress bar."""
     started = time.monotonic() - state.elapsed_s
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, disable=not os.isatty(2)) as bar:
@@ -125,10 +125,10 @@ def steps(plan: Plan, state: Progressed) -> Iterator[float]:
 
 
 def precision() -> torch.autocast:
-    """bfloat16 where the processor multiplies it in hardware; elsewhere it would be several times slower."""
+    """Return autocast to bfloat16 on processors with hardware support; elsewhere it would be slower."""
     return torch.autocast("cpu", torch.bfloat16, enabled=bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))  # noqa: SLF001
 
 
 def detached(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A copy that later steps do not touch, in the layout safetensors wants."""
+    """Return a contiguous copy of the floating-point tensors, as safetensors needs."""
     return {name: value.detach().clone().contiguous() for name, value in state.items() if value.is_floating_point()}

@@ -1,4 +1,4 @@
-"""Figures: equal error rate and unweighted average recall."""
+"""Metrics: equal error rate and unweighted average recall."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Floats = NDArray[np.float64]
 
 
 def equal_error(same: Floats, different: Floats) -> tuple[float, float]:
-    """The rate at which misses equal false alarms, and the cosine where they do; both inputs of shape (pairs,)."""
+    """Return the equal error rate and its threshold; both inputs of shape (pairs,)."""
     scores = np.concatenate((same, different))
     target = np.concatenate((np.ones(len(same)), np.zeros(len(different))))
     order = np.argsort(scores, kind="stable")
@@ -20,21 +20,22 @@ def equal_error(same: Floats, different: Floats) -> tuple[float, float]:
 
 
 def pairs(vectors: Floats, speakers: list[str], files: list[str]) -> tuple[Floats, Floats]:
-    """Cosines of all pairs: of one speaker, and of two. Crops of one file pair only if their speaker has no other.
+    """Return cosines of same-speaker and different-speaker pairs.
 
-    `vectors` are of unit length, shape (crops, dimensions).
+    Crops of one file are paired only if it is the only file of the speaker. `vectors` are of unit length, shape (crops,
+    dimensions).
     """
-    names, who = np.unique(speakers, return_inverse=True)
-    _, where = np.unique(files, return_inverse=True)
-    several = np.array([len(np.unique(where[who == index])) > 1 for index in range(len(names))])
+    names, speaker = np.unique(speakers, return_inverse=True)
+    _, file = np.unique(files, return_inverse=True)
+    several = np.array([len(np.unique(file[speaker == index])) > 1 for index in range(len(names))])
     cosine = vectors @ vectors.T
     upper = np.triu(np.ones_like(cosine, dtype=bool), 1)
-    same = who[:, None] == who[None, :]
-    apart = (where[:, None] != where[None, :]) | ~several[who][:, None]
+    same = speaker[:, None] == speaker[None, :]
+    apart = (file[:, None] != file[None, :]) | ~several[speaker][:, None]
     return cosine[upper & same & apart], cosine[upper & ~same]
 
 
 def recall(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -> float:
-    """The mean over classes of the share that was found (unweighted average recall)."""
+    """Return the unweighted average recall over the classes that occur."""
     labels = [label for label in range(classes) if (truth == label).any()]
     return float(np.mean([np.mean(guess[truth == label] == label) for label in labels]))

@@ -1,10 +1,9 @@
-"""Measure the compact pair as it ships: `scripts/train score`.
+"""Measure the bundled compact models: `scripts/train score`.
 
-Speakers: equal error over all pairs of crops of people the net never learned from, each set by itself. Crops of one
-file are paired only for people with a single file. `ami` are stretches of meetings in which one person speaks, far
-from the microphone; nothing of that corpus was learned. Emotions: unweighted average recall on whole utterances of
-two corpora nothing was learned from; chance is 25 %. Read speech (speakers kept
-apart) is nobody's act: the shares say how often it is given each label.
+Speakers: equal error over all pairs of crops of held-out speakers, by set. Crops of one file are paired only if it is
+the speaker's only file. `ami` are single-speaker segments of meetings, far from the microphone; that corpus is not part
+of the training. Emotions: unweighted average recall on whole utterances of two corpora outside the training; chance is
+25 %. Read speech (held-out speakers) has no labels: the shares are those of the predicted labels.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from rich.table import Table
 from scripts.training import corpus, measure, meetings
 from stream.models.compact.factories import emotion, speaker
 from stream.models.compact.nets import EMOTIONS
-from stream.models.compact.tracing import OFTEN
+from stream.models.compact.tracing import TRACE_AFTER_CALLS
 from stream.settings import ModelSettings
 from stream.tools.evaluation.metrics import calibration_error
 from stream.types import SAMPLE_RATE_HZ, Model, Window
@@ -33,8 +32,8 @@ _DIGITS_JOINED = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """One file of one person, or five digits joined, silence at both ends cut."""
+class SpeakerFile:
+    """One file of one speaker, or five digits joined, trimmed of silence."""
 
     set: str
     speaker: str
@@ -42,31 +41,35 @@ class Heard:
     samples: Samples
 
 
-def kept_apart() -> list[Heard]:
-    """All files of the people kept apart, and single-speaker stretches of meetings."""
+def held_out_files() -> list[SpeakerFile]:
+    """Return all files of held-out speakers, and single-speaker segments of meetings."""
     rows = corpus.manifest(corpus.data_folder())
-    apart = corpus.held_out_speakers(rows)
-    found: list[Heard] = []
+    held_out = corpus.held_out_speakers(rows)
+    found: list[SpeakerFile] = []
     digits: dict[str, list[Samples]] = {}
     for row in rows:
-        if row.speaker not in apart:
+        if row.speaker not in held_out:
             continue
-        samples = corpus.without_ends(corpus.read(row.path))
+        samples = corpus.trimmed(corpus.read(row.path))
         if row.set == "fsdd":
             digits.setdefault(row.speaker, []).append(samples)
             continue
-        found.append(Heard(row.set, row.speaker, row.path.name, samples))
+        found.append(SpeakerFile(row.set, row.speaker, row.path.name, samples))
         if row.emotion == "neutral":
-            found.append(Heard("emodb, neutral", row.speaker, row.path.name, samples))
-    for who, files in digits.items():
+            found.append(SpeakerFile("emodb, neutral", row.speaker, row.path.name, samples))
+    for speaker_name, files in digits.items():
         starts = range(0, len(files) - _DIGITS_JOINED + 1, _DIGITS_JOINED)
-        found += [Heard("fsdd", who, str(at), np.concatenate(files[at : at + _DIGITS_JOINED])) for at in starts]
-    found += [Heard("ami", turn.speaker, turn.name, turn.samples) for turn in meetings.turns(corpus.data_folder())]
+        found += [
+            SpeakerFile("fsdd", speaker_name, str(at), np.concatenate(files[at : at + _DIGITS_JOINED])) for at in starts
+        ]
+    found += [
+        SpeakerFile("ami", turn.speaker, turn.name, turn.samples) for turn in meetings.turns(corpus.data_folder())
+    ]
     return found
 
 
 def crops(samples: Samples, seconds: float | None) -> list[Samples]:
-    """Stretches of that length side by side (all of it for None); a file that is a quarter too short counts whole."""
+    """Return adjacent crops of that duration, or a single one up to a quarter shorter; all samples for None."""
     if seconds is None:
         return [samples] if len(samples) >= SAMPLE_RATE_HZ // 2 else []
     size = round(seconds * SAMPLE_RATE_HZ)
@@ -75,20 +78,22 @@ def crops(samples: Samples, seconds: float | None) -> list[Samples]:
     return [samples[at : at + size] for at in range(0, len(samples) - size + 1, size)]
 
 
-def values(model: Model, sounds: list[Samples]) -> measure.Floats:
-    """A model's scores, one row a sound."""
-    windows = [Window("score", at, 0, samples, 1.0, len(samples)) for at, samples in enumerate(sounds)]
+def scores(model: Model, recordings: list[Samples]) -> measure.Floats:
+    """Return a model's scores, one row per recording."""
+    windows = [Window("score", at, 0, samples, 1.0, len(samples)) for at, samples in enumerate(recordings)]
     return np.stack([score.values for score in model.infer(windows)]).astype(np.float64)
 
 
-def speaker_errors(model: Model, heard: list[Heard], seconds: float | None) -> dict[str, tuple[float, float, int]]:
-    """Equal error, its cosine, and how many pairs of one person it rests on, for each set."""
+def speaker_errors(
+    model: Model, files: list[SpeakerFile], seconds: float | None
+) -> dict[str, tuple[float, float, int]]:
+    """Return equal error, its threshold, and the number of same-speaker pairs, by set."""
     found = {}
-    for kind in dict.fromkeys(file.set for file in heard):
-        parts = [(file, crop) for file in heard if file.set == kind for crop in crops(file.samples, seconds)]
+    for kind in dict.fromkeys(file.set for file in files):
+        parts = [(file, crop) for file in files if file.set == kind for crop in crops(file.samples, seconds)]
         if not parts:
             continue
-        vectors = values(model, [crop for _, crop in parts])
+        vectors = scores(model, [crop for _, crop in parts])
         same, different = measure.pairs(
             vectors, [file.speaker for file, _ in parts], [f"{file.speaker}/{file.name}" for file, _ in parts]
         )
@@ -98,28 +103,28 @@ def speaker_errors(model: Model, heard: list[Heard], seconds: float | None) -> d
 
 
 def emotion_figures(model: Model) -> dict[str, dict[str, float]]:
-    """What is said of the corpora that are only measured, and of read speech that nobody acted.
+    """Return figures of the measured corpora and of read speech.
 
-    Recall, calibration error, count, and for each label the share of its utterances that was found; for read speech,
-    which has no labels, the share that was given each label.
+    Recall, calibration error, count, and the recall of each label; for read speech, which has no labels, the share of
+    each predicted label.
     """
     rows = corpus.manifest(corpus.data_folder())
-    apart = corpus.held_out_speakers(rows)
+    held_out = corpus.held_out_speakers(rows)
     groups: dict[str, list[corpus.Row]] = {}
     for row in rows:
         if row.emotion and row.set in ("ravdess", "nemo"):
             groups.setdefault(row.set, []).append(row)
-        elif row.set in ("an4", "librispeech") and row.speaker in apart:
+        elif row.set in ("an4", "librispeech") and row.speaker in held_out:
             groups.setdefault("read speech", []).append(row)
     found: dict[str, dict[str, float]] = {}
     for kind, group in groups.items():
-        scores = values(model, [corpus.read(row.path) for row in group])
-        guess = scores.argmax(axis=1)
+        probabilities = scores(model, [corpus.read(row.path) for row in group])
+        guess = probabilities.argmax(axis=1)
         found[kind] = {"utterances": float(len(group))}
         if all(row.emotion for row in group):
             truth = np.array([model.info.labels.index(row.emotion) for row in group])
             found[kind]["recall"] = measure.recall(truth, guess, len(model.info.labels))
-            found[kind]["ece"] = calibration_error(scores, truth)
+            found[kind]["ece"] = calibration_error(probabilities, truth)
             shares = [float(np.mean(guess[truth == at] == at)) for at in range(len(model.info.labels))]
         else:
             shares = [float(np.mean(guess == at)) for at in range(len(model.info.labels))]
@@ -128,33 +133,33 @@ def emotion_figures(model: Model) -> dict[str, dict[str, float]]:
 
 
 def milliseconds(model: Model) -> float:
-    """The median time of one window, in milliseconds, as a stream pays it: after its length has come often."""
+    """Return the median time of one window in milliseconds, after its length has been traced."""
     noise = np.random.default_rng(0).normal(0, 0.1, model.spec.length_samples).astype(np.float32)
     windows = [Window("score", 0, 0, noise, 1.0, len(noise))]
     times = []
-    for _ in range(2 * OFTEN + 60):
+    for _ in range(2 * TRACE_AFTER_CALLS + 60):
         started = time.perf_counter()
         model.infer(windows)
         times.append(time.perf_counter() - started)
-    return float(np.median(times[2 * OFTEN :]) * 1e3)
+    return float(np.median(times[2 * TRACE_AFTER_CALLS :]) * 1e3)
 
 
 def _shown(value: float | None) -> str:
-    """Counts whole, shares with two digits, nothing where there is nothing."""
+    """Format counts as integers, shares with two digits, None as empty."""
     if value is None:
         return ""
     return f"{value:.0f}" if value > 1 else f"{value:.2f}"
 
 
 def show(figures: dict[str, dict[str, dict[str, float]]], console: Console) -> None:
-    """Both tables."""
+    """Print both tables."""
     errors = figures["speaker"]
-    table = Table("equal error, %", *(f"{name}" for name in errors), title="speakers never learned from")
+    table = Table("equal error, %", *(f"{name}" for name in errors), title="held-out speakers")
     for kind in errors["2 s"]:
         table.add_row(kind, *(f"{100 * row[kind]:.1f}" if kind in row else "" for row in errors.values()))
     console.print(table)
     names = ["utterances", "recall", "ece", *EMOTIONS]
-    table = Table("emotion", *names, title="emotions of people never learned from")
+    table = Table("emotion", *names, title="emotions of held-out speakers")
     for kind, row in figures["emotion"].items():
         table.add_row(kind, *(_shown(row.get(name)) for name in names))
     console.print(table)
@@ -168,21 +173,21 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="figures as JSON")
     parser.add_argument("--quick", action="store_true", help="crops of 2 s only")
     parser.add_argument("--threads", type=int, default=1)
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     speakers: Model = speaker(ModelSettings(name="compact-speaker", window_s=2.0, hop_s=0.5))
     emotions: Model = emotion(ModelSettings(name="compact-emotion", window_s=3.0, hop_s=1.0))
-    heard = kept_apart()
+    files = held_out_files()
     errors = {
-        "whole" if s is None else f"{s:g} s": {k: v[0] for k, v in speaker_errors(speakers, heard, s).items()}
-        for s in ((2.0,) if asked.quick else LENGTHS_S)
+        "whole" if s is None else f"{s:g} s": {k: v[0] for k, v in speaker_errors(speakers, files, s).items()}
+        for s in ((2.0,) if arguments.quick else LENGTHS_S)
     }
     figures = {
         "speaker": errors,
         "emotion": emotion_figures(emotions),
         "ms": {"window": {"speaker": milliseconds(speakers), "emotion": milliseconds(emotions)}},
     }
-    if asked.json:
+    if arguments.json:
         print(json.dumps(figures, indent=1))
     else:
         show(figures, Console())

@@ -1,11 +1,10 @@
 """Train the compact speaker net: `scripts/train speaker`.
 
-Real speakers (AN4, LibriSpeech, EmoDB) at five speeds, each a class of its own, and synthetic voices; two crops a
-speaker, altered apart. Additive angular margin softmax (Deng et al. 2019, arXiv:1801.07698) and angular prototypes
-(Chung et al. 2020, arXiv:2003.11982). Beside them a teacher: from a short, altered crop the net also has to find where
-Resemblyzer's encoder, which learned from thousands of people, puts the whole clean file (a linear map of the x-vector
-against the teacher's d-vector less its mean; the map is thrown away after training). The best running mean of the
-weights on held-out speakers is kept.
+Real speakers (AN4, LibriSpeech, EmoDB) at five speeds, each speed a class, and synthetic voices; two crops per speaker,
+augmented separately. Losses: additive angular margin softmax (Deng et al. 2019, arXiv:1801.07698), angular prototypes
+(Chung et al. 2020, arXiv:2003.11982), and distillation: a linear map of the x-vector of a short, augmented crop should
+match the d-vector (less its mean) of the whole clean file by Resemblyzer's encoder, which was trained on thousands of
+people; the map is discarded after training. The best running mean of the weights on held-out speakers is kept.
 """
 
 from __future__ import annotations
@@ -23,103 +22,103 @@ from torch.nn import functional
 
 from scripts.training import augment, corpus, evaluate, loop, publish, soundfield, voices
 from scripts.training.teacher import Teacher
-from stream.models.compact.features import MELS, centred, level
-from stream.models.compact.nets import Front, SpeakerNet
+from stream.models.compact.features import MELS, log_power, mean_normalised
+from stream.models.compact.nets import FrontEnd, SpeakerNet
 
 SPEEDS = (1.0, 0.84, 0.92, 1.08, 1.17)
 SEED = 7
 CHECKPOINT = corpus.RUNS / "speaker" / "checkpoint.pt"
 _FRAMES_PER_S = 100
-_CLASSES_A_BATCH = 48
-_OFTEN_A_BATCH = 4
-_EVERY = 250
-_TAUGHT = 6.0  # weight of the teacher's word
+_CLASSES_PER_BATCH = 48
+_FREQUENT_PER_BATCH = 4
+_EVALUATION_STEPS = 250
+_TEACHER_WEIGHT = 6.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
-    """What is heard of one file, (frames, INPUTS), and where the teacher puts it, (256,) less the mean, unit length."""
+class Example:
+    """Features of one file, (frames, INPUTS), and its teacher vector, (256,), mean removed, unit length."""
 
-    heard: Tensor
-    taught: Tensor
-
-
-Voice = list[Sound]
+    features: Tensor
+    teacher: Tensor
 
 
-def learned_voices() -> dict[str, Voice]:
-    """Every class that is learned: speaker and speed to its files."""
+Voice = list[Example]
+
+
+def training_voices() -> dict[str, Voice]:
+    """Return the files of every training class (speaker and speed)."""
     rows = corpus.manifest(corpus.data_folder())
-    apart = corpus.held_out_speakers(rows)
-    front, teacher = Front(), Teacher()
-    heard: dict[str, list[Tensor]] = defaultdict(list)
-    taught: dict[str, list[Tensor]] = defaultdict(list)
+    held_out = corpus.held_out_speakers(rows)
+    front, teacher = FrontEnd(), Teacher()
+    features: dict[str, list[Tensor]] = defaultdict(list)
+    vectors: dict[str, list[Tensor]] = defaultdict(list)
 
-    def take(name: str, samples: corpus.Samples, speeds: tuple[float, ...]) -> None:
+    def add(name: str, samples: corpus.Samples, speeds: tuple[float, ...]) -> None:
         for speed in speeds:
-            sound = samples if speed == 1 else corpus.resampled(samples, speed)
-            heard[f"{name}@{speed}"].append(corpus.heard(sound, front))
-            taught[f"{name}@{speed}"].append(teacher.vector(sound))
+            audio = samples if speed == 1 else corpus.resampled(samples, speed)
+            features[f"{name}@{speed}"].append(corpus.raw_features(audio, front))
+            vectors[f"{name}@{speed}"].append(teacher.vector(audio))
 
-    chosen = [row for row in rows if row.use == "train" and row.speaker and row.speaker not in apart]
-    for row in track(chosen, description="listening to people"):
-        take(row.speaker, corpus.read(row.path), SPEEDS)
-    for name, sentences in track(list(voices.voices(seed=SEED)), description="listening to synthetic voices"):
+    chosen = [row for row in rows if row.use == "train" and row.speaker and row.speaker not in held_out]
+    for row in track(chosen, description="recordings"):
+        add(row.speaker, corpus.read(row.path), SPEEDS)
+    for name, sentences in track(list(voices.voices(seed=SEED)), description="synthetic voices"):
         for sentence in sentences:
-            take(name, sentence, SPEEDS if name.startswith("flite") else SPEEDS[:1])
-    mean = torch.stack([vector for vectors in taught.values() for vector in vectors]).mean(dim=0)
+            add(name, sentence, SPEEDS if name.startswith("flite") else SPEEDS[:1])
+    mean = torch.stack([vector for own in vectors.values() for vector in own]).mean(dim=0)
     return {
         name: [
-            Sound(both, functional.normalize(vector - mean, dim=0))
-            for both, vector in zip(heard[name], taught[name], strict=True)
+            Example(both, functional.normalize(vector - mean, dim=0))
+            for both, vector in zip(features[name], vectors[name], strict=True)
         ]
-        for name in heard
+        for name in features
     }
 
 
 def noises() -> list[Tensor]:
-    """Environment sounds as they are heard; (frames, INPUTS) each."""
-    front = Front()
-    return [corpus.heard(samples, front, trim=False) for samples in soundfield.noises()]
+    """Return raw features of environmental noise; (frames, INPUTS) each."""
+    front = FrontEnd()
+    return [corpus.raw_features(samples, front, trim=False) for samples in soundfield.noises()]
 
 
 class Batches:
-    """Draws speakers, two crops of each, and alters them."""
+    """Draws speakers and two augmented crops of each."""
 
     def __init__(
-        self, *, speakers: list[Voice], often: list[int], noise: list[Tensor], strength: augment.Strength
+        self, *, speakers: list[Voice], frequent: list[int], noise: list[Tensor], strength: augment.Strength
     ) -> None:
         self.speakers, self.noise, self.strength = speakers, noise, strength
-        self.often = torch.tensor(often, dtype=torch.long)
+        self.frequent = torch.tensor(frequent, dtype=torch.long)
 
     def make(self, draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Features (2 * classes, frames, INPUTS), first crops before second ones; class numbers (classes,).
 
-        The third is where the teacher puts each crop's file, (2 * classes, 256).
+        The third are the teacher vectors of each crop's file, (2 * classes, 256).
         """
         frames = int(torch.randint(70, 300, (1,), generator=draw))
         chosen = torch.randperm(len(self.speakers), generator=draw)
-        often = self.often[torch.randperm(len(self.often), generator=draw)[:_OFTEN_A_BATCH]]
-        chosen = torch.cat((often, chosen[~torch.isin(chosen, often)]))[:_CLASSES_A_BATCH]
+        frequent = self.frequent[torch.randperm(len(self.frequent), generator=draw)[:_FREQUENT_PER_BATCH]]
+        chosen = torch.cat((frequent, chosen[~torch.isin(chosen, frequent)]))[:_CLASSES_PER_BATCH]
         firsts, seconds = [], []
-        for who in chosen.tolist():
-            files = self.speakers[who]
+        for index in chosen.tolist():
+            files = self.speakers[index]
             pick = torch.randperm(len(files), generator=draw)[:2].tolist()
             firsts.append(files[pick[0]])
             seconds.append(files[pick[-1]])
-        sounds = firsts + seconds
-        both = torch.stack([corpus.crop(sound.heard, frames, draw) for sound in sounds])
+        examples = firsts + seconds
+        both = torch.stack([corpus.crop(example.features, frames, draw) for example in examples])
         power, pitch = both[..., :MELS].exp(), augment.raise_pitch(both[..., MELS:], self.strength, draw)
-        around = torch.randint(len(self.noise), (len(power),), generator=draw).tolist()
-        noise = torch.stack([corpus.crop(self.noise[at], frames, draw)[:, :MELS].exp() for at in around])
-        power, share = augment.alter(power, noise, self.strength, draw)
-        features = augment.mask(centred(level(power)), self.strength, draw)
-        taught = torch.stack([sound.taught for sound in sounds])
-        return torch.cat((features, 2.0 * share * pitch), dim=2), chosen, taught
+        chosen_noise = torch.randint(len(self.noise), (len(power),), generator=draw).tolist()
+        noise = torch.stack([corpus.crop(self.noise[at], frames, draw)[:, :MELS].exp() for at in chosen_noise])
+        power, share = augment.augment(power, noise, self.strength, draw)
+        features = augment.mask(mean_normalised(log_power(power)), self.strength, draw)
+        teacher = torch.stack([example.teacher for example in examples])
+        return torch.cat((features, 2.0 * share * pitch), dim=2), chosen, teacher
 
 
 class Criterion(nn.Module):
-    """Additive angular margin over all classes, angular prototypes between the two crops, and the teacher's word."""
+    """Sum of additive angular margin softmax, angular prototypes between two crops, and distance to the teacher."""
 
     def __init__(self, *, classes: int, scale: float = 30.0) -> None:
         super().__init__()
@@ -128,22 +127,22 @@ class Criterion(nn.Module):
         self.sharpness = nn.Parameter(torch.tensor(10.0))
         self.to_teacher = nn.Linear(SpeakerNet.DIMENSIONS, Teacher.DIMENSIONS)
 
-    def forward(self, vectors: Tensor, who: Tensor, taught: Tensor, margin: float) -> Tensor:
-        """`vectors` (2 * classes, 192), `who` (classes,), `taught` (2 * classes, 256)."""
+    def forward(self, vectors: Tensor, labels: Tensor, teacher_vectors: Tensor, margin: float) -> Tensor:
+        """`vectors` (2 * classes, 192), `labels` (classes,), `teacher_vectors` (2 * classes, 256)."""
         cosine = functional.linear(vectors, functional.normalize(self.centres, dim=1)).clamp(-1 + 1e-6, 1 - 1e-6)
-        truth = functional.one_hot(who.repeat(2), len(self.centres)).bool()
+        truth = functional.one_hot(labels.repeat(2), len(self.centres)).bool()
         angle = torch.acos(cosine) + margin * truth
-        by_class = functional.cross_entropy(self.scale * torch.cos(angle.clamp(max=math.pi)), who.repeat(2))
+        by_class = functional.cross_entropy(self.scale * torch.cos(angle.clamp(max=math.pi)), labels.repeat(2))
         first, second = vectors.chunk(2)
         between = self.sharpness.clamp(min=1e-3) * first @ second.T
         order = torch.arange(len(first))
         by_pair = (functional.cross_entropy(between, order) + functional.cross_entropy(between.T, order)) / 2
-        by_teacher = (1.0 - functional.cosine_similarity(self.to_teacher(vectors), taught)).mean()
-        return by_class + by_pair + _TAUGHT * by_teacher
+        by_teacher = (1.0 - functional.cosine_similarity(self.to_teacher(vectors), teacher_vectors)).mean()
+        return by_class + by_pair + _TEACHER_WEIGHT * by_teacher
 
 
 class Run:
-    """A training under way: nets, learner, and the best running mean so far; saved and resumed whole."""
+    """State of a training: nets, optimiser, and the best running mean so far; saved and resumed."""
 
     def __init__(self, *, classes: int, plan: loop.Plan, checkpoint: Path) -> None:
         self.checkpoint = checkpoint
@@ -158,16 +157,16 @@ class Run:
         )
         self.mean = loop.RunningMean(net=self.net, decay=plan.mean_decay)
         self.best = loop.detached(self.mean.state)
-        self.state = loop.Progressed()
+        self.state = loop.TrainingState()
 
-    def step(self, features: Tensor, who: Tensor, taught: Tensor, *, rate: float, margin: float) -> float:
-        """Learn from one batch; the loss."""
+    def step(self, features: Tensor, labels: Tensor, teacher_vectors: Tensor, *, rate: float, margin: float) -> float:
+        """Train on one batch and return the loss."""
         for group in self.learner.param_groups:
             group["lr"] = rate
         self.net.train()
         with loop.precision():
             vectors = self.net(features)
-        loss = self.criterion(vectors.float(), who, taught, margin)
+        loss = self.criterion(vectors.float(), labels, teacher_vectors, margin)
         self.learner.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
@@ -175,8 +174,8 @@ class Run:
         self.mean.update(self.net)
         return float(loss.detach())
 
-    def keep(self, score: float) -> None:
-        """Remember the running mean if it is the best one, and save."""
+    def checkpoint_best(self, score: float) -> None:
+        """Store the running mean if it is the best, and save a checkpoint."""
         if score < self.state.best:
             self.state.best, self.best = score, loop.detached(self.mean.state)
         content = {
@@ -191,53 +190,52 @@ class Run:
         loop.save(self.checkpoint, content)
 
     def resume(self) -> None:
-        """Go on where the checkpoint was written."""
-        kept = torch.load(self.checkpoint, weights_only=True)
-        self.net.load_state_dict(kept["net"])
-        self.criterion.load_state_dict(kept["criterion"])
-        self.learner.load_state_dict(kept["learner"])
-        self.mean.state, self.mean.count, self.best = kept["mean"], kept["count"], kept["best"]
-        self.state = loop.Progressed(**kept["state"])
+        """Restore the state of the checkpoint."""
+        saved = torch.load(self.checkpoint, weights_only=True)
+        self.net.load_state_dict(saved["net"])
+        self.criterion.load_state_dict(saved["criterion"])
+        self.learner.load_state_dict(saved["learner"])
+        self.mean.state, self.mean.count, self.best = saved["mean"], saved["count"], saved["best"]
+        self.state = loop.TrainingState(**saved["state"])
 
 
 def train(plan: loop.Plan, *, weights: Path, resume: bool) -> None:
-    """One run from the first step, or from the checkpoint, to published weights.
+    """Train from the first step, or from the checkpoint, and publish the weights.
 
-    Some of flite's voices are in every batch: they are few and made by one vocoder, so the net is prone to take one for
-    another.
+    Some of flite's voices are in every batch: they are few and share a vocoder, so the net tends to confuse them.
     """
     torch.manual_seed(SEED)
-    learned = learned_voices()
-    names = sorted(learned)
-    hours = sum(len(sound.heard) for voice in learned.values() for sound in voice) / (3_600 * _FRAMES_PER_S)
+    classes = training_voices()
+    names = sorted(classes)
+    hours = sum(len(example.features) for voice in classes.values() for example in voice) / (3_600 * _FRAMES_PER_S)
     print(f"{len(names)} classes, {hours:.2f} h")
     run = Run(classes=len(names), plan=plan, checkpoint=CHECKPOINT)
     if resume and run.checkpoint.is_file():
         run.resume()
     drawn = Batches(
-        speakers=[learned[name] for name in names],
-        often=[at for at, name in enumerate(names) if name.startswith("flite")],
+        speakers=[classes[name] for name in names],
+        frequent=[at for at, name in enumerate(names) if name.startswith("flite")],
         noise=noises(),
         strength=augment.Strength(),
     )
-    batches = loop.Ahead(make=drawn.make, seed=SEED, first=run.state.step)
+    batches = loop.Prefetcher(make=drawn.make, seed=SEED, first=run.state.step)
     trial = SpeakerNet().eval()
-    held_out = evaluate.held_out_power()
+    held_out = evaluate.held_out_files()
     losses: list[float] = []
     for done in loop.steps(plan, run.state):
         margin = 0.25 * min(done / 0.3, 1.0)
         losses.append(run.step(*batches.next(), rate=plan.learning_rate(done), margin=margin))
-        if (run.state.step + 1) % _EVERY == 0:
+        if (run.state.step + 1) % _EVALUATION_STEPS == 0:
             trial.load_state_dict(run.mean.state)
             rates = evaluate.speaker_rates(trial, held_out, seconds=2.0)
-            shown = " ".join(f"{name} {rate.error:.3f}" for name, rate in rates.items())
-            where = f"step {run.state.step + 1} {done:4.0%} {run.state.elapsed_s:.0f} s"
-            print(f"{where} loss {sum(losses) / len(losses):.3f} {shown}", flush=True)
+            errors = " ".join(f"{name} {rate.error:.3f}" for name, rate in rates.items())
+            progress = f"step {run.state.step + 1} {done:4.0%} {run.state.elapsed_s:.0f} s"
+            print(f"{progress} loss {sum(losses) / len(losses):.3f} {errors}", flush=True)
             losses.clear()
-            run.keep((rates["an4"].error + rates["librispeech"].error) / 2)
+            run.checkpoint_best((rates["an4"].error + rates["librispeech"].error) / 2)
     trial.load_state_dict(run.best, strict=False)
-    strangers = [name for name in names if name.endswith("@1.0") or name.startswith("flite")]
-    people = [[sound.heard for sound in learned[name]] for name in strangers]
+    cohort = [name for name in names if name.endswith("@1.0") or name.startswith("flite")]
+    people = [[example.features for example in classes[name]] for name in cohort]
     publish.speaker(trial, weights, people=people, steps=run.state.step, classes=len(names), seed=SEED)
 
 
@@ -245,14 +243,14 @@ def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(prog="scripts/train speaker", description=__doc__)
     parser.add_argument("--steps", type=int, default=6_000)
-    parser.add_argument("--minutes", type=float, default=None, help="stop by the clock; the schedule fits into it")
+    parser.add_argument("--minutes", type=float, default=None, help="stop after this time; the schedule is adapted")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--fresh", action="store_true", help="ignore an earlier checkpoint")
     parser.add_argument("--weights", type=Path, default=publish.FOLDER / "speaker.safetensors")
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    plan = loop.Plan(steps=asked.steps, minutes=asked.minutes, rate=2e-3)
-    train(plan, weights=asked.weights, resume=not asked.fresh)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    plan = loop.Plan(steps=arguments.steps, minutes=arguments.minutes, rate=2e-3)
+    train(plan, weights=arguments.weights, resume=not arguments.fresh)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The teacher of the speaker net: Resemblyzer's encoder, of its own package; only training knows it."""
+"""The teacher of the speaker net: Resemblyzer's encoder from its own package; used only in training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stream.types import Window
 
 
 class Teacher:
-    """Puts whole files where it hears them."""
+    """Computes d-vectors of whole files."""
 
     DIMENSIONS = 256
 
@@ -24,6 +24,6 @@ class Teacher:
             raise SystemExit(str(error)) from error
 
     def vector(self, samples: Samples) -> Tensor:
-        """A d-vector of unit length; (samples,) to (256,)."""
+        """Return a d-vector of unit length; (samples,) to (256,)."""
         window = Window("teacher", 0, 0, samples, 1.0, len(samples))
         return torch.from_numpy(self._model.infer([window])[0].values)

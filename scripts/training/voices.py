@@ -1,4 +1,4 @@
-"""Synthetic voices as further speakers: espeak-ng's variants at several pitches, and flite's five."""
+"""Synthetic voices as additional speakers: espeak-ng's variants at two pitches, and flite's five."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SENTENCES = (
 
 
 def speak(*, voice: str, sentence: str, pitch: int = 50, rate: int = 160) -> Samples:
-    """One sentence by one voice: `flite:slt`, or espeak-ng's `en-us+f3`."""
+    """Synthesise a sentence with a voice: `flite:slt`, or espeak-ng's `en-us+f3`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "voice.wav"
         if voice.startswith("flite:"):
@@ -46,7 +46,7 @@ def speak(*, voice: str, sentence: str, pitch: int = 50, rate: int = 160) -> Sam
 
 
 def voices(*, seed: int) -> Iterator[tuple[str, list[Samples]]]:
-    """Each synthetic speaker's name and sentences; none where the program is not installed."""
+    """Yield name and sentences of each synthetic speaker; none for programs that are not installed."""
     draw = random.Random(seed)  # noqa: S311
     if shutil.which("flite"):
         for name in FLITE:
@@ -59,8 +59,11 @@ def voices(*, seed: int) -> Iterator[tuple[str, list[Samples]]]:
                     f"espeak_{variant}_{pitch}",
                     [
                         speak(
-                            voice=voice, sentence=said, pitch=pitch + draw.randint(-12, 12), rate=draw.randint(120, 200)
+                            voice=voice,
+                            sentence=sentence,
+                            pitch=pitch + draw.randint(-12, 12),
+                            rate=draw.randint(120, 200),
                         )
-                        for said in draw.sample(SENTENCES, 5)
+                        for sentence in draw.sample(SENTENCES, 5)
                     ],
                 )
