@@ -8,10 +8,20 @@ from pathlib import Path
 import pytest
 
 from tests.support.browser import browser, dashboard, driver, open_page
+from tests.support.certificates import authority, certificates
 from tests.support.requirements import full_size_wanted, refuses_skips
 from tests.support.tones import make_runner, tone_models
 
-__all__ = ["browser", "dashboard", "driver", "make_runner", "open_page", "tone_models"]
+__all__ = [
+    "authority",
+    "browser",
+    "certificates",
+    "dashboard",
+    "driver",
+    "make_runner",
+    "open_page",
+    "tone_models",
+]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,42 +1,49 @@
-"""Which card a person should look at first (pure).
+"""The order of the wall: which card needs attention first, and why (pure).
 
-The points only order the wall; the words say why, and are shown. Alerts come first, the gravest on top, then a stream
-that fell silent for technical reasons, then a customer who sounds angry or sad without an alert yet. Ended ones sink.
+Points order the cards. Alerts come first, the most serious on top, then streams without audio, then a customer who
+sounds angry or sad without an alert. Ended streams come last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping
 
-from stream.events.labels import ALERT_LABELS
+from stream.dashboard.views import AlertView, CardStatus, EmotionView
+from stream.events.labels import STREAM_STATE_LABELS
 
 ALERT_POINTS: Mapping[str, int] = {"anger": 400, "crosstalk": 320, "dead_air": 300, "monologue": 260}
-OTHER_ALERT = 250
-"""An alert of a kind that this version does not know."""
+OTHER_ALERT_POINTS = 250
+FURTHER_ALERT_POINTS = 10
+NO_AUDIO_POINTS = 150
+RECENT_LOSS_POINTS = 30
 
-HEATED: Mapping[str, int] = {"angry": 100, "sad": 40}
-"""What a full probability of the label adds."""
+EMOTION_POINTS: Mapping[str, int] = {"angry": 100, "sad": 40}
+"""Points of an emotion with confidence 1."""
+
+OFFLINE_LABEL = "node is offline"
+ANGRY_LABEL = "sounds angry"
 
 
 def attention(
-    *, state: str, alerts: Sequence[Mapping[str, Any]], mood: Mapping[str, Any] | None, lost_lately: bool
+    *, state: CardStatus, alerts: Collection[AlertView], emotion: EmotionView | None, recent_loss: bool
 ) -> tuple[int, str]:
-    """Points (the more, the higher on the wall) and the reason in words, empty where there is none."""
+    """Return a card's points (the more, the higher on the wall) and the reason as text, "" if there is none."""
     if state == "ended":
         return -1, ""
-    points, words = 0, ""
+    points, reason = 0, ""
     for alert in alerts:
-        worth = ALERT_POINTS.get(alert["kind"], OTHER_ALERT)
-        if worth > points:
-            points, words = worth, ALERT_LABELS.get(alert["kind"], str(alert["kind"]).replace("_", " "))
-    points += 10 * max(0, len(alerts) - 1)
+        alert_points = ALERT_POINTS.get(alert.kind, OTHER_ALERT_POINTS)
+        if alert_points > points:
+            points, reason = alert_points, alert.label
+    points += FURTHER_ALERT_POINTS * max(0, len(alerts) - 1)
     if state in ("stalled", "offline"):
-        points, words = points + 150, words or ("no sound arrives" if state == "stalled" else "node is offline")
-    if mood is not None and mood["label"] in HEATED:
-        points += round(HEATED[mood["label"]] * mood["confidence"])
-        if mood["label"] == "angry":
-            words = words or "sounds angry"
-    if lost_lately:
-        points, words = points + 30, words or "sound was lost"
-    return points, words
+        points += NO_AUDIO_POINTS
+        reason = reason or (OFFLINE_LABEL if state == "offline" else STREAM_STATE_LABELS["stalled"])
+    if emotion is not None and emotion.label in EMOTION_POINTS:
+        points += round(EMOTION_POINTS[emotion.label] * emotion.confidence)
+        if emotion.label == "angry":
+            reason = reason or ANGRY_LABEL
+    if recent_loss:
+        points += RECENT_LOSS_POINTS
+        reason = reason or STREAM_STATE_LABELS["gap"]
+    return points, reason

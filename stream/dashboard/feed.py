@@ -1,7 +1,7 @@
-"""Between what feeds the wall and the pages that watch it: one `Feed`, used by one event loop.
+"""The wall and the pages that show it: one `Feed`, used by one event loop.
 
-Whoever feeds never waits: an event changes the wall, and pages that wait are woken. A page that is slow is told less
-often, never more at once than there is; nothing is queued for it.
+A producer of events never waits: an event changes the wall and wakes the waiting pages. A slow page receives updates
+less often; nothing is queued for it.
 """
 
 from __future__ import annotations
@@ -12,59 +12,66 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from stream.control.commands import CommandReply
 from stream.dashboard.wall import Wall
+from stream.events import Event
 
 Levels = Callable[[], Mapping[str, float]]
-"""How loud each source is now, in dBFS."""
+"""Returns the input level of each source, in dBFS."""
 
-Answer = Callable[[str], Awaitable[str]]
-"""A command as JSON in, its reply as JSON out."""
+Execute = Callable[[str], Awaitable[CommandReply]]
+"""Carries out a command given as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageCapabilities:
-    """What pages can do beside watching.
+    """What pages can do beside showing the wall.
 
-    `commands` are names of commands; `microphone` is the path of the socket that takes a browser's sound; `about` is
-    shown under settings and health.
+    `commands` are names of commands; `microphone` is the path of the WebSocket that takes the audio of a browser;
+    `about` is shown under settings and health. Without `execute` pages are read-only.
     """
 
     commands: tuple[str, ...] = ()
-    answer: Answer | None = None
+    execute: Execute | None = None
     levels: Levels | None = None
     microphone: str | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Feed:
-    """The wall, and what wakes those who watch it."""
+    """The wall, the capabilities of its pages, and their wake-up."""
 
     def __init__(self) -> None:
         self.wall = Wall()
-        self.powers = PageCapabilities()
-        self._watchers: set[asyncio.Event] = set()
+        self.capabilities = PageCapabilities()
+        self._subscribers: set[asyncio.Event] = set()
 
-    def apply(self, event: Mapping[str, Any], *, node: str) -> None:
-        """Take an event in and wake whoever waits for one."""
+    def apply(self, event: Event, *, node: str) -> None:
+        """Apply one event of a node and wake the pages."""
         self.wall.apply(event, node=node)
-        self.wake()
+        self.notify()
 
-    def tell_of(self, node: str, **what: Any) -> None:
-        """Something about a node."""
-        self.wall.tell_of(node, **what)
-        self.wake()
+    def update_node(self, node: str, *, online: bool | None = None, version: str | None = None) -> None:
+        """Set whether a node is online, and its version, and wake the pages."""
+        self.wall.update_node(node, online=online, version=version)
+        self.notify()
 
-    def wake(self) -> None:
-        """Let everybody look."""
-        for watcher in self._watchers:
-            watcher.set()
+    def set_capabilities(self, capabilities: PageCapabilities) -> None:
+        """Replace what pages can do, and wake them."""
+        self.capabilities = capabilities
+        self.notify()
+
+    def notify(self) -> None:
+        """Wake all subscribers."""
+        for changed in self._subscribers:
+            changed.set()
 
     @contextmanager
-    def watched(self) -> Iterator[asyncio.Event]:
-        """An event of one's own that is set at every change; whoever waits for it clears it first."""
-        watcher = asyncio.Event()
-        self._watchers.add(watcher)
+    def subscribe(self) -> Iterator[asyncio.Event]:
+        """Give an event that is set at every change; the subscriber clears it before it reads the wall."""
+        changed = asyncio.Event()
+        self._subscribers.add(changed)
         try:
-            yield watcher
+            yield changed
         finally:
-            self._watchers.discard(watcher)
+            self._subscribers.discard(changed)

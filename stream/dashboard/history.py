@@ -1,62 +1,56 @@
-"""What a card keeps of the past, bounded, and which of it is new to whom (pure).
+"""Bounded history of one card, with serial numbers for incremental updates (pure).
 
-Every entry carries a serial number that rises with each change, so that a page which knows entries up to one serial can
-be told the rest, whatever it missed in between; an entry that changed twice is told once.
+Every entry has the serial number of its last change. A page that has everything up to one serial number receives the
+entries with a higher one, each once and in its newest state.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Generic, TypeVar
 
-TURNS = 300
-POINTS = 360
-DECISIONS = 40
-NOTES = 100
-"""How many turns, emotions, decisions and notes are kept."""
+from stream.dashboard.views import DecisionView, NoteView, PointView, TurnView
 
-Json = dict[str, Any]
+MAX_TURNS = 300
+MAX_POINTS = 360
+MAX_DECISIONS = 40
+MAX_NOTES = 100
+
+Value = TypeVar("Value")
 
 
 @dataclass(slots=True)
-class LogEntry:
-    """Something of the past and when it last changed."""
+class LogEntry(Generic[Value]):
+    """One value and the serial number of its last change."""
 
     serial: int
-    value: Json
+    value: Value
 
 
 @dataclass(slots=True)
-class BoundedLog:
-    """The newest entries of one kind by name, oldest first; touching one gives it a new serial."""
+class BoundedLog(Generic[Value]):
+    """The newest `capacity` entries by name, oldest first."""
 
     capacity: int
-    entries: OrderedDict[str, LogEntry] = field(default_factory=OrderedDict)
+    entries: OrderedDict[str, LogEntry[Value]] = field(default_factory=OrderedDict)
 
-    def put(self, name: str, serial: int, value: Json) -> None:
-        """Keep an entry, or what it has become."""
+    def put(self, name: str, serial: int, value: Value) -> None:
+        """Add an entry or replace the one of that name; drop the oldest beyond the capacity."""
         self.entries[name] = LogEntry(serial, value)
         while len(self.entries) > self.capacity:
             self.entries.popitem(last=False)
 
-    def since(self, serial: int) -> list[Json]:
-        """What changed after a serial."""
-        return [entry.value for entry in self.entries.values() if entry.serial > serial]
+    def since(self, serial: int) -> tuple[Value, ...]:
+        """Return the values that changed after a serial number."""
+        return tuple(entry.value for entry in self.entries.values() if entry.serial > serial)
 
 
 class History:
-    """Turns, emotions over time, decisions on the speaker, and notes."""
+    """Turns, emotions over time, decisions about the speaker, and notes."""
 
     def __init__(self) -> None:
-        self.turns, self.points = BoundedLog(TURNS), BoundedLog(POINTS)
-        self.decisions, self.notes = BoundedLog(DECISIONS), BoundedLog(NOTES)
-
-    def since(self, serial: int) -> Json:
-        """What changed after a serial, by kind."""
-        return {
-            "turns": self.turns.since(serial),
-            "points": self.points.since(serial),
-            "decisions": self.decisions.since(serial),
-            "notes": self.notes.since(serial),
-        }
+        self.turns: BoundedLog[TurnView] = BoundedLog(MAX_TURNS)
+        self.points: BoundedLog[PointView] = BoundedLog(MAX_POINTS)
+        self.decisions: BoundedLog[DecisionView] = BoundedLog(MAX_DECISIONS)
+        self.notes: BoundedLog[NoteView] = BoundedLog(MAX_NOTES)

@@ -1,8 +1,8 @@
-"""The same page without models: a broker's topics are read, and nothing is ever published.
+"""The dashboard without models: a reader of the topics of any number of nodes, which never publishes.
 
-Everything below the prefix is taken that `docs/mqtt.md` lists: events as they are, availability and info as what is
-known of a node. Payloads come from outside: what is too long, no event of the contract, or about another topic than its
-own is counted and passed over. A broker that goes away is asked again, with a pause that doubles.
+It takes what `docs/mqtt.md` lists below the prefix: events, and `availability` and `info` of nodes. Payloads are not
+trusted: what is too long or no event of the contract is counted and skipped. A lost connection is made again after a
+pause that doubles.
 """
 
 from __future__ import annotations
@@ -11,98 +11,116 @@ import asyncio
 import json
 import logging
 import random
+import secrets
 import ssl
 from typing import Any
 
-import aiomqtt
-
 from stream.dashboard.feed import Feed
-from stream.errors import SettingsError
+from stream.dashboard.wall import MAX_NODES
 from stream.events import EVENT_TYPE_NAMES, MAX_EVENT_BYTES, read_event
 from stream.settings import Settings
 from stream.sinks.mqtt import topics
+from stream.sinks.mqtt.connection import BrokerConnection, BrokerError, read_password, tls_context
 
-FIRST_PAUSE_S = 0.5
+FIRST_BACKOFF_S = 0.5
+MAX_VERSION_LENGTH = 32
+
+CANCEL_RETRY_S = 1.0
+"""A cancellation is repeated after this time: aiomqtt may lose one while it connects (Python 3.11's `wait_for`)."""
+
+MAX_QUEUED_MESSAGES = 10_000
+"""Messages from the broker that wait to be read; after a subscription all retained ones arrive at once."""
 
 log = logging.getLogger(__name__)
 
 
 class MqttFeed:
-    """Feeds a page from `mqtt://[user@]host[:port]/prefix`."""
+    """Feeds a dashboard from `mqtt://[user@]host[:port]/prefix`. Raises `SettingsError` for an invalid address."""
 
     def __init__(self, *, target: str, settings: Settings, feed: Feed) -> None:
-        self._broker = topics.parse(target, settings.mqtt)
+        self._address = topics.parse_address(target, settings.mqtt)
         self._settings = settings.mqtt
         self._feed = feed
-        self.refused = 0
+        self.rejected = 0
         """Messages that were no events."""
-        self._reading: asyncio.Task[None] | None = None
+        self._full = False
+        self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Read no more."""
-        if self._reading is not None:
-            self._reading.cancel()
+        """Stop reading; `run` returns."""
+        self._stopping.set()
 
     async def run(self) -> None:
-        """Read until stopped. Raises `SettingsError` when the certificates cannot be used."""
-        self._reading = asyncio.create_task(self._read(self._tls()), name="mqtt reader")
-        await asyncio.wait((self._reading,))
-        if not self._reading.cancelled():
-            self._reading.result()
+        """Read until stopped. Raises `SettingsError` for unusable certificates or an unusable password file."""
+        tls = tls_context(self._settings) if self._address.tls else None
+        password = read_password(self._settings)
+        reader = asyncio.create_task(self._read(tls, password), name="mqtt reader")
+        stopping = asyncio.create_task(self._stopping.wait(), name="mqtt stop")
+        try:
+            await asyncio.wait((reader, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            while not reader.done():
+                reader.cancel()
+                await asyncio.wait((reader,), timeout=CANCEL_RETRY_S)
+        if not reader.cancelled():
+            reader.result()
 
-    async def _read(self, tls: ssl.SSLContext | None) -> None:
-        pause_s, warned = FIRST_PAUSE_S, False
+    async def _read(self, tls: ssl.SSLContext | None, password: str) -> None:
+        """Connect, subscribe and read, again after every loss."""
+        backoff_s, warned = FIRST_BACKOFF_S, False
         while True:
             try:
-                async with self._client(tls) as client:
-                    pause_s, warned = FIRST_PAUSE_S, False
-                    await client.subscribe(f"{self._broker.prefix}/#", qos=min(1, self._settings.qos))
-                    async for message in client.messages:
+                async with self._connection(tls, password) as connection:
+                    topic = f"{self._address.prefix}/#"
+                    if refusal := await connection.subscribe_to(topic, qos=min(1, self._settings.qos)):
+                        raise BrokerError(f"subscription to {topic!r} refused: {refusal}")  # noqa: TRY301 - as any loss
+                    backoff_s, warned = FIRST_BACKOFF_S, False
+                    async for message in connection.messages:
                         self.take(str(message.topic), message.payload)
-            except (aiomqtt.MqttError, OSError) as lost:
+            except (BrokerError, OSError) as error:
                 if not warned:
-                    where = f"{self._broker.host}:{self._broker.port}"
-                    log.warning("the MQTT broker at %s does not answer (%s); trying again until it does", where, lost)
+                    log.warning("%s:%s: connection lost (%s); retrying", self._address.host, self._address.port, error)
                     warned = True
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - many pages must not knock at once
-            pause_s = min(2 * pause_s, self._settings.reconnect_max_s)
+            await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnecting dashboards
+            backoff_s = min(2 * backoff_s, self._settings.reconnect_max_s)
 
     def take(self, topic: str, payload: Any) -> None:
-        """One message of the broker."""
-        levels = topic.removeprefix(f"{self._broker.prefix}/").split("/")
-        text = payload if isinstance(payload, bytes) else str(payload).encode()
-        if not text:  # a retained message that was cleared
+        """Apply one message of the broker."""
+        levels = topic.removeprefix(f"{self._address.prefix}/").split("/")
+        data = payload if isinstance(payload, bytes) else str(payload).encode()
+        if not data:  # a retained message was cleared
             return
         try:
-            if len(text) > MAX_EVENT_BYTES:
-                raise ValueError  # noqa: TRY301 - refused like the rest
-            if levels[1:] == ["availability"]:
-                self._feed.tell_of(levels[0], online=text == b"online")
-            elif levels[1:] == ["info"]:
-                self._feed.tell_of(levels[0], version=str(json.loads(text).get("version", ""))[:32])
-            elif levels[-1] in EVENT_TYPE_NAMES and len(levels) in (2, 3):
-                self._feed.apply(read_event(text).model_dump(mode="json", by_alias=True), node=levels[0])
+            if len(data) > MAX_EVENT_BYTES:
+                raise ValueError  # noqa: TRY301 - rejected like other invalid messages
+            self._apply(levels, data)
         except (ValueError, AttributeError, RecursionError):
-            self.refused += 1
-            if self.refused == 1:
-                log.warning("something on %s is no event of ours; such messages are passed over", topic[:200])
+            self.rejected += 1
+            if self.rejected == 1:
+                log.warning("%s: not a tonewatch event; such messages are ignored", topic[:200])
+        if self._feed.wall.ignored_events and not self._full:
+            self._full = True
+            log.warning(
+                "the dashboard shows at most %d nodes; ignoring %s and further ones", MAX_NODES, levels[0][:200]
+            )
 
-    def _client(self, tls: ssl.SSLContext | None) -> aiomqtt.Client:
-        password = self._settings.password.get_secret_value()
-        return aiomqtt.Client(
-            self._broker.host,
-            self._broker.port,
-            username=self._broker.username or None,
-            password=password or None,
-            protocol=aiomqtt.ProtocolVersion.V5,
-            keepalive=self._settings.keepalive_s,
-            tls_context=tls,
+    def _apply(self, levels: list[str], data: bytes) -> None:
+        """Apply a payload by the levels of its topic below the prefix. Raises what invalid JSON and events raise."""
+        node = levels[0]
+        if levels[1:] == ["availability"]:
+            self._feed.update_node(node, online=data == b"online")
+        elif levels[1:] == ["info"]:
+            self._feed.update_node(node, version=str(json.loads(data).get("version", ""))[:MAX_VERSION_LENGTH])
+        elif levels[-1] in EVENT_TYPE_NAMES and len(levels) in (2, 3):
+            self._feed.apply(read_event(data), node=node)
+
+    def _connection(self, tls: ssl.SSLContext | None, password: str) -> BrokerConnection:
+        return BrokerConnection(
+            address=self._address,
+            settings=self._settings,
+            identifier=f"dashboard-{secrets.token_hex(6)}",  # not `mqtt.client_id`, which belongs to the node's sink
+            tls=tls,
+            password=password,
+            max_incoming=MAX_QUEUED_MESSAGES,
         )
-
-    def _tls(self) -> ssl.SSLContext | None:
-        if not self._broker.tls:
-            return None
-        try:
-            return ssl.create_default_context(cafile=self._settings.ca_file or None)
-        except (OSError, ssl.SSLError) as error:
-            raise SettingsError(f"mqtt.ca_file: {self._settings.ca_file} cannot be used: {error}") from None

@@ -1,11 +1,11 @@
-"""The page as a whole: its feed, its app, its port, and what it may ask of a run.
+"""The dashboard as a whole: its feed, its ASGI app, its port, and its commands to a pipeline.
 
-    async with Dashboard(settings=settings) as page:      # serves from here on
+    async with Dashboard(settings=settings) as page:      # listens from here on
         pipeline = await assemble(settings, sinks={"dashboard": page.sink()})
-        page.control(pipeline)
+        page.attach(pipeline)
         await pipeline.run()
 
-The page outlives the run it shows, so that what was heard can be looked at; it says good-bye when it is left.
+The dashboard outlives the run that it shows, so that the result stays on the page.
 """
 
 from __future__ import annotations
@@ -16,52 +16,54 @@ from types import TracebackType
 from typing import Any, Self
 
 from stream import __version__
+from stream.control.commands import CommandReply
 from stream.control.dispatcher import CommandDispatcher, CommandTarget, Handler
 from stream.dashboard.feed import Feed, Levels, PageCapabilities
-from stream.dashboard.server import RATE_HZ, create_app
+from stream.dashboard.page_connection import UPDATE_RATE_HZ
+from stream.dashboard.server import create_app
 from stream.dashboard.sink import DashboardSink
 from stream.server.access import AccessPolicy, is_loopback
 from stream.server.http import HttpServer
 from stream.settings import Settings
 
-GOODBYE_S = 3
-LARGEST_FRAME = 65_536
+SHUTDOWN_TIMEOUT_S = 3
+MAX_FRAME_BYTES = 65_536
 
-LAST_LOOK_S = 2 / RATE_HZ
-"""For the last state to go out."""
+LAST_UPDATE_S = 2 / UPDATE_RATE_HZ
+"""Time for the last state to reach the pages."""
 
 
 class Dashboard:
-    """A page on a port, for as long as it is entered."""
+    """A web page on a port while the context is entered. Raises `SettingsError` for a host that needs a token."""
 
     def __init__(self, *, settings: Settings) -> None:
-        chosen = settings.dashboard
+        branch = settings.dashboard
         self._settings = settings
         self.feed = Feed()
-        self.feed.powers = PageCapabilities(about=_about(settings))
-        self.door = AccessPolicy(host=chosen.host, token=chosen.token.get_secret_value(), origins=chosen.origins)
-        self.app = create_app(feed=self.feed, door=self.door)
-        self.site = HttpServer(
+        self.feed.set_capabilities(PageCapabilities(about=_about(settings)))
+        self.access = AccessPolicy(host=branch.host, token=branch.token.get_secret_value(), origins=branch.origins)
+        self.app = create_app(feed=self.feed, access=self.access)
+        self.http_server = HttpServer(
             app=self.app,
-            host=chosen.host,
-            port=chosen.port,
+            host=branch.host,
+            port=branch.port,
             setting="dashboard.port",
-            goodbye_s=GOODBYE_S,
+            shutdown_timeout_s=SHUTDOWN_TIMEOUT_S,
             ws="websockets-sansio",
-            ws_max_size=LARGEST_FRAME,
+            ws_max_size=MAX_FRAME_BYTES,
         )
 
     @property
     def url(self) -> str:
-        """Where a browser finds it; the port is known once the page has been entered."""
-        host = "localhost" if is_loopback(self.site.host) else self.site.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.site.port}/"
+        """Address for a browser; the port is known once the context is entered."""
+        host = "localhost" if is_loopback(self.http_server.host) else self.http_server.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.http_server.port}/"
 
     def sink(self) -> DashboardSink:
-        """What a pipeline sends its events to."""
+        """Return a sink for the events of a pipeline."""
         return DashboardSink(feed=self.feed, node=self._settings.node)
 
-    def control(
+    def attach(
         self,
         pipeline: CommandTarget,
         *,
@@ -69,34 +71,35 @@ class Dashboard:
         handlers: Mapping[str, Handler] | None = None,
         microphone: str | None = None,
     ) -> None:
-        """Let the page pause and resume sources, and whatever else there is a handler for (`enroll`)."""
-        control = CommandDispatcher(pipeline=pipeline, handlers=handlers)
+        """Let pages send `pause` and `resume`, and the commands of `handlers` (`enroll`), to a pipeline."""
+        dispatcher = CommandDispatcher(pipeline=pipeline, handlers=handlers)
         commands = ("pause", "resume", *(handlers or {}))
 
-        async def answer(text: str) -> str:
-            return (await control.answer(text, allowed=commands)).model_dump_json()
+        async def execute(text: str) -> CommandReply:
+            return await dispatcher.answer(text, allowed=commands)
 
-        self.feed.powers = PageCapabilities(
-            commands=commands, answer=answer, levels=levels, microphone=microphone, about=_about(self._settings)
+        self.feed.set_capabilities(
+            PageCapabilities(
+                commands=commands, execute=execute, levels=levels, microphone=microphone, about=_about(self._settings)
+            )
         )
-        self.feed.wake()
 
     async def __aenter__(self) -> Self:
-        """Serve. Raises `ListenError` if the port cannot be had."""
-        await self.site.__aenter__()
+        """Listen. Raises `ListenError` if the port is not available."""
+        await self.http_server.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let the last state go out, and close."""
+        """Send the last state to the pages and close the port."""
         if kind is None and len(self.feed.wall):
-            await asyncio.sleep(LAST_LOOK_S)
-        await self.site.__aexit__(kind, error, trace)
+            await asyncio.sleep(LAST_UPDATE_S)
+        await self.http_server.__aexit__(kind, error, trace)
 
 
 def _about(settings: Settings) -> dict[str, Any]:
-    """What the page tells of the settings: secrets are masked, and of enrolled people there are only the names."""
+    """Return version, node and settings for the page: secrets are masked, enrolled voices reduced to their names."""
     tree = settings.model_dump(mode="json")
     tree["speakers"]["enrolled"] = sorted(tree["speakers"]["enrolled"])
     return {"version": __version__, "node": settings.node, "settings": tree}

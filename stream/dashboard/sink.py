@@ -1,4 +1,4 @@
-"""A sink that shows events on a page. `send` changes the wall and returns at once, whoever looks on."""
+"""The sink of the dashboard: applies events to the wall, and never waits for a page."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from stream.events import Event
 
 
 class DashboardSink:
-    """Feeds `feed` with the events of the node called `node`."""
+    """Applies the events of one node to a feed."""
 
     def __init__(self, *, feed: Feed, node: str) -> None:
         self._feed, self._node = feed, node
 
     async def __aenter__(self) -> Self:
-        """Show the node."""
-        self._feed.tell_of(self._node, online=True)
+        """Show the node as online."""
+        self._feed.update_node(self._node, online=True)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is left to do: the wall holds what was told."""
+        """Nothing to close: the wall keeps its cards."""
 
     async def send(self, event: Event) -> None:
-        """Show one event."""
-        self._feed.apply(event.model_dump(mode="json", by_alias=True), node=self._node)
+        """Apply one event."""
+        self._feed.apply(event, node=self._node)

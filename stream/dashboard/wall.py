@@ -1,131 +1,137 @@
-"""All that pages show: events of any number of nodes in; a snapshot, or what changed since a version, out (pure).
+"""The state behind all pages: events of any number of nodes in; a snapshot, or the changes since a version, out (pure).
 
-Every change gives its card a new version. A page says which version it has and is told the cards that are newer, each
-once and as it is now: that is all the conflation there is, and it needs no queue. Cards lie in the order of their
-changes, so that finding them costs what they number, not what there is.
+Every change gives its card a new version. A page that has version `n` receives the cards with a higher one, each once
+and in its newest state, so that no page needs a queue. Cards are kept in the order of their changes: finding the
+changed ones costs their number, not the number of all cards.
 
-Bounded: beyond `MOST_CARDS` the ones that ended are forgotten, oldest first, then those not heard of for longest.
+The memory is bounded. Beyond `MAX_CARDS` the oldest ended cards go first, then those without an event for longest;
+nodes beyond `MAX_NODES` are ignored.
 """
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict, deque
-from collections.abc import Mapping
-from typing import Any
 
 from stream.dashboard.card import Card
-from stream.dashboard.history import Json
+from stream.dashboard.views import NodeHealthView, WallUpdate
+from stream.events import NODE, Event, HealthEvent
 
-MOST_CARDS = 600
-MOST_NODES = 200
-ENDED_KEPT = 100
-"""Streams that have ended and are still shown."""
+MAX_CARDS = 600
+MAX_NODES = 200
+MAX_ENDED_CARDS = 100
 
-FORGOTTEN = 1_000
-"""Names of forgotten cards that are remembered, so that pages drop them; a page further behind begins anew."""
-
-NODE_SOURCE = "node"
+MAX_REMOVED_KEYS = 1_000
+"""Keys of removed cards that are kept for deltas; a page further behind receives a snapshot."""
 
 
 class Wall:
-    """Cards and nodes, under one version that rises with every change."""
+    """Cards and nodes under one version, which rises with every change."""
 
     def __init__(self) -> None:
         self.version = 0
-        self._cards: OrderedDict[str, Card] = OrderedDict()  # the one changed last stands last
-        self._texts: dict[str, tuple[int, str]] = {}
-        self._nodes: dict[str, Json] = {}
+        self.ignored_events = 0
+        """Events of nodes beyond `MAX_NODES`."""
+        self._cards: OrderedDict[str, Card] = OrderedDict()  # in the order of their last change
+        self._json: dict[str, tuple[int, str]] = {}
+        self._nodes: dict[str, NodeHealthView] = {}
         self._node_versions: dict[str, int] = {}
-        self._gone: deque[tuple[int, str]] = deque(maxlen=FORGOTTEN)
+        self._removed: deque[tuple[int, str]] = deque(maxlen=MAX_REMOVED_KEYS)
 
     def __len__(self) -> int:
         return len(self._cards)
 
-    def apply(self, event: Mapping[str, Any], *, node: str) -> None:
-        """Take one event of a node in."""
-        if event["source"] == NODE_SOURCE:
-            if event.get("type") == "health":
-                self._touch_node(node)["health"] = {**event, "models": None}
+    def apply(self, event: Event, *, node: str) -> None:
+        """Apply one event of a node."""
+        if self._is_full(node):
+            self.ignored_events += 1
             return
-        name = str(event.get("call") or event["source"])
+        if event.source == NODE:
+            if isinstance(event, HealthEvent):
+                self._set_node(self._node(node).model_copy(update={"health": event.model_copy(update={"models": ()})}))
+            return
+        name = event.call or event.source
         key = f"{node}/{name}"
         card = self._cards.get(key)
+        added = card is None
         if card is None:
-            self._touch_node(node)
+            self._set_node(self._node(node))
             card = self._cards[key] = Card(key=key, name=name, node=node)
-            card.apply(event)
-            self._changed(card)
-            self._forget()
-            return
         had_ended = card.ended
         card.apply(event)
-        self._changed(card)
-        if card.ended and not had_ended:
-            self._forget()
+        self._mark_changed(card)
+        if added or (card.ended and not had_ended):
+            self._remove_old()
 
-    def tell_of(self, node: str, **what: Any) -> None:
-        """Something about a node: `online`, `version`."""
-        entry = self._touch_node(node)
-        online = entry["online"]
-        entry.update(what)
-        if entry["online"] != online:  # its cards look different now
+    def update_node(self, node: str, *, online: bool | None = None, version: str | None = None) -> None:
+        """Set whether a node is online, and its version."""
+        if self._is_full(node):
+            self.ignored_events += 1
+            return
+        before = self._node(node)
+        given = {"online": online, "version": version}
+        after = before.model_copy(update={name: value for name, value in given.items() if value is not None})
+        self._set_node(after)
+        if after.online != before.online:  # its cards show it
             for card in [card for card in self._cards.values() if card.node == node]:
-                self._changed(card)
+                self._mark_changed(card)
 
     def card(self, key: str) -> Card | None:
-        """A card by its key."""
+        """Return the card of a key."""
         return self._cards.get(key)
 
     def message(self, since: int = 0) -> str:
-        """What a page that has version `since` must be told, as JSON; 0 asks for everything."""
-        oldest_gone = self._gone[0][0] if len(self._gone) == FORGOTTEN else 0
-        whole = since == 0 or since < oldest_gone
-        newer = []
+        """Return what a page with the version `since` lacks, as JSON: a delta, or for 0 a snapshot."""
+        oldest_removed = self._removed[0][0] if len(self._removed) == MAX_REMOVED_KEYS else 0
+        whole = since == 0 or since < oldest_removed
+        changed = []
         for key in reversed(self._cards):
             card = self._cards[key]
             if not whole and card.version <= since:
                 break
-            newer.append(self._text(card))
-        nodes = [entry for name, entry in self._nodes.items() if whole or self._node_versions[name] > since]
-        head = {
-            "t": "snapshot" if whole else "delta",
-            "v": self.version,
-            "nodes": nodes,
-            "gone": [] if whole else [key for version, key in self._gone if version > since],
-        }
-        return json.dumps(head, separators=(",", ":"))[:-1] + ',"cards":[' + ",".join(reversed(newer)) + "]}"
+            changed.append(self._card_json(card))
+        head = WallUpdate(
+            t="snapshot" if whole else "delta",
+            version=self.version,
+            nodes=tuple(entry for name, entry in self._nodes.items() if whole or self._node_versions[name] > since),
+            removed=() if whole else tuple(key for version, key in self._removed if version > since),
+        )
+        return head.to_json()[:-1] + ',"cards":[' + ",".join(reversed(changed)) + "]}"
 
-    def _changed(self, card: Card) -> None:
+    def _mark_changed(self, card: Card) -> None:
         self.version += 1
         card.version = self.version
         self._cards.move_to_end(card.key)
 
-    def _text(self, card: Card) -> str:
-        """A card as JSON, made once for all pages."""
-        version, text = self._texts.get(card.key, (0, ""))
+    def _card_json(self, card: Card) -> str:
+        """Return a card as JSON, encoded once for all pages."""
+        version, text = self._json.get(card.key, (0, ""))
         if version != card.version:
-            offline = not self._nodes.get(card.node, {"online": True})["online"]
-            text = json.dumps(card.view(offline=offline), separators=(",", ":"))
-            self._texts[card.key] = (card.version, text)
+            text = card.view(offline=not self._node(card.node).online).to_json()
+            self._json[card.key] = (card.version, text)
         return text
 
-    def _touch_node(self, node: str) -> Json:
-        self.version += 1
-        self._node_versions[node] = self.version
-        if node not in self._nodes and len(self._nodes) >= MOST_NODES:
-            node = next(iter(self._nodes))  # whoever publishes under ever new names gets no more memory
-            self._node_versions[node] = self.version
-        return self._nodes.setdefault(node, {"node": node, "online": True, "version": "", "health": None})
+    def _is_full(self, node: str) -> bool:
+        """Whether there is no place for a node."""
+        return node not in self._nodes and len(self._nodes) >= MAX_NODES
 
-    def _forget(self) -> None:
-        ended = [key for key, card in self._cards.items() if card.ended] if len(self._cards) > ENDED_KEPT else []
-        stale = ended[: max(0, len(ended) - ENDED_KEPT)]
-        room = len(self._cards) - len(stale) - MOST_CARDS
-        if room > 0:
-            stale += [key for key in self._cards if key not in set(stale)][:room]
+    def _node(self, node: str) -> NodeHealthView:
+        return self._nodes.get(node) or NodeHealthView(node=node)
+
+    def _set_node(self, node: NodeHealthView) -> None:
+        self.version += 1
+        self._nodes[node.node] = node
+        self._node_versions[node.node] = self.version
+
+    def _remove_old(self) -> None:
+        """Keep the number of cards, and of ended ones, within their bounds."""
+        ended = [key for key, card in self._cards.items() if card.ended] if len(self._cards) > MAX_ENDED_CARDS else []
+        stale = ended[: max(0, len(ended) - MAX_ENDED_CARDS)]
+        excess = len(self._cards) - len(stale) - MAX_CARDS
+        if excess > 0:
+            already = set(stale)
+            stale += [key for key in self._cards if key not in already][:excess]
         for key in stale:
             del self._cards[key]
-            self._texts.pop(key, None)
+            self._json.pop(key, None)
             self.version += 1
-            self._gone.append((self.version, key))
+            self._removed.append((self.version, key))

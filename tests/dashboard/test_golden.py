@@ -1,4 +1,4 @@
-"""The messages that the page receives, kept as JSON files: whatever changes them shows up in a review.
+"""The messages that a page receives, compared with JSON files, so that every change of them is visible.
 
 `TONEWATCH_REWRITE_GOLDEN=1` rewrites the files.
 """
@@ -14,15 +14,17 @@ from typing import Any
 
 import pytest
 
+from stream.control.commands import CommandReply
 from stream.dashboard.feed import PageCapabilities
-from stream.dashboard.server import _hello
+from stream.dashboard.page_connection import LABELS, hello
+from stream.dashboard.views import View
 from stream.dashboard.wall import Wall
 from stream.events import Event
-from tests.dashboard.scenes import Scene, meeting, telephone
-from tests.sinks import examples
+from tests.dashboard.scenes import Scene, conversation, phone_call
+from tests.support import examples
 
 GOLDEN = Path(__file__).parent / "golden"
-BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def check(name: str, message: Any) -> None:
@@ -32,86 +34,91 @@ def check(name: str, message: Any) -> None:
     assert message == json.loads(path.read_text(encoding="utf-8"))
 
 
+def as_json(message: View) -> Any:
+    return json.loads(message.to_json())
+
+
 def stream_events() -> list[Event]:
     """One stream with every type of event that a stream has."""
-    scene = Scene("room", began=BEGAN)
+    scene = Scene("room", started=STARTED)
     return [
         scene.stream(detail="16000 Hz, 1 channel(s)"),
         *scene.turn(1, "S1", 0.6, 4.2, label="happy"),
         scene.speaker("S1", 2.0, state="tentative", reason="too_short", runner_up=None, margin=None),
         scene.emotion("happy", 2.5),
         scene.speaker("S1", 3.0, probability=0.9, mixed=True),
-        scene.emotion("silence", 4.5, who=None, sure=0.0),
+        scene.emotion("silence", 4.5, speaker=None, confidence=0.0),
         scene.speaker(None, 4.5),
         scene.stream("gap", 6.0, start_s=5.0, lost_s=1.0),
         *scene.turn(2, "Alice", 6.2, 9.0),
         scene.speaker("Alice", 8.0, enrolled=True, best="Alice"),
-        scene.emotion("angry", 8.5, who="Alice", sure=0.8),
+        scene.emotion("angry", 8.5, speaker="Alice", confidence=0.8),
     ]
 
 
 def call_events() -> list[Event]:
     """A call with both tracks, an alert that ended and one that has not."""
-    scene = Scene("desk", began=BEGAN, call=True)
+    scene = Scene("desk", started=STARTED, call=True)
     return [
         *(scene.stream(party=party, detail="8000 Hz, 1 channel(s)") for party in ("customer", "agent")),
         *scene.turn(1, "agent", 0.4, 5.0, label="neutral", party="agent"),
         *scene.turn(1, "customer", 5.2, 12.0, party="customer"),
         scene.speaker("customer", 8.0, party="customer"),
         scene.speaker("agent", 8.0, party="agent"),
-        scene.emotion("angry", 8.0, who="customer", party="customer"),
-        scene.alert("a1", "crosstalk", 9.0, who=None),
-        scene.alert("a1", "crosstalk", 10.0, who=None, phase="end", since_s=9.0),
+        scene.emotion("angry", 8.0, speaker="customer", party="customer"),
+        scene.alert("a1", "crosstalk", 9.0, speaker=None),
+        scene.alert("a1", "crosstalk", 10.0, speaker=None, phase="end", since_s=9.0),
         scene.alert("a2", "anger", 11.0),
-        scene.so_far(12.0, label="angry", trend=0.2, alerts=(("a2", "anger", "customer", 11.0),)),
+        scene.call_figures(12.0, label="angry", trend=0.2, alerts=(("a2", "anger", "customer", 11.0),)),
     ]
 
 
 def wall(events: Iterable[Event]) -> Wall:
     made = Wall()
     for event in events:
-        made.apply(event.model_dump(mode="json", by_alias=True), node="floor")
+        made.apply(event, node="floor")
     return made
 
 
 @pytest.mark.parametrize(("name", "events"), [("room", stream_events()), ("desk", call_events())])
-def test_a_card_and_its_detail(name: str, events: list[Event]) -> None:
+def test_snapshot_and_detail(name: str, events: list[Event]) -> None:
     made = wall(events)
     check(f"snapshot_{name}", json.loads(made.message()))
     card = made.card(f"floor/{name}")
     assert card is not None
-    check(f"detail_{name}", json.loads(json.dumps(card.detail())))
+    check(f"detail_{name}", as_json(card.detail()))
 
 
-def test_what_changed_since_a_version() -> None:
+def test_delta_since_a_version() -> None:
     made = wall([*stream_events(), *call_events()])
     version, card = made.version, made.card("floor/room")
     assert card is not None
-    serial, scene = card.serial, Scene("room", began=BEGAN)
+    serial, scene = card.serial, Scene("room", started=STARTED)
     later = [scene.stream("stalled", 9.5), examples.event(examples.health(), source="node")]
     for event in later:
-        made.apply(event.model_dump(mode="json", by_alias=True), node="floor")
+        made.apply(event, node="floor")
     check("delta", json.loads(made.message(version)))
-    check("detail_later", json.loads(json.dumps(card.detail(serial))))
+    check("detail_later", as_json(card.detail(serial)))
 
 
-def test_a_busy_floor() -> None:
-    """Whole scenes; the cards alone, since their histories are long."""
+def test_many_cards() -> None:
+    """Cards of whole scenes, without their histories."""
     now = datetime(2026, 1, 2, 4, 0, tzinfo=UTC)
-    events = [event for seed in range(4) for event in meeting(f"room-{seed}", seed, now=now)]
-    events += [event for seed in range(8) for event in telephone(f"desk-{seed}", seed, now=now)]
+    events = [event for seed in range(4) for event in conversation(f"room-{seed}", seed, now=now)]
+    events += [event for seed in range(8) for event in phone_call(f"desk-{seed}", seed, now=now)]
     check("snapshot_floor", json.loads(wall(events).message()))
 
 
-def test_the_first_message() -> None:
-    async def answer(text: str) -> str:
-        return text
+def test_hello() -> None:
+    async def execute(text: str) -> CommandReply:
+        return CommandReply(ok=bool(text))
 
-    able = PageCapabilities(
-        commands=("pause", "resume"), answer=answer, levels=dict, microphone="/v1/stream", about={"node": "floor"}
+    full = PageCapabilities(
+        commands=("pause", "resume"), execute=execute, levels=dict, microphone="/v1/stream", about={"node": "floor"}
     )
-    for name, capabilities in (("hello", able), ("hello_watch_only", PageCapabilities())):
-        message = json.loads(json.dumps(_hello(capabilities)))
+    for name, capabilities in (("hello", full), ("hello_read_only", PageCapabilities())):
+        message = as_json(hello(capabilities))
         assert message.pop("now_ms") > 0
         assert message.pop("version")
+        assert message.pop("labels") == LABELS
         check(name, message)

@@ -1,4 +1,4 @@
-"""Chromium's fake microphone plays a file into the page; the right people and turns come back."""
+"""Chromium's fake microphone plays a file into the page; the node reports its speakers and turns."""
 
 from __future__ import annotations
 
@@ -14,26 +14,25 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from playwright.sync_api import Playwright, expect
+from playwright.sync_api import expect
 
 from stream.demo.conversation import AUDIO
-from tests.support.browser import chromium
+from tests.support.browser import Driver, chromium
 
-HEARD_S = ((0.0, 4.1), (7.7, 11.9))
-"""The demo's turns of Alice and of Callum. When a browser begins to listen is chance, and so is where windows begin;
-Bob's made voice is so near to Alice's that from some places on they are taken for one."""
+PLAYED_S = ((0.0, 4.1), (7.7, 11.9))
+"""The demo's turns of Alice and of Callum. The browser starts at a random place, and windows with it; Bob's synthetic
+voice is so close to Alice's that at some places both are taken for one."""
 
-TRUTH = ((0.6, 3.694), (4.275, 8.04))
+TURNS_S = ((0.6, 3.694), (4.275, 8.04))
 
 
 @pytest.mark.slow
-def test_a_browsers_microphone_is_heard_like_any_other(tmp_path: Path, player: Playwright) -> None:
+def test_microphone_of_a_browser(tmp_path: Path, driver: Driver) -> None:
     demo, rate_hz = soundfile.read(AUDIO, dtype="float32")
-    sound = np.concatenate([demo[int(start_s * rate_hz) : int(end_s * rate_hz)] for start_s, end_s in HEARD_S])
-    loud = np.concatenate(
-        [soxr.resample(sound, rate_hz, 48_000), np.zeros(48_000 * 60, np.float32)]
-    )  # it would begin anew
-    soundfile.write(tmp_path / "microphone.wav", loud, 48_000, subtype="PCM_16")
+    audio = np.concatenate([demo[int(start_s * rate_hz) : int(end_s * rate_hz)] for start_s, end_s in PLAYED_S])
+    silence = np.zeros(48_000 * 60, np.float32)  # the fake microphone repeats its file
+    played = np.concatenate([soxr.resample(audio, rate_hz, 48_000), silence])
+    soundfile.write(tmp_path / "microphone.wav", played, 48_000, subtype="PCM_16")
     program = Path(sys.executable).with_name("tonewatch")
     command = [str(program), "dashboard", "--port", "0", "--quiet", "--sink", str(tmp_path / "events.ndjson")]
     node = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -41,29 +40,33 @@ def test_a_browsers_microphone_is_heard_like_any_other(tmp_path: Path, player: P
         assert node.stderr is not None
         address = re.search(r"http://\S+", node.stderr.readline())
         assert address is not None
-        fake = ["--use-fake-device-for-media-stream", f"--use-file-for-fake-audio-capture={tmp_path}/microphone.wav"]
-        browser = player.chromium.launch(executable_path=chromium(), args=["--no-sandbox", *fake])
-        page = browser.new_context(permissions=["microphone"]).new_page()
-        page.set_default_timeout(60_000)
-        page.goto(address[0])
-        page.get_by_role("button", name="Microphone").click()  # it is there once the models are
-        dialog = page.get_by_role("dialog")
-        dialog.get_by_label("Name of the stream").fill("desk")
-        dialog.get_by_role("button", name="Listen").click()
-        page.locator(".card", has_text="desk").click()
-        expect(page.locator(".lane-name")).to_have_text(["S1", "S2"])
-        expect(page.locator(".who-name").first).to_have_text("Nobody")  # the file is over
-        page.get_by_role("button", name="Stop microphone").click()
-        expect(page.locator(".head")).to_contain_text("ended after")
-        browser.close()
+        with driver.entered() as playwright:
+            fake = [
+                "--use-fake-device-for-media-stream",
+                f"--use-file-for-fake-audio-capture={tmp_path}/microphone.wav",
+            ]
+            browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", *fake])
+            page = browser.new_context(permissions=["microphone"]).new_page()
+            page.set_default_timeout(60_000)
+            page.goto(address[0])
+            page.get_by_role("button", name="Microphone").click()  # shown once the models are loaded
+            dialog = page.get_by_role("dialog")
+            dialog.get_by_label("Name of the stream").fill("desk")
+            dialog.get_by_role("button", name="Start").click()
+            page.locator(".card", has_text="desk").click()
+            expect(page.locator(".lane-name")).to_have_text(["S1", "S2"])
+            expect(page.locator(".speaker-name").first).to_have_text("Silence")  # after the speech in the file
+            page.get_by_role("button", name="Stop microphone").click()
+            expect(page.locator(".head")).to_contain_text("ended after")
+            browser.close()
     finally:
         node.send_signal(signal.SIGTERM)
         node.communicate(timeout=30)
-    told = [json.loads(line) for line in (tmp_path / "events.ndjson").read_text().splitlines()]
-    turns = [one for one in told if one["type"] == "turn" and one["phase"] == "end"]
+    events = [json.loads(line) for line in (tmp_path / "events.ndjson").read_text().splitlines()]
+    turns = [one for one in events if one["type"] == "turn" and one["phase"] == "end"]
     assert [turn["speaker"] for turn in turns] == ["S1", "S2"]
-    late_s = turns[0]["start_s"] - TRUTH[0][0]  # the browser begins to listen a moment before or after the file does
-    assert abs(late_s) < 1.0
-    for turn, (start_s, end_s) in zip(turns, TRUTH, strict=True):
-        assert turn["start_s"] == pytest.approx(start_s + late_s, abs=0.6)
-        assert turn["end_s"] == pytest.approx(end_s + late_s, abs=0.6)
+    offset_s = turns[0]["start_s"] - TURNS_S[0][0]  # the browser starts a moment before or after the file
+    assert abs(offset_s) < 1.0
+    for turn, (start_s, end_s) in zip(turns, TURNS_S, strict=True):
+        assert turn["start_s"] == pytest.approx(start_s + offset_s, abs=0.6)
+        assert turn["end_s"] == pytest.approx(end_s + offset_s, abs=0.6)

@@ -45,9 +45,11 @@ async def connected_feed(
     settings = Settings(mqtt=MqttSettings.model_validate({"reconnect_max_s": 0.5, **mqtt}))
     reader = MqttFeed(target=f"{scheme}://{host}:{port}/home", settings=settings, feed=feed)
     running = asyncio.create_task(reader.run())
-    yield feed
-    reader.stop()
-    await running
+    try:
+        yield feed
+    finally:
+        reader.stop()
+        await running
 
 
 def test_dashboard_shows_what_nodes_publish(tmp_path: Path) -> None:
@@ -74,7 +76,7 @@ async def check_delivery(broker: Broker, port: int, **options: Any) -> None:
     """Whether an event published at the broker reaches a feed that connects with `options`."""
     publisher = {name: value for name, value in options.items() if name not in ("scheme", "protocol")}
     async with connected_feed(port, **options) as feed:
-        secure = {"scheme": "mqtts"} if options.get("scheme") == "mqtts" else {}
+        secure: dict[str, Any] = {"scheme": "mqtts"} if options.get("scheme") == "mqtts" else {}
         async with mqtt_sink(broker.port, **secure, **publisher) as sink:
             await sink.send(Scene("lobby").speaker("Alice", 2.0))
             await wait_until(lambda: "lobby" in cards(feed))
@@ -176,13 +178,12 @@ def test_invalid_messages_are_counted_and_change_nothing(caplog: pytest.LogCaptu
         json.dumps(unknown_type).encode(),
     ):
         reader.take("home/hall/lobby/speaker", payload)
-    reader.take("home/hall/info", b'{"version": "\\ud800"}')
-    assert reader.rejected == 10
+    assert reader.rejected == 9
     assert len(caplog.records) == 1  # the first one is logged
     for topic in ("home/hall/lobby/weather", "home", "home/hall", "elsewhere/hall/lobby/speaker/more/levels"):
         reader.take(topic, b"sunny")
     reader.take("home/hall/lobby/speaker", b"")  # a retained message was cleared
-    assert reader.rejected == 10
+    assert reader.rejected == 9
     assert cards(feed) == {}
 
 

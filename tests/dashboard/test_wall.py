@@ -7,127 +7,156 @@ import random
 from typing import Any
 
 from hypothesis import given, settings
-from hypothesis import strategies as some
+from hypothesis import strategies as st
 
-from stream.dashboard.wall import ENDED_KEPT, MOST_CARDS, MOST_NODES, Wall
+from stream.dashboard.wall import MAX_CARDS, MAX_ENDED_CARDS, MAX_NODES, Wall
 from stream.events import Event
-from tests.dashboard.scenes import Scene, telephone
+from tests.dashboard.scenes import Scene, phone_call
 from tests.support import examples
 
 
-def tell(wall: Wall, *told: Event, node: str = "floor") -> None:
-    for event in told:
-        wall.apply(event.model_dump(mode="json", by_alias=True), node=node)
+def apply(wall: Wall, *events: Event, node: str = "floor") -> None:
+    for event in events:
+        wall.apply(event, node=node)
 
 
 class Page:
-    """What a page makes of its messages."""
+    """The state of a page after the messages that it received."""
 
     def __init__(self) -> None:
         self.version, self.cards, self.nodes = 0, dict[str, Any](), dict[str, Any]()
 
-    def look(self, wall: Wall) -> dict[str, Any]:
+    def update(self, wall: Wall) -> dict[str, Any]:
         message: dict[str, Any] = json.loads(wall.message(self.version))
         if message["t"] == "snapshot":
             self.cards, self.nodes = {}, {}
         self.cards |= {card["key"]: card for card in message["cards"]}
         self.nodes |= {node["node"]: node for node in message["nodes"]}
-        for key in message["gone"]:
+        for key in message["removed"]:
             self.cards.pop(key, None)
-        self.version = message["v"]
+        self.version = message["version"]
         return message
 
 
-def test_a_delta_holds_only_what_changed_and_each_card_once() -> None:
+def test_delta_has_each_changed_card_once() -> None:
     wall, page = Wall(), Page()
     scenes = [Scene(f"desk-{number}") for number in range(5)]
-    tell(wall, *(scene.stream() for scene in scenes))
-    assert page.look(wall)["t"] == "snapshot"
-    tell(wall, scenes[2].speaker("S1", 1.0), scenes[2].speaker("S1", 1.5), scenes[4].speaker("S2", 1.5))
-    assert [card["name"] for card in page.look(wall)["cards"]] == ["desk-2", "desk-4"]
-    assert page.look(wall)["cards"] == []
+    apply(wall, *(scene.stream() for scene in scenes))
+    assert page.update(wall)["t"] == "snapshot"
+    apply(wall, scenes[2].speaker("S1", 1.0), scenes[2].speaker("S1", 1.5), scenes[4].speaker("S2", 1.5))
+    assert [card["name"] for card in page.update(wall)["cards"]] == ["desk-2", "desk-4"]
+    assert page.update(wall)["cards"] == []
 
 
-def test_the_tracks_of_a_call_are_one_card() -> None:
+def test_tracks_of_a_call_are_one_card() -> None:
     wall, page = Wall(), Page()
-    tell(wall, *telephone("desk-7", 3))
-    page.look(wall)
+    apply(wall, *phone_call("desk-7", 3))
+    page.update(wall)
     assert list(page.cards) == ["floor/desk-7"]
 
 
-def test_streams_of_the_same_name_on_two_nodes_are_two() -> None:
+def test_streams_of_one_name_on_two_nodes_are_two_cards() -> None:
     wall, page = Wall(), Page()
     for node in ("kitchen", "hall"):
-        tell(wall, Scene("microphone").stream(), node=node)
-    page.look(wall)
+        apply(wall, Scene("microphone").stream(), node=node)
+    page.update(wall)
     assert set(page.cards) == {"kitchen/microphone", "hall/microphone"}
 
 
-def test_a_node_that_goes_offline_takes_its_cards_along() -> None:
+def test_cards_of_an_offline_node_are_offline() -> None:
     wall, page = Wall(), Page()
-    tell(wall, Scene("a").stream(), node="kitchen")
-    tell(wall, Scene("b").stream(), node="hall")
-    page.look(wall)
-    wall.tell_of("kitchen", online=False)
-    page.look(wall)
+    apply(wall, Scene("a").stream(), node="kitchen")
+    apply(wall, Scene("b").stream(), node="hall")
+    page.update(wall)
+    wall.update_node("kitchen", online=False)
+    page.update(wall)
     assert {key: card["state"] for key, card in page.cards.items()} == {"kitchen/a": "offline", "hall/b": "live"}
-    assert page.cards["kitchen/a"]["why"] == "node is offline"
-    wall.tell_of("kitchen", online=True)
-    page.look(wall)
+    assert page.cards["kitchen/a"]["reason"] == "node is offline"
+    wall.update_node("kitchen", online=True)
+    page.update(wall)
     assert page.cards["kitchen/a"]["state"] == "live"
 
 
-def test_health_belongs_to_the_node() -> None:
+def test_version_and_health_of_a_node_are_kept_when_it_goes_offline() -> None:
     wall, page = Wall(), Page()
-    tell(wall, examples.event(examples.health(), source="node"))
-    page.look(wall)
-    assert page.nodes["floor"]["health"]["latency_p95_ms"] == 40.0
+    wall.update_node("floor", version="1.2")
+    apply(wall, examples.event(examples.health(), source="node"))
+    wall.update_node("floor", online=False)
+    page.update(wall)
+    node = page.nodes["floor"]
+    assert (node["online"], node["version"], node["health"]["latency_p95_ms"]) == (False, "1.2", 40.0)
     assert page.cards == {}
 
 
-def test_ended_streams_are_forgotten_first_and_pages_drop_them() -> None:
+def test_ended_streams_are_removed_first() -> None:
     wall, page = Wall(), Page()
-    tell(wall, Scene("stays").stream())
-    for number in range(ENDED_KEPT + 30):
+    apply(wall, Scene("live").stream())
+    for number in range(MAX_ENDED_CARDS + 30):
         scene = Scene(f"desk-{number}")
-        tell(wall, scene.stream(), scene.stream("ended", 1.0))
+        apply(wall, scene.stream(), scene.stream("ended", 1.0))
         if number % 7 == 0:
-            page.look(wall)
-    page.look(wall)
-    assert len(wall) == len(page.cards) <= ENDED_KEPT + 1
-    assert "floor/stays" in page.cards
+            page.update(wall)
+    page.update(wall)
+    assert len(wall) == len(page.cards) <= MAX_ENDED_CARDS + 1
+    assert "floor/live" in page.cards
 
 
-def test_memory_is_bounded_whoever_publishes() -> None:
+def test_cards_are_bounded() -> None:
     wall = Wall()
-    for number in range(MOST_CARDS + 50):
-        tell(wall, Scene(f"desk-{number}").stream(), node=f"node-{number}")
-    assert len(wall) == MOST_CARDS
-    assert len(json.loads(wall.message())["nodes"]) == MOST_NODES
+    for number in range(MAX_CARDS + 50):
+        apply(wall, Scene(f"desk-{number}").stream(), node=f"node-{number % MAX_NODES}")
+    assert len(wall) == MAX_CARDS
 
 
-def test_a_page_far_behind_begins_anew() -> None:
+def test_nodes_beyond_the_limit_are_ignored() -> None:
+    """A full dashboard keeps the nodes that it has, with what it knows of them."""
     wall, page = Wall(), Page()
-    tell(wall, Scene("first").stream())
-    page.look(wall)
+    for number in range(MAX_NODES):
+        wall.update_node(f"node-{number}", version=str(number))
+    wall.update_node("further", version="further")
+    apply(wall, Scene("stream").stream(), examples.event(examples.health(), source="node"), node="further")
+    page.update(wall)
+    assert list(page.nodes) == [f"node-{number}" for number in range(MAX_NODES)]
+    assert (page.nodes["node-0"]["version"], page.nodes["node-0"]["health"]) == ("0", None)
+    assert page.cards == {}
+    assert wall.ignored_events == 3
+    apply(wall, Scene("stream").stream(), node="node-0")
+    page.update(wall)
+    assert list(page.cards) == ["node-0/stream"]
+
+
+def test_lone_surrogates_are_encoded() -> None:
+    """The name of a file may hold bytes that are no UTF-8; Python then gives it lone surrogates."""
+    wall, page = Wall(), Page()
+    wall.update_node("floor", version="\ud800")
+    apply(wall, Scene("caf\udce9").stream())
+    page.update(wall)
+    assert list(page.cards) == ["floor/caf\udce9"]
+    assert page.nodes["floor"]["version"] == "\ud800"
+
+
+def test_page_far_behind_receives_a_snapshot() -> None:
+    wall, page = Wall(), Page()
+    apply(wall, Scene("first").stream())
+    page.update(wall)
     for number in range(2_500):
         scene = Scene(f"desk-{number}")
-        tell(wall, scene.stream(), scene.stream("ended", 1.0))
-    assert page.look(wall)["t"] == "snapshot"
+        apply(wall, scene.stream(), scene.stream("ended", 1.0))
+    assert page.update(wall)["t"] == "snapshot"
     assert page.cards.keys() == {card["key"] for card in json.loads(wall.message())["cards"]}
 
 
 @settings(max_examples=15, deadline=None)
-@given(some.randoms(use_true_random=False))
-def test_however_often_a_page_looks_it_ends_with_the_same(dice: random.Random) -> None:
-    wall, often, seldom = Wall(), Page(), Page()
-    told = [event for number in range(4) for event in telephone(f"desk-{number}", dice.randint(0, 99), length_s=60)]
-    dice.shuffle(told)
-    for event in told[:150]:
-        tell(wall, event)
-        if dice.random() < 0.3:
-            often.look(wall)
-    often.look(wall)
-    seldom.look(wall)
-    assert often.cards == seldom.cards
-    assert often.nodes == seldom.nodes
+@given(st.randoms(use_true_random=False))
+def test_pages_end_with_the_same_state_at_any_rate_of_updates(rng: random.Random) -> None:
+    wall, frequent, rare = Wall(), Page(), Page()
+    events = [event for number in range(4) for event in phone_call(f"desk-{number}", rng.randint(0, 99), length_s=60)]
+    rng.shuffle(events)
+    for event in events[:150]:
+        apply(wall, event)
+        if rng.random() < 0.3:
+            frequent.update(wall)
+    frequent.update(wall)
+    rare.update(wall)
+    assert frequent.cards == rare.cards
+    assert frequent.nodes == rare.nodes

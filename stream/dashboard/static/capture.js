@@ -1,4 +1,4 @@
-// In the audio thread: samples as they come become PCM16 in packets of 20 ms or so.
+// In the audio thread: float samples become PCM16 in packets of 20 ms.
 class Capture extends AudioWorkletProcessor {
   #packet = new Int16Array(Math.round(sampleRate / 50));
   #filled = 0;

@@ -1,11 +1,11 @@
-// The live probabilities, drawn by uPlot; it is fetched when a stream is first looked at.
+// The emotion probabilities, drawn by uPlot, which is loaded with the first stream that is opened.
 import { colour } from "./parts.js";
-import { DASHES, clock, moodOf } from "./words.js";
+import { COLOURED, DASHES, clock, emotionKey } from "./words.js";
 
-const BREAK_S = 2.5; // no speech was judged in between: a line would claim there was
+const MAX_LINE_GAP_S = 2.5; // over longer gaps no line is drawn: nothing was scored in between
 
 let loading = null;
-function library() {
+function loadLibrary() {
   loading ??= new Promise((resolve, reject) => {
     const style = document.createElement("link"), script = document.createElement("script");
     style.rel = "stylesheet";
@@ -21,48 +21,49 @@ function library() {
 export class Chart {
   #plot = null;
   #labels = "";
-  #gone = false;
+  #destroyed = false;
   #newest = null;
   #range = [0, 60];
 
-  constructor(place) {
-    this.place = place;
-    this.watcher = new ResizeObserver(() => this.#plot?.setSize(this.#size()));
-    this.watcher.observe(place);
+  constructor(container) {
+    this.container = container;
+    this.observer = new ResizeObserver(() => this.#plot?.setSize(this.#size()));
+    this.observer.observe(container);
   }
 
   async show(labels, points) {
-    this.#newest = { labels, points };
-    const uPlot = await library();
-    if (this.#gone || !this.place.isConnected || this.#newest.points !== points) return;
+    this.#newest = points;
+    const uPlot = await loadLibrary();
+    if (this.#destroyed || !this.container.isConnected || this.#newest !== points) return;
     if (this.#labels !== labels.join()) {
       this.#plot?.destroy();
       this.#labels = labels.join();
-      this.#plot = new uPlot(this.#options(labels), [[], ...labels.map(() => [])], this.place);
+      this.#plot = new uPlot(this.#options(labels), [[], ...labels.map(() => [])], this.container);
     }
     const drawn = [];
-    for (const point of [...points].sort((a, b) => a.t - b.t)) {
-      if (drawn.length && point.t - drawn.at(-1).t > BREAK_S) drawn.push({ t: (point.t + drawn.at(-1).t) / 2, p: null });
+    for (const point of [...points].sort((a, b) => a.time_s - b.time_s)) {
+      const last = drawn.at(-1);
+      if (last && point.time_s - last.time_s > MAX_LINE_GAP_S) drawn.push({ time_s: (point.time_s + last.time_s) / 2, values: null });
       drawn.push(point);
     }
-    this.#plot.setData([drawn.map((point) => point.t), ...labels.map((_, index) => drawn.map((point) => point.p?.[index] ?? null))], false);
+    this.#plot.setData([drawn.map((point) => point.time_s), ...labels.map((_, index) => drawn.map((point) => point.values?.[index] ?? null))], false);
     this.#plot.setScale("x", { min: this.#range[0], max: this.#range[1] });
   }
 
-  // Which seconds are shown.
-  range(from, to) {
+  // Sets the media time that is shown.
+  setRange(from, to) {
     this.#range = [from, to];
     this.#plot?.setScale("x", { min: from, max: to });
   }
 
   destroy() {
-    this.#gone = true;
-    this.watcher.disconnect();
+    this.#destroyed = true;
+    this.observer.disconnect();
     this.#plot?.destroy();
     this.#plot = null;
   }
 
-  #size() { return { width: Math.max(160, this.place.clientWidth), height: 170 }; }
+  #size() { return { width: Math.max(160, this.container.clientWidth), height: 170 }; }
 
   #options(labels) {
     const axis = { stroke: colour("soft"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
@@ -72,8 +73,8 @@ export class Chart {
       scales: { x: { time: false, auto: false }, y: { range: [0, 1] } },
       axes: [{ ...axis, values: (_, ticks) => ticks.map(clock), space: 70, size: 24, gap: 4 }, { ...axis, values: (_, ticks) => ticks.map((tick) => `${Math.round(100 * tick)} %`), size: () => (innerWidth > 620 ? 106 : 72), space: 36, gap: 8 }],
       series: [{}, ...labels.map((label, index) => {
-        const mood = moodOf(label), ink = colour(mood in { neutral: 1, happy: 1, angry: 1, sad: 1 } ? mood : `s${(index + 4) % 8}`);
-        return { label, stroke: ink, width: mood === "angry" ? 2.5 : 1.75, dash: DASHES[mood] ?? [2, 2], points: { show: true, size: 3.5, fill: ink } };
+        const emotion = emotionKey(label), ink = colour(COLOURED.has(emotion) ? emotion : `s${(index + 4) % 8}`);
+        return { label, stroke: ink, width: emotion === "angry" ? 2.5 : 1.75, dash: DASHES[emotion] ?? [2, 2], points: { show: true, size: 3.5, fill: ink } };
       })],
     };
   }

@@ -1,4 +1,4 @@
-// Elements without templates: text only ever becomes text, so that no name from outside can become markup.
+// Elements without templates: text is only ever inserted as text, so that names from events cannot become markup.
 export function h(tag, properties, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties ?? {})) {
@@ -32,32 +32,53 @@ export function icon(name) {
   return svg;
 }
 
-// Writes only what changed: a wall of 200 cards is looked at many times a second.
-export function put(element, text) {
+// These write only what changed: a wall of 200 cards is updated many times a second.
+export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
-export function mark(element, name, value) {
+export function setAttribute(element, name, value) {
   if (value === null || value === undefined || value === false) {
     if (element.hasAttribute(name)) element.removeAttribute(name);
   } else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
 }
-export function tint(element, name, value) {
+export function setVariable(element, name, value) {
   if (element.style.getPropertyValue(name) !== value) element.style.setProperty(name, value);
 }
 
-let toasting = 0;
+const TOAST_MS = 5000, SAME_ANNOUNCEMENT_MS = 1500, MAX_ANNOUNCEMENTS = 4;
+let toastTimer = 0;
 export function toast(text) {
-  const place = document.getElementById("toast");
-  place.textContent = text;
-  place.dataset.on = "";
-  clearTimeout(toasting);
-  toasting = setTimeout(() => delete place.dataset.on, 5000);
+  const element = document.getElementById("toast");
+  element.textContent = text;
+  element.dataset.on = "";
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => delete element.dataset.on, TOAST_MS);
 }
-let said = 0;
-export function say(text) {
-  const place = document.getElementById("say");
-  if (Date.now() - said > 1500) place.textContent = "";
-  said = Date.now();
-  place.append(h("p", null, text));
-  while (place.childElementCount > 4) place.firstElementChild.remove();
+let announcedAt = 0;
+// For screen readers.
+export function announce(text) {
+  const element = document.getElementById("announcements");
+  if (Date.now() - announcedAt > SAME_ANNOUNCEMENT_MS) element.textContent = "";
+  announcedAt = Date.now();
+  element.append(h("p", null, text));
+  while (element.childElementCount > MAX_ANNOUNCEMENTS) element.firstElementChild.remove();
+}
+
+// A modal form with one field. `submit(value)` returns a promise: an error to show, or nothing, which closes the form.
+export function askForName({ id, title, note, label, button, field, submit }) {
+  const input = h("input", { required: true, autocomplete: "off", ...field }), error = h("p", { class: "bad", role: "alert" });
+  const dialog = h("dialog", { "aria-labelledby": id }, h("form", { method: "dialog" }, h("h2", { id }, title), h("p", { class: "note" }, note),
+    h("label", null, label, input), error,
+    h("div", { class: "acts" }, h("button", { type: "button", class: "button", onclick: () => dialog.close() }, "Cancel"), h("button", { class: "button primary" }, button))));
+  dialog.addEventListener("close", () => dialog.remove());
+  dialog.firstElementChild.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const name = input.value.trim();
+    if (!name) return;
+    const problem = await submit(name);
+    if (problem) setText(error, problem);
+    else dialog.close();
+  });
+  document.body.append(dialog);
+  dialog.showModal();
 }

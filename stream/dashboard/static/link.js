@@ -1,7 +1,10 @@
-// One WebSocket: cards and nodes as they are now, what one stream's page shows, and commands with their answers.
-// A server that goes away is asked again with a pause that doubles; nothing of the last state is lost meanwhile.
-const FIRST_PAUSE_MS = 400, LONGEST_PAUSE_MS = 8000, QUIET_MS = 40000;
+// The WebSocket to the server: cards and nodes, the detail of the watched stream, commands and their replies.
+// A lost connection is made again after a pause that doubles; the last state stays meanwhile.
+import { setLabels } from "./words.js";
 
+const FIRST_BACKOFF_MS = 400, MAX_BACKOFF_MS = 8000, SILENCE_TIMEOUT_MS = 40000, REPLY_TIMEOUT_MS = 15000;
+
+// Emits "state", "hello", "wall", "detail" and "level".
 export class Link extends EventTarget {
   cards = new Map();
   nodes = new Map();
@@ -9,29 +12,30 @@ export class Link extends EventTarget {
   state = "connecting";
   #socket = null;
   #watched = null;
-  #pause = FIRST_PAUSE_MS;
-  #asked = new Map();
-  #count = 0;
-  #skew = 0;
-  #quiet = 0;
+  #backoff = FIRST_BACKOFF_MS;
+  #pending = new Map();
+  #lastId = 0;
+  #clockOffset = 0;
+  #silenceTimer = 0;
 
   open() {
     const address = new URL("live", document.baseURI);
     address.protocol = address.protocol.replace("http", "ws");
     address.hash = "";
     const socket = (this.#socket = new WebSocket(address));
-    socket.onmessage = (message) => this.#take(JSON.parse(message.data));
-    socket.onclose = () => this.#closed(socket);
-    this.#listen(socket);
+    socket.onmessage = (message) => this.#receive(JSON.parse(message.data));
+    socket.onclose = () => this.#onClose(socket);
+    this.#restartSilenceTimer(socket);
   }
 
-  now() { return Date.now() + this.#skew; }
+  // The server's time of day in ms.
+  now() { return Date.now() + this.#clockOffset; }
 
-  // How far a stream has come: what was told, or what the clock says, whichever is more.
+  // Media time of a card: that of its newest event, or what the clock gives, whichever is later.
   mediaNow(card) {
-    if (card.state === "ended" || card.began_ms === null) return card.end_s;
+    if (card.state === "ended" || card.started_ms === null) return card.end_s;
     if (card.state === "offline" || this.state !== "open") return card.end_s;
-    return Math.max(card.end_s, (this.now() - card.began_ms) / 1000);
+    return Math.max(card.end_s, (this.now() - card.started_ms) / 1000);
   }
 
   watch(key) {
@@ -39,61 +43,63 @@ export class Link extends EventTarget {
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify({ watch: key }));
   }
 
-  ask(command) {
-    if (this.#socket?.readyState !== WebSocket.OPEN) return Promise.resolve({ ok: false, error: "The server does not answer just now." });
-    const id = String(++this.#count);
+  // Sends a command; resolves with its reply.
+  send(command) {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return Promise.resolve({ ok: false, error: "Not connected to the server." });
+    const id = String(++this.#lastId);
     this.#socket.send(JSON.stringify({ ...command, id }));
     return new Promise((resolve) => {
-      this.#asked.set(id, resolve);
-      setTimeout(() => this.#answer({ id, ok: false, error: "No answer came." }), 15000);
+      this.#pending.set(id, resolve);
+      setTimeout(() => this.#resolve({ id, ok: false, error: "The server did not reply." }), REPLY_TIMEOUT_MS);
     });
   }
 
-  #listen(socket) {
-    clearTimeout(this.#quiet);
-    this.#quiet = setTimeout(() => socket.close(), QUIET_MS);
+  #restartSilenceTimer(socket) {
+    clearTimeout(this.#silenceTimer);
+    this.#silenceTimer = setTimeout(() => socket.close(), SILENCE_TIMEOUT_MS);
   }
 
-  #take(message) {
-    this.#listen(this.#socket);
-    if (message.t === "hello") return this.#greet(message);
+  #receive(message) {
+    this.#restartSilenceTimer(this.#socket);
+    if (message.t === "hello") return this.#onHello(message);
     if (message.t === "snapshot") { this.cards.clear(); this.nodes.clear(); }
     if (message.t === "snapshot" || message.t === "delta") {
       for (const card of message.cards) this.cards.set(card.key, card);
-      for (const key of message.gone) this.cards.delete(key);
+      for (const key of message.removed) this.cards.delete(key);
       for (const node of message.nodes) this.nodes.set(node.node, node);
-      this.#tell("wall", { ...message, changed: message.cards.map((card) => card.key) });
-    } else if (message.t === "detail" || message.t === "level") this.#tell(message.t, message);
-    else if (message.t === "reply") this.#answer(message.reply);
+      this.#emit("wall", { ...message, changed: message.cards.map((card) => card.key) });
+    } else if (message.t === "detail" || message.t === "level") this.#emit(message.t, message);
+    else if (message.t === "reply") this.#resolve(message.reply);
   }
 
-  #greet(message) {
+  #onHello(message) {
     this.hello = message;
-    this.#skew = message.now_ms - Date.now();
-    this.#pause = FIRST_PAUSE_MS;
-    this.#change("open");
+    setLabels(message.labels);
+    this.#clockOffset = message.now_ms - Date.now();
+    this.#backoff = FIRST_BACKOFF_MS;
+    this.#setState("open");
     if (this.#watched !== null) this.watch(this.#watched);
-    this.#tell("hello", message);
+    this.#emit("hello", message);
   }
 
-  #answer(reply) {
-    this.#asked.get(reply.id)?.(reply);
-    this.#asked.delete(reply.id);
+  #resolve(reply) {
+    this.#pending.get(reply.id)?.(reply);
+    this.#pending.delete(reply.id);
   }
 
-  #closed(socket) {
+  #onClose(socket) {
     if (socket !== this.#socket) return;
-    clearTimeout(this.#quiet);
-    for (const id of [...this.#asked.keys()]) this.#answer({ id, ok: false, error: "The connection was lost." });
-    this.#change("lost");
-    setTimeout(() => this.open(), this.#pause * (0.7 + 0.6 * Math.random()));
-    this.#pause = Math.min(2 * this.#pause, LONGEST_PAUSE_MS);
+    clearTimeout(this.#silenceTimer);
+    for (const id of [...this.#pending.keys()]) this.#resolve({ id, ok: false, error: "The connection was lost." });
+    this.#setState("lost");
+    setTimeout(() => this.open(), this.#backoff * (0.7 + 0.6 * Math.random()));
+    this.#backoff = Math.min(2 * this.#backoff, MAX_BACKOFF_MS);
   }
 
-  #change(state) {
+  #setState(state) {
     this.state = state;
-    this.#tell("state", { state });
+    this.#emit("state", { state });
   }
 
-  #tell(type, detail) { this.dispatchEvent(new CustomEvent(type, { detail })); }
+  #emit(type, detail) { this.dispatchEvent(new CustomEvent(type, { detail })); }
 }

@@ -1,70 +1,66 @@
-// This browser's microphone as a stream: its native rate, nothing done to the sound, PCM16 over a socket of its own.
-import { h, icon, put, toast } from "./dom.js";
+// This browser's microphone as a stream: its native rate without processing, PCM16 over a WebSocket of its own.
+import { askForName, h, icon, toast } from "./dom.js";
 
-const MOST_WAITING = 1_000_000; // bytes: a network that is this far behind will not catch up
+const MAX_BUFFERED_BYTES = 1_000_000; // a network this far behind does not catch up
 
-let running = null;
+let capture = null;
 
-export function offer(link, button) {
-  if (running) return running.stop("Stopped.");
-  const field = h("input", { required: true, maxlength: "48", value: "browser", pattern: "[A-Za-z0-9_.\\-]+", title: "Letters, digits, - _ and ." });
-  const complaint = h("p", { class: "bad", role: "alert" });
-  const dialog = h("dialog", { "aria-labelledby": "microphone-title" }, h("form", { method: "dialog" }, h("h2", { id: "microphone-title" }, "Listen through this browser"),
-    h("p", { class: "note" }, "The sound goes to the server this page comes from, and nowhere else. Everybody who can be heard should know."),
-    h("label", null, "Name of the stream", field),
-    complaint, h("div", { class: "acts" }, h("button", { type: "button", class: "button", onclick: () => dialog.close() }, "Cancel"), h("button", { class: "button primary" }, "Listen"))));
-  dialog.addEventListener("close", () => dialog.remove());
-  dialog.firstElementChild.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    try {
-      running = await start(link.hello.microphone, field.value.trim(), () => { running = null; show(button); });
-      show(button);
-      dialog.close();
-    } catch (error) {
-      put(complaint, error.name === "NotAllowedError" ? "The browser did not allow the microphone." : error.name === "NotFoundError" ? "No microphone was found." : error.message);
-    }
+export function toggle(link, button) {
+  if (capture) return capture.stop("Microphone stopped.");
+  askForName({
+    id: "microphone-title", title: "Use this browser's microphone", label: "Name of the stream", button: "Start",
+    note: "The audio goes to this page's server and nowhere else. Inform everybody within range of the microphone.",
+    field: { maxlength: "48", value: "browser", pattern: "[A-Za-z0-9_.\\-]+", title: "Letters, digits, - _ and ." },
+    submit: async (name) => {
+      try {
+        capture = await start(link.hello.microphone, name, () => { capture = null; showState(button); });
+        showState(button);
+        return "";
+      } catch (error) {
+        return { NotAllowedError: "The browser did not allow access to the microphone.", NotFoundError: "No microphone found." }[error.name] ?? error.message;
+      }
+    },
   });
-  document.body.append(dialog);
-  dialog.showModal();
 }
 
-function show(button) {
-  button.replaceChildren(icon(running ? "off" : "person"), h("span", null, running ? "Stop microphone" : "Microphone"));
-  button.setAttribute("aria-pressed", running ? "true" : "false");
+function showState(button) {
+  button.replaceChildren(icon(capture ? "off" : "person"), h("span", null, capture ? "Stop microphone" : "Microphone"));
+  button.setAttribute("aria-pressed", capture ? "true" : "false");
 }
 
-async function start(path, source, ended) {
-  if (!navigator.mediaDevices) throw new Error("Browsers give a microphone only to pages on this machine or behind https.");
+// Resolves once the server has accepted the stream; `onEnd` is called when it ends.
+async function start(path, source, onEnd) {
+  if (!navigator.mediaDevices) throw new Error("Browsers allow the microphone only for pages on localhost or behind https.");
   const media = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false, channelCount: 1 } });
-  const context = new AudioContext(); // at the device's own rate: the server resamples
+  const context = new AudioContext(); // at the device's rate: the server resamples
   const address = new URL(path, document.baseURI);
   address.protocol = address.protocol.replace("http", "ws");
-  let over = false, socket = null;
-  const end = (words) => {
-    if (over) return;
-    over = true;
+  let ended = false, socket = null;
+  const end = (message) => {
+    if (ended) return;
+    ended = true;
     for (const track of media.getTracks()) track.stop();
     context.close();
-    if (words) toast(words);
-    ended();
+    if (message) toast(message);
+    onEnd();
   };
   try {
     await context.audioWorklet.addModule(new URL("capture.js", import.meta.url));
-    socket = new WebSocket(address); // no sooner: it must not open before anybody listens for that
-    await greet(socket, { type: "start", rate_hz: context.sampleRate, channels: 1, format: "s16le", source, events: false });
+    socket = new WebSocket(address); // not before: it must not open without a handler
+    await openStream(socket, { type: "start", rate_hz: context.sampleRate, channels: 1, format: "s16le", source, events: false });
   } catch (error) {
     end("");
     socket?.close();
     throw error;
   }
   const node = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
-  const stop = (words) => {
+  const stop = (message) => {
     if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ type: "stop" }));
-    end(words);
+    end(message);
   };
   node.port.onmessage = ({ data }) => {
-    if (over || socket.readyState !== WebSocket.OPEN) return;
-    if (socket.bufferedAmount > MOST_WAITING) return stop("The connection is too slow for sound; the microphone was stopped.");
+    if (ended || socket.readyState !== WebSocket.OPEN) return;
+    if (socket.bufferedAmount > MAX_BUFFERED_BYTES) return stop("Connection too slow for audio; microphone stopped.");
     socket.send(data);
   };
   socket.onmessage = ({ data }) => {
@@ -72,19 +68,19 @@ async function start(path, source, ended) {
     if (message.type === "error") end(message.message);
   };
   socket.onclose = () => end("The server ended the stream.");
-  media.getAudioTracks()[0].onended = () => stop("The microphone went away.");
+  media.getAudioTracks()[0].onended = () => stop("The microphone was disconnected.");
   context.createMediaStreamSource(media).connect(node);
   return { stop };
 }
 
-function greet(socket, hello) {
+function openStream(socket, request) {
   return new Promise((resolve, reject) => {
-    socket.onopen = () => socket.send(JSON.stringify(hello));
-    socket.onclose = () => reject(new Error("The server did not take the stream."));
+    socket.onopen = () => socket.send(JSON.stringify(request));
+    socket.onclose = () => reject(new Error("The server did not accept the stream."));
     socket.onmessage = ({ data }) => {
-      const answer = JSON.parse(data);
-      if (answer.type === "started") resolve(answer);
-      else if (answer.type === "error") reject(new Error(answer.message));
+      const reply = JSON.parse(data);
+      if (reply.type === "started") resolve(reply);
+      else if (reply.type === "error") reject(new Error(reply.message));
     };
   });
 }

@@ -1,92 +1,99 @@
-// What the wall and a stream's page share: a face, a mood, a talk-share bar, a trend.
-import { h, mark, put, tint } from "./dom.js";
-import { PARTS, STATES, faceOf, glyphOf, initials, moodOf, moodWord, nameOf, percent, span } from "./words.js";
+// Parts that the wall and the view of a stream share: speaker, emotion, shares of speech, trend.
+import { h, setAttribute, setText, setVariable } from "./dom.js";
+import { CALL_PARTS, duration, emotionKey, emotionLabel, glyphOf, initials, labelOf, percent, speakerColour, speakerName } from "./words.js";
 
-export function makeWho() {
-  const face = h("span", { class: "face", "aria-hidden": "true" }), name = h("span", { class: "who-name" }), state = h("span", { class: "who-state" });
-  const element = h("div", { class: "who" }, face, h("div", { class: "who-words" }, name, state));
+const INACTIVE = { paused: ["Paused", "audio is discarded"], stalled: ["No audio", "waiting for the source"], ended: ["Ended", "stream ended"], offline: ["Node offline", "last known state"] };
+const MIN_TREND = 0.08; // a smaller change of anger shows no word
+
+export function makeSpeaker() {
+  const avatar = h("span", { class: "avatar", "aria-hidden": "true" }), name = h("span", { class: "speaker-name" }), state = h("span", { class: "speaker-state" });
+  const element = h("div", { class: "speaker" }, avatar, h("div", { class: "speaker-text" }, name, state));
   return {
     element,
-    show(card, silence) {
-      const who = card.who, silent = who.state === "silence", sure = who.state === "confirmed" || who.state === "overlap";
-      const resting = { paused: "Paused", stalled: "No sound", ended: "Ended", offline: "Node offline" }[card.state];
-      put(face, silent || resting ? "·" : initials(who.name));
-      tint(face, "--face", silent || resting ? "var(--faint)" : faceOf(who.name));
-      mark(face, "data-on", silent || resting ? null : sure ? "yes" : "maybe");
-      put(name, resting ?? (silent ? "Nobody" : nameOf(who.name)));
-      const words = { paused: "sound is thrown away", stalled: "waiting for the source", ended: "nothing more is to come", offline: "last state known" }[card.state];
-      put(state, words ?? (silent ? (silence === null ? "silent" : `silent for ${silence < 10 ? `${Math.round(silence)} s` : span(silence)}`) : STATES[who.state] + (who.enrolled ? ", enrolled" : "")));
+    // `silence_s`: how long there has been no speech, or null.
+    show(card, silence_s) {
+      const speaker = card.speaker, silent = speaker.state === "silence", certain = speaker.state === "confirmed" || speaker.state === "overlap";
+      const [inactive, explanation] = INACTIVE[card.state] ?? [null, null], idle = silent || inactive !== null;
+      setText(avatar, idle ? "·" : initials(speaker.name));
+      setVariable(avatar, "--speaker", idle ? "var(--faint)" : speakerColour(speaker.name));
+      setAttribute(avatar, "data-on", idle ? null : certain ? "yes" : "maybe");
+      setText(name, inactive ?? (silent ? "Silence" : speakerName(speaker.name)));
+      const current = () => (speaker.name === null && speaker.state === "unknown" ? "speaking" : labelOf("speaker_states", speaker.state)) + (speaker.enrolled ? ", enrolled" : "");
+      const quiet = () => (silence_s === null ? labelOf("speaker_states", "silence") : `silent for ${silence_s < 10 ? `${Math.round(silence_s)} s` : duration(silence_s)}`);
+      setText(state, explanation ?? (silent ? quiet() : current()));
     },
   };
 }
 
-export function makeMood() {
-  const glyph = h("span", { class: "glyph", "aria-hidden": "true" }), word = h("span"), sure = h("small");
-  const element = h("span", { class: "mood" }, glyph, word, sure);
+export function makeEmotion() {
+  const glyph = h("span", { class: "glyph", "aria-hidden": "true" }), label = h("span"), confidence = h("small");
+  const element = h("span", { class: "emotion" }, glyph, label, confidence);
   return {
     element,
-    show(mood, anger) {
-      const label = mood?.label ?? null;
-      mark(element, "data-mood", moodOf(label));
-      put(glyph, glyphOf(label));
-      put(word, moodWord(label));
-      const arrow = anger === null || anger === undefined || Math.abs(anger) < 0.08 ? "" : anger > 0 ? ", angrier" : ", calming";
-      put(sure, mood && label !== "silence" ? percent(mood.confidence) + arrow : "");
+    show(emotion, angerTrend) {
+      const name = emotion?.label ?? null;
+      setAttribute(element, "data-emotion", emotionKey(name));
+      setText(glyph, glyphOf(name));
+      setText(label, emotionLabel(name));
+      const trend = angerTrend === null || Math.abs(angerTrend) < MIN_TREND ? "" : angerTrend > 0 ? ", angrier" : ", calming";
+      setText(confidence, emotion && name !== "silence" ? percent(emotion.confidence) + trend : "");
     },
   };
 }
 
-export const partColour = (who) => (who in PARTS ? "" : who ? faceOf(who) : "var(--uncertain)");
-export function makeShare({ words = 3 } = {}) {
-  const bar = h("div", { class: "share", "aria-hidden": "true" }), legend = h("div", { class: "share-words" });
-  let before = "";
+export const shareColour = (name) => (CALL_PARTS.has(name) ? "" : name ? speakerColour(name) : "var(--uncertain)");
+export function makeShares({ legendEntries = 3 } = {}) {
+  const bar = h("div", { class: "share", "aria-hidden": "true" }), legend = h("div", { class: "share-legend" });
+  let shown = "";
   return {
     element: h("div", null, bar, legend),
-    show(card, total) {
-      const talk = card.shares.filter((part) => !(part.who in PARTS)), spoken = talk.reduce((sum, part) => sum + part.s, 0);
-      const known = card.shares.reduce((sum, part) => sum + part.s, 0), whole = Math.max(total, known, 0.001);
-      const key = card.shares.map((part) => `${part.who}${Math.round((1000 * part.s) / whole)}`).join();
-      if (key === before) return;
-      before = key;
-      const order = [...card.shares].sort((a, b) => (a.who in PARTS) - (b.who in PARTS));
-      bar.replaceChildren(...order.map((part) => {
-        const piece = h("i", { "data-part": part.who });
-        piece.style.flexGrow = part.s / whole;
-        if (partColour(part.who)) piece.style.setProperty("--part", partColour(part.who));
-        return piece;
+    show(card, total_s) {
+      const sum = (shares) => shares.reduce((seconds, share) => seconds + share.seconds, 0);
+      const speech = card.shares.filter((share) => !CALL_PARTS.has(share.name)), speech_s = sum(speech);
+      const known_s = sum(card.shares), whole_s = Math.max(total_s, known_s, 0.001);
+      const state = card.shares.map((share) => `${share.name}${Math.round((1000 * share.seconds) / whole_s)}`).join();
+      if (state === shown) return;
+      shown = state;
+      const ordered = [...card.shares].sort((a, b) => CALL_PARTS.has(a.name) - CALL_PARTS.has(b.name));
+      bar.replaceChildren(...ordered.map((share) => {
+        const segment = h("i", { "data-part": share.name });
+        segment.style.flexGrow = share.seconds / whole_s;
+        if (shareColour(share.name)) segment.style.setProperty("--part", shareColour(share.name));
+        return segment;
       }));
       const rest = h("i", { "data-part": "silence" });
-      rest.style.flexGrow = Math.max(0, 1 - known / whole);
+      rest.style.flexGrow = Math.max(0, 1 - known_s / whole_s);
       bar.append(rest);
-      legend.replaceChildren(...talk.slice(0, words).map((part) => {
-        const text = h("span", null, `${part.who || "unknown"} ${percent(spoken ? part.s / spoken : 0)}`);
-        text.style.setProperty("--part", partColour(part.who));
-        return text;
+      legend.replaceChildren(...speech.slice(0, legendEntries).map((share) => {
+        const entry = h("span", null, `${share.name || "unknown"} ${percent(speech_s ? share.seconds / speech_s : 0)}`);
+        entry.style.setProperty("--part", shareColour(share.name));
+        return entry;
       }));
     },
   };
 }
 
-// Columns as high as the label was sure, in the label's colour; the newest stands at the right.
+// The colours of the theme, read once from the style sheet.
 const palette = new Map();
-export function forgetColours() { palette.clear(); }
+export function clearColours() { palette.clear(); }
 export function colour(name) {
   if (!palette.has(name)) palette.set(name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim());
   return palette.get(name);
 }
-export function drawTrend(canvas, trend, places = 32) {
+// One column per emotion in its colour, as high as its confidence; the newest on the right.
+export function drawTrend(canvas, trend, columns = 32) {
   const ratio = window.devicePixelRatio || 1, width = 104, height = 28;
   if (canvas.width !== Math.round(width * ratio)) { canvas.width = Math.round(width * ratio); canvas.height = Math.round(height * ratio); }
-  const pen = canvas.getContext("2d"), step = width / places;
+  const pen = canvas.getContext("2d"), step = width / columns;
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
   pen.fillStyle = colour("line");
   pen.fillRect(0, height - 1, width, 1);
-  trend.forEach(([label, sure], index) => {
-    const mood = moodOf(label), tall = Math.max(2, (sure / 100) * (height - 2));
-    pen.fillStyle = colour(mood === "none" || mood === "silence" ? "uncertain" : mood);
+  trend.forEach(([label, confidence], index) => {
+    const emotion = emotionKey(label), columnHeight = Math.max(2, (confidence / 100) * (height - 2));
+    pen.fillStyle = colour(emotion === "none" || emotion === "silence" ? "uncertain" : emotion);
     const x = width - (trend.length - index) * step;
-    if (mood === "uncertain") pen.fillRect(x, height - tall, step - 1, 2); // a cap without a column: nothing is claimed
-    else pen.fillRect(x, height - tall, step - 1, tall);
+    if (emotion === "uncertain") pen.fillRect(x, height - columnHeight, step - 1, 2); // the top edge alone
+    else pen.fillRect(x, height - columnHeight, step - 1, columnHeight);
   });
 }

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import json
 import logging
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from stream.sinks.mqtt.connection import BrokerConnection
 from tests.support import examples
 from tests.support.mosquitto import Broker
 from tests.support.mqtt import FAST_LIMITS, mqtt_sink, subscriber
-from tests.support.requirements import require
 from tests.support.waiting import wait_until
 
 TURN = "home/kitchen/room/turn"
@@ -42,34 +40,6 @@ def test_protocol_3_and_websockets_deliver_the_same(tmp_path: Path, options: dic
 
     with Broker(tmp_path, websockets=websockets) as broker:
         asyncio.run(check())
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for localhost, `server.pem`, and its key."""
-    require("openssl")
-    folder = tmp_path_factory.mktemp("certificates")
-    arguments = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    files = ["-keyout", str(folder / "server.key"), "-out", str(folder / "server.pem")]
-    subprocess.run(["openssl", *arguments.split(), *files], check=True, capture_output=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority with a server and a client certificate, in PEM files."""
-    require("openssl")
-    folder = tmp_path_factory.mktemp("authority")
-
-    def openssl(arguments: str) -> None:
-        subprocess.run(["openssl", *arguments.split()], check=True, capture_output=True, cwd=folder)
-
-    openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.pem")
-    (folder / "names").write_text("subjectAltName=DNS:localhost\n")
-    for name, subject, extra in (("server", "localhost", "-extfile names"), ("client", "kitchen", "")):
-        openssl(f"req -newkey rsa:2048 -nodes -subj /CN={subject} -keyout {name}.key -out {name}.csr")
-        openssl(f"x509 -req -days 2 -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial {extra} -out {name}.pem")
-    return folder
 
 
 def test_a_server_is_trusted_by_its_certificate_only(tmp_path: Path, certificates: Path) -> None:

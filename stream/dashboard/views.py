@@ -1,0 +1,253 @@
+"""The messages that a dashboard page receives, one frozen model each; they are JSON only on the WebSocket."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, field_serializer
+
+from stream.control.commands import CommandReply
+from stream.events import AlertKind, CallBody, HealthEvent, Identity, Party, Reason, SpeakerState
+
+CardStatus = Literal["live", "paused", "stalled", "ended", "offline"]
+StreamNoteState = Literal["started", "gap", "stalled", "paused", "resumed", "ended"]
+
+
+class View(BaseModel):
+    """A part of a message; frozen, so that cards and messages can share it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_json(self) -> str:
+        """Return compact JSON in ASCII: names may hold lone surrogates, which UTF-8 cannot encode."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), separators=(",", ":"))
+
+
+class SpeakerView(View):
+    """The current speaker: `name` is None in silence and for an unknown speaker; `since_s` is media time."""
+
+    state: SpeakerState
+    name: str | None
+    enrolled: bool
+    since_s: float
+
+
+class EmotionView(View):
+    """The current emotion of a stream, or of one party of a call."""
+
+    label: str
+    confidence: float
+    since_s: float
+    speaker: str | None
+    probabilities: dict[str, float]
+    party: Party | None
+
+
+class ShareView(View):
+    """Seconds of one speaker ("" for unknown speakers), or of one part of a call."""
+
+    name: str
+    seconds: float
+
+
+class AlertView(View):
+    """An active alert."""
+
+    alert: str
+    kind: str
+    label: str
+    speaker: Party | None
+    since_s: float
+
+
+class CardView(View):
+    """One card of the wall.
+
+    `started_ms` is the Unix time of media time 0, `silent_since_s` the media time at which speech last ended (None
+    while a speaker is active), `trend` the newest emotions as (label, confidence in percent), `reason` why the card
+    needs attention.
+    """
+
+    key: str
+    name: str
+    node: str
+    kind: Literal["stream", "call"]
+    state: CardStatus
+    started_ms: float | None
+    end_s: float
+    speaker: SpeakerView
+    emotion: EmotionView | None
+    trend: tuple[tuple[str, int], ...]
+    anger_trend: float | None
+    shares: tuple[ShareView, ...]
+    silent_since_s: float | None
+    alerts: tuple[AlertView, ...]
+    latency_ms: float
+    gaps: int
+    lost_s: float
+    attention: int
+    reason: str
+
+
+class TurnView(View):
+    """One turn; `previous` is the name that a correction replaced."""
+
+    id: str
+    open: bool
+    speaker: str | None
+    start_s: float
+    end_s: float
+    emotion: str | None
+    emotions: dict[str, float]
+    previous: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return self.end_s - self.start_s
+
+
+class PointView(View):
+    """Smoothed emotion probabilities at one media time, in the order of `DetailView.labels`; None in silence."""
+
+    time_s: float
+    values: tuple[float, ...] | None
+    label: str
+    speaker: str | None
+
+
+class DecisionView(View):
+    """One decision about the speaker, with its evidence; fields as in the `speaker` event."""
+
+    end_s: float
+    state: SpeakerState
+    speaker: str | None
+    enrolled: bool
+    best: str | None
+    score: float | None
+    runner_up: str | None
+    margin: float | None
+    threshold: float | None
+    evidence_s: float
+    reason: Reason
+    identity: Identity | None
+    mixed: bool
+    probability: float | None
+
+
+class _NoteView(View):
+    time_s: float
+    time: datetime
+    source: str
+
+    @field_serializer("time")
+    def _rfc3339(self, time: datetime) -> str:
+        return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class StreamNoteView(_NoteView):
+    """A change of the stream's state, or a gap."""
+
+    note: Literal["stream"] = "stream"
+    state: StreamNoteState
+    lost_s: float
+    detail: str
+
+
+class AlertNoteView(_NoteView):
+    """An alert that started or ended."""
+
+    note: Literal["alert"] = "alert"
+    kind: AlertKind
+    phase: Literal["start", "end"]
+    speaker: Party | None
+
+
+class CorrectionNoteView(_NoteView):
+    """A correction of the speaker: turns of `previous` that end after `since_s` belong to `speaker`."""
+
+    note: Literal["correction"] = "correction"
+    previous: str
+    speaker: str
+    since_s: float
+
+
+NoteView = StreamNoteView | AlertNoteView | CorrectionNoteView
+
+
+class DetailView(View):
+    """One stream or call beside its card: what changed in its history after a serial number."""
+
+    key: str
+    serial: int
+    labels: tuple[str, ...]
+    models: dict[str, str]
+    sources: tuple[str, ...]
+    call: CallBody | None
+    turns: tuple[TurnView, ...]
+    points: tuple[PointView, ...]
+    decisions: tuple[DecisionView, ...]
+    notes: tuple[NoteView, ...]
+
+
+class NodeHealthView(View):
+    """One node: whether it is online, its version, and its newest `health` event."""
+
+    node: str
+    online: bool = True
+    version: str = ""
+    health: HealthEvent | None = None
+
+
+class HelloMessage(View):
+    """The first message; repeated when the capabilities change."""
+
+    t: Literal["hello"] = "hello"
+    now_ms: int
+    version: str
+    commands: tuple[str, ...]
+    microphone: str | None
+    levels: bool
+    labels: dict[str, dict[str, str]]
+    about: Mapping[str, Any]
+
+
+class WallUpdate(View):
+    """The head of a snapshot (everything) or a delta (changes); the wall appends `cards` as JSON that it keeps."""
+
+    t: Literal["snapshot", "delta"]
+    version: int
+    nodes: tuple[NodeHealthView, ...]
+    removed: tuple[str, ...]
+
+
+class DetailMessage(DetailView):
+    """Detail of the stream that the page shows; `whole` replaces everything that the page has of it."""
+
+    t: Literal["detail"] = "detail"
+    whole: bool
+    level: dict[str, float] | None
+
+
+class LevelMessage(View):
+    """Input levels of the stream that the page shows, in dBFS by source."""
+
+    t: Literal["level"] = "level"
+    key: str
+    level: dict[str, float]
+
+
+class ReplyMessage(View):
+    """The reply to a command."""
+
+    t: Literal["reply"] = "reply"
+    reply: CommandReply
+
+
+class IdleMessage(View):
+    """A heartbeat: the connection is open, nothing has changed."""
+
+    t: Literal["idle"] = "idle"
