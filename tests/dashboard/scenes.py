@@ -18,6 +18,7 @@ from stream.events import (
     EmotionBody,
     Event,
     ModelRef,
+    Party,
     SpeakerBody,
     SpeakerResolvedBody,
     StreamBody,
@@ -26,6 +27,10 @@ from stream.events import (
 
 LABELS = ("neutral", "happy", "angry", "sad")
 MODELS = (ModelRef(name="compact-emotion", revision="1"), ModelRef(name="compact-speaker", revision="1"))
+
+
+def seconds_ago(seconds: float) -> datetime:
+    return datetime.now(UTC) - timedelta(seconds=seconds)
 
 
 class Scene:
@@ -145,21 +150,9 @@ class Scene:
             angry_s=12.0 if label == "angry" else 0.0,
             shares={label: 1.0},
         )
-        parties = tuple(
-            CallParty(
-                party=party,
-                speaking=state == party,
-                talk_s=speech_s[party] + crosstalk_s,
-                talk_share=(speech_s[party] + crosstalk_s) / total_s if total_s else 0.0,
-                turns=int(at_s / 14) + 1,
-                longest_monologue_s=17.5,
-                current_monologue_s=3.0 if state == party else 0.0,
-                interruptions=2,
-                interrupting_s=1.4,
-                response_gap_s=0.8,
-                emotion=emotion if party == "customer" else None,
-            )
-            for party in ("customer", "agent")
+        parties = (
+            _party("customer", speech_s["customer"] + crosstalk_s, total_s, emotion, speaking=state == "customer"),
+            _party("agent", speech_s["agent"] + crosstalk_s, total_s, None, speaking=state == "agent"),
         )
         active = tuple(
             CallAlert(alert=name, kind=kind, speaker=speaker, since_s=since_s)
@@ -211,6 +204,23 @@ class Scene:
                 threshold=0.6,
             )
         )
+
+
+def _party(party: Party, talk_s: float, total_s: float, emotion: CallEmotion | None, *, speaking: bool) -> CallParty:
+    """A party's row in the figures of a call; `total_s` is the speech of both parties."""
+    return CallParty(
+        party=party,
+        speaking=speaking,
+        talk_s=talk_s,
+        talk_share=talk_s / total_s if total_s else 0.0,
+        turns=int(talk_s / 6) + 1,
+        longest_monologue_s=17.5,
+        current_monologue_s=3.0 if speaking else 0.0,
+        interruptions=2,
+        interrupting_s=1.4,
+        response_gap_s=0.8,
+        emotion=emotion,
+    )
 
 
 def conversation(name: str, seed: int, *, length_s: float = 80.0, now: datetime | None = None) -> Iterator[Event]:

@@ -66,7 +66,10 @@ export class Wall {
   }
 
   #onWall({ t, changed, removed }) {
-    if (t === "snapshot") for (const key of [...this.#tiles.keys()]) if (!this.link.cards.has(key)) this.#remove(key);
+    if (t === "snapshot") {
+      for (const key of [...this.#tiles.keys()]) if (!this.link.cards.has(key)) this.#remove(key);
+      this.#movedAt = 0; // new cards are shown with the next frame
+    }
     for (const key of removed) this.#remove(key);
     for (const key of changed) {
       if (!this.#tiles.has(key)) this.#tiles.set(key, new Tile(this.link, key));
@@ -188,7 +191,7 @@ class Tile {
     this.trend = h("canvas", { "aria-hidden": "true", width: 104, height: 28 });
     this.shares = makeShares();
     this.pill = h("span", { class: "pill" });
-    this.latency = h("span", { class: "latency" });
+    this.latency = h("span", { class: "latency", title: "Latency of the newest event" });
     this.element = h("a", { class: "card", href: `#/stream/${encodeURIComponent(key)}` },
       h("div", { class: "card-top" }, this.name, this.node, this.time), this.speaker.element,
       h("div", { class: "emotion-row" }, this.emotion.element, this.trend), this.shares.element, h("div", { class: "card-end" }, this.pill, this.latency));
@@ -204,7 +207,7 @@ class Tile {
     setAttribute(this.element, "data-alert", card.alerts.length ? "yes" : null);
     this.emotion.show(card.emotion, card.anger_trend);
     drawTrend(this.trend, card.trend);
-    setText(this.latency, card.latency_ms && card.state === "live" ? `latency ${Math.round(card.latency_ms)} ms` : "");
+    setText(this.latency, card.latency_ms && card.state === "live" ? `${Math.round(card.latency_ms)} ms` : "");
     this.tick();
   }
 
