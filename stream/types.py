@@ -26,6 +26,9 @@ SAMPLE_RATE_HZ = 16_000
 FRAME_SAMPLES = 512
 """Samples per frame of the speech detector (32 ms)."""
 
+OVERLAP_FRAME_SAMPLES = 320
+"""A frame of an overlap model: 20 ms."""
+
 Samples = NDArray[np.float32]
 
 

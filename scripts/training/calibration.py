@@ -7,15 +7,14 @@ windows represent voices with little and with much speech.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 
 from scripts.training import corpus
 from stream.audio.buffer import StreamBuffer
 from stream.clock import seconds
-from stream.models.compact.model import load_speaker
 from stream.models.vad import SileroVad
 from stream.settings import load
 from stream.tools.evaluation import mixing
@@ -26,13 +25,13 @@ from stream.tracking import calibration
 from stream.tracking.calibration import Calibration, ScoreTrial
 from stream.tracking.scoring import Cohort, Scorer
 from stream.tracking.voice import Vector, Voice
-from stream.types import SAMPLE_RATE_HZ, SpeechRequest, WindowSpan
+from stream.types import SAMPLE_RATE_HZ, Model, SpeechRequest, WindowSpan
 
 _CONVERSATIONS = 16
 _SEED = 77
 _PROFILES = (1, 2, 4, 8)
 
-_APART = 5  # windows further held_out_names share no samples
+_APART = 5  # windows further apart share no samples
 
 LabelledWindows = list[tuple[WindowSpan, Vector, str]]
 
@@ -48,14 +47,11 @@ def held_out() -> list[Utterance]:
     ]
 
 
-def embed_conversations(weights: Path) -> tuple[Cohort, list[LabelledWindows]]:
-    """Return the cohort and, per mixed conversation, the windows with a single speaker and that speaker."""
+def embed_conversations(model: Model, utterances: Sequence[Utterance]) -> list[LabelledWindows]:
+    """Return, per conversation mixed from `utterances`, the windows with a single speaker and that speaker."""
     noises = [read_samples(path) for path in sorted((corpus.data_folder() / "esc10").glob("*.flac"))]
-    pool = mixing.SpeakerPool(held_out())
-    settings = load()
-    model, detector = load_speaker(settings.models.speaker, weights=weights), SileroVad()
-    if model.info.cohort is None:
-        raise SystemExit(f"{weights} has no cohort; train it again")
+    pool = mixing.SpeakerPool(utterances)
+    settings, detector = load(), SileroVad()
     conversations = []
     for number in range(_CONVERSATIONS):
         mixture = mixing.mix(pool, noises, mixing.MixturePlan(seconds=120.0, enrolled=0), number=number, seed=_SEED)
@@ -69,7 +65,7 @@ def embed_conversations(weights: Path) -> tuple[Cohort, list[LabelledWindows]]:
         conversations.append(
             [(span, model.infer([buffer.window(span)])[0].values, speaker) for span, speaker in rows if speaker]
         )
-    return Cohort(model.info.cohort), conversations
+    return conversations
 
 
 def _owner(span: WindowSpan, segments: tuple[Segment, ...]) -> str:

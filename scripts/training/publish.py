@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from scripts.training import calibration, corpus, evaluate, loop
+from stream.models.compact.model import load_speaker
 from stream.models.compact.nets import EMOTIONS, EmotionNet, SpeakerNet
+from stream.settings import load
+from stream.tracking.scoring import Cohort
 from stream.types import SAMPLE_RATE_HZ
 
 FOLDER = Path("stream/models/compact")
@@ -48,7 +51,9 @@ def speaker(net: SpeakerNet, path: Path, *, people: list[list[Tensor]], steps: i
     }
     vectors = cohort(net, people)
     _write(net, path, metadata, cohort=vectors)
-    fitted = calibration.fit(*calibration.embed_conversations(path))
+    model = load_speaker(load().models.speaker, weights=path)
+    conversations = calibration.embed_conversations(model, calibration.held_out())
+    fitted = calibration.fit(Cohort(vectors.float().numpy()), conversations)
     metadata["calibration"] = f"{fitted.slope:.4f},{fitted.threshold:.4f},{fitted.reliability_s:.4f}"
     _write(net, path, metadata, cohort=vectors)
 

