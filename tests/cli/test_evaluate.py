@@ -55,14 +55,14 @@ def manifest(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def talk(tmp_path: Path) -> tuple[Path, Path]:
+def conversation(tmp_path: Path) -> tuple[Path, Path]:
     """A conversation of two tones in a folder, with its RTTM."""
     turns = [("ann", 0.0, 5.0), ("bob", 6.5, 11.5), ("ann", 13.0, 18.0)]
-    sound = np.zeros(20 * 16_000, np.float32)
+    audio = np.zeros(20 * 16_000, np.float32)
     for who, start, end in turns:
         part = tone(PITCHES[who], end - start)
-        sound[int(start * 16_000) : int(start * 16_000) + len(part)] = part
-    wav(tmp_path / "audio" / "talk.wav", sound)
+        audio[int(start * 16_000) : int(start * 16_000) + len(part)] = part
+    wav(tmp_path / "audio" / "talk.wav", audio)
     rttm = tmp_path / "talk.rttm"
     rttm.write_text("".join(f"SPEAKER talk 1 {s} {e - s} <NA> <NA> {who} <NA> <NA>\n" for who, s, e in turns))
     return tmp_path / "audio", rttm
@@ -174,7 +174,7 @@ class TestIdentify:
     def test_figures(self, tmp_path: Path) -> None:
         wav(tmp_path / "bass" / "1.wav", tone(200, 3.0))
         wav(tmp_path / "treble" / "1.wav", tone(1_700, 3.0))
-        wav(tmp_path / "nobody" / "1.wav", tone(900, 3.0))
+        wav(tmp_path / "other" / "1.wav", tone(900, 3.0))
         page = tmp_path / "identify.html"
         found = figures("identify", tmp_path, "--html", page)["speaker-id-voxceleb1"]
         assert found["accuracy"] == 1.0
@@ -189,8 +189,8 @@ class TestIdentify:
 
 @pytest.mark.usefixtures("tone_models")
 class TestStream:
-    def test_figures(self, talk: tuple[Path, Path], tmp_path: Path) -> None:
-        folder, rttm = talk
+    def test_figures(self, conversation: tuple[Path, Path], tmp_path: Path) -> None:
+        folder, rttm = conversation
         page = tmp_path / "stream.html"
         found = figures("stream", folder, "--rttm", rttm, "--html", page)["compact-speaker"]
         assert list(found["recordings"]) == ["talk"]
@@ -200,32 +200,32 @@ class TestStream:
         assert found["all"]["speech_s"] == pytest.approx(15 - 6 * 0.25), "a quarter of a second inside each boundary"
         assert page.read_text(encoding="utf-8").count("<svg") == 1
 
-    def test_two_models_side_by_side(self, talk: tuple[Path, Path]) -> None:
+    def test_two_models_side_by_side(self, conversation: tuple[Path, Path]) -> None:
         preset = ("--preset", "wav2vec2")  # which names no model for emotion
-        assert list(figures("stream", talk[0], "--rttm", talk[1], *preset)) == ["speaker-wav2vec2"]
-        text = evaluate("stream", talk[0] / "talk.wav", "--rttm", talk[1], "--compare", "one", "two")
+        assert list(figures("stream", conversation[0], "--rttm", conversation[1], *preset)) == ["speaker-wav2vec2"]
+        text = evaluate("stream", conversation[0] / "talk.wav", "--rttm", conversation[1], "--compare", "one", "two")
         heading = text.splitlines()[0].split()
         assert heading == ["figure", "one", "two"]
 
-    def test_scored_part_collar_and_overlap(self, talk: tuple[Path, Path], tmp_path: Path) -> None:
+    def test_scored_part_collar_and_overlap(self, conversation: tuple[Path, Path], tmp_path: Path) -> None:
         uem = tmp_path / "talk.uem"
         uem.write_text("talk 1 0.0 10.0\n")
-        words = ("stream", talk[0], "--rttm", talk[1], "--uem", uem, "--collar", 0, "--no-overlap")
+        words = ("stream", conversation[0], "--rttm", conversation[1], "--uem", uem, "--collar", 0, "--no-overlap")
         assert figures(*words)["compact-speaker"]["all"]["speech_s"] == 8.5
         uem.write_text("talk 1 0.0\n")
         assert "line 1: invalid UEM" in rejected(*words)
 
-    def test_known_people(self, talk: tuple[Path, Path], tmp_path: Path) -> None:
+    def test_known_people(self, conversation: tuple[Path, Path], tmp_path: Path) -> None:
         enrolment = wav(tmp_path / "ann.wav", tone(PITCHES["ann"], 6.0, seed=5))
-        words = ("stream", talk[0], "--rttm", talk[1], "--set", "speakers.threshold=0.6")
+        words = ("stream", conversation[0], "--rttm", conversation[1], "--set", "speakers.threshold=0.6")
         found = figures(*words, "--enroll", f"ann={enrolment}")["compact-speaker"]["all"]
         assert found["named_right_share"] > 0.5
         assert found["false_name_rate"] is not None
-        wav(talk[0] / "talk" / "ann.wav", tone(PITCHES["ann"], 6.0, seed=5))
+        wav(conversation[0] / "talk" / "ann.wav", tone(PITCHES["ann"], 6.0, seed=5))
         assert figures(*words, "--known")["compact-speaker"]["all"]["named_right_share"] > 0.5
 
-    def test_errors(self, talk: tuple[Path, Path], tmp_path: Path) -> None:
-        folder, rttm = talk
+    def test_errors(self, conversation: tuple[Path, Path], tmp_path: Path) -> None:
+        folder, rttm = conversation
         assert "invalid --enroll 'ann'; use NAME=FILE" in rejected("stream", folder, "--rttm", rttm, "--enroll", "ann")
         assert "cannot be read as RTTM" in rejected("stream", folder, "--rttm", tmp_path / "absent.rttm")
         other = tmp_path / "other.rttm"

@@ -104,6 +104,14 @@ KINDS = {
 Checkpoint = tuple[Path, nn.Module]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect tests that need a CUDA device on machines without one."""
+    gpu = {item for item in items if item.get_closest_marker("gpu") is not None}
+    if gpu and not torch.cuda.is_available():
+        items[:] = [item for item in items if item not in gpu]
+        config.hook.pytest_deselected(items=list(gpu))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> Iterator[None]:
     """Run on one thread: small nets gain nothing from more, and are slow with more while the cores are busy."""

@@ -167,7 +167,6 @@ def test_int8_is_close(make: Make) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_gives_equal_outputs(make: Make) -> None:
     for norm in NORMS:
         net = make("WavLMForXVector", norm)
