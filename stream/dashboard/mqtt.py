@@ -20,13 +20,13 @@ from stream.dashboard.wall import MAX_NODES
 from stream.events import EVENT_TYPE_NAMES, MAX_EVENT_BYTES, read_event
 from stream.settings import Settings
 from stream.sinks.mqtt import topics
-from stream.sinks.mqtt.connection import BrokerConnection, BrokerError, read_password, tls_context
+from stream.sinks.mqtt.connection import BrokerConnection, BrokerError, cancel_and_wait, read_password, tls_context
 
 FIRST_BACKOFF_S = 0.5
 MAX_VERSION_LENGTH = 32
 
 CANCEL_RETRY_S = 1.0
-"""A cancellation is repeated after this time: aiomqtt may lose one while it connects (Python 3.11's `wait_for`)."""
+"""Time after which the cancellation of the reader is repeated."""
 
 MAX_QUEUED_MESSAGES = 10_000
 """Messages from the broker that wait to be read; after a subscription all retained ones arrive at once."""
@@ -60,9 +60,7 @@ class MqttFeed:
             await asyncio.wait((reader, stopping), return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
-            while not reader.done():
-                reader.cancel()
-                await asyncio.wait((reader,), timeout=CANCEL_RETRY_S)
+            await cancel_and_wait(reader, retry_s=CANCEL_RETRY_S)
         if not reader.cancelled():
             reader.result()
 

@@ -315,3 +315,13 @@ def read_password(settings: MqttSettings) -> str:
 def _no_password() -> str:
     """Refuse an encrypted key, for which OpenSSL would otherwise prompt on the terminal."""
     raise ssl.SSLError("the private key is encrypted; use an unencrypted key readable by its owner only")
+
+
+async def cancel_and_wait(task: asyncio.Task[None], *, retry_s: float) -> None:
+    """Cancel a task that uses a connection, again every `retry_s`, and wait until it has ended.
+
+    aiomqtt may lose a cancellation while it connects (`asyncio.wait_for` of Python 3.11, gh-86296).
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait((task,), timeout=retry_s)

@@ -26,6 +26,7 @@ from stream.sinks.mqtt.connection import (
     SHUTDOWN_TIMEOUT_S,
     BrokerConnection,
     BrokerError,
+    cancel_and_wait,
     publish_properties,
 )
 from stream.sinks.mqtt.journal import Journal
@@ -132,14 +133,15 @@ class Delivery:
         """Deliver what the limits permit, publish `offline` and disconnect."""
         self._closing.set()
         self._wake.set()
-        if self._task is None:
+        task = self._task
+        if task is None:
             return
         try:
-            await self._flush(self._task, after_error=after_error)
+            await self._flush(task, after_error=after_error)
         finally:  # also when the close itself is cancelled
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await cancel_and_wait(task, retry_s=2 * self._limits.shutdown_timeout_s)
+        if not task.cancelled():
+            task.result()
 
     async def _flush(self, task: asyncio.Task[None], *, after_error: bool) -> None:
         """Wait until everything is delivered or a limit is reached."""

@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 
 import pytest
 
-from stream.sinks.mqtt.connection import BrokerConnection, Outcome
+from stream.sinks.mqtt.connection import BrokerConnection, Outcome, cancel_and_wait
 from stream.sinks.mqtt.delivery import ACKNOWLEDGED_BATCH, Delivery, DeliveryLimits
 from stream.sinks.mqtt.journal import Journal
 from stream.sinks.mqtt.outbox import Message, Outbox
@@ -156,3 +156,25 @@ def test_a_journal_write_that_fails_ends_the_delivery_with_its_error() -> None:
                     delivery.wake()
 
     asyncio.run(check())
+
+
+def test_a_cancellation_that_is_lost_while_connecting_is_repeated() -> None:
+    async def check() -> int:
+        lost = 0
+
+        async def connect() -> None:
+            nonlocal lost
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                lost += 1
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(connect())
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await cancel_and_wait(task, retry_s=0.01)
+        assert task.cancelled()
+        return lost
+
+    assert asyncio.run(check()) == 1
