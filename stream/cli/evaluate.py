@@ -41,8 +41,11 @@ def emotion(
 ) -> None:
     """Evaluate emotion recognition: recall, F1, calibration, confusion, changes of the live label."""
     with require_libraries():
-        from stream.tools.evaluation import emotion as evaluation  # noqa: PLC0415
-        from stream.tools.evaluation import pages, runner  # noqa: PLC0415
+        from stream.tools.evaluation import (  # noqa: PLC0415
+            emotion,
+            pages,
+            runner,
+        )
     corpora = inputs.utterance_groups(manifest, only)
     names, results = inputs.compared_models(model, compare), Results()
     for name, own in runner.runners("emotion", names, evaluation_settings(preset, config, settings)):
@@ -50,8 +53,8 @@ def emotion(
         for corpus, utterances in corpora.items():
             if any(utterance.emotion for utterance in utterances):
                 with progress_bar(f"{name}: {corpus}", len(utterances)) as step:
-                    result = evaluation.evaluate(own, utterances, progress=step)
-                found[corpus] = evaluation.figures(result)
+                    result = emotion.evaluate(own, utterances, progress=step)
+                found[corpus] = emotion.figures(result)
                 if html is not None and found[corpus]["scored"]:
                     results.sections.append(pages.emotion_section(name, corpus, result, found[corpus]))
         if not found:

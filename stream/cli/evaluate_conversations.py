@@ -89,8 +89,12 @@ def ablation(
 ) -> None:
     """Evaluate the speaker tracker without each of its parts, beside a plain baseline; embeds each recording once."""
     with require_libraries():
-        from stream.tools.evaluation import ablation as evaluation  # noqa: PLC0415
-        from stream.tools.evaluation import cached, runner, segments  # noqa: PLC0415
+        from stream.tools.evaluation import (  # noqa: PLC0415
+            ablation,
+            cached,
+            runner,
+            segments,
+        )
         from stream.tools.evaluation.report import Section  # noqa: PLC0415
     reference, scored = segments.read_rttm(rttm), segments.read_uem(uem) if uem is not None else {}
     files = inputs.find_recordings(audio, reference)
@@ -101,10 +105,10 @@ def ablation(
             people = inputs.enrolment_files(path) if known else {}
             embedded.append(cached.embed_recording(own, path, reference[path.stem], scored.get(path.stem), people))
             step()
-    figures = evaluation.run_ablation(
+    figures = ablation.run_ablation(
         embedded, settings=own.settings, model=own.model_info("speaker"), collar_s=collar, overlap=overlap
     )
-    rows = [{"part": part, **{key: row.get(key) for key in evaluation.FIGURES}} for part, row in figures.items()]
+    rows = [{"part": part, **{key: row.get(key) for key in ablation.FIGURES}} for part, row in figures.items()]
     results = Results(figures, [Section(name, (rows,))])
     print_results(results, rows, as_json=as_json, html=html, title="Ablation", note=str(rttm))
 
