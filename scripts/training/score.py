@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.training import corpus, measure, meetings
-from stream.models.compact.factories import emotion, speaker
+from stream.app import registry
+from stream.models.compact.factories import emotion
 from stream.models.compact.nets import EMOTIONS
 from stream.models.compact.tracing import TRACE_AFTER_CALLS
 from stream.settings import ModelSettings
@@ -172,10 +173,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/train score", description=__doc__)
     parser.add_argument("--json", action="store_true", help="figures as JSON")
     parser.add_argument("--quick", action="store_true", help="crops of 2 s only")
+    parser.add_argument("--speaker", default="compact-speaker", help="the speaker model")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    speakers: Model = speaker(ModelSettings(name="compact-speaker", window_s=2.0, hop_s=0.5))
+    speakers = registry.model(ModelSettings(name=arguments.speaker, window_s=2.0, hop_s=0.5))
     emotions: Model = emotion(ModelSettings(name="compact-emotion", window_s=3.0, hop_s=1.0))
     files = held_out_files()
     errors = {
