@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from stream.audio.ring import Ring
-from stream.audio.speech import SpeechTimeline
+from stream.audio.speech_gate import SpeechTimeline
 from stream.audio.windows import WindowExtractor
 from stream.settings import GateSettings
 from stream.types import FRAME_SAMPLES, Samples, SpeechSegment, Window, WindowSpan, WindowSpec

@@ -9,7 +9,7 @@ or none in its last hop: silence costs no inference.
 
 from __future__ import annotations
 
-from stream.audio.speech import SpeechTimeline
+from stream.audio.speech_gate import SpeechTimeline
 from stream.settings import GateSettings
 from stream.types import SAMPLE_RATE_HZ, WindowSpan, WindowSpec
 

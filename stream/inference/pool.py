@@ -13,7 +13,7 @@ from typing import Any
 
 from stream.clock import seconds
 from stream.events import LaneHealth
-from stream.inference.lane import InferenceLane, LaneStatistics
+from stream.inference.batching import InferenceLane, LaneStatistics
 from stream.settings import PoolSettings
 from stream.types import Ensemble, Model, Scores, SpeechDetector, SpeechRequest, SpeechResult, Window
 

@@ -16,7 +16,7 @@ from stream.calls.tracker import CallTracker
 from stream.clock import ArrivalLog, SampleClock, seconds
 from stream.control.commands import StreamStatus
 from stream.events import ModelRef, Party
-from stream.inference.lane import InferenceLane
+from stream.inference.batching import InferenceLane
 from stream.types import ModelInfo, Source, Task
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from stream.audio.loudness import SILENCE_DBFS, level_dbfs
 from stream.audio.resampling import Resampler
 from stream.clock import samples, seconds
 from stream.events import Body, EmotionBody, StreamBody
-from stream.inference.lane import MAX_CONSECUTIVE_FAILURES
+from stream.inference.batching import MAX_CONSECUTIVE_FAILURES
 from stream.inference.pool import LaneSlot, SpeechLane
 from stream.pipeline.live_stream import LiveStream
 from stream.pipeline.publisher import Publisher

@@ -19,7 +19,7 @@ from stream.calls.tracker import CallTracker
 from stream.clock import ArrivalLog, SampleClock
 from stream.errors import SourceError
 from stream.events import NODE, ModelRef, Party
-from stream.inference.lane import InferenceLane
+from stream.inference.batching import InferenceLane
 from stream.inference.pool import LaneSlot, SpeechLane
 from stream.pipeline.live_stream import EventStream, LiveCall, LiveStream, model_refs
 from stream.pipeline.processor import StreamProcessor

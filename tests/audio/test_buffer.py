@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.audio.buffer import StreamBuffer
-from stream.audio.speech import SpeechTimeline
+from stream.audio.speech_gate import SpeechTimeline
 from stream.audio.windows import ONSET_GRID_SAMPLES
 from stream.settings import GateSettings
 from stream.types import FRAME_SAMPLES, SpeechRequest, WindowSpan, WindowSpec

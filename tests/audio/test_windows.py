@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.audio.speech import SpeechTimeline
+from stream.audio.speech_gate import SpeechTimeline
 from stream.audio.windows import ONSET_GRID_SAMPLES, WindowExtractor
 from stream.settings import GateSettings
 from stream.types import WindowSpan, WindowSpec

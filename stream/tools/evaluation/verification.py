@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.audio.speech import SpeechTimeline
+from stream.audio.speech_gate import SpeechTimeline
 from stream.clock import samples
 from stream.errors import SettingsError
 from stream.tools.evaluation.corpora import Utterance, VerificationTrial

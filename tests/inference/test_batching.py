@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.errors import InferenceError
-from stream.inference.lane import MAX_CONSECUTIVE_FAILURES, InferenceLane
+from stream.inference.batching import MAX_CONSECUTIVE_FAILURES, InferenceLane
 from stream.queues import Policy, QueueClosed
 from tests.support.acceleration import run_accelerated
 

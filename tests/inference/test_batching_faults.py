@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import pytest
 
 from stream.errors import InferenceError
-from stream.inference.lane import MAX_CONSECUTIVE_FAILURES, InferenceLane
+from stream.inference.batching import MAX_CONSECUTIVE_FAILURES, InferenceLane
 from stream.inference.worker import InferenceThread
 
 MAX_WAIT_S = 20.0
