@@ -26,6 +26,8 @@ from tests.support.tones import wav
 from tests.support.voices import demo_speech
 from tests.tools.enrolment.models import ToneEnrolmentModels
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def database(tmp_path: Path) -> Path:

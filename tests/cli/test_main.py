@@ -31,6 +31,8 @@ from stream.events import Event, from_json
 from tests.support.command import run_command
 from tests.support.tones import wav
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT_S = 60
 Command = Callable[..., tuple[int, str, str]]
 TONEWATCH = [sys.executable, "-m", "stream"]

@@ -21,6 +21,8 @@ from stream.cli.main import app
 from stream.demo.conversation import AUDIO
 from stream.events import Event, from_json
 
+pytestmark = pytest.mark.slow
+
 HOME = Path(__file__).parent.parent.parent
 CLIENT = HOME / "docs" / "examples" / "client.py"
 TIMEOUT_S = 60

@@ -23,6 +23,8 @@ from stream.demo.conversation import AUDIO
 from tests.support.command import run_command
 from tests.support.mosquitto import Broker
 
+pytestmark = pytest.mark.slow
+
 
 class Process:
     """A `tonewatch` process and the address of its dashboard."""

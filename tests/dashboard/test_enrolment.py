@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import expect
 
 from stream.profiles.store import read_profiles
 from tests.support.browser import OpenPage
 from tests.support.dashboard import RunningDashboard
 from tests.support.node import EnrolmentNode, ScriptedSource
+
+pytestmark = pytest.mark.slow
 
 
 def test_current_speaker_of_a_running_node_is_enrolled(

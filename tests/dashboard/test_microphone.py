@@ -19,6 +19,8 @@ from playwright.sync_api import expect
 from stream.demo.conversation import AUDIO
 from tests.support.browser import Driver, chromium
 
+pytestmark = pytest.mark.slow
+
 PLAYED_S = ((0.0, 4.1), (7.7, 11.9))
 """The demo's turns of Alice and of Callum. The browser starts at a random place, and windows with it; Bob's synthetic
 voice is so close to Alice's that at some places both are taken for one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from stream.control.commands import EnrollCommand
@@ -12,6 +13,8 @@ from tests.dashboard.scenes import Scene, conversation, phone_call, seconds_ago
 from tests.support import examples
 from tests.support.browser import OpenPage
 from tests.support.dashboard import RunningDashboard
+
+pytestmark = pytest.mark.slow
 
 TOKEN = "a long enough token"
 

@@ -11,6 +11,8 @@ from tests.support import examples
 from tests.support.browser import OpenPage
 from tests.support.dashboard import RunningDashboard
 
+pytestmark = pytest.mark.slow
+
 MAX_PAGE_BYTES = 200_000
 MAX_FIRST_PAINT_MS = 500
 

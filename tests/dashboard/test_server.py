@@ -23,6 +23,8 @@ from stream.errors import ListenError
 from tests.dashboard.scenes import Scene, phone_call
 from tests.support.dashboard import RunningDashboard
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "a long enough token"
 
 

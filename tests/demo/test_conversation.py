@@ -7,10 +7,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
 from stream.demo.conversation import AUDIO, REFERENCE_RTTM, turns
 from tests.support.requirements import require
+
+pytestmark = pytest.mark.slow
 
 HOME = Path(__file__).parents[2]
 

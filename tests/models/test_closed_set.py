@@ -14,6 +14,8 @@ from stream.cli.main import app
 from stream.demo.conversation import AUDIO
 from stream.events import SpeakerEvent, from_json
 
+pytestmark = pytest.mark.slow
+
 
 def speaker_events(folder: Path, directory: Path, *options: str) -> list[SpeakerEvent]:
     """Return the speaker events of a run on four seconds of speech."""

@@ -23,6 +23,8 @@ from stream.models.zoo import ZOO, cached_folder, fetch, local_folder
 from stream.settings import ModelSettings
 from stream.types import Window
 
+pytestmark = pytest.mark.slow
+
 COMMIT = "ab" * 20
 
 

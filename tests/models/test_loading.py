@@ -21,6 +21,8 @@ from stream.models.pretrained import PretrainedModel
 from stream.settings import ModelSettings
 from stream.types import Task, Window
 
+pytestmark = pytest.mark.slow
+
 Checkpoint = tuple[Path, nn.Module]
 Write = Callable[..., Checkpoint]
 Windows = Callable[..., list[Window]]

@@ -41,6 +41,8 @@ from tests.support import examples
 from tests.support.fakes import FakeDetector, FakeModel, ListSink
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 MAX_WAIT_S = 60
 
 

@@ -25,6 +25,8 @@ from stream.types import AudioFormat, Block
 from tests.support.acceleration import run_accelerated
 from tests.support.fakes import FakeSource, ListSink
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = Settings()
 MODELS = [registry.model(SETTINGS.models.emotion), registry.model(SETTINGS.models.speaker)]
 DETECTOR = SileroVad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import weakref
 from collections import Counter, defaultdict
 from contextlib import suppress
@@ -194,7 +195,7 @@ def check_names_and_totals(run: Run) -> None:
         assert run.registry.active_in(lane) == sum(lane in stream.lanes for stream in streams)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30 if os.environ.get("TONEWATCH_FUZZ") == "full" else 8, deadline=None)
 @given(chosen=steps)
 def test_invariants_hold_in_any_order(chosen: list[Step]) -> None:
     events = asyncio.run(check(chosen))

@@ -23,6 +23,8 @@ from tests.support.fakes import ListSink
 from tests.support.node import network_node
 from tests.support.requirements import labelled_audio
 
+pytestmark = pytest.mark.slow
+
 MODELS = [registry.model(Settings().models.emotion), registry.model(Settings().models.speaker)]
 DETECTOR = SileroVad()
 

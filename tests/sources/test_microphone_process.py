@@ -24,6 +24,8 @@ from stream.types import Block, Interruption
 from tests.support.pulseaudio import SoundServer
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT_S = 60
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.requirements import labelled_audio
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 
 Figures = dict[str, dict[str, dict[str, float]]]

@@ -16,6 +16,8 @@ from stream.models.fast.net import FastNet
 from stream.models.onednn import pack_weight
 from tests.models.fast.conftest import ARCHITECTURES, NORMS, Make, build_small, library_output, noise
 
+pytestmark = pytest.mark.slow
+
 MAX_DIFFERENCE = 2e-6
 """For values about 1: float32 rounding in another order."""
 

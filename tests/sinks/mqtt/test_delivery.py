@@ -20,6 +20,8 @@ from tests.support.mosquitto import Broker
 from tests.support.mqtt import FAST_LIMITS, TcpRelay, mqtt_sink, subscriber
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 TURN, EMOTION, AVAILABILITY = "home/kitchen/room/turn", "home/kitchen/room/emotion", "home/kitchen/availability"
 
 

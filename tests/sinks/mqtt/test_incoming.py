@@ -25,6 +25,8 @@ from tests.support.mosquitto import Broker
 from tests.support.mqtt import FAST_LIMITS, mqtt_sink, subscriber
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 COMMAND, RESPONSE, AVAILABILITY = (f"home/kitchen/{leaf}" for leaf in ("command", "response", "availability"))
 DEVICE, NODE = "homeassistant/device/tonewatch_kitchen_room/config", "homeassistant/device/tonewatch_kitchen/config"
 

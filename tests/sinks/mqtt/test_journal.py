@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from stream.sinks.mqtt.journal import RETRY_S, Journal, state_folder
 from stream.sinks.mqtt.outbox import Message, Outbox
 
+pytestmark = pytest.mark.slow
+
 NAME = "outbox-kitchen"
 
 

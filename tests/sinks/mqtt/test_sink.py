@@ -21,6 +21,8 @@ from tests.support.mosquitto import Broker
 from tests.support.mqtt import FAST_LIMITS, mqtt_sink, subscriber
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 TURN, EMOTION, SPEAKER = (f"home/kitchen/room/{kind}" for kind in ("turn", "emotion", "speaker"))
 AVAILABILITY, OUTBOX = "home/kitchen/availability", "home/kitchen/outbox"
 

@@ -23,6 +23,8 @@ from tests.dashboard.scenes import Scene, conversation, phone_call
 from tests.support.browser import OpenPage
 from tests.support.dashboard import RunningDashboard
 
+pytestmark = pytest.mark.slow
+
 
 def call() -> list[Event]:
     scene = Scene("desk", call=True)
