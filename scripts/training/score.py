@@ -20,7 +20,7 @@ from rich.table import Table
 
 from scripts.training import corpus, measure, meetings
 from stream.app import registry
-from stream.models.compact.factories import emotion
+from stream.models.compact.model import load_emotion
 from stream.models.compact.nets import EMOTIONS
 from stream.models.compact.tracing import TRACE_AFTER_CALLS
 from stream.settings import ModelSettings
@@ -178,7 +178,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     speakers = registry.model(ModelSettings(name=arguments.speaker, window_s=2.0, hop_s=0.5))
-    emotions: Model = emotion(ModelSettings(name="compact-emotion", window_s=3.0, hop_s=1.0))
+    emotions: Model = load_emotion(ModelSettings(name="compact-emotion", window_s=3.0, hop_s=1.0))
     files = held_out_files()
     errors = {
         "whole" if s is None else f"{s:g} s": {k: v[0] for k, v in speaker_errors(speakers, files, s).items()}

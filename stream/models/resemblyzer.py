@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,9 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stream.errors import InferenceError, ModelFormatError, ModelNotFound
-from stream.models.devices import resolve_device
-from stream.types import SAMPLE_RATE_HZ, ModelInfo, Scores, Task, Window, WindowSpec
+from stream.errors import ModelFormatError, ModelNotFound
+from stream.models.bundled import BundledModel, bundled_device, window_spec
+from stream.types import SAMPLE_RATE_HZ, ModelInfo, Task
 
 if TYPE_CHECKING:
     from stream.settings import ModelSettings
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 NAME: Final = "speaker-resemblyzer"
 THRESHOLD: Final = 0.75
 """Cosine from which the author's examples accept two voices as the same."""
-MIN_SAMPLES: Final = 8_000
 _FFT_SAMPLES: Final = 400
 _HOP_SAMPLES: Final = 160
 _MELS: Final = 40
@@ -92,44 +90,7 @@ def partial_starts(samples: int) -> list[int]:
     return starts[:-1] if coverage < _MIN_COVERAGE and len(starts) > 1 else starts
 
 
-class Resemblyzer:
-    """The encoder as a `Model`: one d-vector per window, stateless between calls."""
-
-    def __init__(self, *, encoder: VoiceEncoder, spec: WindowSpec, device: torch.device, revision: str) -> None:
-        self._encoder, self._spec, self._device = encoder, spec, device
-        self._info = ModelInfo(name=NAME, revision=revision, task=Task.SPEAKER, threshold=THRESHOLD)
-
-    @property
-    def info(self) -> ModelInfo:
-        """Name, task, threshold, and as revision the version of the package with the weights."""
-        return self._info
-
-    @property
-    def spec(self) -> WindowSpec:
-        """Windows as configured, of half a second or more."""
-        return self._spec
-
-    def infer(self, batch: Sequence[Window]) -> list[Scores]:
-        """Score windows one by one. Raises `InferenceError` for too short windows and samples that are not finite."""
-        with torch.inference_mode():
-            return [self._score(window) for window in batch]
-
-    def _score(self, window: Window) -> Scores:
-        samples = torch.tensor(window.samples, dtype=torch.float32)
-        if samples.ndim != 1 or len(samples) < MIN_SAMPLES or not bool(samples.isfinite().all()):
-            raise InferenceError(f"{NAME} needs at least {MIN_SAMPLES} finite samples of one channel")
-        vector = self._encoder(samples.to(self._device))
-        return Scores(
-            model=NAME,
-            source_id=window.source_id,
-            index=window.index,
-            start_sample=window.start_sample,
-            end_sample=window.end_sample,
-            values=vector.cpu().numpy(),
-        )
-
-
-def load(settings: ModelSettings) -> Resemblyzer:
+def load(settings: ModelSettings) -> BundledModel:
     """Load the encoder with the weights of the installed package. Raises `ModelNotFound` if it is not installed."""
     try:
         package = distribution("resemblyzer")
@@ -146,11 +107,7 @@ def load(settings: ModelSettings) -> Resemblyzer:
         raise ModelNotFound(f"{path} is missing; install resemblyzer again") from error
     except (EOFError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
         raise ModelFormatError(f"{path} does not match the encoder; install resemblyzer 0.1.4") from error
-    device = resolve_device("cpu" if settings.device == "auto" else settings.device)
-    spec = WindowSpec(
-        length_samples=round(settings.window_s * SAMPLE_RATE_HZ),
-        hop_samples=round(settings.hop_s * SAMPLE_RATE_HZ),
-        minimum_samples=MIN_SAMPLES,
-    )
+    device, _ = bundled_device(settings)
     encoder = encoder.eval().requires_grad_(requires_grad=False).to(device)
-    return Resemblyzer(encoder=encoder, spec=spec, device=device, revision=package.version)
+    info = ModelInfo(name=NAME, revision=package.version, task=Task.SPEAKER, threshold=THRESHOLD)
+    return BundledModel(info=info, spec=window_spec(settings), score=encoder, device=device)

@@ -137,13 +137,13 @@ class Pipeline:
 
         Returns once the audio received before is queued for publishing. Raises `SourceNotFound`.
         """
-        for stream in self._named(source_id):
-            await stream.processor.pause(detail)
+        for processor in [stream.processor for stream in self._named(source_id)]:  # one may be closed meanwhile
+            await processor.pause(detail)
 
     async def resume(self, source_id: str, *, detail: str = "asked to resume") -> None:
         """Process the audio of a source, or of one of its streams, again. Raises `SourceNotFound`."""
-        for stream in self._named(source_id):
-            await stream.processor.resume(detail)
+        for processor in [stream.processor for stream in self._named(source_id)]:  # one may be closed meanwhile
+            await processor.resume(detail)
 
     def status(self) -> NodeStatus:
         """Return the state of every open stream."""

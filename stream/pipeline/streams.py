@@ -176,6 +176,7 @@ class StreamRegistry:
         del self._streams[stream.name]
         self._closed = self._closed.plus(stream)
         self._remember(stream)
+        del stream.processor  # it refers to the record: its buffers would wait for the garbage collector
 
     async def leave_call(self, stream: LiveStream) -> None:
         """Take the party of a stream whose last event is published out of its call, if it is a call's track."""
@@ -289,6 +290,7 @@ class StreamRegistry:
                 del self._calls[call.name]
                 if call.events is not None:
                     self._remember(call.events)
+                    call.events = None  # it refers to the call
 
     def _remember(self, stream: EventStream) -> None:
         self._last_seq[stream.name] = stream.next_seq

@@ -186,5 +186,5 @@ def test_only_quiet_audio_is_raised(package: Path) -> None:
 )
 def test_invalid_samples_are_rejected(package: Path, samples: np.ndarray) -> None:
     assert package.is_file()
-    with pytest.raises(InferenceError, match="at least 8000 finite samples of one channel"):
+    with pytest.raises(InferenceError, match=r"at least 8000 samples of one channel|not finite"):
         load(chosen()).infer([window(samples)])

@@ -1,5 +1,7 @@
 """The compact nets as `Model`s: windows in, x-vectors or probabilities out.
 
+Their abilities and limits are on the model cards SPEAKER.md and EMOTION.md. `scripts/train` trains them.
+
 The last bits of a matrix product of this size depend on the number of rows, so windows are computed one by one: for a
 given number of threads the score of a window depends only on its samples, and a recording gives the same events however
 its windows were batched. The nets are small enough for that to cost little.
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
     from stream.settings import ModelSettings
 
 AnyNet = TypeVar("AnyNet", SpeakerNet, EmotionNet)
-
-MIN_SAMPLES = 8_000
-"""Half a second: shorter windows characterise a voice too poorly."""
 
 _FOLDER = Path(__file__).parent
 

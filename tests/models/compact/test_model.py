@@ -17,15 +17,14 @@ from torch.nn import functional
 
 from stream.errors import InferenceError, ModelError, ModelFormatError, ModelNotFound
 from stream.models.bundled import BundledModel
-from stream.models.compact import factories
 from stream.models.compact.folding import fold
-from stream.models.compact.model import load_speaker
+from stream.models.compact.model import load_emotion, load_speaker
 from stream.models.compact.nets import EmotionNet, SpeakerNet
 from stream.models.onednn import Linear, traceable_linear
 from stream.settings import ModelSettings
 from stream.types import Model, Task, Window
 
-FOLDER = Path(factories.__file__).parent
+FOLDER = Path(load_speaker.__code__.co_filename).parent
 SPEAKER = ModelSettings(name="compact-speaker", window_s=2.0, hop_s=0.5)
 EMOTION = ModelSettings(name="compact-emotion", window_s=3.0, hop_s=1.0)
 
@@ -34,17 +33,17 @@ Extract = Callable[..., list[Window]]
 
 @pytest.fixture(scope="module", params=["speaker", "emotion"])
 def model(request: pytest.FixtureRequest) -> Model:
-    return factories.speaker(SPEAKER) if request.param == "speaker" else factories.emotion(EMOTION)
+    return load_speaker(SPEAKER) if request.param == "speaker" else load_emotion(EMOTION)
 
 
 @pytest.fixture(scope="module")
 def speaker() -> Model:
-    return factories.speaker(SPEAKER)
+    return load_speaker(SPEAKER)
 
 
 @pytest.fixture(scope="module")
 def emotion() -> Model:
-    return factories.emotion(EMOTION)
+    return load_emotion(EMOTION)
 
 
 def with_samples(window: Window, samples: NDArray[Any]) -> Window:
@@ -178,12 +177,12 @@ def test_folding_changes_rounding_only(net: SpeakerNet | EmotionNet, linear: Cal
 def test_an_unavailable_device_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match="device"):
-        factories.speaker(SPEAKER.model_copy(update={"device": "cuda"}))
+        load_speaker(SPEAKER.model_copy(update={"device": "cuda"}))
 
 
 def test_another_revision_is_rejected() -> None:
     with pytest.raises(ModelNotFound, match="revision"):
-        factories.speaker(SPEAKER.model_copy(update={"revision": "0"}))
+        load_speaker(SPEAKER.model_copy(update={"revision": "0"}))
 
 
 def test_missing_and_wrong_weights_are_rejected(tmp_path: Path) -> None:
@@ -203,7 +202,7 @@ def test_missing_and_wrong_weights_are_rejected(tmp_path: Path) -> None:
 
 def test_bfloat16_is_close(windows: Extract) -> None:
     batch = windows(3, length=32_000)
-    exact = factories.speaker(SPEAKER).infer(batch)
+    exact = load_speaker(SPEAKER).infer(batch)
     coarse: BundledModel = load_speaker(SPEAKER.model_copy(update={"dtype": "bfloat16"}))
     for a, b in zip(exact, coarse.infer(batch), strict=True):
         assert float(a.values @ b.values) > 0.98

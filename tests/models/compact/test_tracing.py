@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stream.models.compact import tracing
-from stream.models.compact.factories import emotion, speaker
+from stream.models.compact.model import load_emotion, load_speaker
 from stream.models.compact.tracing import MAX_TRACED_LENGTHS, TRACE_AFTER_CALLS, Traced
 from stream.settings import ModelSettings
 from stream.types import Window
@@ -23,7 +23,7 @@ def scaled(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("which", ["speaker", "emotion"])
 @pytest.mark.parametrize("length", [8_000, 22_000, 32_000])
 def test_traced_compact_nets_are_bit_identical(which: str, length: int) -> None:
-    model = (speaker if which == "speaker" else emotion)(
+    model = (load_speaker if which == "speaker" else load_emotion)(
         ModelSettings(name=f"compact-{which}", window_s=2.0, hop_s=0.5)
     )
     score = model._score  # type: ignore[attr-defined]
