@@ -1,4 +1,4 @@
-"""Shared by all tests: user folders stay untouched, full-size models are opt-in, skips can be made failures."""
+"""Shared by all tests: user folders stay untouched, tests marked `full` are opt-in, skips can be made failures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.browser import browser, dashboard, driver, open_page
 from tests.support.certificates import authority, certificates
-from tests.support.requirements import full_size_wanted, refuses_skips
+from tests.support.requirements import full_tests_wanted, refuses_skips
 from tests.support.tones import make_runner, tone_models
 
 __all__ = [
@@ -34,9 +34,9 @@ def _separate_user_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect tests of full-size models unless they are wanted or asked for by their mark."""
+    """Deselect tests marked `full` unless they are wanted or asked for by their mark."""
     full = [item for item in items if item.get_closest_marker("full") is not None]
-    if not full or "full" in str(config.getoption("markexpr")) or full_size_wanted():
+    if not full or "full" in str(config.getoption("markexpr")) or full_tests_wanted():
         return
     items[:] = [item for item in items if item not in set(full)]
     config.hook.pytest_deselected(items=full)

@@ -89,6 +89,8 @@ def test_safetensors_score_the_same(name: str, checkpoint: Write, windows: Windo
     assert_parity(load(settings(folder)), net, folder, windows(2))
 
 
+@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("name", PRETRAINED + OVERLAP)
 def test_two_layers_of_full_width(name: str, write: Write, windows: Windows, tmp_path: Path) -> None:
     folder, net = write(tmp_path / name, name, full_width=True, layers=2)

@@ -74,9 +74,20 @@ def test_every_protocol_yields_the_events_of_the_file(
     assert asyncio.run(over_network(system, call)) == expected
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("system", sorted(SYSTEMS))
-def test_four_minutes_of_a_real_call(system: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def long_call(tmp_path_factory: pytest.TempPathFactory) -> tuple[StereoCall, dict[str, list[dict[str, Any]]]]:
+    """Four minutes of a real call."""
     frames, _ = soundfile.read(labelled_audio() / "calls" / "autorepair_40.flac", dtype="int16")
     call = StereoCall.of(frames)
-    assert asyncio.run(over_network(system, call)) == from_file(call, tmp_path)
+    return call, from_file(call, tmp_path_factory.mktemp("call"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "system", [name if name == "twilio" else pytest.param(name, marks=pytest.mark.full) for name in sorted(SYSTEMS)]
+)
+def test_four_minutes_of_a_real_call(
+    system: str, long_call: tuple[StereoCall, dict[str, list[dict[str, Any]]]]
+) -> None:
+    call, expected = long_call
+    assert asyncio.run(over_network(system, call)) == expected

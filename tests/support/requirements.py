@@ -12,6 +12,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
+FULLY_TESTED = ("stream/models", "stream/server")
+"""Packages that have tests marked `full`; `.ci/run` names them, too."""
+
 
 def require(*programs: str) -> None:
     """Skip the test unless all programs are installed; fail instead under TONEWATCH_REQUIRE_ALL=1."""
@@ -34,12 +37,12 @@ def refuses_skips() -> bool:
 
 
 @cache
-def full_size_wanted() -> bool:
-    """Whether models run at full size: with TONEWATCH_FULL=1, or if stream/models/ differs from the merge base."""
+def full_tests_wanted() -> bool:
+    """Whether tests marked `full` run: with TONEWATCH_FULL=1, or if what they test differs from the merge base."""
     if (switch := os.environ.get("TONEWATCH_FULL")) is not None:
         return switch == "1"
     base = next(filter(None, (_git("merge-base", "HEAD", branch) for branch in ("origin/HEAD", "main"))), "HEAD")
-    return bool(_git("diff", "--name-only", base, "--", "stream/models"))
+    return bool(_git("diff", "--name-only", base, "--", *FULLY_TESTED))
 
 
 def _git(*arguments: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.requirements import labelled_audio
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.full]
 
 ROOT = Path(__file__).resolve().parents[3]
 

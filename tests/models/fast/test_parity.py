@@ -181,7 +181,9 @@ def test_cuda_gives_equal_outputs(make: Make) -> None:
             assert float((fast(audio.cuda()).cpu() - expected).abs().max()) < 1e-3
 
 
-@pytest.mark.parametrize("layers", [2, pytest.param(None, id="all", marks=[pytest.mark.slow, pytest.mark.full])])
+@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.parametrize("layers", [2, pytest.param(None, id="all")])
 @pytest.mark.parametrize("name", list(benchmark.SHAPES))
 def test_full_width(name: str, layers: int | None) -> None:
     net = benchmark.random_model(name, layers=layers)
