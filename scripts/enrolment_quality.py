@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from stream.profiles.quality import audio_issues, length_issue, same_speaker_probability, speaker_issue
-from stream.settings import load
+from stream.settings import DEFAULT_PRESET, load
 from stream.tools.enrolment.enrolment import EnrolmentModels
 from stream.tools.evaluation.corpora import Utterance, read_utterances
 from stream.tools.evaluation.runner import read_samples
@@ -112,13 +112,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--people", type=int, default=40, help="people of each corpus, at most")
+    parser.add_argument("--preset", default=DEFAULT_PRESET, help="the preset whose speaker model is used")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     corpora: dict[str, dict[str, list[Utterance]]] = {}
     for utterance in read_utterances(given.manifest):
         if utterance.speaker:
             corpora.setdefault(utterance.corpus, {}).setdefault(utterance.speaker, []).append(utterance)
-    models, generator = EnrolmentModels(load()), np.random.default_rng(given.seed)
+    models, generator = EnrolmentModels(load(preset=given.preset)), np.random.default_rng(given.seed)
     for corpus, speakers in corpora.items():
         row = measure(recordings(speakers, generator, given.people), models, generator)
         print(json.dumps({"corpus": corpus, **row}), flush=True)

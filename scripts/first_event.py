@@ -1,6 +1,7 @@
 """Time from starting `tonewatch demo` to its first speaker or emotion event, and of `import torch` alone.
 
-Prints medians of interleaved runs, in seconds. Run it twice: the first run fills the file cache.
+Arguments are options of the demo, such as `--preset tiny`. Prints medians of interleaved runs, in seconds. Run it
+twice: the first run fills the file cache.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ RUNS = 5
 def first_event_s() -> float:
     """Return the time from the start of the process to its first emotion or speaker event on standard output."""
     began_s = time.perf_counter()
-    command = [sys.executable, "-m", "stream", "demo", "--quiet"]
+    command = [sys.executable, "-m", "stream", "demo", "--quiet", *sys.argv[1:]]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         if process.stdout is None:
             raise RuntimeError("no pipe")

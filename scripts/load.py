@@ -64,7 +64,7 @@ async def call(link: Link, chunk_s: float, seconds: float, begins_s: float) -> f
 async def drive(arguments: argparse.Namespace, events: Path) -> dict[str, Any]:
     """Start a node, call it, stop it; returns the figures and the node's log."""
     command = [sys.executable, "-m", "stream", "serve", "--port", "0", "--audiosocket-port", "0", "--quiet"]
-    command += ["--sink", str(events)] + (["--dashboard"] if arguments.page else [])
+    command += ["--preset", "tiny", "--sink", str(events)] + (["--dashboard"] if arguments.page else [])
     for setting in arguments.set or []:
         command += ["--set", setting]
     node = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)

@@ -93,10 +93,11 @@ def test_torch_is_not_imported_before_a_model_is_needed(code: str) -> None:
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 
-def test_the_compact_pair_needs_no_transformers() -> None:
+def test_the_bundled_models_need_no_transformers() -> None:
     code = (
-        "from stream.app import registry; from stream.settings import Settings; s = Settings(); "
-        "registry.model(s.models.emotion); registry.model(s.models.speaker); "
+        "from stream.app import registry; from stream.settings import load; s, t = load(), load(preset='tiny'); "
+        "registry.model(s.models.emotion); registry.model(s.models.speaker); registry.model(s.models.overlap); "
+        "registry.model(t.models.speaker); "
         "import sys; sys.exit('transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,8 +2,8 @@
 
     python -m scripts.faults.soak --hours 24 --minutes 240
 
-Two sources play the bundled conversation over and over, through the compact pair, into a real mosquitto and a file.
-`--minutes` limits the run, which then reports what it has processed. Progress goes to standard error.
+Two sources play the bundled conversation over and over, through the nets of the preset `tiny`, into a real mosquitto
+and a file. `--minutes` limits the run, which then reports what it has processed. Progress goes to standard error.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ async def _soak(*, hours: float, minutes: float) -> None:
     deadline_s = began_s + 60 * minutes
     endings, rows = EndingsSink(), list[tuple[float, float, int]]()
     with tempfile.TemporaryDirectory() as folder, Broker(Path(folder)) as broker:
-        settings = load(environment=os.environ, flags={"node": "soak", "mqtt": {"outbox": f"{folder}/box"}})
+        flags = {"node": "soak", "mqtt": {"outbox": f"{folder}/box"}}
+        settings = load(preset="tiny", environment=os.environ, flags=flags)
         models, detector, thread_setup = assembly.load_models(settings)  # like `assemble`, for these sources
         sources = [Looped(name=name, audio=audio, total_s=hours * 1800, deadline_s=deadline_s) for name in ("a", "b")]
         target = f"mqtt://127.0.0.1:{broker.port}/soak"

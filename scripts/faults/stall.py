@@ -40,8 +40,15 @@ def main() -> None:
         connections: list[socket.socket] = []
         threading.Thread(target=_accept, args=(server, connections), daemon=True).start()
         port = server.getsockname()[1]
-        command = [sys.executable, "-m", "stream", "demo", "--quiet", "--sink", f"{folder}/events.ndjson"]
-        command += ["--sink", f"mqtt://127.0.0.1:{port}/home", "--set", f"mqtt.outbox={folder}/box"]
+        command = [sys.executable, "-m", "stream", "demo", "--quiet", "--preset", "tiny"]
+        command += [
+            "--sink",
+            f"{folder}/events.ndjson",
+            "--sink",
+            f"mqtt://127.0.0.1:{port}/home",
+            "--set",
+            f"mqtt.outbox={folder}/box",
+        ]
         began_s = time.monotonic()
         done = subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=300, check=False)
         took_s = time.monotonic() - began_s

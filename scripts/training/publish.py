@@ -51,7 +51,7 @@ def speaker(net: SpeakerNet, path: Path, *, people: list[list[Tensor]], steps: i
     }
     vectors = cohort(net, people)
     _write(net, path, metadata, cohort=vectors)
-    model = load_speaker(load().models.speaker, weights=path)
+    model = load_speaker(load(preset="tiny").models.speaker, weights=path)
     conversations = calibration.embed_conversations(model, calibration.held_out())
     fitted = calibration.fit(Cohort(vectors.float().numpy()), conversations)
     metadata["calibration"] = f"{fitted.slope:.4f},{fitted.threshold:.4f},{fitted.reliability_s:.4f}"

@@ -94,7 +94,8 @@ def _derived_id(source: SourceSettings) -> str:
 def load_models(settings: Settings) -> tuple[list[Model], SpeechDetector, Callable[[int], None]]:
     """Load the models, the speech detector, and the function that prepares a worker thread for them.
 
-    This is the slow part of a start and blocks; run it in a thread. Raises `SettingsError` or `ModelError`.
+    This is the slow part of a start and blocks; run it in a thread. An overlap model is loaded only beside a speaker
+    model, whose decisions it serves. Raises `SettingsError` or `ModelError`.
     """
     from stream.models.devices import limit_threads  # noqa: PLC0415 - torch is imported when a model is needed
     from stream.models.vad import SileroVad  # noqa: PLC0415
@@ -107,12 +108,10 @@ def load_models(settings: Settings) -> tuple[list[Model], SpeechDetector, Callab
             (Task.IDENTITY, settings.models.identity),
             (Task.OVERLAP, settings.models.overlap),
         )
-        if chosen.name
+        if chosen.name and (task is not Task.OVERLAP or settings.models.speaker.name)
     ]
     if not wanted:
         raise SettingsError("no model set; set models.emotion.name, models.speaker.name or models.identity.name")
-    if settings.models.overlap.name and not settings.models.speaker.name:
-        raise SettingsError("models.overlap needs a speaker model; set models.speaker.name")
     models = []
     for task, chosen in wanted:
         model = registry.model(chosen)

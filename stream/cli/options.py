@@ -19,7 +19,7 @@ from stream.errors import SettingsError
 if TYPE_CHECKING:
     from stream.settings import Settings
 
-Preset = Annotated[str, typer.Option(help="Models and windows: compact, pretrained or wav2vec2.")]
+Preset = Annotated[str, typer.Option(help="Models and windows: compact, tiny, pretrained or wav2vec2.")]
 Config = Annotated[Path | None, typer.Option(help="A TOML file on top of the preset.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, e.g. pool.workers=2. Repeatable.")

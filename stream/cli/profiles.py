@@ -32,11 +32,13 @@ def list_(
     config: Config = None,
     settings: Set = None,
 ) -> None:
-    """List profiles: exemplars, seconds of speech, models, dates, note."""
+    """List profiles: exemplars, seconds of speech, models, dates, note; and those the model does not recognise."""
     from stream.profiles.store import read_profiles  # noqa: PLC0415
 
-    path = profiles_path(_settings(profiles, preset=preset, config=config, settings=settings))
-    rows = [_row(profile) for profile in read_profiles(path)]
+    merged = _settings(profiles, preset=preset, config=config, settings=settings)
+    path = profiles_path(merged)
+    found = read_profiles(path)
+    rows = [_row(profile) for profile in found]
     if as_json:
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
@@ -46,6 +48,8 @@ def list_(
     from stream.tools.tables import print_table  # noqa: PLC0415
 
     print_table([{**row, "models": ", ".join(row["models"])} for row in rows])
+    for line in _unrecognised(found, model=merged.models.speaker.name, preset=preset):
+        typer.echo(line, err=True)
 
 
 @app.command()
@@ -173,6 +177,22 @@ def _row(profile: Profile) -> dict[str, Any]:
         "updated": f"{profile.updated:%Y-%m-%d %H:%M}",
         "note": profile.note,
     }
+
+
+def _unrecognised(profiles: Sequence[Profile], *, model: str, preset: str) -> list[str]:
+    """Describe the profiles without x-vectors of `model`, and what to do: a heading, and a command for each."""
+    from stream.profiles.other_models import enrolment_command, recognising_presets, run_advice  # noqa: PLC0415
+
+    others = [profile for profile in profiles if model not in {one.name for one in profile.models}]
+    if not model or not others:
+        return []
+    advice = run_advice(recognising_presets(others, besides=model))
+    names = ", ".join(profile.name for profile in others)
+    return [
+        f"not recognised with {model}, since x-vectors of different models are not comparable: {names}",
+        f"{advice}, or enrol again:" if advice else "enrol again:",
+        *(f"  {enrolment_command(profile, preset=preset)}" for profile in others),
+    ]
 
 
 def _settings(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from stream.errors import SettingsError
 from stream.events import ModelRef
 from stream.profiles.enrolment_audio import EnrolmentAudio
+from stream.profiles.other_models import recognising_presets, run_advice
 from stream.profiles.profile import voices_for
 from stream.profiles.store import database_path, read_profiles
 from stream.settings import Settings, SourceSettings
@@ -37,13 +38,16 @@ async def known_voices(*, settings: Settings, model: Model, configured: Sequence
     profiles = tuple(profile for profile in profiles if profile.name not in taken)
     stored, left_out = voices_for(profiles, ModelRef(name=info.name, revision=info.revision))
     if left_out:  # names are personal data and stay out of the log
+        others = [profile for profile in profiles if profile.name in left_out]
+        advice = run_advice(recognising_presets(others, besides=info.name))
         log.warning(
-            "%d of %d profiles have no x-vectors of %s %s and are not recognised; list them with "
-            "`tonewatch profiles list`, enrol them again with `tonewatch enroll`",
+            "%d of %d profiles have no x-vectors of %s %s and are not recognised; enrol them again "
+            "(`tonewatch profiles list` shows the commands)%s",
             len(left_out),
             len(profiles),
             info.name,
             info.revision,
+            advice and f", or {advice}",
         )
     return KnownVoices((*configured, *stored), len(left_out))
 

@@ -12,6 +12,7 @@ from stream.settings.loading import (
     config_folder,
     load,
     presets,
+    presets_with_speaker,
     set_key,
 )
 from stream.settings.mqtt import MqttSettings
@@ -52,5 +53,6 @@ __all__ = [
     "config_folder",
     "load",
     "presets",
+    "presets_with_speaker",
     "set_key",
 ]

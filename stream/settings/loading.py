@@ -61,6 +61,12 @@ def presets() -> dict[str, Path]:
     return {path.stem: path for path in sorted(config_folder().glob("*.toml")) if path.stem != "default"}
 
 
+def presets_with_speaker(model: str) -> list[str]:
+    """Return the names of the presets whose speaker model is `model`."""
+    layers = {name: file_layer(path) for name, path in presets().items()}
+    return [name for name, (_, values) in layers.items() if model in _find(values, ("models", "speaker", "name"))]
+
+
 def load(
     *,
     preset: str = DEFAULT_PRESET,

@@ -67,14 +67,14 @@ class ModelsSettings(Branch):
         ModelSettings(name="compact-emotion", window_s=3.0, hop_s=1.0), description="Emotion recognition."
     )
     speaker: ModelSettings = Field(
-        ModelSettings(name="compact-speaker", window_s=2.0, hop_s=0.5), description="Speaker verification."
+        ModelSettings(name="speaker-campplus", window_s=2.0, hop_s=0.5), description="Speaker verification."
     )
     identity: ModelSettings = Field(
         ModelSettings(name="", window_s=3.0, hop_s=1.0), description="Closed-set speaker identification."
     )
     overlap: ModelSettings = Field(
-        ModelSettings(name="", window_s=2.0, hop_s=0.5),
-        description="Overlapping speech, frame by frame; its hop should equal that of the speaker model.",
+        ModelSettings(name="overlap-segmentation", window_s=5.0, hop_s=0.5),
+        description="Overlapping speech, frame by frame; loaded only with a speaker model, whose hop it should have.",
     )
 
 

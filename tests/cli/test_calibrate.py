@@ -1,4 +1,4 @@
-"""`tonewatch calibrate` on real voices with the bundled models, and rejected input."""
+"""`tonewatch calibrate` on real voices with the small nets, and rejected input."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from stream.settings import load
 from stream.tools.enrolment.enrolment import EnrolmentModels, FileEnrolment, enrol
 from tests.support.command import CommandResult, run_command
 from tests.support.requirements import labelled_audio
+from tests.support.small_models import TINY
 
 PEOPLE = ("an4_fbbh", "an4_fclc", "an4_fejs")
 
 
 def calibrate(*words: str | Path) -> CommandResult:
-    return run_command("calibrate", *words)
+    return run_command("calibrate", *words, *TINY)
 
 
 @pytest.fixture(scope="module")
 def models() -> EnrolmentModels:
-    return EnrolmentModels(load())
+    return EnrolmentModels(load(preset="tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_real_voices_give_a_threshold_that_runs_use(enrolled: Path, tmp_path: Pa
     assert "note:" not in output
     stored = re.search(r"Stored threshold (\d\.\d+) \(equal error rate (\d+\.\d)%\) with the profiles", output)
     assert stored is not None
-    settings = load(flags={"speakers": {"profiles": str(enrolled)}})
+    settings = load(preset="tiny", flags={"speakers": {"profiles": str(enrolled)}})
     fitted = read_calibration(models.model.info, settings.speakers)
     assert fitted is not None
     assert fitted.threshold == pytest.approx(float(stored[1]), abs=1e-3)

@@ -128,7 +128,7 @@ class TestEmotion:
 class TestSpeaker:
     def test_figures(self, manifest: Path, tmp_path: Path) -> None:
         page = tmp_path / "speaker.html"
-        found = figures("speaker", manifest, "--html", page)["compact-speaker"]
+        found = figures("speaker", manifest, "--html", page)["speaker-campplus"]
         assert found["recordings"] == 12, "a recording without a speaker is left out"
         row = found["corpora"]["tones"]["3"]
         assert row["eer"] == 0.0
@@ -144,7 +144,7 @@ class TestSpeaker:
         for number, hz in enumerate((700.0, 3_000.0, 4_000.0)):
             wav(tmp_path / "strangers" / f"p{number}" / "1.wav", tone(hz, 3.0))
         words = ("speaker", manifest, "--join", 2, "--cohort", tmp_path / "strangers")
-        row = figures(*words)["compact-speaker"]["corpora"]["tones"]
+        row = figures(*words)["speaker-campplus"]["corpora"]["tones"]
         assert (row["5"]["pairs_same"], row["5"]["pairs_different"]) == (3, 12), "two of seven seconds each"
         assert row["5"]["as_norm"]["eer"] == 0.0
         assert "EER, AS-norm" in evaluate(*words)
@@ -152,7 +152,7 @@ class TestSpeaker:
     def test_trials(self, manifest: Path, tmp_path: Path) -> None:
         trials = tmp_path / "trials.txt"
         trials.write_text("1 ann-sad.wav ann-happy.wav\n0 ann-sad.wav bob-sad.wav\n")
-        row = figures("speaker", trials)["compact-speaker"]["corpora"]["trials"]["all"]
+        row = figures("speaker", trials)["speaker-campplus"]["corpora"]["trials"]["all"]
         assert (row["pairs_same"], row["pairs_different"], row["eer"]) == (1, 1, 0.0)
         moved = manifest.parent / "lists" / "trials.txt"
         moved.parent.mkdir()
@@ -192,7 +192,7 @@ class TestStream:
     def test_figures(self, conversation: tuple[Path, Path], tmp_path: Path) -> None:
         folder, rttm = conversation
         page = tmp_path / "stream.html"
-        found = figures("stream", folder, "--rttm", rttm, "--html", page)["compact-speaker"]
+        found = figures("stream", folder, "--rttm", rttm, "--html", page)["speaker-campplus"]
         assert list(found["recordings"]) == ["talk"]
         for key in ("der", "jer", "right_share_live", "time_to_right_speaker_s", "flaps_per_minute", "speakers"):
             assert found["all"][key] is not None, key
@@ -211,18 +211,18 @@ class TestStream:
         uem = tmp_path / "talk.uem"
         uem.write_text("talk 1 0.0 10.0\n")
         words = ("stream", conversation[0], "--rttm", conversation[1], "--uem", uem, "--collar", 0, "--no-overlap")
-        assert figures(*words)["compact-speaker"]["all"]["speech_s"] == 8.5
+        assert figures(*words)["speaker-campplus"]["all"]["speech_s"] == 8.5
         uem.write_text("talk 1 0.0\n")
         assert "line 1: invalid UEM" in rejected(*words)
 
     def test_known_people(self, conversation: tuple[Path, Path], tmp_path: Path) -> None:
         enrolment = wav(tmp_path / "ann.wav", tone(PITCHES["ann"], 6.0, seed=5))
         words = ("stream", conversation[0], "--rttm", conversation[1], "--set", "speakers.threshold=0.6")
-        found = figures(*words, "--enroll", f"ann={enrolment}")["compact-speaker"]["all"]
+        found = figures(*words, "--enroll", f"ann={enrolment}")["speaker-campplus"]["all"]
         assert found["named_right_share"] > 0.5
         assert found["false_name_rate"] is not None
         wav(conversation[0] / "talk" / "ann.wav", tone(PITCHES["ann"], 6.0, seed=5))
-        assert figures(*words, "--known")["compact-speaker"]["all"]["named_right_share"] > 0.5
+        assert figures(*words, "--known")["speaker-campplus"]["all"]["named_right_share"] > 0.5
 
     def test_errors(self, conversation: tuple[Path, Path], tmp_path: Path) -> None:
         folder, rttm = conversation
@@ -253,7 +253,7 @@ def test_the_bundled_conversation_behind_the_real_gate(tmp_path: Path, monkeypat
     rttm.write_text(f"SPEAKER {AUDIO.stem} 1 1.0 3.0 <NA> <NA> ann <NA> <NA>\n")
     uem = tmp_path / "x.uem"
     uem.write_text(f"{AUDIO.stem} 1 0 5\n")
-    found = figures("stream", AUDIO, "--rttm", rttm, "--uem", uem)["compact-speaker"]["all"]
+    found = figures("stream", AUDIO, "--rttm", rttm, "--uem", uem)["speaker-campplus"]["all"]
     assert found["audio_s"] == 5.0
     assert found["missed"] < 0.5, "the gate passes the speech"
 

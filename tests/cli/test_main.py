@@ -29,6 +29,7 @@ from stream.cli.main import app
 from stream.demo.conversation import AUDIO
 from stream.events import Event, from_json
 from tests.support.command import run_command
+from tests.support.small_models import TINY
 from tests.support.tones import wav
 
 pytestmark = pytest.mark.slow
@@ -60,12 +61,12 @@ def unconfigured_logging() -> Iterator[None]:
 
 @pytest.fixture
 def tonewatch(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Run a command in this process; returns exit code, standard output and standard error."""
+    """Run a command with the small nets in this process; returns exit code, standard output and standard error."""
 
     def run(*words: object, stdin: BinaryIO | None = None) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=stdin or io.BytesIO()))
         with pytest.raises(SystemExit) as end, unconfigured_logging():
-            app([str(word) for word in words])
+            app([str(word) for word in (*words, *TINY)])
         output, errors = capfd.readouterr()
         assert "Traceback" not in errors
         assert isinstance(end.value.code, int)
@@ -81,9 +82,10 @@ def run_process(*words: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def refusal(*words: object) -> tuple[int, str]:
-    """Return exit code and message of a command run in this process."""
+    """Return exit code and message of a command run in this process, with the small nets unless it names a preset."""
     sink = ("--sink", "file:/dev/null") if words[0] == "run" and "--sink" not in words else ()
-    result = run_command(*words, *sink)
+    preset = () if "--preset" in words else TINY
+    result = run_command(*words, *sink, *preset)
     return result.code, result.errors
 
 
@@ -105,6 +107,7 @@ def kinds(lines: str | bytes) -> list[tuple[str, str]]:
 
 
 def test_the_demo_prints_events_and_nothing_else() -> None:
+    """With the default preset."""
     done = run_process("demo")
     assert done.returncode == 0
     assert {kind for kind, _ in kinds(done.stdout)} == {"emotion", "speaker", "turn", "stream", "health"}
@@ -189,7 +192,7 @@ def test_a_missing_channel_is_refused(tmp_path: Path) -> None:
             "the command line: gate.on: input should be less than or equal to 1, not 7",
         ),
         (("demo", "--set", "nonsense"), 2, "--set takes KEY=VALUE"),
-        (("demo", "--preset", "huge"), 2, "available: compact, pretrained, wav2vec2"),
+        (("demo", "--preset", "huge"), 2, "available: compact, pretrained, tiny, wav2vec2"),
         (("demo", "--config", "/nowhere.toml"), 2, "no configuration file /nowhere.toml"),
         (("demo", "--speaker", "nobody"), 1, "unknown model 'nobody'"),
         (("demo", "--speaker", "compact-emotion"), 2, "is a model for emotion"),
@@ -238,7 +241,7 @@ def test_too_little_speech_is_no_enrolment(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_closes_ends_the_run() -> None:
-    command = f"{sys.executable} -m stream demo --quiet | head -n 1"
+    command = f"{sys.executable} -m stream demo --quiet {' '.join(TINY)} | head -n 1"
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, timeout=TIMEOUT_S, check=False
     )
@@ -250,7 +253,7 @@ def test_a_reader_that_closes_ends_the_run() -> None:
 def test_a_full_disk_ends_the_run_with_one_line() -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [*TONEWATCH, "demo", "--quiet"], stdout=full, stderr=subprocess.PIPE, timeout=TIMEOUT_S, check=False
+            [*TONEWATCH, "demo", "--quiet", *TINY], stdout=full, stderr=subprocess.PIPE, timeout=TIMEOUT_S, check=False
         )
     assert done.returncode == 1
     assert b"No space left on device" in done.stderr
@@ -259,7 +262,7 @@ def test_a_full_disk_ends_the_run_with_one_line() -> None:
 
 def test_one_interrupt_ends_open_turns_and_streams() -> None:
     with subprocess.Popen(
-        [*TONEWATCH, "demo", "--realtime"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*TONEWATCH, "demo", "--realtime", *TINY], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from stream.events import ModelRef
 from stream.profiles.store import ProfileStore, read_profiles
 from stream.tools.enrolment import enrolment
 from tests.profiles.examples import recording
@@ -42,6 +43,27 @@ def test_profiles_are_listed_renamed_merged_and_deleted(database: Path) -> None:
     assert run_command("profiles", "delete", "Alan", "--yes", *options).output.startswith("Deleted Alan. ")
     assert read_profiles(database) == ()
     assert "no profiles in" in run_command("profiles", "list", *options).errors
+
+
+def test_profiles_of_another_model_are_named_with_their_remedies(database: Path) -> None:
+    with ProfileStore(database) as store:
+        store.add("Cleo Z", recording(3, kind="microphone", origin="USB"))
+        store.add("Dan", recording(4, model=ModelRef(name="speaker-campplus", revision="1")))
+        store.add("Al", recording(5, origin="al two.wav"))
+    shown = run_command("profiles", "list", "--profiles", database)
+    assert shown.errors.splitlines() == [
+        "not recognised with speaker-campplus, since x-vectors of different models are not comparable: Al, Bob, Cleo Z",
+        "run with `--preset tiny`, or enrol again:",
+        "  tonewatch enroll Al --from talk.wav --from 'al two.wav'",
+        "  tonewatch enroll Bob --from talk.wav",
+        "  tonewatch enroll 'Cleo Z' --microphone",
+    ]
+    _, _, errors = run_command("profiles", "list", "--profiles", database, "--preset", "tiny")
+    assert errors.splitlines()[1:] == [
+        "run with `--preset compact`, or enrol again:",
+        "  tonewatch enroll Dan --from talk.wav --preset tiny",
+    ]
+    assert run_command("profiles", "list", "--profiles", database, "--json").errors == ""
 
 
 def test_profiles_are_exported_and_imported(database: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from stream.tools.evaluation.segments import Segment
 from stream.tools.replay.display import DisplayPart, print_streams, replayed_streams
 from stream.tools.replay.plot import ReplayedStream, write_plot
 from tests.support.command import CommandResult, run_command
+from tests.support.small_models import TINY
 from tests.tools.replay.test_log import example_events
 
 
@@ -42,8 +43,8 @@ def timeline_of(stream: ReplayedStream, *, terminal: bool = False, part: Display
 def test_a_recording_and_its_events_have_equal_logs(tmp_path: Path) -> None:
     recording, log = tmp_path / "demo.wav", tmp_path / "demo.ndjson"
     soundfile.write(recording, soundfile.read(AUDIO, stop=160_000)[0], 16_000)
-    assert run_command("run", recording, "-q", "--sink", log).code == 0
-    live, recorded = replay(recording, "--explain"), replay(log, "--explain")
+    assert run_command("run", recording, "-q", "--sink", log, *TINY).code == 0
+    live, recorded = replay(recording, "--explain", *TINY), replay(log, "--explain")
     assert live[0] == recorded[0] == 0
     lines = [text.split("model  ")[0] for text in (live[1], recorded[1])]
     assert lines[0] == lines[1], "equal but for the processing figures"

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from stream.cli.main import app
 from stream.demo.conversation import AUDIO
 from stream.events import Event, from_json
+from tests.support.small_models import TINY
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +62,20 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> ServedRun:
     folder = tmp_path_factory.mktemp("served")
     log = folder / "events.ndjson"
     client = [sys.executable, str(CLIENT), str(stereo_recording(folder / "call.wav"))]
-    words = [sys.executable, "-m", "stream", "serve", "--port", "0", "--quiet", "--sink", "stdout", "--sink", str(log)]
+    words = [
+        sys.executable,
+        "-m",
+        "stream",
+        "serve",
+        "--port",
+        "0",
+        "--quiet",
+        "--sink",
+        "stdout",
+        "--sink",
+        str(log),
+        *TINY,
+    ]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as node:
         try:
             url = address_of(node)

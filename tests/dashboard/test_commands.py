@@ -22,6 +22,7 @@ from websockets.sync.client import connect
 from stream.demo.conversation import AUDIO
 from tests.support.command import run_command
 from tests.support.mosquitto import Broker
+from tests.support.small_models import TINY
 
 pytestmark = pytest.mark.slow
 
@@ -116,7 +117,7 @@ def file_run(talk: Path, tmp_path_factory: pytest.TempPathFactory) -> FileRun:
     events_file = talk.with_suffix(".ndjson")
     with Broker(tmp_path_factory.mktemp("broker")) as broker:
         target = f"mqtt://127.0.0.1:{broker.port}/home"
-        options = ("--port", "0", "--quiet", "--sink", target, "--sink", str(events_file))
+        options = ("--port", "0", "--quiet", "--sink", target, "--sink", str(events_file), *TINY)
         with (
             running("dashboard", "--mqtt", target, "--port", "0") as remote,
             running("dashboard", str(talk), *options) as node,
@@ -161,7 +162,8 @@ def test_report_of_a_recorded_run(file_run: FileRun) -> None:
 
 
 def test_run_with_a_dashboard_ends_with_it() -> None:
-    with running("run", str(AUDIO), "--realtime", "--dashboard", "--quiet", TONEWATCH__DASHBOARD__PORT="0") as node:
+    options = ("--realtime", "--dashboard", "--quiet", *TINY)
+    with running("run", str(AUDIO), *options, TONEWATCH__DASHBOARD__PORT="0") as node:
         assert node.message(lambda message: message["t"] == "hello" and bool(message["commands"]))["levels"]
         speaking = node.message(lambda message: any(card["speaker"]["name"] for card in message.get("cards", ())))
         assert speaking["cards"][-1]["speaker"]["name"] == "S1"
@@ -192,7 +194,7 @@ def test_invalid_arguments_are_rejected_in_one_line(arguments: list[str], fragme
 
 def test_call_over_the_network_is_shown(talk: Path) -> None:
     environment = {"TONEWATCH__SERVE__PORT": "0", "TONEWATCH__SERVE__MAX_AHEAD_S": "60"}
-    with running("serve", "--dashboard", "--quiet", **environment) as node:
+    with running("serve", "--dashboard", "--quiet", *TINY, **environment) as node:
         hello = node.message(lambda message: message["t"] == "hello" and message["microphone"] is not None)
         assert hello["microphone"] == "/v1/stream"
         audio, rate_hz = soundfile.read(talk, dtype="int16")

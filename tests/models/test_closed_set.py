@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from stream.cli.main import app
 from stream.demo.conversation import AUDIO
 from stream.events import SpeakerEvent, from_json
+from tests.support.small_models import TINY
 
 pytestmark = pytest.mark.slow
 
@@ -36,12 +37,12 @@ def speaker_events(folder: Path, directory: Path, *options: str) -> list[Speaker
         pytest.param({"full_width": True}, id="full", marks=[pytest.mark.slow, pytest.mark.full]),
     ],
 )
-@pytest.mark.parametrize("speaker", ["compact-speaker", ""])
+@pytest.mark.parametrize("options", [TINY, ("--speaker", "")], ids=["with a speaker model", "without"])
 def test_speaker_events_carry_candidates(
-    write: Callable[..., tuple[Path, object]], tmp_path: Path, speaker: str, size: dict[str, Any]
+    write: Callable[..., tuple[Path, object]], tmp_path: Path, options: tuple[str, ...], size: dict[str, Any]
 ) -> None:
     folder, _ = write(tmp_path / "sid", "speaker-id-voxceleb1", **size)
-    events = speaker_events(folder, tmp_path, "--speaker", speaker, "--set", "speakers.candidates=5")
+    events = speaker_events(folder, tmp_path, *options, "--set", "speakers.candidates=5")
     identities = [event.identity for event in events if event.identity is not None]
     assert len(identities) >= 2
     for identity in identities:
@@ -51,4 +52,4 @@ def test_speaker_events_carry_candidates(
         assert list(probabilities) == sorted(probabilities, reverse=True)
         assert (identity.label, identity.probability) == (labels[0], probabilities[0])
     assert [one.evidence_s for one in identities] == sorted(one.evidence_s for one in identities), "one turn"
-    assert {event.state for event in events} >= {"confirmed" if speaker else "unknown", "silence"}
+    assert {event.state for event in events} >= {"confirmed" if options is TINY else "unknown", "silence"}

@@ -39,6 +39,7 @@ from stream.settings.loading import environment_layers
 from stream.sources.push import PushSource
 from tests.support import examples
 from tests.support.fakes import FakeDetector, FakeModel, ListSink
+from tests.support.small_models import TINY
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -238,7 +239,7 @@ def test_a_service_notifies_answers_and_stops(tmp_path: Path) -> None:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(MAX_WAIT_S)
         variables = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "600000"}
-        arguments = ["-m", "stream", "demo", "--realtime", "--quiet", "--set", f"service.port={port}"]
+        arguments = ["-m", "stream", "demo", "--realtime", "--quiet", "--set", f"service.port={port}", *TINY]
         arguments += ["--set", "service.logs=json", "--sink", str(tmp_path / "events.ndjson"), "-v"]
         with subprocess.Popen(
             [sys.executable, *arguments], env={**os.environ, **variables}, stderr=subprocess.PIPE, text=True

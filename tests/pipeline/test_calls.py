@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from stream.app import registry
 from stream.demo.conversation import AUDIO
 from stream.errors import AudioFormatError, SourceError
 from stream.events import AlertEvent, CallEvent, EmotionEvent, Event, HealthEvent, SpeakerEvent, StreamEvent, TurnEvent
@@ -23,9 +22,10 @@ from stream.sources.file import FileSource
 from stream.types import AudioFormat, Block, Task
 from tests.support.fakes import FakeDetector, FakeModel, FakeSource, ListSink
 from tests.support.requirements import labelled_audio
+from tests.support.small_models import load_small_models
 
 SETTINGS = Settings()
-MODELS = [registry.model(SETTINGS.models.emotion), registry.model(SETTINGS.models.speaker)]
+MODELS = load_small_models()
 DETECTOR = SileroVad()
 LOUD = np.random.default_rng(5).uniform(-0.4, 0.4, 16_000 * 8).astype(np.float32)
 QUIET = np.zeros_like(LOUD)

@@ -1,4 +1,4 @@
-"""The whole pipeline on the bundled conversation, with the bundled models."""
+"""The whole pipeline on the bundled conversation, with the small nets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from stream.app import registry
 from stream.demo.conversation import AUDIO, turns
 from stream.events import EmotionEvent, Event, HealthEvent, SpeakerEvent, StreamEvent, TurnEvent
 from stream.models.devices import limit_threads
@@ -24,11 +23,12 @@ from stream.sources.file import FileSource
 from stream.types import AudioFormat, Block
 from tests.support.acceleration import run_accelerated
 from tests.support.fakes import FakeSource, ListSink
+from tests.support.small_models import load_small_models
 
 pytestmark = pytest.mark.slow
 
 SETTINGS = Settings()
-MODELS = [registry.model(SETTINGS.models.emotion), registry.model(SETTINGS.models.speaker)]
+MODELS = load_small_models()
 DETECTOR = SileroVad()
 
 

@@ -265,6 +265,7 @@ def test_profiles_of_other_models_are_counted_without_logging_their_names(
     assert replies[0]["result"] == {"people": 0, "left_out": 1, "streams": 1}
     assert "1 of 1 profiles have no x-vectors of tone-speaker 7" in caplog.text
     assert "tonewatch profiles list" in caplog.text
+    assert "run with `--preset tiny`" in caplog.text
     assert "Mathilda" not in caplog.text
 
 

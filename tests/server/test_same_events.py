@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from stream.app import registry
 from stream.demo.conversation import AUDIO
 from stream.events import Event
 from stream.models.vad import SileroVad
@@ -22,10 +21,11 @@ from tests.server.telephone import SYSTEMS, StereoCall
 from tests.support.fakes import ListSink
 from tests.support.node import network_node
 from tests.support.requirements import labelled_audio
+from tests.support.small_models import load_small_models
 
 pytestmark = pytest.mark.slow
 
-MODELS = [registry.model(Settings().models.emotion), registry.model(Settings().models.speaker)]
+MODELS = load_small_models()
 DETECTOR = SileroVad()
 
 

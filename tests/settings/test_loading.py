@@ -9,7 +9,7 @@ import pytest
 
 from stream.cli.options import options_layer
 from stream.errors import SettingsError
-from stream.settings import Settings, build, load, presets
+from stream.settings import Settings, build, load, presets, presets_with_speaker
 from stream.settings.loading import RENAMED
 
 
@@ -30,8 +30,18 @@ def test_presets_are_valid(name: str) -> None:
     assert load(preset=name).models.speaker.name
 
 
-def test_three_presets_ship() -> None:
-    assert set(presets()) == {"compact", "pretrained", "wav2vec2"}
+def test_four_presets_ship() -> None:
+    assert set(presets()) == {"compact", "tiny", "pretrained", "wav2vec2"}
+
+
+def test_the_default_preset_has_the_defaults_of_the_tree() -> None:
+    assert load().models == Settings().models
+
+
+def test_presets_are_found_by_their_speaker_model() -> None:
+    assert presets_with_speaker("compact-speaker") == ["tiny"]
+    assert presets_with_speaker("speaker-campplus") == ["compact"]
+    assert presets_with_speaker("speaker-resemblyzer") == []
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from stream.settings import SourceSettings
 from stream.sources.microphone import MicrophoneSource
 from stream.types import Block, Interruption
 from tests.support.pulseaudio import SoundServer
+from tests.support.small_models import TINY
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -64,7 +65,7 @@ def test_a_real_microphone_is_recorded_lost_and_reopened(server: SoundServer, tm
     samples, rate = soundfile.read(AUDIO, stop=112_000, dtype="float32")
     soundfile.write(tmp_path / "speech.wav", samples, rate)
     module = server.plug()
-    process = start_tonewatch(server, "run", "microphone")
+    process = start_tonewatch(server, "run", "microphone", *TINY)
     try:
         next_event(process, "stream", state="started")
         playing = server.play(tmp_path / "speech.wav")

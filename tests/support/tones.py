@@ -78,11 +78,14 @@ class ToneModel:
 
 
 def tone_loader(models: Mapping[Task, Model] | None = None) -> Callable[[Settings], Loaded]:
-    """Return a stand-in for `load_models`: a tone model, or one of `models`, for every task with a model name."""
+    """Return a stand-in for `load_models`: a tone model, or one of `models`, for every task with a model name.
+
+    Tones do not overlap: there is none for overlap.
+    """
 
     def load(settings: Settings) -> Loaded:
         found: list[Model] = []
-        for task in Task:
+        for task in set(Task) - {Task.OVERLAP}:
             name = getattr(settings.models, task).name
             if name.startswith("absent"):
                 raise SettingsError(f"there is no model called {name!r}")

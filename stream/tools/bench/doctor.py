@@ -50,7 +50,7 @@ def _computing(settings: Settings) -> dict[str, str]:
         "processor": f"{machine.processor}; a layer on one thread, GFLOP/s: "
         f"float32 {machine.float32_gflops:g}, packed {machine.float32_packed_gflops:g}; "
         f"bfloat16 {machine.bfloat16_gflops:g}, packed {machine.bfloat16_packed_gflops:g}",
-        "type": f"pretrained models in {dtype} on {best.type}; the compact models in float32 on the processor; "
+        "type": f"pretrained models in {dtype} on {best.type}; the bundled models in float32 on the processor; "
         f"weights packed for oneDNN in {_packed(machine)}",
         "threads": f"{cores} cores; {models} models x {settings.pool.workers} worker(s) x {threads} thread(s)",
         "memory": "freed memory is kept for the next batch"

@@ -75,7 +75,7 @@ class EnrolmentModels:
 
     def __init__(self, settings: Settings) -> None:
         unset = ModelSettings(name="", window_s=3.0, hop_s=1.0)
-        chosen = settings.models.model_copy(update={"emotion": unset, "identity": unset})
+        chosen = settings.models.model_copy(update={"emotion": unset, "identity": unset, "overlap": unset})
         if not chosen.speaker.name:
             raise SettingsError("enrolment needs a speaker model; set models.speaker.name")
         self.settings = settings.model_copy(update={"models": chosen})
@@ -222,7 +222,7 @@ class VerificationResult:
     def message(self) -> str:
         """Return the result as one line of text."""
         if not self.matches:
-            return "no match: there are no profiles of this model; add one with `tonewatch enroll`"
+            return "no match: there are no profiles of this model; `tonewatch profiles list` shows what to do"
         best = self.matches[0]
         outcome = f"match: {self.name}" if self.name is not None else f"no match; closest is {best.name}"
         second = f"; next is {self.matches[1].name} ({self.matches[1].probability:.2f})" if self.matches[1:] else ""

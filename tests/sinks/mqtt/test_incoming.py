@@ -23,6 +23,7 @@ from stream.sinks.mqtt.incoming import CommandReceiver
 from tests.support import examples
 from tests.support.mosquitto import Broker
 from tests.support.mqtt import FAST_LIMITS, mqtt_sink, subscriber
+from tests.support.small_models import TINY
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -166,7 +167,7 @@ def test_a_running_node_is_paused_and_resumed_over_mqtt(tmp_path: Path) -> None:
     async def check() -> None:
         async with subscriber(broker.port) as received, client(broker.port) as publisher:
             allowed = 'mqtt.commands=["status","pause","resume"]'
-            arguments = ["demo", "--realtime", "--quiet", "--set", "node=kitchen", "--set", allowed]
+            arguments = ["demo", "--realtime", "--quiet", "--set", "node=kitchen", "--set", allowed, *TINY]
             target = f"mqtt://127.0.0.1:{broker.port}/home"
             process = await asyncio.create_subprocess_exec(sys.executable, "-m", "stream", *arguments, "--sink", target)
             states = "home/kitchen/demo/state"

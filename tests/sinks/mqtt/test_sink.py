@@ -19,6 +19,7 @@ from stream.sinks.mqtt.sink import MqttSink
 from tests.support import examples
 from tests.support.mosquitto import Broker
 from tests.support.mqtt import FAST_LIMITS, mqtt_sink, subscriber
+from tests.support.small_models import TINY
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -69,7 +70,7 @@ def test_events_arrive_in_order_and_state_is_retained(tmp_path: Path, qos: int) 
 def test_the_will_is_published_when_the_process_is_killed(tmp_path: Path) -> None:
     async def check() -> None:
         async with subscriber(broker.port) as received:
-            arguments = ["-m", "stream", "demo", "--realtime", "--quiet", "--set", "node=kitchen"]
+            arguments = ["-m", "stream", "demo", "--realtime", "--quiet", "--set", "node=kitchen", *TINY]
             target = f"mqtt://127.0.0.1:{broker.port}/home"
             process = await asyncio.create_subprocess_exec(sys.executable, *arguments, "--sink", target)
             await received.until(lambda: received.payloads(AVAILABILITY) == ["online"])

@@ -14,6 +14,7 @@ from stream.models import benchmark
 from stream.tools.bench import channels
 from stream.tools.bench.channels import LoadTrial
 from tests.models.fast.conftest import build_small
+from tests.support.small_models import TINY
 
 SMALL = {"speaker-wav2vec2": "Wav2Vec2ForXVector", "speaker-id-voxceleb1": "Wav2Vec2ForSequenceClassification"}
 
@@ -70,13 +71,13 @@ def test_live_sources(monkeypatch: pytest.MonkeyPatch) -> None:
         return LoadTrial(count, count <= 20, 10.0, 20.0, 1.0, 100, 0, 100, 300.0)
 
     monkeypatch.setattr(channels, "run_trial", run_trial)
-    result = bench("--channels", "--most", "64", "--json")
+    result = bench("--channels", "--most", "64", "--json", *TINY)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["sustained"] in (19, 20)
     assert found["bound_ms"] == 300
     assert found["trials"]
-    assert "20 or more live sources" in bench("--channels", "--most", "20").stdout
+    assert "20 or more live sources" in bench("--channels", "--most", "20", *TINY).stdout
 
 
 def test_invalid_options_are_rejected() -> None:
