@@ -84,13 +84,15 @@ class WindowSpec:
 
     Where less audio is available (at the start of a stream, after a gap, at the tail), windows are shorter, but at
     least `minimum_samples` long. With `from_onset` a window starts no earlier than the speech segment that its end is
-    in, so that it does not mix two speakers separated by a pause.
+    in, so that it does not mix two speakers separated by a pause. With `any_speech` a window is scored however little
+    new speech it holds: the model itself finds out where somebody speaks.
     """
 
     length_samples: int
     hop_samples: int
     minimum_samples: int
     from_onset: bool = True
+    any_speech: bool = False
 
     def __post_init__(self) -> None:
         """Reject a spec that yields no windows. Raises `ValueError`."""

@@ -69,7 +69,7 @@ class WindowExtractor:
             passes_gate=(
                 continues
                 and end - start >= self.spec.minimum_samples
-                and speech_samples >= self._min_speech
-                and new_speech >= self._min_new_speech
+                and speech_samples >= (1 if self.spec.any_speech else self._min_speech)
+                and new_speech >= (1 if self.spec.any_speech else self._min_new_speech)
             ),
         )

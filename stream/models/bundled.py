@@ -136,11 +136,10 @@ def bundled_device(settings: ModelSettings) -> tuple[torch.device, torch.dtype]:
     return device, resolve_dtype(settings.dtype, device)
 
 
-def window_spec(settings: ModelSettings, *, min_samples: int = MIN_SAMPLES, from_onset: bool = True) -> WindowSpec:
+def window_spec(settings: ModelSettings, *, min_samples: int = MIN_SAMPLES) -> WindowSpec:
     """Return the windows that the settings ask for."""
     return WindowSpec(
         length_samples=round(settings.window_s * SAMPLE_RATE_HZ),
         hop_samples=round(settings.hop_s * SAMPLE_RATE_HZ),
         minimum_samples=min_samples,
-        from_onset=from_onset,
     )

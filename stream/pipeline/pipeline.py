@@ -38,7 +38,7 @@ from stream.types import Block, Ensemble, Interruption, Model, Sink, Source, Spe
 
 log = logging.getLogger(__name__)
 
-TASK_ORDER = (Task.IDENTITY, Task.OVERLAP, Task.SPEAKER, Task.EMOTION)
+TASK_ORDER = (Task.OVERLAP, Task.IDENTITY, Task.SPEAKER, Task.EMOTION)
 """Order of the models for windows that end together: the speaker must be known before an emotion is attributed."""
 
 

@@ -6,6 +6,9 @@ results of each entry in turn and passes them to the stream's `StreamTracker`. E
 only, not on the order in which models finish, and one task numbers them. The cost: a result waits for those before it,
 at most as long as the slowest model takes (docs/decisions/answers-in-order.md).
 
+With a segmentation model, windows of the speaker model are submitted only when their turn has come: then the tracker
+knows where in them one person speaks alone, and whether an x-vector is needed at all.
+
 `pause` is a privacy switch: until `resume` the stream's audio is discarded unread, before it is buffered. What was
 received before is processed, open turns end, and the discarded audio becomes a gap of its length.
 
@@ -19,7 +22,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from stream.audio.buffer import StreamBuffer, required_capacity
@@ -28,8 +30,9 @@ from stream.audio.resampling import Resampler
 from stream.clock import samples, seconds
 from stream.events import Body, EmotionBody, StreamBody
 from stream.inference.batching import MAX_CONSECUTIVE_FAILURES
-from stream.inference.pool import LaneSlot, SpeechLane
+from stream.inference.pool import LaneSlot, ModelLane, SpeechLane
 from stream.pipeline.live_stream import LiveStream
+from stream.pipeline.pending import DeferredWindow, GapMarker, PendingResult, PendingWindow, SettledSpeech, narrowed
 from stream.pipeline.publisher import Publisher
 from stream.queues import Policy
 from stream.settings import GateSettings
@@ -39,9 +42,7 @@ from stream.types import (
     SAMPLE_RATE_HZ,
     Model,
     Samples,
-    Scores,
     SpeechRequest,
-    SpeechSegment,
     Task,
     WindowSpan,
     WindowSpec,
@@ -51,29 +52,6 @@ MAX_PENDING_WINDOWS = 64
 """Window spans of one stream that may wait for their results."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _PendingWindow:
-    """A window span and, per task, the pending results with the model's index in them (None: no model was asked)."""
-
-    span: WindowSpan
-    results: tuple[tuple[Task, tuple[asyncio.Future[Sequence[Scores] | None], int] | None], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _SettledSpeech:
-    """A party's speech segments up to the sample `settled`, for its call."""
-
-    segments: tuple[SpeechSegment, ...]
-    settled: int
-
-
-@dataclass(frozen=True, slots=True)
-class _GapMarker:
-    """A stream event before which the tracker ends open turns."""
-
-    body: StreamBody
 
 
 class StreamProcessor:
@@ -122,13 +100,16 @@ class StreamProcessor:
         }
         if turn_spec is not None:
             self._slots[turn_spec].insert(0, (Task.SPEAKER, None))
+        tasks = {model.info.task for model in models}
+        speaker = next((slots[model.info.name][0] for model in models if model.info.task is Task.SPEAKER), None)
+        self._deferred_lane = speaker if Task.OVERLAP in tasks else None
         self._speech_lane = speech_lane
         self._detector_state: object | None = None
         self._settled = 0  # sample up to which speech segments were passed to the call
         self._spans_without_model = 0  # spans that did not pass the gate but that no model wanted either
         self._level_dbfs = SILENCE_DBFS
         self._flushed = False  # the audio since the last gap has been processed to its end
-        self._pending: asyncio.Queue[_PendingWindow | _GapMarker | _SettledSpeech | Body | None] = asyncio.Queue(
+        self._pending: asyncio.Queue[PendingWindow | GapMarker | SettledSpeech | Body | None] = asyncio.Queue(
             MAX_PENDING_WINDOWS
         )
 
@@ -202,40 +183,46 @@ class StreamProcessor:
         """Publish what follows from the pending entries until the stream has ended."""
         stream = self._stream
         while (entry := await self._pending.get()) is not None:
-            if isinstance(entry, _PendingWindow):
+            if isinstance(entry, PendingWindow):
                 await self._publish_window(entry, publisher)
                 continue
-            if isinstance(entry, _SettledSpeech):
+            if isinstance(entry, SettledSpeech):
                 if stream.call is not None and stream.party is not None:
                     async with stream.call.lock:
                         bodies = stream.call.tracker.add_speech(stream.party, entry.segments, entry.settled)
                         await publisher.publish_call(stream.call, bodies)
                 continue
-            if isinstance(entry, _GapMarker):
+            if isinstance(entry, GapMarker):
                 bodies = [*self.tracker.close(samples(entry.body.start_s)), entry.body]
             else:
                 bodies = [entry]
             for body in bodies:
                 await publisher.publish(stream, body, end_sample=samples(bodies[-1].end_s))
 
-    async def _publish_window(self, window: _PendingWindow, publisher: Publisher) -> None:
+    async def _publish_window(self, window: PendingWindow, publisher: Publisher) -> None:
         call, party = self._stream.call, self._stream.party
+        span, embedding = window.span, None
         for task, result in window.results:
             values = None
             if result is not None:
                 future, index = result
-                scores = await future
+                if isinstance(future, DeferredWindow):
+                    if embedding is None and (parts := self.tracker.parts_to_embed(span)):
+                        embedding, span = await future.submit(parts), narrowed(span, parts)
+                    scores = None if embedding is None else await embedding
+                else:
+                    scores = await future
                 values = scores[index].values if scores is not None else None
-            for body in self.tracker.observe(task, window.span, values):
+            for body in self.tracker.observe(task, span, values):
                 if call is not None and party is not None and isinstance(body, EmotionBody):
                     call.tracker.add_emotion(party, body)
-                await publisher.publish(self._stream, body, end_sample=window.span.end_sample)
+                await publisher.publish(self._stream, body, end_sample=span.end_sample)
 
     async def _flush_and_report(self, state: Literal["stalled", "paused", "ended"], detail: str) -> None:
         """Process the audio received so far, then queue the event that says why no more follows."""
         await self._flush()
         at_s = seconds(self._buffer.end_sample)
-        await self._pending.put(_GapMarker(StreamBody(state=state, start_s=at_s, end_s=at_s, detail=detail)))
+        await self._pending.put(GapMarker(StreamBody(state=state, start_s=at_s, end_s=at_s, detail=detail)))
 
     async def _report_resumed(self, detail: str) -> None:
         self._stream.progress.advanced_s = time.monotonic()
@@ -261,7 +248,7 @@ class StreamProcessor:
         end_s = seconds(self._buffer.end_sample)
         why = "paused" if self._discarded > self._frames else ""
         gap = StreamBody(state="gap", start_s=start_s, end_s=end_s, lost_s=seconds(lost), detail=why)
-        await self._pending.put(_GapMarker(gap))
+        await self._pending.put(GapMarker(gap))
 
     async def _flush(self) -> None:
         """Process what resampler and framing still hold back; only a gap or the end may follow."""
@@ -308,23 +295,32 @@ class StreamProcessor:
         segments, settled = self._buffer.settled_segments(self._settled, last=last)
         if settled > self._settled:
             self._settled = settled
-            await self._pending.put(_SettledSpeech(tuple(segments), settled))
+            await self._pending.put(SettledSpeech(tuple(segments), settled))
 
     async def _submit(self, span: WindowSpan) -> None:
         slots = self._slots[span.spec]
         lanes = dict.fromkeys(slot[0] for _, slot in slots if slot is not None)
-        if not span.passes_gate or not lanes:
+        deferred = self._deferred_lane in lanes and span.length_samples >= span.spec.minimum_samples
+        if not (span.passes_gate or (deferred and span.new_speech_samples)) or not lanes:
             if not span.passes_gate and not lanes:
                 self._spans_without_model += 1
                 self._update_progress()
-            await self._pending.put(_PendingWindow(span, tuple((task, None) for task, _ in slots)))
+            await self._pending.put(PendingWindow(span, tuple((task, None) for task, _ in slots)))
             return
         window = self._buffer.window(span)
         age_s = time.monotonic() - self._arrived_s
         name, policy = self._stream.name, self._policy
-        futures = {lane: await lane.submit(name, window, policy=policy, age_s=age_s) for lane in lanes}
-        results = ((task, None if slot is None else (futures[slot[0]], slot[1])) for task, slot in slots)
-        await self._pending.put(_PendingWindow(span, tuple(results)))
+        futures: dict[ModelLane, PendingResult] = {}
+        for lane in lanes:
+            if lane is self._deferred_lane:
+                futures[lane] = DeferredWindow(window, lane, policy, self._arrived_s)
+            elif span.passes_gate:
+                futures[lane] = await lane.submit(name, window, policy=policy, age_s=age_s)
+        results = (
+            (task, None if slot is None or slot[0] not in futures else (futures[slot[0]], slot[1]))
+            for task, slot in slots
+        )
+        await self._pending.put(PendingWindow(span, tuple(results)))
 
     def _update_progress(self) -> None:
         progress, buffer = self._stream.progress, self._buffer

@@ -12,33 +12,36 @@ A Bayesian filter over hypotheses: each voice, and an *unknown speaker*. For eac
   most half of its audio agrees: a window across a speaker change resembles neither speaker and must not create a voice.
   Until then the state is unknown. match < create < update: a session voice is updated only at `update`, by windows that
   share no audio with its last update or with another voice. Enrolled voices are never updated.
-* Windows with overlapped speech change no belief, and a window that two voices share updates or creates no voice.
+* Where segmentation says which track the newest speech belongs to (`activity.py`), belief belongs to the track: it goes
+  on after a pause, and a new track is hardly the voice of another track in the window. X-vectors are then of parts in
+  which one person speaks alone; without segmentation, a window that two voices seem to share updates or creates none.
 * Session voices that prove to be the same person are merged, and one that proves to be enrolled takes the enrolled
   name; a `SpeakerCorrection` says so. Names are not used again.
-* Windows with too little speech, or not yet decided, are `tentative`.
-* At most `max_speakers` session voices are kept. A new one replaces the voice with the longest silence relative to its
-  evidence, if that silence lasts `forget_s`. Voices with little evidence are forgotten after `forget_s` anyway: most of
-  them come from a window that matched no voice.
+* Windows with too little speech, or not yet decided, are `tentative`. Session voices with little evidence are forgotten
+  after `forget_s`: most of them come from a window that matched no voice.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import count
-from math import exp, log
+from dataclasses import dataclass, replace
+from math import exp
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.clock import samples, seconds
+from stream.clock import seconds
 from stream.events import Reason
 from stream.settings import SpeakersSettings
+from stream.tracking.activity import NO_FOREGROUND, Foreground
+from stream.tracking.belief import MAX_LOG_ODDS, Belief
 from stream.tracking.decision import Decision, Evidence, SpeakerCorrection
-from stream.tracking.overlap import Overlap, is_mixed
+from stream.tracking.mixture import is_mixed
 from stream.tracking.scoring import Scorer
+from stream.tracking.track_memory import TrackMemories, TrackMemory
 from stream.tracking.voice import Vector, Voice
+from stream.tracking.voice_list import VoiceList
 from stream.types import WindowSpan
 
 UNCALIBRATED_GAIN_NATS = 8.0
@@ -50,11 +53,11 @@ MIN_MERGE_EVIDENCE_S = 4.0
 MAX_RECALLED_WINDOWS = 40
 """Windows of a speech segment kept to locate a speaker change."""
 
-NO_OVERLAP = Overlap()
-"""No overlapped speech is known."""
+TRACK_CONTINUITY = 0.9
+"""Probability that a track that goes on is still the same person: segmentation confuses two people at times."""
 
-_MAX_LOG_ODDS = 5.0  # of one window, and of all windows before it
-_MIN_EVIDENCE_S = 0.5
+OTHER_TRACK_NATS = 3.0
+"""Evidence against a new track being the voice of another track in the window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +74,12 @@ class SpeakerTracker:
     def __init__(self, *, settings: SpeakersSettings, scorer: Scorer, enrolled: Sequence[Voice] = ()) -> None:
         self._settings = settings
         self._scorer = scorer
-        self._voices = list(enrolled)
-        self._since: dict[str, int] = {}  # first sample of each session voice
-        self._last_number = 0  # of session voices
-        self._belief = self._prior()  # log-probabilities (voices + 1,); the last is the unknown speaker
+        self._voices = VoiceList(settings=settings, enrolled=enrolled)
+        self._belief = self._prior()
         self._current: Voice | None = None
         self._segment: int | None = None
+        self._track: int | None = None
+        self._tracks = TrackMemories()
         self._speech_end = 0
         self._evidence_samples = 0
         self._pure_from = 0  # from here on one voice spoke
@@ -100,26 +103,23 @@ class SpeakerTracker:
         """Return the voice called `name`, or the current speaker if `name` is None."""
         if name is None:
             return self._current
-        return next((voice for voice in self._voices if voice.name == name), None)
+        return self._voices.find(name)
 
     def set_enrolled(
         self, enrolled: Sequence[Voice], *, session_voice: str | None = None, name: str | None = None
     ) -> None:
         """Replace the enrolled voices; the session voice `session_voice`, if any, becomes the enrolled voice `name`."""
-        weights = np.exp(self._belief)
-        believed = {voice.name: float(weight) for voice, weight in zip(self._voices, weights, strict=False)}
+        believed = self._belief.named(self._voices.names)
         person = next((voice for voice in enrolled if voice.name == name), None)
         if session_voice is not None and person is not None and session_voice in believed:
             believed[person.name] = believed.pop(session_voice) + believed.get(person.name, 0.0)
-            since = self._since.pop(session_voice, self._speech_end)
+            since = self._voices.since(session_voice, self._speech_end)
             self._corrections.append(SpeakerCorrection(session_voice, person, since, 1.0))
         replaced_name = session_voice if person is not None else None
-        kept = [voice for voice in self._voices if not voice.enrolled and voice.name != replaced_name]
-        self._voices = [*enrolled, *kept]
-        floor = exp(-_MAX_LOG_ODDS)
-        belief = np.array([max(floor, believed.get(voice.name, 0.0)) for voice in self._voices])
-        belief = np.append(belief, max(floor, 1.0 - belief.sum()))  # belief in removed voices
-        self._belief = np.log(belief / belief.sum())
+        self._voices.set_enrolled(enrolled, without=replaced_name)
+        self._belief = Belief.by_name(self._voices.names, believed)
+        if replaced_name is not None and person is not None:
+            self._tracks.rename(replaced_name, person.name)
 
         def replaced(voice: Voice | None) -> Voice | None:
             if voice is None:
@@ -134,76 +134,99 @@ class SpeakerTracker:
 
     def restart(self) -> None:
         """Forget the current speaker at a gap; another person may speak after it."""
-        self._current, self._segment, self._candidate = None, None, None
+        self._current, self._segment, self._candidate, self._track = None, None, None, None
         self._belief = self._prior()
+        self._tracks.clear()
 
-    def observe(self, span: WindowSpan, vector: Vector | None, overlap: Overlap = NO_OVERLAP) -> Decision:
-        """Decide on one window; `vector` (unit length) is None if the window was gated, dropped or failed."""
+    def is_certain_of(self, track: int) -> bool:
+        """Return whether the voice of a track is known so well that its x-vectors can wait."""
+        if track != self._track or self._current is None:
+            return False
+        return float(self._belief.probabilities.max()) >= self._settings.update
+
+    def observe(self, span: WindowSpan, vector: Vector | None, foreground: Foreground = NO_FOREGROUND) -> Decision:
+        """Decide on one window; `vector` (unit length) is None if there is none, `foreground` is by segmentation."""
         if span.segment is None or span.new_speech_samples == 0:
             return Decision("silence", "silence")
-        if span.segment.start_sample != self._segment:
-            self._begin_segment(span.segment.start_sample)
+        if span.segment.start_sample != self._segment or foreground.track != self._track:
+            self._begin_segment(span.segment.start_sample, foreground)
         self._evidence_samples += span.new_speech_samples
         self._speech_end = span.end_sample
-        if vector is None:
-            return self._undecided("too_short", self._evidence())
+        decision = self._undecided("too_short", self._evidence())
+        if vector is not None:
+            decision = self._score(span, vector)
+        if foreground.overlapped:
+            known = self._current is not None
+            return replace(decision, state="overlap", reason="overlap", voice=self._current, settled=known)
+        return decision
+
+    def _score(self, span: WindowSpan, vector: Vector) -> Decision:
         cosines = np.array([voice.similarity(vector) for voice in self._voices], dtype=np.float64)
-        if overlap.now:
-            evidence = self._evidence(cosines)
-            return evidence.decision("overlap", "overlap", self._current, settled=self._current is not None)
         previous = self._windows[-1][1] if self._windows else None
-        mixed = is_mixed(vector, previous, self._voices, cosines, gain=self._settings.mixed_gain)
+        alone = self._track is not None  # by segmentation
+        mixed = not alone and is_mixed(vector, previous, self._voices, cosines, gain=self._settings.mixed_gain)
         self._update_belief(span, vector)
         self._windows.append((span, vector))
-        return self._decide(span, vector, self._evidence(cosines, mixed=mixed), pure=not (mixed or overlap.within))
+        return self._decide(span, vector, self._evidence(cosines, mixed=mixed), pure=not mixed)
 
     def _evidence(self, cosines: NDArray[np.float64] | None = None, *, mixed: bool = False) -> Evidence:
         return Evidence(
             voices=tuple(self._voices),
             cosines=np.empty(0) if cosines is None else cosines,
-            belief=np.empty(0) if cosines is None else np.exp(self._belief),
+            belief=np.empty(0) if cosines is None else self._belief.probabilities,
             evidence_s=seconds(self._evidence_samples),
             mixed=mixed,
         )
 
-    def _begin_segment(self, start_sample: int) -> None:
-        """Start a speech segment: the last speaker may continue, less likely the longer the pause."""
-        for voice in self._silent_voices(start_sample):
+    def _begin_segment(self, start_sample: int, foreground: Foreground) -> None:
+        """Start a speech segment, or the part of it that belongs to another track.
+
+        The last speaker may continue, less likely the longer the pause; a known track continues as it was.
+        """
+        if self._track is not None:
+            speaker = self._current.name if self._current is not None else None
+            believed = self._belief.named(self._voices.names)
+            self._tracks[self._track] = TrackMemory(believed, speaker, self._evidence_samples)
+        self._tracks.keep(foreground.present)
+        for voice in self._voices.silent(start_sample):
             if voice.evidence_s < MIN_MERGE_EVIDENCE_S:
                 self._remove(voice, into=-1)
         pause_s = seconds(max(0, start_sample - self._speech_end))
         stay = self._settings.continuity * exp(-pause_s / self._settings.continuity_s)
-        before, self._belief = self._belief, self._prior()
-        if self._current is not None:
-            blended = (1 - stay) * np.exp(self._belief) + stay * np.exp(before)
-            self._belief = np.log(blended / blended.sum())
-        self._segment, self._evidence_samples, self._candidate = start_sample, 0, None
-        self._pure_from = start_sample
-        self._current = self._previous = None
+        before, current, self._belief = self._belief, self._current, self._prior()
+        track = foreground.track
+        known = self._tracks.get(track) if track is not None else None
+        if known is not None:
+            before = Belief.by_name(self._voices.names, known.probabilities)
+            self._belief = self._belief.blended(before, TRACK_CONTINUITY)
+        elif track is not None and self._tracks:
+            held = {memory.current for memory in self._tracks.values()}
+            places = [place for place, name in enumerate(self._voices.names) if name in held]
+            self._belief = self._belief.weakened(places, OTHER_TRACK_NATS)
+        elif current is not None:
+            self._belief = self._belief.blended(before, stay)
+        self._segment, self._track, self._candidate = start_sample, track, None
+        self._evidence_samples = known.evidence_samples if known is not None else 0
+        self._pure_from = start_sample if track is None else max(start_sample, foreground.onset_sample)
+        speaker = known.current if known is not None else None
+        self._current = self._previous = None if speaker is None else self.session_voice(speaker)
         self._windows.clear()
 
-    def _prior(self) -> NDArray[np.float64]:
-        """Return the log-prior: all voices alike, an unknown speaker as likely as `new_voice_prior` of them."""
-        known = len(self._voices)
-        new = self._settings.new_voice_prior / (known + self._settings.new_voice_prior)
-        return np.log(np.array([(1 - new) / known] * known + [new])) if known else np.zeros(1)
+    def _prior(self) -> Belief:
+        return Belief.prior(len(self._voices), new_voice_prior=self._settings.new_voice_prior)
 
     def _update_belief(self, span: WindowSpan, vector: Vector) -> None:
         """Apply the chance of a speaker change since the last window, then the evidence of this window."""
         change = 1.0 - exp(-seconds(span.new_speech_samples) / self._settings.change_s)
-        blended = (1 - change) * np.exp(self._belief) + change * np.exp(self._prior())
         speech_s = seconds(max(span.speech_samples, 1))
-        belief = np.log(blended) + self._log_ratios(vector, speech_s)
-        belief -= belief.max()
-        belief -= log(np.exp(belief).sum())
-        self._belief = np.maximum(belief, -_MAX_LOG_ODDS)
+        self._belief = self._belief.blended(self._prior(), change).updated(self._log_ratios(vector, speech_s))
 
     def _log_ratios(self, vector: Vector, speech_s: float) -> NDArray[np.float64]:
         """Return the log-likelihood ratio of each voice, and 0 for the unknown speaker (voices + 1,)."""
         scores = self._scorer.scores(vector, self._voices)
         ratios = self._scorer.log_odds(scores, self._voices, speech_s=speech_s) - self._settings.log_odds_penalty
         ratios -= np.array([self._penalty(voice) for voice in self._voices], dtype=np.float64)
-        return np.append(np.clip(ratios, -_MAX_LOG_ODDS, _MAX_LOG_ODDS), 0.0)
+        return np.append(np.clip(ratios, -MAX_LOG_ODDS, MAX_LOG_ODDS), 0.0)
 
     def _penalty(self, voice: Voice) -> float:
         """Return the log-odds withheld: a wrong name is worse than none, and a new voice rests on few words."""
@@ -242,42 +265,22 @@ class SpeakerTracker:
         if not trusted or not self._free_slot(span.end_sample):
             self._current = None
             return evidence.decision("unknown", self._unknown_reason, settled=trusted, likely_unknown=True)
-        voice = _voice_of_window(self._new_name(), span, vector)
-        self._voices.append(voice)
-        self._since[voice.name] = self._segment if self._segment is not None else span.start_sample
+        voice = _voice_of_window(self._voices.new_name(), span, vector)
+        self._voices.add(voice, since_sample=self._segment if self._segment is not None else span.start_sample)
         voice.mark_speech(span.end_sample)
         self._updated_until = span.end_sample
-        self._belief = np.append(self._belief[:-1], (self._belief[-1], -_MAX_LOG_ODDS))
+        self._belief = self._belief.with_voice()
         self._candidate = None
         return evidence.decision("confirmed", "new_voice", voice, changed_at=self._set_speaker(span, voice))
 
     def _free_slot(self, end_sample: int) -> bool:
         """Return whether one more voice can be kept; forgets one if that makes it possible."""
-        if sum(not voice.enrolled for voice in self._voices) < self._settings.max_speakers:
+        if not self._voices.is_full:
             return True
-        silent = self._silent_voices(end_sample)
-        if not silent:
-            return False
-
-        def silence_per_evidence(voice: Voice) -> float:
-            return (end_sample - voice.last_speech_sample) / max(voice.evidence_s, _MIN_EVIDENCE_S)
-
-        self._remove(max(silent, key=silence_per_evidence), into=-1)
-        return True
-
-    def _silent_voices(self, sample: int) -> list[Voice]:
-        """Return the session voices that have not spoken for `forget_s`."""
-        limit = samples(self._settings.forget_s)
-        return [voice for voice in self._voices if not voice.enrolled and sample - voice.last_speech_sample >= limit]
-
-    def _new_name(self) -> str:
-        """Return the next of S1, S2 … that is no enrolled name."""
-        taken = {voice.name for voice in self._voices}
-        for number in count(self._last_number + 1):
-            self._last_number = number
-            if (name := f"S{number}") not in taken:
-                return name
-        raise AssertionError
+        voice = self._voices.most_dispensable(end_sample)
+        if voice is not None:
+            self._remove(voice, into=-1)
+        return voice is not None
 
     def _is_one_voice(self, span: WindowSpan, vector: Vector) -> bool:
         if self._previous is None:  # no other voice was decided in this segment
@@ -323,21 +326,17 @@ class SpeakerTracker:
                 return
 
     def _merge(self, voice: Voice, into: Voice, probability: float, end_sample: int) -> None:
-        since = self._since.get(voice.name, end_sample)
+        since = self._voices.since(voice.name, end_sample)
         self._remove(voice, into=self._voices.index(into))
         into.update(voice.centroid, voice.evidence_s)
         into.mark_speech(end_sample)
         self._current = self._previous = into  # the same person continues: no speaker change
+        self._tracks.rename(voice.name, into.name)
         self._corrections.append(SpeakerCorrection(voice.name, into, since, probability))
 
     def _remove(self, voice: Voice, *, into: int) -> None:
         """Remove a voice and add its belief to another hypothesis (-1: the unknown speaker)."""
-        place = self._voices.index(voice)
-        belief = np.exp(self._belief)
-        belief[into] += belief[place]
-        self._belief = np.log(np.delete(belief, place))
-        del self._voices[place]
-        self._since.pop(voice.name, None)
+        self._belief = self._belief.without(self._voices.remove(voice), into=into)
 
     def _undecided(self, reason: Reason, evidence: Evidence) -> Decision:
         if self._current is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +19,22 @@ from numpy.typing import NDArray
 from stream.clock import milliseconds, seconds
 from stream.events import Body, EmotionBody, SpeakerBody, SpeakerResolvedBody
 from stream.settings import Settings
+from stream.tracking.activity import ActivityTracker
 from stream.tracking.calibration import Calibration
 from stream.tracking.decision import Decision
 from stream.tracking.emotion import SILENCE, EmotionState, EmotionTracker
 from stream.tracking.identity import IdentityTracker
-from stream.tracking.overlap import OverlapTracker
 from stream.tracking.scoring import Cohort, Scorer
 from stream.tracking.speakers import UNCALIBRATED_GAIN_NATS, SpeakerTracker
 from stream.tracking.turns import TurnTracker
 from stream.tracking.voice import Voice
-from stream.types import ModelInfo, Task, WindowSpan
+from stream.types import SAMPLE_RATE_HZ, ModelInfo, Task, WindowSpan
 
 DEFAULT_THRESHOLD = 0.7
 """Cosine threshold where neither the settings nor the model have one."""
+
+MAX_WAIT_SAMPLES = SAMPLE_RATE_HZ
+"""Longest time for which a certain voice goes on without an x-vector."""
 
 DIGITS = 4
 """Decimal places of probabilities and cosines."""
@@ -48,7 +52,8 @@ class StreamTracker:
             settings=settings.speakers, scorer=build_scorer(speaker, settings.speakers.threshold), enrolled=enrolled
         )
         self._threshold = settings.speakers.threshold or (speaker.threshold if speaker is not None else None)
-        self._overlap = OverlapTracker()
+        self._activity = ActivityTracker()
+        self._embedded_until = 0  # end of the newest window with an x-vector
         self._turns = TurnTracker(settings=settings.turns)
         self._emotions: OrderedDict[str | None, EmotionTracker] = OrderedDict()
         identity = self._models.get(Task.IDENTITY)
@@ -85,8 +90,26 @@ class StreamTracker:
         if task is Task.EMOTION:
             bodies += self._observe_emotion(span, values)
         elif task is Task.OVERLAP and values is not None:
-            self._overlap.observe(span, values)
+            self._activity.observe(span, values)
         return bodies
+
+    def parts_to_embed(self, span: WindowSpan) -> list[tuple[int, int]]:
+        """Return the parts of a window, in samples, whose x-vector is needed; the caller observes the window with it.
+
+        Without segmentation it is the window. With it, it is where the person in the foreground speaks alone, and
+        nothing if that is too little, or while a voice that is certain goes on.
+        """
+        foreground = self._activity.foreground(span.end_sample)
+        if foreground is None:
+            return [(span.start_sample, span.end_sample)] if span.passes_gate else []
+        track, waited = foreground.track, span.end_sample - self._embedded_until
+        if track is None or (waited < MAX_WAIT_SAMPLES and self._speakers.is_certain_of(track)):
+            return []
+        parts = self._activity.solo(track, span.start_sample, span.end_sample)
+        if sum(end - start for start, end in parts) < span.spec.minimum_samples:
+            return []
+        self._embedded_until = span.end_sample
+        return parts
 
     def close(self, end_sample: int) -> list[Body]:
         """End the open turn and report silence, at a gap or at the end; the speaker is unknown afterwards."""
@@ -102,7 +125,7 @@ class StreamTracker:
 
     def _observe_leader(self, task: Task, span: WindowSpan, values: NDArray[np.float32] | None) -> list[Body]:
         if task is Task.SPEAKER:
-            decision = self._speakers.observe(span, values, self._overlap.overlap(span))
+            decision = self._observe_speech(span, values)
         else:
             decision = Decision("unknown", "below_threshold") if span.passes_gate else Decision("silence", "silence")
         name = decision.voice.name if decision.voice is not None else None
@@ -124,6 +147,13 @@ class StreamTracker:
             bodies.append(self._speaker_body(span.start_sample, span.end_sample, decision))
         self._speaker = name
         return bodies
+
+    def _observe_speech(self, span: WindowSpan, vector: NDArray[np.float32] | None) -> Decision:
+        foreground = self._activity.foreground(span.end_sample)
+        decision = self._speakers.observe(span, vector, foreground or self._activity.latest)
+        if foreground is None or span.segment is None or foreground.onset_sample <= span.segment.start_sample:
+            return decision
+        return replace(decision, changed_at=decision.changed_at or foreground.onset_sample)  # without a pause
 
     def _apply_corrections(self, end_sample: int) -> list[Body]:
         """Publish speaker corrections; the open turn, identity and emotion move to the right name."""

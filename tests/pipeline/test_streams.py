@@ -133,7 +133,8 @@ class Run:
             await stream.processor.finish("")
         for stream in streams:
             await self._publishing.pop(stream)
-            call, call_events = stream.call, stream.call and stream.call.events
+            call = stream.call
+            call_events = call.events if call is not None else None
             await self.registry.leave_call(stream)
             if call is not None and call_events is not None and not call.open_parties:
                 self.closed.append(weakref.ref(call_events))

@@ -169,9 +169,9 @@ def test_memory_is_bounded_in_a_long_stream(seed: int) -> None:
         gone |= discovered - known
         discovered |= known
         assert len(tested.voices) <= 4
-        assert len(tested._since) <= 3
-        assert len(tested._belief) == len(tested.voices) + 1
-        assert abs(float(np.exp(tested._belief).sum()) - 1) < 0.1
+        assert len(tested._voices._since) <= 3
+        assert len(tested._belief.probabilities) == len(tested.voices) + 1
+        assert abs(float(tested._belief.probabilities.sum()) - 1) < 0.1
         assert len(tested._windows) <= MAX_RECALLED_WINDOWS
         tested.take_corrections()
     assert len(discovered) > 20, "many voices were discovered"

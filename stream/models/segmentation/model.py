@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ def overlap(settings: ModelSettings, *, weights: Path = WEIGHTS) -> BundledModel
 
     return BundledModel(
         info=ModelInfo(name=bundle.name, revision=bundle.revision, task=Task.OVERLAP),
-        spec=window_spec(settings, min_samples=MIN_WINDOW_SAMPLES, from_onset=False),
+        spec=replace(window_spec(settings, min_samples=MIN_WINDOW_SAMPLES), from_onset=False, any_speech=True),
         score=score,
         device=device,
     )

@@ -1,0 +1,213 @@
+"""Who is active when: local speakers of overlapping windows joined into tracks (pure).
+
+A segmentation model says for each frame of a window which of up to three *local* speakers are active; their numbers
+mean nothing beyond the window. Windows overlap, so a local speaker who is active in the frames that two windows share
+continues a *track* of the window before. Local speakers and tracks are matched one to one by the activity they share
+(the idea: Coria et al. 2021, "Overlap-aware low-latency online speaker diarization"); a local speaker without a match
+begins a new track. A track is one person for as long as their speech is in the window. Whose voice it is, x-vectors of
+its frames decide.
+
+The activity of a track is a running mean over the windows that cover a frame, so that a later window, which knows what
+followed, corrects an earlier one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import permutations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.types import OVERLAP_FRAME_SAMPLES as FRAME_SAMPLES
+from stream.types import WindowSpan
+
+Activity = NDArray[np.float32]
+
+MEMORY_FRAMES = 1_500
+"""Frames kept: 30 s."""
+
+MIN_ACTIVITY = 0.5
+"""Probability from which a speaker counts as active in a frame."""
+
+MIN_SHARED_FRAMES = 10.0
+"""Activity that a local speaker shares with a track that it continues: 0.2 s."""
+
+MIN_SHARED_PART = 0.4
+"""The same as a part of the lesser activity of both in the frames that two windows share."""
+
+MAX_GAP_FRAMES = 25
+"""Longest pause within a run of activity: 0.5 s."""
+
+NEWEST_FRAMES = 10
+"""Frames that say who speaks now: 0.2 s."""
+
+MIN_SHARE_TO_STAY = 0.5
+"""Share of the newest frames in which a speaker stays in the foreground although another has begun."""
+
+OVERLAP_FRAMES = 50
+MIN_OVERLAP_SHARE = 0.2
+"""Share of the newest second in which several people speak from which they speak at once now."""
+
+NEWEST_WEIGHT = 0.5
+"""Weight of a window in the running mean of a frame that earlier windows covered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foreground:
+    """What segmentation says about the newest speech.
+
+    `track` is who speaks, or the first of several, since `onset_sample`; `present` are all tracks in the window.
+    """
+
+    track: int | None = None
+    onset_sample: int = 0
+    overlapped: bool = False
+    present: frozenset[int] = frozenset()
+
+
+NO_FOREGROUND = Foreground()
+"""There is no segmentation."""
+
+
+@dataclass(slots=True, eq=False)
+class SpeakerTrack:
+    """One person's activity while they stay in the window, for the newest `MEMORY_FRAMES` frames."""
+
+    number: int
+    activity: Activity = field(default_factory=lambda: np.zeros(MEMORY_FRAMES, np.float32))
+
+
+class ActivityTracker:
+    """The tracks of one stream."""
+
+    def __init__(self) -> None:
+        self._tracks: list[SpeakerTrack] = []
+        self._end = 0  # the frame after the last one kept
+        self._newest: int | None = None  # the track in the foreground
+        self._overlapped = False
+        self._count = 0
+
+    def observe(self, span: WindowSpan, probabilities: Activity) -> None:
+        """Add the probabilities (frames, speakers) of a window that ends no earlier than those before."""
+        start = span.start_sample // FRAME_SAMPLES
+        probabilities = probabilities[-MEMORY_FRAMES:]
+        known = max(0, self._end - start)  # frames that earlier windows covered, too
+        self._advance(start + len(probabilities))
+        place = MEMORY_FRAMES - (self._end - start)
+        window = slice(place, place + len(probabilities))
+        locals_ = [local for local in probabilities.T if (local >= MIN_ACTIVITY).any()]
+        matched = self._match([local[:known] for local in locals_], slice(place, place + known))
+        for track in self._tracks:
+            local = next((own for own, to in zip(locals_, matched, strict=True) if to is track), None)
+            newest = np.zeros(len(probabilities), np.float32) if local is None else local
+            kept = track.activity[window]
+            kept[:known] += NEWEST_WEIGHT * (newest[:known] - kept[:known])
+            kept[known:] = newest[known:]
+        for local, continued in zip(locals_, matched, strict=True):
+            if continued is None:
+                self._count += 1
+                new = SpeakerTrack(self._count)
+                new.activity[window] = local
+                self._tracks.append(new)
+        self._tracks = [one for one in self._tracks if (one.activity[window] >= MIN_ACTIVITY).any()]
+        self._newest = self._foremost()
+        newest = probabilities[-OVERLAP_FRAMES:] >= MIN_ACTIVITY
+        self._overlapped = float((newest.sum(axis=1) > 1).mean()) >= MIN_OVERLAP_SHARE
+
+    def foreground(self, end_sample: int) -> Foreground | None:
+        """Return who speaks before `end_sample`, which is the end of the newest window; None if none ended there."""
+        if not self._end or self._end != end_sample // FRAME_SAMPLES:
+            return None
+        present = frozenset(one.number for one in self._tracks)
+        return Foreground(
+            track=self._newest,
+            onset_sample=0 if self._newest is None else self._onset(self._newest),
+            overlapped=self._overlapped,
+            present=present,
+        )
+
+    @property
+    def latest(self) -> Foreground:
+        """What is still known where no window ended: the track in the foreground, without overlap."""
+        return Foreground(track=self._newest, present=frozenset(one.number for one in self._tracks))
+
+    def solo(self, number: int, start_sample: int, end_sample: int) -> list[tuple[int, int]]:
+        """Return the parts, in samples, in which a track is active and no other."""
+        part = self._part(start_sample, end_sample)
+        active = self._active(part)
+        own = [one.number for one in self._tracks].index(number)
+        first = self._end - MEMORY_FRAMES + part.start
+        return [
+            (max(start_sample, (first + start) * FRAME_SAMPLES), min(end_sample, (first + end) * FRAME_SAMPLES))
+            for start, end in _runs(active[own] & (active.sum(axis=0) == 1))
+        ]
+
+    def _onset(self, number: int) -> int:
+        """Return the sample at which the newest run of a track's activity began."""
+        activity = next(one.activity for one in self._tracks if one.number == number)
+        runs = _runs(activity >= MIN_ACTIVITY)
+        begin = runs[-1][0] if runs else MEMORY_FRAMES
+        for start, end in reversed(runs):
+            if begin - end > MAX_GAP_FRAMES:
+                break
+            begin = start
+        return (self._end - MEMORY_FRAMES + begin) * FRAME_SAMPLES
+
+    def _foremost(self) -> int | None:
+        """Return the track of the newest frames; who begins while another goes on stays in the background."""
+        newest = self._active(slice(MEMORY_FRAMES - NEWEST_FRAMES, MEMORY_FRAMES)).mean(axis=1)
+        shares = {one.number: float(share) for one, share in zip(self._tracks, newest, strict=True)}
+        if self._newest is not None and shares.get(self._newest, 0.0) >= MIN_SHARE_TO_STAY:
+            return self._newest
+        best = max(shares, key=lambda number: shares[number], default=None)
+        if best is not None and shares[best] > 0:
+            return best
+        return self._newest if self._newest in shares else None
+
+    def _active(self, part: slice) -> NDArray[np.bool_]:
+        """Return whether each track is active in each frame (tracks, frames)."""
+        if not self._tracks:
+            return np.zeros((0, part.stop - part.start), bool)
+        return np.stack([one.activity[part] for one in self._tracks]) >= MIN_ACTIVITY
+
+    def _part(self, start_sample: int, end_sample: int) -> slice:
+        """Return the places of the frames between two samples, at least one."""
+        last = MEMORY_FRAMES - (self._end - end_sample // FRAME_SAMPLES)
+        last = min(max(last, 1), MEMORY_FRAMES)
+        first = MEMORY_FRAMES - (self._end - start_sample // FRAME_SAMPLES)
+        return slice(min(max(first, 0), last - 1), last)
+
+    def _advance(self, end: int) -> None:
+        shift = end - self._end
+        if shift <= 0:
+            return
+        for track in self._tracks:
+            track.activity = np.concatenate((track.activity, np.zeros(min(shift, MEMORY_FRAMES), np.float32)))
+            track.activity = track.activity[-MEMORY_FRAMES:]
+        self._end = end
+
+    def _match(self, parts: list[Activity], shared: slice) -> list[SpeakerTrack | None]:
+        """Return the track that each local speaker continues; `parts` is their activity in the `shared` frames."""
+        worth = np.zeros((len(parts), len(self._tracks)), np.float32)
+        for row, part in enumerate(parts):
+            for column, track in enumerate(self._tracks):
+                other = track.activity[shared]
+                both = float(np.minimum(part, other).sum())
+                if both >= max(MIN_SHARED_FRAMES, MIN_SHARED_PART * min(float(part.sum()), float(other.sum()))):
+                    worth[row, column] = both
+        columns = [*range(len(self._tracks)), *[-1] * len(parts)]
+        best: tuple[float, tuple[int, ...]] = (-1.0, ())
+        for chosen in set(permutations(columns, len(parts))):
+            total = sum(float(worth[row, column]) for row, column in enumerate(chosen) if column >= 0)
+            best = max(best, (total, chosen))
+        return [
+            self._tracks[column] if column >= 0 and worth[row, column] > 0 else None
+            for row, column in enumerate(best[1])
+        ]
+
+
+def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return the first place of each run of true flags, and the place after it."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(np.int8)))
+    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
