@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stream.profiles.quality import audio_issues, length_issue, same_speaker_probability, speaker_issue
+from stream.profiles.enrolment_audio import speakers_issue
+from stream.profiles.quality import audio_issues, length_issue
 from stream.settings import DEFAULT_PRESET, load
 from stream.tools.enrolment.enrolment import EnrolmentModels
 from stream.tools.evaluation.corpora import Utterance, read_utterances
@@ -50,10 +51,8 @@ def issues(samples: Samples, models: EnrolmentModels) -> list[str]:
     audio = models.new_audio(SAMPLE_RATE_HZ)
     audio.push(samples[:, None])
     audio.finish()
-    short = length_issue(audio.speech_s)
-    mixed = speaker_issue(same_speaker_probability(audio.embeddings, models.scorer))
-    found = [short] if short else [*audio_issues(audio.quality()), *([mixed] if mixed else [])]
-    return [issue.label for issue in found]
+    mixed, short = speakers_issue([audio], models.scorer), length_issue(audio.speech_s)
+    return [issue.label for issue in (*audio_issues(audio.quality()), mixed, short) if issue is not None]
 
 
 def with_noise(samples: Samples, generator: np.random.Generator) -> Samples:

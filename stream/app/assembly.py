@@ -40,11 +40,11 @@ async def assemble(
         raise SettingsError("no source given; name a file, `microphone` or `-` (raw PCM)")
     sinks = {target: registry.sink(target, settings) for target in settings.sinks} | dict(sinks or {})
     models, detector, thread_setup = await asyncio.to_thread(load_models, settings)
-    speaker = next((model for model in models if model.info.task is Task.SPEAKER), None)
+    speaker, segmentation = (model_for(task, models) for task in (Task.SPEAKER, Task.OVERLAP))
     if settings.speakers.enrolled and speaker is None:
         raise SettingsError("speakers.enrolled needs a speaker model; set models.speaker.name")
     registrar = registrar or Registrar(settings=settings)
-    enrolled = await registrar.read(speaker, detector) if speaker is not None else ()
+    enrolled = await registrar.read(speaker, detector, segmentation) if speaker is not None else ()
     pipeline = Pipeline(
         settings=settings,
         sources=sources,
@@ -119,6 +119,11 @@ def load_models(settings: Settings) -> tuple[list[Model], SpeechDetector, Callab
             raise SettingsError(f"{chosen.name!r} is a model for {model.info.task}; set it as models.{model.info.task}")
         models.append(model)
     return models, SileroVad(), limit_threads
+
+
+def model_for(task: Task, models: Sequence[Model]) -> Model | None:
+    """Return the model for a task, None if there is none."""
+    return next((model for model in models if model.info.task is task), None)
 
 
 def build_ensembles(models: Sequence[Model]) -> list[Ensemble]:

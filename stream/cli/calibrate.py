@@ -44,7 +44,7 @@ def calibrate(
         raise SettingsError(f"no profiles in {path}; add one with `tonewatch enroll NAME --from FILE`")
     from stream.tools.enrolment.enrolment import EnrolmentModels  # noqa: PLC0415 - torch, from here on
 
-    models = EnrolmentModels(merged)
+    models = EnrolmentModels(merged, audio=microphone is not None)
     if clear:
         with ProfileStore(path) as store:
             store.clear_calibration(models.ref)

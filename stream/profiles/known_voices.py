@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 from stream.errors import SettingsError
 from stream.events import ModelRef
-from stream.profiles.enrolment_audio import EnrolmentAudio
+from stream.profiles.enrolment_audio import EnrolmentAudio, speakers_issue
 from stream.profiles.other_models import recognising_presets, run_advice
 from stream.profiles.profile import voices_for
 from stream.profiles.store import database_path, read_profiles
 from stream.settings import Settings, SourceSettings
 from stream.settings.speakers import MIN_ENROLMENT_SPEECH_S
 from stream.sources.file import FileSource
+from stream.tracking.stream_tracker import build_scorer
 from stream.tracking.voice import Voice
 from stream.types import Block, Model, SpeechDetector
 
@@ -52,21 +53,34 @@ async def known_voices(*, settings: Settings, model: Model, configured: Sequence
     return KnownVoices((*configured, *stored), len(left_out))
 
 
-async def configured_voices(*, settings: Settings, model: Model, detector: SpeechDetector) -> list[Voice]:
+async def configured_voices(
+    *, settings: Settings, model: Model, detector: SpeechDetector, segmentation: Model | None = None
+) -> list[Voice]:
     """Return a voice for every name in `speakers.enrolled`.
 
-    Raises `SourceError` for an unusable file, `SettingsError` for one with too little speech.
+    Raises `SourceError` for an unusable file, `SettingsError` for one with too little speech or, by segmentation, of
+    several people.
     """
     return [
-        await _configured_voice(name, path, settings=settings, model=model, detector=detector)
+        await _configured_voice(
+            name, path, settings=settings, model=model, detector=detector, segmentation=segmentation
+        )
         for name, path in settings.speakers.enrolled.items()
     ]
 
 
 async def _configured_voice(
-    name: str, path: str, *, settings: Settings, model: Model, detector: SpeechDetector
+    name: str,
+    path: str,
+    *,
+    settings: Settings,
+    model: Model,
+    detector: SpeechDetector,
+    segmentation: Model | None,
 ) -> Voice:
-    audio = await read_enrolment(path, settings=settings, model=model, detector=detector)
+    audio = await read_enrolment(path, settings=settings, model=model, detector=detector, segmentation=segmentation)
+    if audio.tracks and (several := speakers_issue([audio], build_scorer(model.info, settings.speakers.threshold))):
+        raise SettingsError(f"speakers.enrolled.{name}: {path}: {several.message}")
     if audio.speech_s < MIN_ENROLMENT_SPEECH_S or not audio.exemplars:
         raise SettingsError(
             f"speakers.enrolled.{name}: {audio.speech_s:.1f} s of speech in {path}, at least "
@@ -80,11 +94,19 @@ async def _configured_voice(
     )
 
 
-async def read_enrolment(path: str, *, settings: Settings, model: Model, detector: SpeechDetector) -> EnrolmentAudio:
+async def read_enrolment(
+    path: str, *, settings: Settings, model: Model, detector: SpeechDetector, segmentation: Model | None = None
+) -> EnrolmentAudio:
     """Process a recording to its end, or until there is enough speech. Raises `SourceError`."""
     source = FileSource(settings=SourceSettings(kind="file", target=path))
     async with source.blocks() as blocks:
-        audio = EnrolmentAudio(settings=settings, model=model, detector=detector, rate_hz=source.format.rate_hz)
+        audio = EnrolmentAudio(
+            settings=settings,
+            model=model,
+            detector=detector,
+            rate_hz=source.format.rate_hz,
+            segmentation=segmentation,
+        )
         async for block in blocks:
             if isinstance(block, Block):
                 await asyncio.to_thread(audio.push, block.samples)  # models would block the loop of a running node

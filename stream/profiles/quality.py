@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.profiles.clean_speech import NOTHING_LEFT_OUT, LeftOut
 from stream.settings.speakers import MIN_ENROLMENT_SPEECH_S
 from stream.tracking.scoring import Scorer
 from stream.tracking.voice import Vector, Voice, unit
@@ -30,6 +31,9 @@ CEILING_RATIO = 0.99
 
 MIN_CEILING = 0.05
 """Highest peak, in full scale, below which nothing counts as clipped."""
+
+MIN_NAMED_S = 0.1
+"""Speech left out, in seconds, from which a message names it."""
 
 MAX_PAUSE_PROBABILITY = 0.1
 """Speech probability below which a frame is a pause."""
@@ -60,11 +64,15 @@ class SoundQuality:
 
 @dataclass(frozen=True, slots=True)
 class WindowEmbedding:
-    """X-vector of one window, shape (dimensions,), its seconds of speech, and those not in the window before."""
+    """X-vector of one window, shape (dimensions,), its seconds of speech, and those not in the window before.
+
+    With segmentation it is of one `track`.
+    """
 
     vector: Vector = field(repr=False)
     speech_s: float
     new_speech_s: float
+    track: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +109,19 @@ def audio_issues(quality: SoundQuality) -> list[QualityIssue]:
     return found
 
 
-def length_issue(speech_s: float) -> QualityIssue | None:
-    """Return the defect if there is too little speech in all."""
+def length_issue(speech_s: float, left_out: LeftOut = NOTHING_LEFT_OUT) -> QualityIssue | None:
+    """Return the defect if there is too little clean speech in all, with what was `left_out`."""
     if speech_s >= MIN_ENROLMENT_SPEECH_S:
         return None
+    lengths = (
+        ("clipped", left_out.clipped_s),
+        ("overlapped", left_out.overlapped_s),
+        ("of other people", left_out.others_s),
+    )
+    parts = [f"{length_s:.1f} s {what}" for what, length_s in lengths if length_s >= MIN_NAMED_S]
+    without = f" without {', '.join(parts)}" if parts else ""
     return QualityIssue(
-        "too short", f"{speech_s:.1f} s of speech, at least {MIN_ENROLMENT_SPEECH_S:g} s needed; record more"
+        "too short", f"{speech_s:.1f} s of speech{without}, at least {MIN_ENROLMENT_SPEECH_S:g} s needed; record more"
     )
 
 

@@ -60,13 +60,16 @@ class Registrar:
         self._path: Path | None = database_path(settings.speakers.profiles)
         self._model: Model | None = None
         self._detector: SpeechDetector | None = None
+        self._segmentation: Model | None = None
         self._target: EnrolmentTarget | None = None
         self._configured: Sequence[Voice] = ()
         self._lock = asyncio.Lock()  # one command at a time
 
-    async def read(self, model: Model, detector: SpeechDetector) -> tuple[Voice, ...]:
+    async def read(
+        self, model: Model, detector: SpeechDetector, segmentation: Model | None = None
+    ) -> tuple[Voice, ...]:
         """Return all voices `model` can recognise. Raises `ProfilesError`, `SourceError` or `SettingsError`."""
-        self._model, self._detector = model, detector
+        self._model, self._detector, self._segmentation = model, detector, segmentation
         return (await self._read_all(model, detector)).voices
 
     def attach(self, target: EnrolmentTarget) -> None:
@@ -113,7 +116,9 @@ class Registrar:
         return {"people": len(people.voices), "left_out": people.left_out, "streams": streams}
 
     async def _read_all(self, model: Model, detector: SpeechDetector) -> KnownVoices:
-        self._configured = await configured_voices(settings=self._settings, model=model, detector=detector)
+        self._configured = await configured_voices(
+            settings=self._settings, model=model, detector=detector, segmentation=self._segmentation
+        )
         return await known_voices(settings=self._settings, model=model, configured=self._configured)
 
     def _recording(self, model: Model, stream: str, voice: Voice | None, *, requested: str | None) -> EnrolledRecording:

@@ -12,19 +12,20 @@ from math import exp
 from pathlib import Path
 from typing import Any, Protocol
 
-from stream.app.assembly import load_models
+from stream.app.assembly import load_models, model_for
 from stream.errors import EnrolmentRefused, SettingsError
 from stream.events import ModelRef
-from stream.profiles.enrolment_audio import EnrolmentAudio
+from stream.profiles.clean_speech import NOTHING_LEFT_OUT
+from stream.profiles.enrolment_audio import EnrolmentAudio, speakers_issue
 from stream.profiles.known_voices import read_enrolment
 from stream.profiles.profile import EnrolledRecording, Kind, Profile, voice_of, voices_for
-from stream.profiles.quality import audio_issues, length_issue, same_speaker_probability, speaker_issue
+from stream.profiles.quality import audio_issues, length_issue
 from stream.profiles.store import ProfileStore, read_calibration, read_profiles
 from stream.settings import ModelSettings, Settings
 from stream.tracking.scoring import Scorer
 from stream.tracking.stream_tracker import build_scorer
 from stream.tracking.voice import Voice
-from stream.types import Model
+from stream.types import Model, Task
 
 MIN_SIMILAR_PROBABILITY = 0.95
 """Probability from which the voice of another profile is reported as very similar."""
@@ -71,16 +72,21 @@ class EnrolmentSource(Protocol):
 
 
 class EnrolmentModels:
-    """The speaker model and the speech detector, loaded once."""
+    """The speaker model, the speech detector and, if the settings name one, the segmentation model, loaded once.
 
-    def __init__(self, settings: Settings) -> None:
+    Without `audio` to process, segmentation is not needed.
+    """
+
+    def __init__(self, settings: Settings, *, audio: bool = True) -> None:
         unset = ModelSettings(name="", window_s=3.0, hop_s=1.0)
-        chosen = settings.models.model_copy(update={"emotion": unset, "identity": unset, "overlap": unset})
+        left_out = ("emotion", "identity") if audio else ("emotion", "identity", "overlap")
+        chosen = settings.models.model_copy(update=dict.fromkeys(left_out, unset))
         if not chosen.speaker.name:
             raise SettingsError("enrolment needs a speaker model; set models.speaker.name")
         self.settings = settings.model_copy(update={"models": chosen})
         loaded, self.detector, _ = load_models(self.settings)
         self.model: Model = loaded[0]
+        self.segmentation: Model | None = model_for(Task.OVERLAP, loaded)
 
     @property
     def scorer(self) -> Scorer:
@@ -101,7 +107,13 @@ class EnrolmentModels:
 
     def new_audio(self, rate_hz: int) -> EnrolmentAudio:
         """Return an empty enrolment for audio at this rate."""
-        return EnrolmentAudio(settings=self.settings, model=self.model, detector=self.detector, rate_hz=rate_hz)
+        return EnrolmentAudio(
+            settings=self.settings,
+            model=self.model,
+            detector=self.detector,
+            rate_hz=rate_hz,
+            segmentation=self.segmentation,
+        )
 
 
 class FileEnrolment:
@@ -117,7 +129,13 @@ class FileEnrolment:
 
 async def read_take(path: Path, models: EnrolmentModels) -> EnrolmentTake:
     """Process one file. Raises `SourceError`."""
-    audio = await read_enrolment(str(path), settings=models.settings, model=models.model, detector=models.detector)
+    audio = await read_enrolment(
+        str(path),
+        settings=models.settings,
+        model=models.model,
+        detector=models.detector,
+        segmentation=models.segmentation,
+    )
     return EnrolmentTake(audio, "file", path.name)
 
 
@@ -138,14 +156,14 @@ def enrol(
 
 def require_quality(takes: Sequence[EnrolmentTake], models: EnrolmentModels) -> None:
     """Check the speech of all takes, each take by itself, and that one person speaks. Raises `EnrolmentRefused`."""
-    short = length_issue(sum(take.audio.speech_s for take in takes if take.audio.exemplars))
-    if short is not None:
-        raise EnrolmentRefused(f"nothing was stored: {short.message}")
+    audios = [take.audio for take in takes]
+    left_out = sum((audio.left_out for audio in audios), NOTHING_LEFT_OUT)
+    mixed = speakers_issue(audios, models.scorer)
+    short = length_issue(sum(audio.speech_s for audio in audios if audio.exemplars), left_out)
+    if short is not None and left_out == NOTHING_LEFT_OUT:
+        raise EnrolmentRefused(f"nothing was stored: {short.message}")  # too little to find other defects
     found = [f"{take.origin}: {issue.message}" for take in takes for issue in audio_issues(take.audio.quality())]
-    embeddings = [embedding for take in takes for embedding in take.audio.embeddings]
-    mixed = speaker_issue(same_speaker_probability(embeddings, models.scorer))
-    if mixed is not None:
-        found.append(mixed.message)
+    found += [issue.message for issue in (mixed, short) if issue is not None]
     if found:
         raise EnrolmentRefused(f"nothing was stored: {'. '.join(found)}")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from stream.app import registry
-from stream.app.assembly import build_ensembles, load_models
+from stream.app.assembly import build_ensembles, load_models, model_for
 from stream.audio.channels import select_channels
 from stream.audio.resampling import Resampler
 from stream.errors import SettingsError, SourceError
@@ -39,7 +39,7 @@ class EvaluationRunner:
 
     def model(self, task: Task) -> Model:
         """Return the loaded model for a task. Raises `SettingsError` if there is none."""
-        model = next((model for model in self._models if model.info.task is task), None)
+        model = model_for(task, self._models)
         if model is None:
             raise SettingsError(f"this evaluation needs a model for {task}; set models.{task}.name")
         return model
@@ -60,7 +60,12 @@ class EvaluationRunner:
         speakers = self.settings.speakers.model_copy(update={"enrolled": dict(people)})
         settings = self.settings.model_copy(update={"speakers": speakers})
         return asyncio.run(
-            configured_voices(settings=settings, model=self.model(Task.SPEAKER), detector=self._detector)
+            configured_voices(
+                settings=settings,
+                model=self.model(Task.SPEAKER),
+                detector=self._detector,
+                segmentation=model_for(Task.OVERLAP, self._models),
+            )
         )
 
     def run(

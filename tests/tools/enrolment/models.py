@@ -14,3 +14,4 @@ class ToneEnrolmentModels(EnrolmentModels):
 
     def __init__(self) -> None:
         self.settings, self.model, self.detector = Settings(), ToneModel(Task.SPEAKER), FakeDetector()
+        self.segmentation = None
