@@ -26,7 +26,8 @@ def test_traced_compact_nets_are_bit_identical(which: str, length: int) -> None:
     model = (load_speaker if which == "speaker" else load_emotion)(
         ModelSettings(name=f"compact-{which}", window_s=2.0, hop_s=0.5)
     )
-    score = model._score  # type: ignore[attr-defined]
+    score = model._score
+    assert isinstance(score, Traced)
     random = np.random.default_rng(length)
     for number in range(TRACE_AFTER_CALLS + 3):
         samples = random.normal(0, 0.01 * (number + 1), length).astype(np.float32)
