@@ -18,6 +18,7 @@ from playwright.sync_api import expect
 
 from stream.demo.conversation import AUDIO
 from tests.support.browser import Driver, chromium
+from tests.support.small_models import TINY
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +37,7 @@ def test_microphone_of_a_browser(tmp_path: Path, driver: Driver) -> None:
     played = np.concatenate([soxr.resample(audio, rate_hz, 48_000), silence])
     soundfile.write(tmp_path / "microphone.wav", played, 48_000, subtype="PCM_16")
     program = Path(sys.executable).with_name("tonewatch")
-    command = [str(program), "dashboard", "--port", "0", "--quiet", "--sink", str(tmp_path / "events.ndjson")]
+    command = [str(program), "dashboard", "--port", "0", "--quiet", *TINY, "--sink", str(tmp_path / "events.ndjson")]
     node = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     try:
         assert node.stderr is not None
