@@ -76,6 +76,10 @@ def speaker(
     cohort: Annotated[
         Path | None, typer.Option(help="Recordings of other speakers for AS-norm. Default: the model's own cohort.")
     ] = None,
+    speech: Annotated[
+        list[float] | None,
+        typer.Option(metavar="SECONDS", min=0.5, help="Score crops of this many seconds of speech only. Repeatable."),
+    ] = None,
     model: Model = None,
     compare: Compare = None,
     as_json: AsJson = False,
@@ -84,7 +88,7 @@ def speaker(
     config: Config = None,
     settings: Set = None,
 ) -> None:
-    """Evaluate speaker verification: EER, minDCF, thresholds, by seconds of speech, with and without AS-norm."""
+    """Evaluate speaker verification by seconds of speech: EER, minDCF, thresholds, reliability of probabilities."""
     with require_libraries():
         from stream.tools.evaluation import corpora, pages, runner, verification  # noqa: PLC0415
     is_list = corpora.is_trial_list(recordings)
@@ -100,13 +104,22 @@ def speaker(
         )
     names, results = inputs.compared_models(model, compare), Results()
     for name, own in runner.runners("speaker", names, evaluation_settings(preset, config, settings)):
-        result = _verify(name, own, trials, utterances, cohort)
+        result = _verify(name, own, trials, utterances, cohort=cohort, speech_s=speech)
         results.figures[name] = verification.figures(result)
+        results.notes += [result.reliability_note] if result.reliability_note else []
         if html is not None:
             threshold = own.model_info("speaker").threshold
             results.sections += pages.verification_sections(name, result, results.figures[name], threshold=threshold)
     rows = output.verification_rows(results.figures)
-    print_results(results, rows, as_json=as_json, html=html, title="Speaker verification", note=str(recordings))
+    print_results(
+        results,
+        rows,
+        as_json=as_json,
+        html=html,
+        title="Speaker verification",
+        note=str(recordings),
+        further={output.RELIABILITY_HEADING: output.reliability_rows(results.figures)},
+    )
 
 
 def _verify(
@@ -114,7 +127,9 @@ def _verify(
     runner: EvaluationRunner,
     trials: list[VerificationTrial],
     utterances: list[Utterance],
+    *,
     cohort: Path | None,
+    speech_s: list[float] | None,
 ) -> SpeakerResult:
     """Score a list of trials, or all pairs of utterances if there is none."""
     from stream.tools.evaluation import verification  # noqa: PLC0415
@@ -125,9 +140,9 @@ def _verify(
             return verification.trial_pairs(runner, trials, cohort=others, progress=step)
     with progress_bar(f"{name}: speech", len(utterances)) as step:
         speech = verification.extract_speech(runner, utterances, progress=step)
-    steps = len({one.corpus for one in speech}) * len(verification.DURATIONS_S)
-    with progress_bar(f"{name}: x-vectors", steps) as step:
-        return verification.all_pairs(runner, speech, cohort=others, progress=step)
+    durations_s = speech_s or verification.DURATIONS_S
+    with progress_bar(f"{name}: x-vectors", len({one.corpus for one in speech}) * len(durations_s)) as step:
+        return verification.all_pairs(runner, speech, cohort=others, durations_s=durations_s, progress=step)
 
 
 @app.command()

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from stream.types import Task
 from tests.support.command import rejection, run_command
-from tests.support.tones import tone, tone_loader_with_vad, wav
+from tests.support.tones import ToneModel, tone, tone_loader, tone_loader_with_vad, wav
 
 LEVELS = {"neutral": 0.2, "happy": 0.4, "angry": 0.6, "sad": 0.9}
+NO_TABLE = "{} has no calibration, so there is no reliability table."
 PITCHES = {"ann": 300.0, "bob": 1_300.0, "cat": 2_300.0}
 
 
@@ -138,7 +141,29 @@ class TestSpeaker:
     def test_table(self, manifest: Path) -> None:
         text = evaluate("speaker", manifest, "--compare", "one", "two")
         assert "minDCF" in text
-        assert len(text.splitlines()) == 1 + 2 * 5, "a row for each of two models and 1, 1.5, 2, 3 s and all"
+        *rows, one, two = text.splitlines()
+        assert len(rows) == 1 + 2 * 5, "a row for each of two models and 1, 1.5, 2, 3 s and all"
+        assert (one, two) == (NO_TABLE.format("one"), NO_TABLE.format("two"))
+
+    def test_reliability_table(self, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        model = ToneModel(Task.SPEAKER)
+        model.info = replace(model.info, calibration=(20.0, 0.5, 0.0))
+        monkeypatch.setattr("stream.tools.evaluation.runner.load_models", tone_loader({Task.SPEAKER: model}))
+        page = tmp_path / "speaker.html"
+        words = ("speaker", manifest, "--speech", 2, "--speech", 1)
+        found = figures(*words)["tone-speaker"]
+        assert list(found["corpora"]["tones"]) == ["2", "1"]
+        table = found["reliability"]["tones"]["2"]
+        # 3.5 s a recording are a crop of 2 s, and three of 1 s; three recordings of four make a profile of 6 s
+        assert (table["trials_same"], table["trials_different"]) == (3, 3 * 2 * 4)
+        assert found["reliability"]["tones"]["1"]["trials_same"] == 3 * 3
+        assert table["bins"][-1]["same_share"] == 1.0
+        assert table["expected_calibration_error"] < 0.01
+        text = evaluate(*words, "--html", page)
+        assert "Share of the same person" in text
+        assert "1.00 (3)" in text
+        assert "1.00 (3)" in page.read_text(encoding="utf-8")
+        assert "speakers.threshold replaces" in evaluate(*words, "--set", "speakers.threshold=0.5")
 
     def test_joined_recordings_and_a_cohort(self, manifest: Path, tmp_path: Path) -> None:
         for number, hz in enumerate((700.0, 3_000.0, 4_000.0)):
@@ -152,7 +177,10 @@ class TestSpeaker:
     def test_trials(self, manifest: Path, tmp_path: Path) -> None:
         trials = tmp_path / "trials.txt"
         trials.write_text("1 ann-sad.wav ann-happy.wav\n0 ann-sad.wav bob-sad.wav\n")
-        row = figures("speaker", trials)["speaker-campplus"]["corpora"]["trials"]["all"]
+        found = figures("speaker", trials)["speaker-campplus"]
+        row = found["corpora"]["trials"]["all"]
+        assert found["reliability"] is None
+        assert "a list of trials is scored on all speech" in evaluate("speaker", trials)
         assert (row["pairs_same"], row["pairs_different"], row["eer"]) == (1, 1, 0.0)
         moved = manifest.parent / "lists" / "trials.txt"
         moved.parent.mkdir()

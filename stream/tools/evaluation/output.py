@@ -16,12 +16,15 @@ from stream.errors import TonewatchError, missing_extra
 if TYPE_CHECKING:
     from stream.tools.evaluation.report import Section
 
+RELIABILITY_HEADING = "Share of the same person (number of trials) by probability of a match:"
+
 
 @dataclass(slots=True)
 class Results:
-    """Figures of an evaluation by model, and the sections of its page."""
+    """Figures of an evaluation by model, sentences that follow its table, and the sections of its page."""
 
     figures: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
 
 
@@ -108,6 +111,25 @@ def _verification_columns(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def reliability_rows(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a table row per model, corpus and duration: calibration error, and the share of the same person by bin."""
+    return [
+        {"model": model, "corpus": corpus, "speech, s": duration, **reliability_columns(row)}
+        for model, found in figures.items()
+        for corpus, durations in (found["reliability"] or {}).items()
+        for duration, row in durations.items()
+    ]
+
+
+def reliability_columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the calibration error, and by bin of probability the share of the same person and the number of trials."""
+    shares = {
+        f"{one['from']:g}–{one['to']:g}": f"{one['same_share']:.2f} ({one['trials']})" if one["trials"] else None
+        for one in row["bins"]
+    }
+    return {"ECE": row["expected_calibration_error"], **shares}
+
+
 def diarization_rows(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a table row per figure, with a column per model."""
     names = next(iter(figures.values()))["all"]
@@ -122,15 +144,25 @@ def print_results(
     html: Path | None,
     title: str,
     note: str,
+    further: Mapping[str, list[dict[str, Any]]] | None = None,
 ) -> None:
-    """Print figures as JSON or rows as a table, then write the page. Raises `TonewatchError` if that fails."""
+    """Print figures as JSON, or tables and notes, then write the page. Raises `TonewatchError` if that fails.
+
+    `rows` are the main table, `further` other tables by heading; those without rows are left out.
+    """
     from stream.tools.evaluation import report  # noqa: PLC0415
     from stream.tools.tables import print_table  # noqa: PLC0415
 
     if as_json:
         typer.echo(json.dumps(results.figures, indent=2))
     else:
-        keys = dict.fromkeys(key for row in rows for key in row)
-        print_table([{key: report.format_figure(row.get(key)) for key in keys} for row in rows])
+        for heading, table in {"": rows, **(further or {})}.items():
+            if heading and table:
+                typer.echo(f"\n{heading}")
+            keys = dict.fromkeys(key for row in table for key in row)
+            if table:
+                print_table([{key: report.format_figure(row.get(key)) for key in keys} for row in table])
+        for sentence in results.notes:
+            typer.echo(sentence)
     if html is not None:  # last, so that a failure to write loses no figures
         report.write(html, title=title, note=note, sections=results.sections)

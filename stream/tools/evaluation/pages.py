@@ -8,7 +8,7 @@ from typing import Any
 from stream.tools.evaluation import plots
 from stream.tools.evaluation.diarization import ScoredRecording
 from stream.tools.evaluation.emotion import EmotionResult
-from stream.tools.evaluation.output import flatten
+from stream.tools.evaluation.output import flatten, reliability_columns
 from stream.tools.evaluation.report import Section
 from stream.tools.evaluation.verification import SpeakerResult
 
@@ -24,16 +24,18 @@ def emotion_section(model: str, corpus: str, result: EmotionResult, figures: Map
 def verification_sections(
     model: str, result: SpeakerResult, figures: Mapping[str, Any], *, threshold: float | None
 ) -> list[Section]:
-    """Return a section per corpus: figures by duration, error trade-off and score distributions."""
+    """Return a section per corpus: figures by duration, reliability, error trade-off and score distributions."""
     sections = []
     for corpus, curves in result.pairs.items():
         rows = [{"speech, s": duration, **flatten(row)} for duration, row in figures["corpora"][corpus].items()]
+        bins = ((figures["reliability"] or {}).get(corpus) or {}).items()
+        reliability = [{"speech, s": duration, **reliability_columns(row)} for duration, row in bins]
         pairs = curves["all"] if "all" in curves else next(iter(curves.values()))
         charts = (
             plots.det(curves, corpus),
             plots.distributions(pairs.same.tolist(), pairs.different.tolist(), threshold, corpus),
         )
-        sections.append(Section(f"{model} on {corpus}", (rows,), charts))
+        sections.append(Section(f"{model} on {corpus}", (rows, reliability), charts, result.reliability_note))
     return sections
 
 

@@ -8,7 +8,7 @@ shorter than the duration by up to a quarter counts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.audio.speech_gate import SpeechTimeline
-from stream.clock import samples
+from stream.clock import samples, seconds
 from stream.errors import SettingsError
+from stream.tools.evaluation import reliability
 from stream.tools.evaluation.corpora import Utterance, VerificationTrial
 from stream.tools.evaluation.metrics import Detection, Floats, detection
+from stream.tools.evaluation.reliability import EmbeddedCrops, Reliability, ReliabilityTable
 from stream.tools.evaluation.runner import EvaluationRunner, read_samples
 from stream.tracking.scoring import Cohort
 from stream.types import FRAME_SAMPLES, Model, Samples, SpeechRequest, Task, Window
@@ -58,13 +60,15 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerResult:
-    """Pairs by corpus and duration of speech (`2` or `all`)."""
+    """Pairs by corpus and duration of speech (`2` or `all`), and reliability tables or why there are none."""
 
     model: str
     revision: str
     pairs: Mapping[str, Mapping[str, Pairs]]
     recordings: int
     without_speech: int
+    reliability: Reliability = field(default_factory=dict)
+    reliability_note: str = ""
 
 
 def gated_speech(audio: Samples, runner: EvaluationRunner) -> Samples:
@@ -123,21 +127,27 @@ def all_pairs(
     progress: Callable[[], None] = lambda: None,
 ) -> SpeakerResult:
     """Score all pairs of crops of different recordings within each corpus. Raises `SettingsError` if there are none."""
-    model = runner.model(Task.SPEAKER)
+    model, threshold = runner.model(Task.SPEAKER), runner.settings.speakers.threshold
+    scorer = reliability.calibrated_scorer(model.info, threshold)
     pairs_of: dict[str, dict[str, Pairs]] = {}
+    tables_of: dict[str, dict[str, ReliabilityTable]] = {}
     for corpus in dict.fromkeys(one.corpus for one in utterances):
         own = [one for one in utterances if one.corpus == corpus]
+        crops_of: dict[float | None, EmbeddedCrops] = {}
         for duration_s in durations_s:
-            vectors, speakers, recordings = [], [], []
-            for at, one in enumerate(own):
-                for crop in crops(one.samples, duration_s):
-                    vectors.append(x_vector(model, crop))
-                    speakers.append(one.speaker)
-                    recordings.append(at)
-                progress()
-            pairs = _pairs(vectors, speakers, recordings, cohort) if vectors else None
+            embedded = _embed_crops(model, own, duration_s)
+            progress()
+            if embedded is None:
+                continue
+            crops_of[duration_s] = embedded
+            pairs = _pairs(embedded, cohort)
             if pairs is not None:
                 pairs_of.setdefault(corpus or "all", {})[duration_label(duration_s)] = pairs
+        if scorer is not None and any(at in crops_of for at in reliability.DURATIONS_S):
+            enrolment = crops_of.get(reliability.PROFILE_CROP_S) or _embed_crops(model, own, reliability.PROFILE_CROP_S)
+            tables = reliability.reliability_tables(scorer, crops_of, enrolment)
+            if tables:
+                tables_of[corpus or "all"] = tables
     if not pairs_of:
         raise SettingsError(
             "no pair to score; a corpus needs two recordings of one person and one of another person, with at least "
@@ -149,13 +159,29 @@ def all_pairs(
         pairs_of,
         len(utterances),
         sum(len(one.samples) == 0 for one in utterances),
+        tables_of,
+        "" if tables_of else reliability.missing_reason(model.info, threshold),
     )
 
 
-def _pairs(vectors: list[Vectors], speakers: list[str], recordings: list[int], cohort: Cohort | None) -> Pairs | None:
-    stacked = np.stack(vectors)
-    _, speaker = np.unique(speakers, return_inverse=True)
-    recording = np.array(recordings)
+def _embed_crops(
+    model: Model, utterances: Sequence[EmbeddedUtterance], duration_s: float | None
+) -> EmbeddedCrops | None:
+    """Return the x-vectors of all crops of that duration, None if there is no crop."""
+    parts = [(at, one.speaker, crop) for at, one in enumerate(utterances) for crop in crops(one.samples, duration_s)]
+    if not parts:
+        return None
+    return EmbeddedCrops(
+        np.stack([x_vector(model, crop) for _, _, crop in parts]),
+        tuple(speaker for _, speaker, _ in parts),
+        np.array([at for at, _, _ in parts]),
+        np.array([seconds(len(crop)) for _, _, crop in parts]),
+    )
+
+
+def _pairs(crops: EmbeddedCrops, cohort: Cohort | None) -> Pairs | None:
+    stacked, recording = crops.vectors, crops.recordings
+    _, speaker = np.unique(crops.speakers, return_inverse=True)
     valid = np.triu(recording[:, None] != recording[None, :], 1)
     same = speaker[:, None] == speaker[None, :]
     if not (valid & same).any() or not (valid & ~same).any():
@@ -208,12 +234,17 @@ def trial_pairs(
         None if normalised is None else normalised[~same],
     )
     return SpeakerResult(
-        model.info.name, model.info.revision, {"trials": {"all": pairs}}, len(paths), len(paths) - len(vectors)
+        model.info.name,
+        model.info.revision,
+        {"trials": {"all": pairs}},
+        len(paths),
+        len(paths) - len(vectors),
+        reliability_note="No reliability table: a list of trials is scored on all speech; give a manifest or a folder.",
     )
 
 
 def figures(result: SpeakerResult) -> dict[str, Any]:
-    """Return EER, minDCF and thresholds by corpus and duration, without and with AS-norm."""
+    """Return EER, minDCF and thresholds by corpus and duration, without and with AS-norm; and reliability tables."""
     rows: dict[str, Any] = {}
     for corpus, by_duration in result.pairs.items():
         for duration, pairs in by_duration.items():
@@ -221,7 +252,12 @@ def figures(result: SpeakerResult) -> dict[str, Any]:
             if pairs.same_normalised is not None and pairs.different_normalised is not None:
                 row["as_norm"] = _row(detection(pairs.same_normalised, pairs.different_normalised))
             rows.setdefault(corpus, {})[duration] = row
-    return {"recordings": result.recordings, "without_speech": result.without_speech, "corpora": rows}
+    return {
+        "recordings": result.recordings,
+        "without_speech": result.without_speech,
+        "corpora": rows,
+        "reliability": reliability.reliability_figures(result.reliability),
+    }
 
 
 def _row(figures: Detection) -> dict[str, Any]:
