@@ -21,11 +21,11 @@ RELIABILITY_HEADING = "Share of the same person (number of trials) by probabilit
 
 @dataclass(slots=True)
 class Results:
-    """Figures of an evaluation by model, sentences that follow its table, and the sections of its page."""
+    """Figures of an evaluation by model, the sections of its page, and sentences that follow its tables."""
 
     figures: dict[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @contextmanager
