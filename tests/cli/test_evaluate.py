@@ -154,15 +154,15 @@ class TestSpeaker:
         found = figures(*words)["tone-speaker"]
         assert list(found["corpora"]["tones"]) == ["2", "1"]
         table = found["reliability"]["tones"]["2"]
-        # 3.5 s a recording are a crop of 2 s, and three of 1 s; three recordings of four make a profile of 6 s
-        assert (table["trials_same"], table["trials_different"]) == (3, 3 * 2 * 4)
-        assert found["reliability"]["tones"]["1"]["trials_same"] == 3 * 3
+        # four recordings of 3.5 s a person, each a crop of 2 s, and three of 1 s
+        assert (table["trials_same"], table["trials_different"]) == (3 * 4, 3 * 2 * 4)
+        assert found["reliability"]["tones"]["1"]["trials_same"] == 3 * 4 * 3
         assert table["bins"][-1]["same_share"] == 1.0
         assert table["expected_calibration_error"] < 0.01
         text = evaluate(*words, "--html", page)
         assert "Share of the same person" in text
-        assert "1.00 (3)" in text
-        assert "1.00 (3)" in page.read_text(encoding="utf-8")
+        assert "1.00 (12)" in text
+        assert "1.00 (12)" in page.read_text(encoding="utf-8")
         assert "speakers.threshold replaces" in evaluate(*words, "--set", "speakers.threshold=0.5")
 
     def test_joined_recordings_and_a_cohort(self, manifest: Path, tmp_path: Path) -> None:

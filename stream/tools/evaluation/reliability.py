@@ -1,9 +1,8 @@
 """Reliability of match probabilities: of the trials with some probability, the share that is of the same person.
 
 A trial is a window of speech against a profile. Its probability is that of the tracker's scorer with even prior odds,
-before the penalties in the settings. The profile of a person is made of the first recordings, up to `PROFILE_S` of
-speech, and at least one is left for windows; a person with one recording has windows only. No window is scored against
-a profile that contains its recording.
+before the penalties in the settings. A profile is made of the person's first recordings, up to `PROFILE_S` of speech;
+for a window of the same person, the window's own recording is left out.
 """
 
 from __future__ import annotations
@@ -112,42 +111,45 @@ def reliability_table(probabilities: Floats, same: NDArray[np.bool_]) -> Reliabi
     return ReliabilityTable(tuple(bins), genuine, len(same) - genuine)
 
 
-def profiles(crops: EmbeddedCrops) -> list[tuple[Voice, frozenset[int]]]:
-    """Return the profile of each person with two recordings or more, and the indices of its recordings."""
-    places: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for at, (speaker, recording) in enumerate(zip(crops.speakers, crops.recordings.tolist(), strict=True)):
-        places[speaker][recording].append(at)
-    found = []
-    for speaker, recordings in places.items():
-        taken: list[int] = []
-        used: set[int] = set()
-        for recording in list(recordings)[:-1]:
-            if crops.speech_s[taken].sum() >= PROFILE_S:
-                break
-            taken += recordings[recording]
-            used.add(recording)
-        if used:
-            exemplars = list(crops.vectors[taken])
-            seconds = float(crops.speech_s[taken].sum())
-            voice = Voice(name=speaker, exemplars=exemplars, enrolled=True, evidence_s=seconds)
-            found.append((voice, frozenset(used)))
-    return found
+class Profiles:
+    """Profiles of all people, made of crops of `PROFILE_CROP_S`."""
+
+    def __init__(self, crops: EmbeddedCrops) -> None:
+        self._crops = crops
+        self._voices: dict[tuple[str, int | None], Voice | None] = {}
+        self._places: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for at, (speaker, recording) in enumerate(zip(crops.speakers, crops.recordings.tolist(), strict=True)):
+            self._places[speaker][recording].append(at)
+
+    def against(self, speaker: str, recording: int) -> list[Voice]:
+        """Return the profiles for a window of a recording: that of its speaker is made of other recordings."""
+        voices = [self._profile(other, recording if other == speaker else None) for other in self._places]
+        return [voice for voice in voices if voice is not None]
+
+    def _profile(self, speaker: str, without: int | None) -> Voice | None:
+        """Return the profile of a person without a recording; None if there is no other."""
+        key = (speaker, without)
+        if key not in self._voices:
+            taken: list[int] = []
+            for recording, places in self._places[speaker].items():
+                if recording != without and self._crops.speech_s[taken].sum() < PROFILE_S:
+                    taken += places
+            exemplars, speech_s = list(self._crops.vectors[taken]), float(self._crops.speech_s[taken].sum())
+            voice = Voice(name=speaker, exemplars=exemplars, enrolled=True, evidence_s=speech_s) if taken else None
+            self._voices[key] = voice
+        return self._voices[key]
 
 
-def match_probabilities(
-    scorer: Scorer, windows: EmbeddedCrops, people: list[tuple[Voice, frozenset[int]]]
-) -> ReliabilityTable | None:
-    """Score each window against each profile without its recording; None without trials of both classes."""
+def match_probabilities(scorer: Scorer, windows: EmbeddedCrops, profiles: Profiles) -> ReliabilityTable | None:
+    """Score each window against all profiles without its recording; None without trials of both classes."""
     probabilities: list[float] = []
     same: list[bool] = []
-    voices = [voice for voice, _ in people]
     rows = zip(windows.vectors, windows.speakers, windows.recordings.tolist(), windows.speech_s.tolist(), strict=True)
     for vector, speaker, recording, speech_s in rows:
+        voices = profiles.against(speaker, recording)
         odds = scorer.log_odds(scorer.scores(vector, voices), voices, speech_s=speech_s)
-        matches = 1.0 / (1.0 + np.exp(-np.clip(odds, -_MAX_LOG_ODDS, _MAX_LOG_ODDS)))
-        scored = [at for at, (_, used) in enumerate(people) if recording not in used]
-        probabilities += matches[scored].tolist()
-        same += [voices[at].name == speaker for at in scored]
+        probabilities += (1.0 / (1.0 + np.exp(-np.clip(odds, -_MAX_LOG_ODDS, _MAX_LOG_ODDS)))).tolist()
+        same += [voice.name == speaker for voice in voices]
     return reliability_table(np.array(probabilities), np.array(same)) if len(set(same)) == 2 else None  # noqa: PLR2004
 
 
@@ -158,10 +160,10 @@ def reliability_tables(
 
     Profiles are made of `enrolment`: crops of `PROFILE_CROP_S` of the same recordings.
     """
-    people = profiles(enrolment) if enrolment is not None else []
-    if not people:
+    if enrolment is None:
         return {}
-    found = {f"{at:g}": match_probabilities(scorer, crops[at], people) for at in DURATIONS_S if at in crops}
+    profiles = Profiles(enrolment)
+    found = {f"{at:g}": match_probabilities(scorer, crops[at], profiles) for at in DURATIONS_S if at in crops}
     return {duration: table for duration, table in found.items() if table is not None}
 
 

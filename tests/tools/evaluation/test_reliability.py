@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from stream.tools.evaluation.reliability import (
     EDGES,
     EmbeddedCrops,
+    Profiles,
     calibrated_scorer,
     match_probabilities,
     missing_reason,
-    profiles,
     reliability_figures,
     reliability_table,
     reliability_tables,
@@ -46,17 +46,16 @@ def voices(people: int, *, seed: int, recordings: int = 8, per_recording: int = 
 def fitted(crops: EmbeddedCrops) -> Calibration:
     """Fit a calibration on the trials of these crops, as a model's is fitted."""
     scorer = Scorer(calibration=Calibration(1.0, 0.0))
-    trials = []
-    for at, speaker in enumerate(crops.speakers):
-        for voice, used in profiles(crops):
-            if int(crops.recordings[at]) not in used:
-                score = float(scorer.scores(crops.vectors[at], [voice])[0])
-                trials.append(ScoreTrial(score, 2.0, voice.evidence_s, speaker == voice.name))
+    trials, profiles = [], Profiles(crops)
+    for vector, speaker, recording in zip(crops.vectors, crops.speakers, crops.recordings.tolist(), strict=True):
+        for voice in profiles.against(speaker, recording):
+            score = float(scorer.scores(vector, [voice])[0])
+            trials.append(ScoreTrial(score, 2.0, voice.evidence_s, speaker == voice.name))
     return fit(trials).calibration
 
 
 def calibration_error(calibration: Calibration, crops: EmbeddedCrops) -> float:
-    table = match_probabilities(Scorer(calibration=calibration), crops, profiles(crops))
+    table = match_probabilities(Scorer(calibration=calibration), crops, Profiles(crops))
     assert table is not None
     return table.calibration_error
 
@@ -100,22 +99,22 @@ def test_bins_contain_their_lower_edge() -> None:
     assert [one.same_share for one in table.bins] == [0.0] * 4 + [1.0] * 3
 
 
-def test_profiles_end_at_ten_seconds_and_leave_a_recording() -> None:
+def test_profiles_end_at_ten_seconds_and_leave_out_the_recording_of_the_window() -> None:
     crops = voices(2, seed=4)
-    (ann, used), (_, others) = profiles(crops)
-    assert used == {0, 1}, "three crops of 2 s a recording"
-    assert others == {8, 9}
-    assert ann.evidence_s == 12.0
-    two = voices(1, seed=5, recordings=2, per_recording=1)
-    assert [used for _, used in profiles(two)] == [{0}]
-    assert profiles(voices(3, seed=6, recordings=1)) == [], "windows only"
+    ann, bob = Profiles(crops).against("p0", 1)
+    assert (ann.name, ann.evidence_s, bob.name, bob.evidence_s) == ("p0", 12.0, "p1", 12.0), "6 s a recording"
+    left = np.flatnonzero(np.isin(crops.recordings, (0, 2)))
+    assert np.allclose(ann.centroid, unit(crops.vectors[left].mean(axis=0)), atol=1e-6)
+    assert np.allclose(bob.centroid, unit(crops.vectors[np.isin(crops.recordings, (8, 9))].mean(axis=0)), atol=1e-6)
+    lone = Profiles(voices(3, seed=6, recordings=1))
+    assert [voice.name for voice in lone.against("p1", 1)] == ["p0", "p2"]
 
 
-def test_windows_are_not_scored_against_profiles_with_their_recording() -> None:
+def test_each_window_is_scored_against_each_person() -> None:
     crops = voices(3, seed=7)
-    table = match_probabilities(Scorer(calibration=Calibration(8.0, 0.3)), crops, profiles(crops))
+    table = match_probabilities(Scorer(calibration=Calibration(8.0, 0.3)), crops, Profiles(crops))
     assert table is not None
-    assert (table.trials_same, table.trials_different) == (3 * 6 * 3, 3 * 2 * 24)
+    assert (table.trials_same, table.trials_different) == (3 * 24, 3 * 2 * 24)
 
 
 def test_no_table_without_trials_of_both_classes() -> None:
