@@ -20,7 +20,7 @@ from stream.audio.resampling import Resampler
 from stream.clock import samples, seconds
 from stream.events import ModelRef
 from stream.profiles.clean_speech import CleanSpeech, LeftOut
-from stream.profiles.people import TrackSpeech, people_issue, people_of, tracks_of
+from stream.profiles.people import PersonSpeech, TrackSpeech, people_issue, people_of, tracks_of
 from stream.profiles.profile import EnrolledRecording, Exemplar, Kind
 from stream.profiles.quality import (
     QualityIssue,
@@ -94,6 +94,11 @@ class EnrolmentAudio:
         return [exemplar for track, exemplar in self._exemplars if track not in self._others]
 
     @property
+    def people(self) -> list[PersonSpeech]:
+        """The people that segmentation found, the one who speaks longest first; nobody without segmentation."""
+        return people_of(self.tracks, self._scorer)
+
+    @property
     def tracks(self) -> list[TrackSpeech]:
         """The tracks that segmentation found; none without segmentation."""
         numbers = sorted({one.track for one in self.embeddings if one.track is not None})
@@ -120,8 +125,8 @@ class EnrolmentAudio:
         """Process the remainder at the end of the audio."""
         self._buffer.push(self._resampler.flush())
         self._process(last=True)
-        people = people_of(self.tracks, self._scorer)
-        self._others = frozenset(track.number for person in people[1:] for track in person.tracks)
+        first, *others = [{track.number for track in person.tracks} for person in self.people] or [set()]
+        self._others = frozenset(set().union(*others) - first)
 
     def quality(self, *, recent_s: float | None = None) -> SoundQuality:
         """Measure the quality of all audio, or of the newest `recent_s` seconds."""

@@ -1,13 +1,23 @@
-"""How many people speak in enrolment audio: segmentation separates them, x-vectors say who is the same (pure)."""
+"""How many people speak in enrolment audio (pure).
+
+Segmentation separates people into tracks, and x-vectors say which tracks are of the same person. Segmentation may also
+miss that another person goes on; then the x-vectors of one track fall into two halves.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from stream.profiles.quality import QualityIssue, WindowEmbedding
+from stream.profiles.quality import (
+    QualityIssue,
+    WindowEmbedding,
+    different_halves,
+    same_speaker_probability,
+    speaker_issue,
+)
 from stream.tracking.scoring import Scorer
-from stream.tracking.voice import Vector, Voice
+from stream.tracking.voice import Voice
 
 MIN_SAME_PERSON_PROBABILITY = 0.5
 """Probability below which two tracks are two people."""
@@ -19,11 +29,11 @@ MIN_PERSON_SHARE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class TrackSpeech:
-    """What one track of segmentation says alone: its seconds, and the x-vectors of its parts."""
+    """What one track of segmentation says alone: its seconds, and the x-vectors of their windows."""
 
     number: int
     solo_s: float
-    vectors: tuple[Vector, ...] = field(repr=False)
+    embeddings: tuple[WindowEmbedding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +50,7 @@ class PersonSpeech:
     @property
     def voice(self) -> Voice:
         """The voice of all tracks."""
-        vectors = [vector for track in self.tracks for vector in track.vectors]
+        vectors = [one.vector for track in self.tracks for one in track.embeddings]
         return Voice(name="", exemplars=vectors, enrolled=False, evidence_s=self.solo_s)
 
 
@@ -50,9 +60,8 @@ def people_of(tracks: Sequence[TrackSpeech], scorer: Scorer) -> list[PersonSpeec
     Each track, longest first, is of the most probable person found so far, or of a further one.
     """
     people: list[PersonSpeech] = []
-    for track in sorted(tracks, key=lambda one: -one.solo_s):
-        if not track.vectors:
-            continue
+    parts = [part for track in tracks if track.embeddings for part in _of_one_voice(track, scorer)]
+    for track in sorted(parts, key=lambda part: -part.solo_s):
         alone = PersonSpeech((track,))
         probabilities = [scorer.probability(alone.voice, person.voice) for person in people]
         best = max(range(len(people)), key=probabilities.__getitem__, default=None)
@@ -79,6 +88,18 @@ def people_issue(people: Sequence[PersonSpeech]) -> QualityIssue | None:
 def tracks_of(embeddings: Sequence[WindowEmbedding], solo_s: dict[int, float]) -> list[TrackSpeech]:
     """Group x-vectors by their tracks."""
     return [
-        TrackSpeech(number, length_s, tuple(one.vector for one in embeddings if one.track == number))
+        TrackSpeech(number, length_s, tuple(one for one in embeddings if one.track == number))
         for number, length_s in solo_s.items()
+    ]
+
+
+def _of_one_voice(track: TrackSpeech, scorer: Scorer) -> list[TrackSpeech]:
+    """Return a track, or its halves if they are two voices; each half gets its share of the seconds."""
+    halves = different_halves(track.embeddings)
+    if halves is None or speaker_issue(same_speaker_probability(track.embeddings, scorer)) is None:
+        return [track]
+    whole_s = sum(one.new_speech_s for one in track.embeddings)
+    return [
+        TrackSpeech(track.number, track.solo_s * sum(one.new_speech_s for one in half) / whole_s, tuple(half))
+        for half in halves
     ]

@@ -152,9 +152,20 @@ def clipped_share(peaks: Floats, *, speech_frames: int) -> float:
 
 
 def same_speaker_probability(embeddings: Sequence[WindowEmbedding], scorer: Scorer) -> float | None:
-    """Return the probability that the two most different halves are one person's; None with too little speech.
+    """Return the probability that the two most different halves are one person's; None with too little speech."""
+    halves = different_halves(embeddings)
+    if halves is None:
+        return None
+    less, more = sorted((_voice_of(half) for half in halves), key=lambda half: half.evidence_s)
+    return scorer.probability(less, more)
 
-    The halves come from 2-means on directions, started from the two x-vectors that are farthest apart.
+
+def different_halves(
+    embeddings: Sequence[WindowEmbedding],
+) -> tuple[list[WindowEmbedding], list[WindowEmbedding]] | None:
+    """Return the two most different halves; None if one has too little speech.
+
+    They come from 2-means on directions, started from the two x-vectors that are farthest apart.
     """
     if len(embeddings) < 2:  # noqa: PLR2004
         return None
@@ -163,10 +174,7 @@ def same_speaker_probability(embeddings: Sequence[WindowEmbedding], scorer: Scor
         [embedding for embedding, second in zip(embeddings, second_half, strict=True) if second == half]
         for half in (False, True)
     )
-    if min(_evidence_s(one), _evidence_s(other)) < MIN_SECOND_SPEAKER_S:
-        return None
-    less, more = sorted((_voice_of(one), _voice_of(other)), key=lambda half: half.evidence_s)
-    return scorer.probability(less, more)
+    return None if min(_evidence_s(one), _evidence_s(other)) < MIN_SECOND_SPEAKER_S else (one, other)
 
 
 def _voice_of(embeddings: Sequence[WindowEmbedding]) -> Voice:
