@@ -1,8 +1,9 @@
 """Write a manifest of the recordings of held-out speakers: `scripts/train split OUT.csv`.
 
 `tonewatch evaluate speaker OUT.csv` and `tonewatch evaluate mix OUT.csv FOLDER` then measure on speakers outside the
-training. Single-speaker segments of meetings (`ami`) are written to a folder beside it; with `--augment` also copies of
-recordings with noise, in rooms and in the telephone band, each by its own draw (sets `an4, augmented` …).
+training. Single-speaker segments of meetings (`ami`) are written to a folder beside it. `--augment` adds two copies of
+the recordings of AN4 and LibriSpeech: with noise, rooms and lines, each by its own draw (`an4, augmented` …), and all
+through the same telephone line (`an4, telephone` …).
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
 import torch
+from scipy.signal import butter, sosfilt
 
 from scripts.training import corpus, meetings, soundfield
 from stream.types import SAMPLE_RATE_HZ
@@ -21,6 +24,8 @@ from stream.types import SAMPLE_RATE_HZ
 _MIN_SEGMENT_S = 1.5
 _AUGMENTED_SETS = ("an4", "librispeech")
 _SEED = 21
+_TELEPHONE_HZ = (300, 3_400)
+_TELEPHONE_RATE_HZ = 8_000
 
 Recording = tuple[str, str, str]  # path, set, speaker
 
@@ -44,7 +49,7 @@ def write(out: Path, *, augment: bool) -> None:
             recordings.append((str(path.resolve()), "ami", turn.speaker))
     if augment:
         own = [row for row in rows if row.speaker in held_out and row.set in _AUGMENTED_SETS]
-        recordings += augmented(own, segments)
+        recordings += augmented(own, segments) + telephoned(own, segments)
     with out.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("path", "set", "speaker"))
@@ -65,11 +70,24 @@ def augmented(rows: list[corpus.Row], folder: Path) -> list[Recording]:
     return copies
 
 
+def telephoned(rows: list[corpus.Row], folder: Path) -> list[Recording]:
+    """Write a copy of each recording as a telephone call: 300 to 3,400 Hz, 8 kHz, µ-law; return the copies."""
+    band = butter(4, _TELEPHONE_HZ, "bandpass", fs=_TELEPHONE_RATE_HZ, output="sos")
+    copies = []
+    for row in rows:
+        audio = soxr.resample(corpus.read(row.path), SAMPLE_RATE_HZ, _TELEPHONE_RATE_HZ)
+        call = sosfilt(band, audio)
+        path = folder / f"{row.set}-{row.speaker}-{row.path.stem}-telephone.wav"
+        soundfile.write(path, 0.7 * call / np.abs(call).max(), _TELEPHONE_RATE_HZ, subtype="ULAW")
+        copies.append((str(path.resolve()), f"{row.set}, telephone", row.speaker))
+    return copies
+
+
 def main() -> None:
     """Read the command line and write."""
     parser = argparse.ArgumentParser(prog="scripts/train split", description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--augment", action="store_true", help="add copies in rooms, with noise, by telephone")
+    parser.add_argument("--augment", action="store_true", help="add copies with noise and rooms, and by telephone")
     arguments = parser.parse_args()
     write(arguments.out, augment=arguments.augment)
 
