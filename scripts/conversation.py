@@ -1,50 +1,63 @@
-"""Synthesise the bundled demo conversation and write its exact reference: speakers, times, emotions and texts.
+"""Mix the bundled conversation of real voices and write its exact reference and the enrolled people's files.
 
-Rules:
+`TONEWATCH_DATA` names the folder of labelled recordings (AN4 and LibriSpeech). Rules:
 
-* Equal versions of flite give equal samples: the only randomness is a bit stream with a fixed seed, and all arithmetic
-  is in float64.
-* Turn boundaries come from the audio, not from the plan: a turn starts and ends where its level crosses a floor, on a
-  whole millisecond, so the reference is exact.
-* A turn that violates a requirement of the demo (too long, clipped, no overlap) stops the build.
+* No randomness but room tone with a fixed seed; equal recordings give equal samples.
+* Only speakers held out of training (`scripts/training/corpus.py`): the small nets did not learn from their voices.
+* The phrases of an enrolment are of other files than the phrases of the conversation.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import asyncio
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
-from scripts.demo_speech import (
-    FADE_MS,
-    MILLISECOND_SAMPLES,
-    RATE_HZ,
-    VOICES,
-    Signal,
-    SynthesisError,
-    perform,
-)
+from scripts.training import corpus
+from stream.app.assembly import load_models
+from stream.demo.conversation import AUDIO, ENROLMENTS, PROFILES
+from stream.events import ModelRef
+from stream.profiles import transfer
+from stream.profiles.known_voices import read_enrolment
+from stream.profiles.profile import EnrolledRecording, Profile
+from stream.settings import load
+from stream.types import SAMPLE_RATE_HZ, Task
 
-HOME = Path(__file__).resolve().parent.parent / "stream" / "demo"
-NAME = "conversation"
+Signal = NDArray[np.float64]
+
+FRAME = SAMPLE_RATE_HZ // 100
+ACTIVE_DB = 32.0
+"""A frame is speech if its level is less than this below the loudest frame of the file."""
+NOISE_DB = 6.0
+"""And more than this above the quietest frames."""
+PAUSE_FRAMES = 9
+MAX_PAUSE_FRAMES = 50
+"""Longer pauses end a phrase: the reference counts a phrase as one turn."""
+PHRASE_LIMITS_S = (1.6, 5.0)
+MARGIN_FRAMES = 4
+SPEECH_DBFS = -24.0
+PEAK_LIMIT = 0.95
+ENROLMENT_S = 8.0
 
 LEAD_S = 0.6
-ROOM_LOW_HZ = 40
 TAIL_S = 1.2
+ROOM_LOW_HZ = 40
 ROOM_DBFS = -60.0
 ROOM_SEED = 20_240_229
-PEAK_LIMIT = 0.9
-TURN_LIMITS_S = (1.5, 6.0)
-OVERLAP_LIMITS_S = (1.0, 2.0)
+
+PRESETS = ("compact", "tiny")
+"""Presets whose speaker models the profiles are for."""
+
+ENROLLED = datetime(2026, 1, 1, tzinfo=UTC)
+"""Date of the profiles: a fixed one, so that equal vectors give equal files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,38 +66,114 @@ class Line:
 
     gap_s: float
     speaker: str
-    emotion: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A synthesised turn with its times in the conversation."""
+    """A turn with its times in the conversation."""
 
-    start_ms: int
-    end_ms: int
-    line: Line
+    start_s: float
+    end_s: float
+    speaker: str
 
 
-STORY = (
-    Line(0.0, "Alice", "neutral", "Good morning, both of you. Has the piano come in yet?"),
-    Line(0.5, "Bob", "neutral", "Not yet. The van was meant to be here at half past eight."),
-    Line(0.6, "Callum", "happy", "Good morning, everybody! The sun is out, and I have brought fresh scones!"),
-    Line(0.4, "Bob", "angry", "It is ten o'clock, and the stage is still empty! They promised us half past eight!"),
-    Line(0.7, "Alice", "neutral", "I will ring the depot, and ask them where it is."),
-    Line(3.0, "Alice", "sad", "They say the van broke down last night. It may not come at all."),
-    Line(0.9, "Callum", "sad", "Oh no. The children have practised since March."),
-    Line(0.6, "Bob", "angry", "This is the third time this year! I want to speak to their manager, right now!"),
-    Line(-1.4, "Alice", "angry", "Bob, please stop it! There is somebody at the back gate!"),
-    Line(0.8, "Callum", "neutral", "It is a green lorry. I can see two people, and a very large crate."),
-    Line(0.5, "Alice", "happy", "It is the piano! They found another van, and drove all night!"),
-    Line(0.4, "Bob", "happy", "Well, I take it all back! Somebody give those drivers a scone!"),
-    Line(0.3, "Callum", "happy", "There are plenty left, even the ones with cherries!"),
-    Line(1.2, "Bob", "sad", "I am sorry that I shouted. I was worried about the children."),
-    Line(0.8, "Alice", "neutral", "No harm done. The tuner comes at noon, and the doors open at six."),
-    Line(0.5, "Callum", "angry", "Hey! Who put that wet crate on top of my cherry scones?"),
-    Line(0.6, "Alice", "happy", "Then tonight, we shall all have cherry jam!"),
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """The conversation, its reference and the recordings to enrol from."""
+
+    samples: Signal
+    turns: tuple[Turn, ...]
+    enrolments: dict[str, Signal]
+
+
+PLAN = (
+    Line(0.0, "Alice"),
+    Line(0.5, "Bob"),
+    Line(0.6, "Stranger 1"),
+    Line(0.4, "Alice"),
+    Line(0.0, "Bob"),
+    Line(0.7, "Stranger 2"),
+    Line(0.5, "Alice"),
+    Line(-1.2, "Bob"),
+    Line(0.6, "Stranger 1"),
+    Line(0.8, "Bob"),
+    Line(0.4, "Stranger 2"),
+    Line(0.5, "Alice"),
+    Line(0.5, "Bob"),
 )
+"""One change of speaker without a pause and one overlap of 1.2 s."""
+
+CAST = {"Alice": "ls_1998", "Bob": "ls_2609", "Stranger 1": "an4_fmjd", "Stranger 2": "an4_msct"}
+"""A woman and a man of LibriSpeech, and a woman and a man of AN4 who are not enrolled."""
+
+
+def phrases(samples: Signal) -> Iterator[Signal]:
+    """Yield phrases from pause to pause, each within `PHRASE_LIMITS_S`, with a short margin and equal level.
+
+    Speech at the very start or end of a file is left out: a crop may cut a word.
+    """
+    frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
+    level_db = 10 * np.log10((frames**2).mean(axis=1) + 1e-10)
+    floor_db = max(level_db.max() - ACTIVE_DB, np.percentile(level_db, 5) + NOISE_DB)
+    spoken = np.flatnonzero(level_db > floor_db)
+    islands = np.split(spoken, np.flatnonzero(np.diff(spoken) > PAUSE_FRAMES) + 1)
+    start: int | None = None
+    end = 0
+    for island in islands:
+        first, pause = int(island[0]), int(island[0]) - end
+        end = int(island[-1]) + 1
+        whole = first > MARGIN_FRAMES and end < len(frames) - MARGIN_FRAMES
+        too_long = start is not None and (end - start) * FRAME > PHRASE_LIMITS_S[1] * SAMPLE_RATE_HZ
+        if start is None or too_long or pause > MAX_PAUSE_FRAMES:
+            start = first
+        length_s = (end - start) * FRAME / SAMPLE_RATE_HZ
+        if not whole or length_s > PHRASE_LIMITS_S[1]:
+            start = None
+        elif length_s >= PHRASE_LIMITS_S[0]:
+            yield levelled(samples[(start - MARGIN_FRAMES) * FRAME : (end + MARGIN_FRAMES) * FRAME])
+            start = None
+
+
+def levelled(phrase: Signal) -> Signal:
+    """Return the phrase with its offset removed, at `SPEECH_DBFS`, with faded ends."""
+    centred = phrase - phrase.mean()
+    ramp = np.minimum(np.arange(len(phrase)) / (2 * FRAME), 1.0)
+    gain = 10 ** (SPEECH_DBFS / 20) / np.sqrt((centred**2).mean())
+    return np.asarray(centred * ramp * ramp[::-1] * gain, np.float64)
+
+
+def cast_phrases(rows: Iterable[corpus.Row], speaker: str) -> list[list[Signal]]:
+    """Return the phrases of each of a speaker's files. Exits with a message if the speaker is not held out."""
+    rows = list(rows)
+    if speaker not in corpus.held_out_speakers(rows):
+        sys.exit(f"{speaker!r} takes part in training; choose a held-out speaker (scripts/train split)")
+    files = (row.path for row in rows if row.speaker == speaker)
+    return [found for path in files if (found := list(phrases(corpus.read(path).astype(np.float64))))]
+
+
+def mix(cast: dict[str, str]) -> Mix:
+    """Return the conversation of a cast: of each person the longest phrases, one a file.
+
+    Exits with a message if a speaker has too few.
+    """
+    rows = corpus.manifest(corpus.data_folder())
+    spoken: dict[str, list[Signal]] = {}
+    enrolments: dict[str, Signal] = {}
+    for name, speaker in cast.items():
+        files = cast_phrases(rows, speaker)
+        needed = sum(line.speaker == name for line in PLAN)
+        if len(files) < needed:
+            sys.exit(f"{speaker!r} has phrases in {len(files)} files, {needed} needed; choose another speaker")
+        longest = sorted(range(len(files)), key=lambda at: max(map(len, files[at])), reverse=True)[:needed]
+        spoken[name] = [max(files[at], key=len) for at in sorted(longest)]
+        if name not in ENROLMENTS:
+            continue
+        rest = [phrase for at, file in enumerate(files) if at not in longest for phrase in file]
+        enrolment = np.concatenate(rest)[: round(ENROLMENT_S * SAMPLE_RATE_HZ)] if rest else np.zeros(0)
+        if len(enrolment) < round(ENROLMENT_S * SAMPLE_RATE_HZ / 2):
+            sys.exit(f"{speaker!r} has too little speech left for an enrolment; choose another speaker")
+        enrolments[name] = enrolment
+    return stage(spoken, enrolments)
 
 
 def room_tone(length: int) -> Signal:
@@ -92,95 +181,90 @@ def room_tone(length: int) -> Signal:
     bits = np.random.PCG64(ROOM_SEED).random_raw(length)
     noise = (bits >> np.uint64(11)).astype(np.float64) / 2.0**53 - 0.5
     spectrum = np.fft.rfft(noise)
-    hertz = np.fft.rfftfreq(length, 1 / RATE_HZ)
+    hertz = np.fft.rfftfreq(length, 1 / SAMPLE_RATE_HZ)
     tone = np.fft.irfft(spectrum * (hertz > ROOM_LOW_HZ) / np.sqrt(1 + (hertz / 400) ** 2), length)
     return np.asarray(tone * 10 ** (ROOM_DBFS / 20) / np.sqrt(np.mean(tone**2)), dtype=np.float64)
 
 
-def stage(story: tuple[Line, ...]) -> tuple[NDArray[np.int16], tuple[Turn, ...]]:
-    """Return all lines mixed with room tone as 16-bit samples, and the times of each turn."""
+def stage(spoken: dict[str, list[Signal]], enrolments: dict[str, Signal]) -> Mix:
+    """Place the phrases by the plan over room tone."""
+    margin = MARGIN_FRAMES * FRAME
+    waiting = {name: iter(own) for name, own in spoken.items()}
+    placed: list[tuple[int, Signal]] = []
     turns: list[Turn] = []
-    parts: list[Signal] = []
-    end_ms = round(LEAD_S * 1000)
-    for line in story:
-        part = perform(line.text, speaker=line.speaker, emotion=line.emotion)
-        start_ms = end_ms + round(line.gap_s * 1000)
-        end_ms = start_ms + len(part) // MILLISECOND_SAMPLES - 2 * FADE_MS
-        turns.append(Turn(start_ms, end_ms, line))
-        parts.append(part)
-    last_ms = max(turn.end_ms for turn in turns)
-    mix = room_tone((last_ms + round(TAIL_S * 1000)) * MILLISECOND_SAMPLES)
-    for turn, part in zip(turns, parts, strict=True):
-        first = (turn.start_ms - FADE_MS) * MILLISECOND_SAMPLES
-        mix[first : first + len(part)] += part
-    check_requirements(mix, turns)
-    return np.round(mix * 32767).astype(np.int16), tuple(turns)
+    end = round(LEAD_S * SAMPLE_RATE_HZ)
+    for line in PLAN:
+        phrase = next(waiting[line.speaker])
+        start = end + round(line.gap_s * SAMPLE_RATE_HZ)
+        end = start + len(phrase) - 2 * margin
+        placed.append((start - margin, phrase))
+        turns.append(Turn(start / SAMPLE_RATE_HZ, end / SAMPLE_RATE_HZ, line.speaker))
+    samples = room_tone(max(at + len(phrase) for at, phrase in placed) + round(TAIL_S * SAMPLE_RATE_HZ))
+    for at, phrase in placed:
+        samples[at : at + len(phrase)] += phrase
+    peak = float(np.abs(samples).max())
+    return Mix(samples * min(1.0, PEAK_LIMIT / peak), tuple(turns), enrolments)
 
 
-def check_requirements(mix: Signal, turns: list[Turn]) -> None:
-    """Raise `SynthesisError` if a turn, the overlap or the peak level is out of its limits."""
-    for turn in turns:
-        length_s = (turn.end_ms - turn.start_ms) / 1000
-        if not TURN_LIMITS_S[0] <= length_s <= TURN_LIMITS_S[1]:
-            msg = f"a turn of {length_s:.2f} s: {turn.line.text!r}"
-            raise SynthesisError(msg)
-    shared = [before.end_ms - after.start_ms for before, after in pairwise(turns)]
-    overlaps_s = [each / 1000 for each in shared if each > 0]
-    if len(overlaps_s) != 1 or not OVERLAP_LIMITS_S[0] <= overlaps_s[0] <= OVERLAP_LIMITS_S[1]:
-        msg = f"one overlap of 1 to 2 s needed, not {overlaps_s}"
-        raise SynthesisError(msg)
-    peak = float(np.abs(mix).max())
-    if peak > PEAK_LIMIT:
-        msg = f"peak level {peak:.3f}, above {PEAK_LIMIT}"
-        raise SynthesisError(msg)
-
-
-def write(folder: Path, samples: NDArray[np.int16], turns: tuple[Turn, ...]) -> None:
-    """Write audio and reference."""
+def write(folder: Path, made: Mix) -> None:
+    """Write audio, enrolments, reference and profiles."""
     folder.mkdir(parents=True, exist_ok=True)
-    sf.write(folder / f"{NAME}.flac", samples, RATE_HZ, subtype="PCM_16", compression_level=1.0)
+    write_audio(folder / AUDIO.name, made.samples)
+    for name, samples in made.enrolments.items():
+        peak = float(np.abs(samples).max())
+        write_audio(folder / ENROLMENTS[name].name, samples * min(1.0, PEAK_LIMIT / peak))
     rows = "".join(
-        f"SPEAKER {NAME} 1 {turn.start_ms / 1000:.3f} {(turn.end_ms - turn.start_ms) / 1000:.3f}"
-        f" <NA> <NA> {turn.line.speaker} <NA> <NA>\n"
-        for turn in turns
+        f"SPEAKER {AUDIO.stem} 1 {turn.start_s:.3f} {turn.end_s - turn.start_s:.3f}"
+        f" <NA> <NA> {turn.speaker.replace(' ', '_')} <NA> <NA>\n"
+        for turn in made.turns
     )
-    (folder / f"{NAME}.rttm").write_text(rows, encoding="utf-8")
-    with (folder / f"{NAME}.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["start_s", "end_s", "speaker", "emotion", "text"])
-        for turn in turns:
-            times = f"{turn.start_ms / 1000:.3f}", f"{turn.end_ms / 1000:.3f}"
-            writer.writerow([*times, turn.line.speaker, turn.line.emotion, turn.line.text])
+    (folder / AUDIO.with_suffix(".rttm").name).write_text(rows, encoding="utf-8")
+    people = asyncio.run(enrol({name: folder / path.name for name, path in ENROLMENTS.items()}))
+    file = folder / PROFILES.name
+    file.unlink(missing_ok=True)
+    transfer.write(file, people)
+    file.chmod(0o644)  # no secret, unlike the profiles of a user
 
 
-def report(folder: Path, samples: NDArray[np.int16], turns: tuple[Turn, ...]) -> Table:
-    """Return a table with the figures of the conversation."""
-    size_kb = (folder / f"{NAME}.flac").stat().st_size / 1000
-    peak = np.abs(samples).max() / 32768
-    title = f"{len(samples) / RATE_HZ:.2f} s, {len(turns)} turns, {size_kb:.0f} kB, peak {peak:.2f}"
-    table = Table("speaker", "turns", "speech (s)", "share", "manners", title=title)
-    total_ms = sum(turn.end_ms - turn.start_ms for turn in turns)
-    for name in VOICES:
-        own = [turn for turn in turns if turn.line.speaker == name]
-        own_ms = sum(turn.end_ms - turn.start_ms for turn in own)
-        manners = ", ".join(dict.fromkeys(turn.line.emotion for turn in own))
-        table.add_row(name, str(len(own)), f"{own_ms / 1000:.2f}", f"{own_ms / total_ms:.0%}", manners)
-    return table
+def write_audio(path: Path, samples: Signal) -> None:
+    """Write 16-bit FLAC."""
+    sf.write(path, samples, SAMPLE_RATE_HZ, subtype="PCM_16", compression_level=1.0)
+
+
+async def enrol(people: dict[str, Path]) -> list[Profile]:
+    """Return profiles with x-vectors of the speaker model of every preset in `PRESETS`."""
+    recordings: dict[str, list[EnrolledRecording]] = {name: [] for name in people}
+    for preset in PRESETS:
+        settings = load(preset=preset, flags={"models": {"emotion": {"name": ""}, "overlap": {"name": ""}}})
+        models, detector, _ = load_models(settings)
+        model = next(model for model in models if model.info.task is Task.SPEAKER)
+        for name, path in people.items():
+            audio = await read_enrolment(str(path), settings=settings, model=model, detector=detector)
+            recordings[name].append(
+                EnrolledRecording(
+                    model=ModelRef(name=model.info.name, revision=model.info.revision),
+                    kind="file",
+                    origin=path.name,
+                    speech_s=audio.speech_s,
+                    exemplars=tuple(audio.exemplars),
+                    created=ENROLLED,
+                )
+            )
+    return [Profile(name, tuple(own), ENROLLED, ENROLLED) for name, own in recordings.items()]
 
 
 def main() -> None:
-    """Build the conversation in the package, or in another folder."""
-    parser = argparse.ArgumentParser(description="Synthesise the bundled demo conversation.")
+    """Mix the conversation into the package, or into another folder."""
+    parser = argparse.ArgumentParser(description="Mix the bundled conversation of real voices.")
     parser.add_argument(
-        "--into", type=Path, default=HOME, metavar="FOLDER", help="where to write (default: stream/demo)"
+        "--into", type=Path, default=AUDIO.parent, metavar="FOLDER", help="where to write (default: stream/demo)"
     )
     folder = parser.parse_args().into
-    try:
-        samples, turns = stage(STORY)
-    except SynthesisError as error:
-        sys.exit(f"the conversation violates a requirement: {error}; change the plan or the voices")
-    write(folder, samples, turns)
-    Console().print(report(folder, samples, turns))
+    made = mix(CAST)
+    write(folder, made)
+    size_kb = sum(path.stat().st_size for path in folder.glob("*.flac")) / 1000
+    length_s = len(made.samples) / SAMPLE_RATE_HZ
+    sys.stdout.write(f"Wrote {length_s:.1f} s, {len(made.turns)} turns, {size_kb:.0f} kB of audio, to {folder}\n")
 
 
 if __name__ == "__main__":

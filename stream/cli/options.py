@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -97,6 +98,38 @@ def demo_source() -> dict[str, Any]:
     from stream.demo.conversation import AUDIO  # noqa: PLC0415
 
     return {"kind": "file", "target": str(AUDIO), "id": "demo"}
+
+
+@contextmanager
+def demo_people(settings: Settings) -> Iterator[Settings]:
+    """Yield the settings with the people of the bundled conversation enrolled, if those name no people themselves.
+
+    The profiles are in a temporary file. A speaker model that they have no x-vectors of gets the recordings.
+    """
+    from tempfile import TemporaryDirectory  # noqa: PLC0415
+
+    from stream.demo.conversation import ENROLMENTS, PROFILES  # noqa: PLC0415
+    from stream.profiles import transfer  # noqa: PLC0415
+    from stream.profiles.store import ProfileStore  # noqa: PLC0415
+
+    speakers, model = settings.speakers, settings.models.speaker.name
+    if not model or speakers.enrolled or speakers.profiles != "auto":
+        yield settings
+        return
+    profiles = transfer.read(PROFILES)
+    if model not in {ref.name for profile in profiles for ref in profile.models}:
+        enrolled = {name: str(path) for name, path in ENROLMENTS.items()}
+        yield _with_speakers(settings, enrolled=enrolled, profiles="")
+        return
+    with TemporaryDirectory(prefix="tonewatch-demo-") as folder:
+        path = Path(folder) / "profiles.sqlite"
+        with ProfileStore(path, create=True) as store:
+            store.restore(profiles)
+        yield _with_speakers(settings, profiles=str(path))
+
+
+def _with_speakers(settings: Settings, **changes: Any) -> Settings:
+    return settings.model_copy(update={"speakers": settings.speakers.model_copy(update=changes)})
 
 
 def parse_source(text: str) -> dict[str, Any]:

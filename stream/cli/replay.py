@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,8 @@ from stream.cli.options import (
     Set,
     Speaker,
     Verbose,
+    demo_people,
+    demo_source,
     options_layer,
     parse_source,
     read_settings,
@@ -72,7 +75,10 @@ def replay(
     else:
         layer = options_layer(settings=settings, emotion=emotion, speaker=speaker, enroll=enroll, profiles=profiles)
         layer["sources"] = [_file_source(file) | ({"channels": channels} if channels is not None else {})]
-        events, code = _run(read_settings(layer, preset=preset, config=config), verbose=verbose)
+        read = read_settings(layer, preset=preset, config=config)
+        is_demo = layer["sources"] == [demo_source()]
+        with demo_people(read) if is_demo else nullcontext(read) as used:
+            events, code = _run(used, verbose=verbose)
     _show(events, part=part, reference=reference, fold=fold, only=only, explain=explain, plot=plot)
     raise typer.Exit(code)
 

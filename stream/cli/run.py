@@ -24,6 +24,7 @@ from stream.cli.options import (
     Sinks,
     Speaker,
     Verbose,
+    demo_people,
     demo_source,
     options_layer,
     parse_source,
@@ -53,7 +54,8 @@ def demo(
     """Process the bundled conversation; needs no microphone, network or broker."""
     layer = options_layer(emotion=emotion, speaker=speaker, sinks=sink, settings=settings)
     layer["sources"] = [{**demo_source(), "realtime": realtime}]
-    _run(_read_settings(layer, preset=preset, config=config, verbose=verbose), quiet=quiet)
+    with demo_people(_read_settings(layer, preset=preset, config=config, verbose=verbose)) as read:
+        _run(read, quiet=quiet)
 
 
 def run(

@@ -1,34 +1,36 @@
-"""The bundled conversation: three synthesised voices, with a reference of speakers, times, texts and emotions.
+"""The bundled conversation: four people, two of them enrolled, with a reference of speakers and times.
 
 `scripts/conversation` generates the files; README.md in this folder names their sources.
 """
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 AUDIO = Path(__file__).parent / "conversation.flac"
 REFERENCE_RTTM = AUDIO.with_suffix(".rttm")
-REFERENCE_CSV = AUDIO.with_suffix(".csv")
+
+ENROLMENTS = {"Alice": AUDIO.with_name("alice.flac"), "Bob": AUDIO.with_name("bob.flac")}
+"""Recordings of the enrolled people, from other files than their turns."""
+
+PROFILES = AUDIO.with_name("profiles.json")
+"""Their x-vectors by the bundled speaker models, as of `tonewatch profiles export FILE`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceTurn:
-    """One turn as it was synthesised; `emotion` is the speaking style, in the compact model's labels."""
+    """One turn as it was mixed."""
 
     start_s: float
     end_s: float
     speaker: str
-    emotion: str
-    text: str
 
 
 def turns() -> tuple[ReferenceTurn, ...]:
     """Return the conversation's turns, ordered by their starts."""
-    with REFERENCE_CSV.open(encoding="utf-8", newline="") as file:
-        return tuple(
-            ReferenceTurn(float(row["start_s"]), float(row["end_s"]), row["speaker"], row["emotion"], row["text"])
-            for row in csv.DictReader(file)
-        )
+    rows = [line.split() for line in REFERENCE_RTTM.read_text(encoding="utf-8").splitlines()]
+    return tuple(
+        ReferenceTurn(float(start), round(float(start) + float(length), 3), speaker)
+        for _, _, _, start, length, _, _, speaker, *_ in rows
+    )

@@ -59,7 +59,7 @@ def test_equals_the_original_frame_by_frame() -> None:
     with torch.inference_mode():
         expected = torch.cat([original(frame[None], 16_000)[0] for frame in torch.from_numpy(samples).view(-1, 512)])
     assert 0.2 < (expected > 0.5).float().mean() < 0.8
-    np.testing.assert_allclose(probabilities(samples, [1] * 799), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(probabilities(samples, [1] * 799), expected, rtol=0, atol=5e-6)
     # in one request rounding differs: the original deviates as much from the exact value
     np.testing.assert_allclose(probabilities(samples), expected, rtol=0, atol=3e-6)
 

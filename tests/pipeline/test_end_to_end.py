@@ -105,7 +105,7 @@ def test_the_demo_finds_its_speakers(demo_run: tuple[list[Event], Report]) -> No
     events, _ = demo_run
     reference = turns()
     names = sorted({turn.speaker for turn in reference})
-    ended = [event for event in events if isinstance(event, TurnEvent) and event.phase == "end"]
+    ended = [one for one in events if isinstance(one, TurnEvent) and one.phase == "end" and one.speaker]
     found = sorted({str(event.speaker) for event in ended})
     assert len(found) == len(names)
     right = np.zeros((len(names), len(found)))
