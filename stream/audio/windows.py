@@ -9,9 +9,14 @@ or none in its last hop: silence costs no inference.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
 from stream.audio.speech_gate import SpeechTimeline
 from stream.settings import GateSettings
-from stream.types import SAMPLE_RATE_HZ, WindowSpan, WindowSpec
+from stream.types import SAMPLE_RATE_HZ, Window, WindowSpan, WindowSpec
 
 ONSET_GRID_SAMPLES = SAMPLE_RATE_HZ // 8
 """Onsets are rounded down to multiples of this (125 ms)."""
@@ -22,8 +27,8 @@ class WindowExtractor:
 
     def __init__(self, *, spec: WindowSpec, settings: GateSettings) -> None:
         self.spec = spec
-        self._min_speech = settings.window_speech_ms * SAMPLE_RATE_HZ // 1000
-        self._min_new_speech = settings.new_speech_ms * SAMPLE_RATE_HZ // 1000
+        self._min_speech = 1 if spec.any_speech else settings.window_speech_ms * SAMPLE_RATE_HZ // 1000
+        self._min_new_speech = 1 if spec.any_speech else settings.new_speech_ms * SAMPLE_RATE_HZ // 1000
         self._origin = 0  # the sample at which contiguous audio starts
         self._last_end = 0
 
@@ -69,7 +74,14 @@ class WindowExtractor:
             passes_gate=(
                 continues
                 and end - start >= self.spec.minimum_samples
-                and speech_samples >= (1 if self.spec.any_speech else self._min_speech)
-                and new_speech >= (1 if self.spec.any_speech else self._min_new_speech)
+                and speech_samples >= self._min_speech
+                and new_speech >= self._min_new_speech
             ),
         )
+
+
+def join_parts(window: Window, parts: Sequence[tuple[int, int]]) -> Window:
+    """Return the audio of some parts of a window, in samples of the stream, one after the other."""
+    first = window.start_sample
+    joined = [window.samples[start - first : end - first] for start, end in parts]
+    return replace(window, start_sample=parts[0][0], samples=joined[0] if len(joined) == 1 else np.concatenate(joined))

@@ -10,8 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
+from stream.audio.windows import join_parts
 from stream.events import StreamBody
 from stream.inference.pool import ModelLane
 from stream.queues import Policy
@@ -29,15 +28,9 @@ class DeferredWindow:
 
     async def submit(self, parts: Sequence[tuple[int, int]]) -> asyncio.Future[Sequence[Scores] | None]:
         """Submit the audio of the `parts` (in samples of the stream), joined."""
-        start = self.window.start_sample
-        samples = [self.window.samples[first - start : end - start] for first, end in parts]
-        joined = replace(
-            self.window,
-            start_sample=parts[0][0],
-            samples=samples[0] if len(samples) == 1 else np.concatenate(samples),
-        )
         age_s = time.monotonic() - self.captured_s
-        return await self.lane.submit(self.window.source_id, joined, policy=self.policy, age_s=age_s)
+        window = join_parts(self.window, parts)
+        return await self.lane.submit(window.source_id, window, policy=self.policy, age_s=age_s)
 
 
 PendingResult = asyncio.Future[Sequence[Scores] | None] | DeferredWindow
@@ -68,7 +61,5 @@ class GapMarker:
 
 def narrowed(span: WindowSpan, parts: Sequence[tuple[int, int]]) -> WindowSpan:
     """Return the span of a window of which only `parts` were embedded."""
-    speech = sum(end - start for start, end in parts)
-    if speech >= span.length_samples:
-        return span
-    return replace(span, start_sample=parts[0][0], speech_samples=min(speech, span.length_samples))
+    embedded = sum(end - start for start, end in parts)
+    return span if embedded == span.length_samples else replace(span, start_sample=parts[0][0], speech_samples=embedded)

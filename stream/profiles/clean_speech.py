@@ -1,7 +1,7 @@
 """Clean speech of one recording: where one person speaks alone and no sample is clipped (pure).
 
 Everything is kept in frames of an overlap model (20 ms). Segmentation, if there is any, gives each frame to the track
-that is active in it alone; where several tracks are active, speech is overlapped. Without it, speech is anybody's.
+that is active in it alone; where several tracks are active, speech is overlapped. Without it, tracks are unknown.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.clock import seconds
-from stream.tracking.activity import MIN_ACTIVITY, Activity, ActivityTracker
+from stream.tracking.activity import MIN_ACTIVITY, Activity, ActivityTracker, runs_of
 from stream.types import FRAME_SAMPLES, OVERLAP_FRAME_SAMPLES, SAMPLE_RATE_HZ, Samples, WindowSpan
 
 FULL_SCALE = 0.999
@@ -22,7 +22,7 @@ FULL_SCALE = 0.999
 MIN_CLIPPED_SAMPLES = 3
 """Samples at full scale in a frame from which it is clipped; the highest peak of a normalised recording has fewer."""
 
-NOBODY, SEVERAL = 0, -1  # in place of the number of a track
+NO_TRACK, SEVERAL_TRACKS = 0, -1  # in place of the number of a track
 
 Flags = NDArray[np.bool_]
 
@@ -59,7 +59,7 @@ class CleanSpeech:
         self._clipped = np.zeros(0, np.int64)  # samples at full scale
         self._speech = np.zeros(0, bool)
         self._detected = 0  # frames of the speech detector
-        self._owners = np.zeros(0, np.int64)  # track number, NOBODY or SEVERAL
+        self._owners = np.zeros(0, np.int64)  # track number, NO_TRACK or SEVERAL_TRACKS
         self._tracker = ActivityTracker()
 
     def add_samples(self, block: Samples) -> None:
@@ -86,7 +86,7 @@ class CleanSpeech:
         first = span.start_sample // OVERLAP_FRAME_SAMPLES
         end = first + len(activity)
         self._owners = _extended(self._owners, end)
-        owners = np.where((activity >= MIN_ACTIVITY).sum(axis=1) > 1, SEVERAL, NOBODY)
+        owners = np.where((activity >= MIN_ACTIVITY).sum(axis=1) > 1, SEVERAL_TRACKS, NO_TRACK)
         for track in self.newest_tracks:
             for start_sample, end_sample in self._tracker.solo(track, span.start_sample, span.end_sample):
                 part = slice(start_sample // OVERLAP_FRAME_SAMPLES - first, end_sample // OVERLAP_FRAME_SAMPLES - first)
@@ -104,10 +104,12 @@ class CleanSpeech:
         wanted = ~self._clipped_frames(end)[first:]
         if track is not None:
             wanted &= _extended(self._owners, end)[first:end] == track
-        edges = np.flatnonzero(np.diff(np.concatenate(([False], wanted, [False])).astype(np.int8))) + first
         return [
-            (max(span.start_sample, start), min(span.end_sample, stop))
-            for start, stop in (edges * OVERLAP_FRAME_SAMPLES).reshape(-1, 2).tolist()
+            (
+                max(span.start_sample, (first + start) * OVERLAP_FRAME_SAMPLES),
+                min(span.end_sample, (first + stop) * OVERLAP_FRAME_SAMPLES),
+            )
+            for start, stop in runs_of(wanted)
         ]
 
     def solo_s(self, track: int) -> float:
@@ -119,7 +121,7 @@ class CleanSpeech:
         owners, unclipped = self._owned(), self._unclipped()
         return LeftOut(
             clipped_s=self._length_s(~unclipped),
-            overlapped_s=self._length_s(unclipped & (owners == SEVERAL)),
+            overlapped_s=self._length_s(unclipped & (owners == SEVERAL_TRACKS)),
             others_s=self._length_s(unclipped & np.isin(owners, list(others))),
         )
 

@@ -17,6 +17,7 @@ from stream.audio.buffer import StreamBuffer, required_capacity
 from stream.audio.channels import select_channels
 from stream.audio.loudness import SILENCE_DBFS, level_dbfs
 from stream.audio.resampling import Resampler
+from stream.audio.windows import join_parts
 from stream.clock import samples, seconds
 from stream.events import ModelRef
 from stream.profiles.clean_speech import CleanSpeech, LeftOut
@@ -95,7 +96,7 @@ class EnrolmentAudio:
 
     @property
     def people(self) -> list[PersonSpeech]:
-        """The people that segmentation found, the one who speaks longest first; nobody without segmentation."""
+        """The people that segmentation found, who speaks longest first; empty without segmentation."""
         return people_of(self.tracks, self._scorer)
 
     @property
@@ -177,10 +178,7 @@ class EnrolmentAudio:
         length = sum(end - start for start, end in parts)
         if length < spec.minimum_samples:
             return
-        window = self._buffer.window(span)
-        first = span.start_sample
-        joined = np.concatenate([window.samples[start - first : end - first] for start, end in parts])
-        vector = self._model.infer([replace(window, start_sample=parts[0][0], samples=joined)])[0].values
+        vector = self._model.infer([join_parts(self._buffer.window(span), parts)])[0].values
         if not np.isfinite(vector).all():
             return
         speech_s = seconds(min(length, span.speech_samples))

@@ -55,7 +55,7 @@ class PersonSpeech:
 
 
 def people_of(tracks: Sequence[TrackSpeech], scorer: Scorer) -> list[PersonSpeech]:
-    """Return who speaks, the one who speaks longest first. A track too short for an x-vector is nobody's.
+    """Return the people, who speaks longest first. A track too short for an x-vector is left out.
 
     Each track, longest first, is of the most probable person found so far, or of a further one.
     """

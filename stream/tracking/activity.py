@@ -13,8 +13,8 @@ followed, corrects an earlier one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from itertools import permutations
+from dataclasses import dataclass, field, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,8 @@ NEWEST_WEIGHT = 0.5
 class Foreground:
     """What segmentation says about the newest speech.
 
-    `track` is who speaks, or the first of several, since `onset_sample`; `present` are all tracks in the window.
+    `track` is who speaks, or the first of several; `present` are all tracks in the window. `onset_sample` is where the
+    newest speech of `track` began, or where the one who was in the foreground before fell silent, whichever is later.
     """
 
     track: int | None = None
@@ -84,8 +85,8 @@ class ActivityTracker:
     def __init__(self) -> None:
         self._tracks: list[SpeakerTrack] = []
         self._end = 0  # the frame after the last one kept
-        self._newest: int | None = None  # the track in the foreground
-        self._overlapped = False
+        self._foreground = NO_FOREGROUND  # at the end of the newest window
+        self._free_sample = 0  # where the one who was in the foreground before fell silent
         self._count = 0
 
     def observe(self, span: WindowSpan, probabilities: Activity) -> None:
@@ -110,27 +111,28 @@ class ActivityTracker:
                 new = SpeakerTrack(self._count)
                 new.activity[window] = local
                 self._tracks.append(new)
+        before = self._foreground.track
+        silent_from = 0 if before is None else self._newest_run(before)[1]
         self._tracks = [one for one in self._tracks if (one.activity[window] >= MIN_ACTIVITY).any()]
-        self._newest = self._foremost()
+        foremost = self._foremost()
+        if foremost != before:
+            self._free_sample = silent_from
         newest = probabilities[-OVERLAP_FRAMES:] >= MIN_ACTIVITY
-        self._overlapped = float((newest.sum(axis=1) > 1).mean()) >= MIN_OVERLAP_SHARE
+        self._foreground = Foreground(
+            track=foremost,
+            onset_sample=0 if foremost is None else max(self._newest_run(foremost)[0], self._free_sample),
+            overlapped=float((newest.sum(axis=1) > 1).mean()) >= MIN_OVERLAP_SHARE,
+            present=frozenset(one.number for one in self._tracks),
+        )
 
     def foreground(self, end_sample: int) -> Foreground | None:
         """Return who speaks before `end_sample`, which is the end of the newest window; None if none ended there."""
-        if not self._end or self._end != end_sample // FRAME_SAMPLES:
-            return None
-        present = frozenset(one.number for one in self._tracks)
-        return Foreground(
-            track=self._newest,
-            onset_sample=0 if self._newest is None else self._onset(self._newest),
-            overlapped=self._overlapped,
-            present=present,
-        )
+        return self._foreground if self._end and self._end == end_sample // FRAME_SAMPLES else None
 
     @property
     def latest(self) -> Foreground:
         """What is still known where no window ended: the track in the foreground, without overlap."""
-        return Foreground(track=self._newest, present=frozenset(one.number for one in self._tracks))
+        return replace(self._foreground, onset_sample=0, overlapped=False)
 
     def solo(self, number: int, start_sample: int, end_sample: int) -> list[tuple[int, int]]:
         """Return the parts, in samples, in which a track is active and no other."""
@@ -140,30 +142,32 @@ class ActivityTracker:
         first = self._end - MEMORY_FRAMES + part.start
         return [
             (max(start_sample, (first + start) * FRAME_SAMPLES), min(end_sample, (first + end) * FRAME_SAMPLES))
-            for start, end in _runs(active[own] & (active.sum(axis=0) == 1))
+            for start, end in runs_of(active[own] & (active.sum(axis=0) == 1))
         ]
 
-    def _onset(self, number: int) -> int:
-        """Return the sample at which the newest run of a track's activity began."""
+    def _newest_run(self, number: int) -> tuple[int, int]:
+        """Return the samples at which the newest run of a track's activity began and ended."""
         activity = next(one.activity for one in self._tracks if one.number == number)
-        runs = _runs(activity >= MIN_ACTIVITY)
-        begin = runs[-1][0] if runs else MEMORY_FRAMES
+        runs = runs_of(activity >= MIN_ACTIVITY)
+        begin, last = runs[-1] if runs else (MEMORY_FRAMES, MEMORY_FRAMES)
         for start, end in reversed(runs):
             if begin - end > MAX_GAP_FRAMES:
                 break
             begin = start
-        return (self._end - MEMORY_FRAMES + begin) * FRAME_SAMPLES
+        first = self._end - MEMORY_FRAMES
+        return (first + begin) * FRAME_SAMPLES, (first + last) * FRAME_SAMPLES
 
     def _foremost(self) -> int | None:
         """Return the track of the newest frames; who begins while another goes on stays in the background."""
         newest = self._active(slice(MEMORY_FRAMES - NEWEST_FRAMES, MEMORY_FRAMES)).mean(axis=1)
         shares = {one.number: float(share) for one, share in zip(self._tracks, newest, strict=True)}
-        if self._newest is not None and shares.get(self._newest, 0.0) >= MIN_SHARE_TO_STAY:
-            return self._newest
+        before = self._foreground.track
+        if before is not None and shares.get(before, 0.0) >= MIN_SHARE_TO_STAY:
+            return before
         best = max(shares, key=lambda number: shares[number], default=None)
         if best is not None and shares[best] > 0:
             return best
-        return self._newest if self._newest in shares else None
+        return before if before in shares else None
 
     def _active(self, part: slice) -> NDArray[np.bool_]:
         """Return whether each track is active in each frame (tracks, frames)."""
@@ -189,25 +193,25 @@ class ActivityTracker:
 
     def _match(self, parts: list[Activity], shared: slice) -> list[SpeakerTrack | None]:
         """Return the track that each local speaker continues; `parts` is their activity in the `shared` frames."""
-        worth = np.zeros((len(parts), len(self._tracks)), np.float32)
-        for row, part in enumerate(parts):
-            for column, track in enumerate(self._tracks):
+        options: list[list[tuple[float, SpeakerTrack | None]]] = []
+        for part in parts:
+            options.append([(0.0, None)])
+            for track in self._tracks:
                 other = track.activity[shared]
                 both = float(np.minimum(part, other).sum())
                 if both >= max(MIN_SHARED_FRAMES, MIN_SHARED_PART * min(float(part.sum()), float(other.sum()))):
-                    worth[row, column] = both
-        columns = [*range(len(self._tracks)), *[-1] * len(parts)]
-        best: tuple[float, tuple[int, ...]] = (-1.0, ())
-        for chosen in set(permutations(columns, len(parts))):
-            total = sum(float(worth[row, column]) for row, column in enumerate(chosen) if column >= 0)
-            best = max(best, (total, chosen))
-        return [
-            self._tracks[column] if column >= 0 and worth[row, column] > 0 else None
-            for row, column in enumerate(best[1])
-        ]
+                    options[-1].append((both, track))
+        best, matched = -1.0, list[SpeakerTrack | None]()
+        for chosen in product(*options):  # few: a local speaker shares activity with one or two tracks
+            tracks = [track for _, track in chosen]
+            taken = [track for track in tracks if track is not None]
+            total = sum(both for both, _ in chosen)
+            if total > best and len(set(taken)) == len(taken):
+                best, matched = total, tracks
+        return matched
 
 
-def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
+def runs_of(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Return the first place of each run of true flags, and the place after it."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(np.int8)))
     return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]

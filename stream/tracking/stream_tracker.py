@@ -106,10 +106,7 @@ class StreamTracker:
         if track is None or (waited < MAX_WAIT_SAMPLES and self._speakers.is_certain_of(track)):
             return []
         parts = self._activity.solo(track, span.start_sample, span.end_sample)
-        if sum(end - start for start, end in parts) < span.spec.minimum_samples:
-            return []
-        self._embedded_until = span.end_sample
-        return parts
+        return parts if sum(end - start for start, end in parts) >= span.spec.minimum_samples else []
 
     def close(self, end_sample: int) -> list[Body]:
         """End the open turn and report silence, at a gap or at the end; the speaker is unknown afterwards."""
@@ -149,6 +146,8 @@ class StreamTracker:
         return bodies
 
     def _observe_speech(self, span: WindowSpan, vector: NDArray[np.float32] | None) -> Decision:
+        if vector is not None:
+            self._embedded_until = span.end_sample
         foreground = self._activity.foreground(span.end_sample)
         decision = self._speakers.observe(span, vector, foreground or self._activity.latest)
         if foreground is None or span.segment is None or foreground.onset_sample <= span.segment.start_sample:

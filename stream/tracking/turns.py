@@ -123,7 +123,7 @@ class TurnTracker:
         if before is not None and speech.start_sample < before.speech.end_sample:
             boundary = before.speech.end_sample if changed_at is None else changed_at
             speech.start_sample = min(max(boundary, before.speech.start_sample), speech.end_sample)
-            before.speech.end_sample = min(before.speech.end_sample, speech.start_sample)
+            before.speech.end_sample = speech.start_sample
         bodies = self._end()
         self._count += 1
         self._open = _OpenTurn(f"t{self._count}", speaker, speech)

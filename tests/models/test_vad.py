@@ -24,10 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DETECTOR = SileroVad()
 
 
-def speech(frames: int) -> Samples:
+def speech(frames: int, *, start: int = 0) -> Samples:
     samples, rate_hz = soundfile.read(ROOT / "stream" / "demo" / "conversation.flac", dtype="float32", always_2d=True)
     assert rate_hz == 16_000
-    mono: Samples = np.ascontiguousarray(samples[: frames * FRAME_SAMPLES, 0])
+    mono: Samples = np.ascontiguousarray(samples[start * FRAME_SAMPLES : (start + frames) * FRAME_SAMPLES, 0])
     assert len(mono) == frames * FRAME_SAMPLES
     return mono
 
@@ -54,12 +54,12 @@ def test_equals_the_original_frame_by_frame() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         original = torch.jit.load(str(archive.locate()))  # type: ignore[no-untyped-call]
-    samples = speech(800)
+    samples = speech(800, start=740)  # single precision: in its first half both round by up to 1.4e-6 from each other
     samples[600 * FRAME_SAMPLES :] = np.random.default_rng(0).normal(0, 0.05, 200 * FRAME_SAMPLES)  # then noise
     with torch.inference_mode():
         expected = torch.cat([original(frame[None], 16_000)[0] for frame in torch.from_numpy(samples).view(-1, 512)])
     assert 0.2 < (expected > 0.5).float().mean() < 0.8
-    np.testing.assert_allclose(probabilities(samples, [1] * 799), expected, rtol=0, atol=5e-6)
+    np.testing.assert_allclose(probabilities(samples, [1] * 799), expected, rtol=0, atol=1e-6)
     # in one request rounding differs: the original deviates as much from the exact value
     np.testing.assert_allclose(probabilities(samples), expected, rtol=0, atol=3e-6)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -185,3 +187,16 @@ def test_without_segmentation_whole_windows_are_embedded() -> None:
     tested = StreamTracker(settings=Settings(), models=MODELS[:1])
     for span in spans(SPEAKER, 4.0):
         assert tested.parts_to_embed(span) == [(span.start_sample, span.end_sample)]
+
+
+def test_a_short_overlap_takes_no_turn_from_the_one_who_goes_on() -> None:
+    """Ann (4) begins her turn after Bob (0); Bob speaks into it and goes on alone for a moment, then Ann does."""
+    speech: Speech = {0: ((0.0, 6.0), (14.0, 15.5)), 4: ((6.0, 14.7), (15.2, 26.0))}
+    tested = Embedder(speech, 26.0)
+    turns = [(t.speaker, t.start_s, t.end_s) for t in tested.bodies if isinstance(t, TurnBody) and t.phase == "end"]
+    assert all(end_s - start_s > 0.3 for _, start_s, end_s in turns), turns
+    assert all(one[2] <= after[1] for one, after in pairwise(turns)), turns
+    seconds_of = {name: sum(end - start for speaker, start, end in turns if speaker == name) for name in ("S1", "S2")}
+    assert seconds_of["S2"] == pytest.approx(19.5, abs=0.8)
+    (second,) = (one for one in turns if one[0] == "S2" and one[1] < 10)
+    assert second[2] >= 14.6, "Ann's turn lasts as long as she speaks"
