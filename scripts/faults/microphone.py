@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import psutil
@@ -81,15 +81,19 @@ def main(times: int) -> None:
         reader = threading.Thread(target=lambda: records.extend(map(json.loads, child.stdout or ())), daemon=True)
         reader.start()
 
-        def until(state: str, count: int) -> None:
+        def wait_for(what: str, reported: Callable[[], bool]) -> None:
             deadline = time.monotonic() + 60
-            while sum(row.get("state") == state for row in list(records)) < count:
+            while not reported():
                 if time.monotonic() > deadline or child.poll() is not None:
-                    raise SystemExit(f"no {state} number {count} was reported")
+                    raise SystemExit(f"{what} was not reported")
                 time.sleep(0.05)
 
-        while not any("behind_s" in row for row in list(records)):
-            time.sleep(0.05)
+        def until(state: str, count: int) -> None:
+            wait_for(
+                f"{state} number {count}", lambda: sum(row.get("state") == state for row in list(records)) >= count
+            )
+
+        wait_for("audio", lambda: any("behind_s" in row for row in list(records)))
         time.sleep(PLUGGED_S)
         resources = psutil.Process(child.pid)
         before = 0, 0
