@@ -5,6 +5,8 @@ The owner pushes 16 kHz mono samples, passes new frames to the speech detector (
 
 A gap flushes what came before it (including the tail window) and starts afresh: no window spans a gap, and frames and
 windows are aligned anew. The sample index advances by the true length of the gap.
+
+With `conditioning` everything that is read is conditioned (`audio.conditioning`).
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from stream.audio.conditioning import HUM_CONTEXT_SAMPLES, Conditioner
+from stream.audio.hum import Hum
 from stream.audio.ring import Ring
 from stream.audio.speech_gate import SpeechTimeline
 from stream.audio.windows import WindowExtractor
@@ -23,10 +27,11 @@ from stream.types import FRAME_SAMPLES, Samples, SpeechSegment, Window, WindowSp
 def required_capacity(specs: Sequence[WindowSpec], *, max_block: int) -> int:
     """Return the ring capacity that covers the longest read while blocks of up to `max_block` samples arrive.
 
-    A read reaches back by at most one window, or by the hop for which frames are held back. A larger ring would waste
-    memory in each of hundreds of streams.
+    A read reaches back by at most one window, or by the hop for which frames are held back and the audio in which hum
+    is followed. A larger ring would waste memory in each of hundreds of streams.
     """
-    return max((max(spec.length_samples, spec.hop_samples) for spec in specs), default=0) + 2 * max_block
+    reach = (max(spec.length_samples, spec.hop_samples + HUM_CONTEXT_SAMPLES) for spec in specs)
+    return max(reach, default=HUM_CONTEXT_SAMPLES) + 2 * max_block
 
 
 class StreamBuffer:
@@ -37,14 +42,26 @@ class StreamBuffer:
     """
 
     def __init__(
-        self, *, source_id: str, specs: Sequence[WindowSpec], gate: GateSettings, capacity: int, memory: int = 0
+        self,
+        *,
+        source_id: str,
+        specs: Sequence[WindowSpec],
+        gate: GateSettings,
+        capacity: int,
+        memory: int = 0,
+        conditioning: bool = True,
     ) -> None:
         memory = memory or capacity
         self.source_id = source_id
         self._ring = Ring(capacity=capacity)
         self._speech = SpeechTimeline(settings=gate, memory_samples=memory)
         self._extractors = [WindowExtractor(spec=spec, settings=gate) for spec in specs]
+        self._conditioner = Conditioner(memory_samples=capacity) if conditioning else None
         self._offset = 0  # sample index minus ring index: the total length of all gaps
+        self._origin = 0  # the sample at which contiguous audio starts
+        self.frame_gains = np.empty(0, np.float32)
+        """Amplification of each of the frames read last, which only the speech detector needs."""
+
         self.windows_gated = 0
 
     @property
@@ -56,6 +73,11 @@ class StreamBuffer:
     def speech_samples(self) -> int:
         """Samples of speech detected so far."""
         return self._speech.speech_samples
+
+    @property
+    def hum(self) -> Hum | None:
+        """The mains hum that is being removed, if any."""
+        return None if self._conditioner is None else self._conditioner.hum
 
     def settled_segments(self, since_sample: int, *, last: bool = False) -> tuple[list[SpeechSegment], int]:
         """Return `SpeechTimeline.settled_segments`, limited to real samples: the final frame may be zero-padded."""
@@ -70,6 +92,8 @@ class StreamBuffer:
 
     def push(self, samples: Samples) -> None:
         """Append samples of shape (n,)."""
+        if self._conditioner is not None:
+            samples = self._conditioner.push(samples)
         self._ring.write(samples[:, None])
 
     def is_due(self) -> bool:
@@ -87,9 +111,13 @@ class StreamBuffer:
         if length <= 0:
             return np.empty(0, np.float32)
         if not last:
-            return self._read(horizon, length // FRAME_SAMPLES * FRAME_SAMPLES)
-        samples = self._read(horizon, length)
-        return np.pad(samples, (0, -length % FRAME_SAMPLES))
+            length = length // FRAME_SAMPLES * FRAME_SAMPLES
+        frames = np.pad(self._read_frames(horizon, length), (0, -length % FRAME_SAMPLES))
+        if self._conditioner is None:
+            self.frame_gains = np.ones(len(frames) // FRAME_SAMPLES, np.float32)
+            return frames
+        self.frame_gains = self._conditioner.gains(frames)
+        return np.asarray((frames.reshape(-1, FRAME_SAMPLES) * self.frame_gains[:, None]).ravel(), np.float32)
 
     def add_speech(self, probabilities: Sequence[float], *, last: bool = False) -> list[WindowSpan]:
         """Add the speech probabilities of `frames`; return the window spans now due, ordered by their ends."""
@@ -107,7 +135,7 @@ class StreamBuffer:
             source_id=self.source_id,
             index=span.index,
             start_sample=span.start_sample,
-            samples=self._read(span.start_sample, span.length_samples),
+            samples=self._clean(self._read(span.start_sample, span.length_samples), span.end_sample),
             speech_ratio=span.speech_samples / span.length_samples,
             speech_samples=span.speech_samples,
         )
@@ -118,6 +146,25 @@ class StreamBuffer:
         self._speech.restart(self.end_sample)
         for extractor in self._extractors:
             extractor.restart(self.end_sample)
+        self._origin = self.end_sample
+        if self._conditioner is not None:
+            self._conditioner.restart(self._origin)
+
+    def _clean(self, samples: Samples, end_sample: int) -> Samples:
+        return samples if self._conditioner is None else self._conditioner.clean(samples, end_sample)
+
+    def _read_frames(self, start_sample: int, length: int) -> Samples:
+        """Read conditioned samples; hum is subtracted frame by frame, so that it does not matter how many are read."""
+        samples = self._read(start_sample, length)
+        if self._conditioner is None:
+            return samples
+        for offset in range(0, length, FRAME_SAMPLES):
+            end = start_sample + min(offset + FRAME_SAMPLES, length)
+            if self._conditioner.has_hum(end):
+                oldest = max(self._origin, self._ring.oldest + self._offset, end - HUM_CONTEXT_SAMPLES)
+                context = self._clean(self._read(oldest, end - oldest), end)
+                samples[offset : offset + FRAME_SAMPLES] = context[-min(FRAME_SAMPLES, length - offset) :]
+        return samples
 
     def _read(self, start_sample: int, length: int) -> Samples:
         samples: Samples = self._ring.read(start_sample - self._offset, length)[:, 0]

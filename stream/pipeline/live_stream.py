@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from stream.audio.channels import ChannelSelector
 from stream.calls.tracker import CallTracker
 from stream.clock import ArrivalLog, SampleClock, seconds
 from stream.control.commands import StreamStatus
@@ -76,6 +77,7 @@ class LiveStream(EventStream):
     """One stream that is being processed: one channel of a source, or one party's track of a call."""
 
     source: Source
+    selector: ChannelSelector  # of the source, shared by its streams
     channel: str  # the label of the channel within the source; empty if the source makes one stream
     arrivals: ArrivalLog
     lanes: tuple[InferenceLane[Any, Any], ...]  # to which it submits; empty once it has submitted its last window

@@ -60,6 +60,7 @@ class StreamProcessor:
     Args:
         stream: The stream's record; its state, progress and lanes are kept up to date here.
         gate: Settings of the speech gate.
+        conditioning: Whether audio is conditioned before any model gets it.
         ring_s: Seconds for which speech flags are kept.
         models: The models that score this stream.
         slots: Where each model is asked, by its name.
@@ -73,6 +74,7 @@ class StreamProcessor:
         *,
         stream: LiveStream,
         gate: GateSettings,
+        conditioning: bool,
         ring_s: float,
         models: Sequence[Model],
         slots: Mapping[str, LaneSlot],
@@ -93,7 +95,14 @@ class StreamProcessor:
         specs = list(dict.fromkeys([*leading, *(model.spec for model in models)]))  # equal specs share windows
         memory = samples(ring_s)
         capacity = min(memory, required_capacity(specs, max_block=2 * SAMPLE_RATE_HZ))  # `push` adds a second at a time
-        self._buffer = StreamBuffer(source_id=stream.name, specs=specs, gate=gate, capacity=capacity, memory=memory)
+        self._buffer = StreamBuffer(
+            source_id=stream.name,
+            specs=specs,
+            gate=gate,
+            capacity=capacity,
+            memory=memory,
+            conditioning=conditioning,
+        )
         self._slots: dict[WindowSpec, list[tuple[Task, LaneSlot | None]]] = {
             spec: [(model.info.task, slots[model.info.name]) for model in models if model.spec == spec]
             for spec in specs

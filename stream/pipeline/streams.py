@@ -8,13 +8,14 @@ set.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stream.audio.channels import PARTIES, channel_labels, select_channels
+from stream.audio.channels import PARTIES, ChannelSelector, channel_labels
 from stream.calls.tracker import CallTracker
 from stream.clock import ArrivalLog, SampleClock
 from stream.errors import SourceError
@@ -30,6 +31,8 @@ from stream.tracking.party_tracker import TURN_SPEC, PartyTracker
 from stream.tracking.stream_tracker import StreamTracker
 from stream.tracking.voice import Voice
 from stream.types import Block, Interruption, Model, ModelInfo, Source, Task
+
+log = logging.getLogger(__name__)
 
 MAX_REMEMBERED_STREAMS = 4_096
 """Closed streams whose sequence numbers are kept, so that a stream that is opened again continues them."""
@@ -167,7 +170,10 @@ class StreamRegistry:
             if name == NODE or name in self._streams or name in self._calls:
                 raise SourceError(f"duplicate stream name {name!r}; give each source its own id")
             names[name] = label
-        opened = {name: self._open_stream(source, name, label) for name, label in names.items()}
+        selector = ChannelSelector(
+            source.channels, rate_hz=source.format.rate_hz, conditioning=self._settings.audio.conditioning
+        )
+        opened = {name: self._open_stream(source, name, label, selector) for name, label in names.items()}
         self._streams |= opened
         return list(opened.values())
 
@@ -221,7 +227,7 @@ class StreamRegistry:
         if name == NODE or name in self._streams:
             raise SourceError(f"{name!r} is the name of an active stream; use another call name")
 
-    def _open_stream(self, source: Source, name: str, label: str) -> LiveStream:
+    def _open_stream(self, source: Source, name: str, label: str, selector: ChannelSelector) -> LiveStream:
         party = next((party for party in PARTIES.get(source.channels, ()) if party == label), None)
         has_emotion = party == "customer" or self._settings.calls.agent_emotion
         party_tasks: tuple[Task, ...] = (Task.EMOTION,) if has_emotion else ()
@@ -234,6 +240,7 @@ class StreamRegistry:
         stream = LiveStream(
             name=name,
             source=source,
+            selector=selector,
             channel=label,
             party=party,
             call=call,
@@ -246,6 +253,7 @@ class StreamRegistry:
         stream.processor = StreamProcessor(
             stream=stream,
             gate=self._settings.gate,
+            conditioning=self._settings.audio.conditioning,
             ring_s=self._settings.ring_s,
             models=models,
             slots=slots,
@@ -306,7 +314,10 @@ async def dispatch_block(block: Block | Interruption, streams: Sequence[LiveStre
             await processor.interrupt(block.state, block.reason)
         return
     captured_s = time.monotonic() if block.captured_s is None else block.captured_s
-    channels = select_channels(block.samples, streams[0].source.channels)
+    selector = streams[0].selector
+    channels = selector.select(block.samples)
+    if notice := selector.take_notice():
+        log.warning("%s: %s", block.source_id, notice)
     if len(processors) == 1:  # a task group would cost more than the push itself
         await processors[0].push(channels[0], start_frame=block.start_frame, captured_s=captured_s)
         return

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from stream.audio.buffer import StreamBuffer, required_capacity
-from stream.audio.channels import select_channels
+from stream.audio.channels import ChannelSelector
 from stream.audio.loudness import SILENCE_DBFS, level_dbfs
 from stream.audio.resampling import Resampler
 from stream.audio.windows import join_parts
@@ -58,6 +58,7 @@ class EnrolmentAudio:
         self._scorer = build_scorer(model.info, settings.speakers.threshold)
         self._rate_hz = rate_hz
         self._resampler = Resampler(rate_hz=rate_hz)
+        self._selector = ChannelSelector("mix", rate_hz=rate_hz, conditioning=settings.audio.conditioning)
         specs = [model.spec]
         if segmentation is not None:  # its windows end where those of the speaker model do, and come before them
             specs.insert(0, replace(segmentation.spec, hop_samples=model.spec.hop_samples))
@@ -67,6 +68,7 @@ class EnrolmentAudio:
             gate=settings.gate,
             capacity=required_capacity(specs, max_block=2 * SAMPLE_RATE_HZ),
             memory=samples(settings.ring_s),
+            conditioning=settings.audio.conditioning,
         )
         self._detector_state: object | None = None
         self._last_exemplar_end: dict[int | None, int] = {}  # by track
@@ -114,7 +116,7 @@ class EnrolmentAudio:
         """Process frames (n, channels) at the source's rate."""
         for start in range(0, len(block), self._rate_hz):  # one second at a time, within the ring's capacity
             part = block[start : start + self._rate_hz]
-            mono = select_channels(part, "mix")[0]
+            mono = self._selector.select(part)[0]
             self.level_dbfs = level_dbfs(mono)
             self._peaks.append(_frame_peaks(part, round(self._rate_hz * FRAME_SAMPLES / SAMPLE_RATE_HZ)))
             self._clean.add_samples(part)
@@ -159,7 +161,8 @@ class EnrolmentAudio:
             result = self._detector.infer([SpeechRequest("enrolment", frames, self._detector_state)])[0]
             self._detector_state, probabilities = result.state, result.probabilities.tolist()
             self._speech.append(result.probabilities)
-            self._powers.append(np.square(frames.reshape(-1, FRAME_SAMPLES)).mean(axis=1))
+            powers = np.square(frames.reshape(-1, FRAME_SAMPLES)).mean(axis=1)
+            self._powers.append(powers / np.square(self._buffer.frame_gains))
             self._clean.add_speech(result.probabilities >= self._gate.on)
         for span in self._buffer.add_speech(probabilities, last=last):
             if self.is_full or not span.passes_gate:

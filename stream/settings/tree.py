@@ -25,8 +25,9 @@ class SourceSettings(Branch):
     target: str = Field("", description="A file's path; a microphone's name or index (empty: the default one).")
     channels: str = Field(
         "mix",
-        pattern=r"^(mix|split|[1-9][0-9]?|customer-agent|agent-customer|customer|agent)$",
-        description="`mix`: all channels in one stream; `split`: one stream per channel; or the number of one channel; "
+        pattern=r"^(mix|split|[1-9][0-9]?(,[1-9][0-9]?)*|customer-agent|agent-customer|customer|agent)$",
+        description="`mix`: all channels in one stream; `split`: one stream per channel; or the "
+        "numbers of some channels, one stream each (`3` or `1,2`); "
         "`customer-agent` or `agent-customer`: the left and right channel are the two parties of a call; "
         "`customer` or `agent`: the audio is one party of a call.",
     )
@@ -75,6 +76,16 @@ class ModelsSettings(Branch):
     overlap: ModelSettings = Field(
         ModelSettings(name="overlap-segmentation", window_s=5.0, hop_s=0.5),
         description="Overlapping speech, frame by frame; loaded only with a speaker model, whose hop it should have.",
+    )
+
+
+class AudioSettings(Branch):
+    """What is done to audio before any model gets it."""
+
+    conditioning: bool = Field(
+        True,
+        description="Remove a constant offset, rumble below 20 Hz and mains hum, and amplify very soft speech for the "
+        "speech detector.",
     )
 
 
@@ -144,6 +155,7 @@ class Settings(Branch):
     )
     sources: tuple[SourceSettings, ...] = Field((), description="Sources, if none are given on the command line.")
     models: ModelsSettings = Field(ModelsSettings(), description="Models.")
+    audio: AudioSettings = Field(AudioSettings(), description="Conditioning of audio.")
     gate: GateSettings = Field(GateSettings(), description="Speech gate.")
     pool: PoolSettings = Field(PoolSettings(), description="Inference pool.")
     emotion: EmotionSettings = Field(EmotionSettings(), description="Rolling emotion.")

@@ -29,6 +29,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from stream.audio.channels import PARTIES
 from stream.audio.ring import Ring
 from stream.clock import steady_s
 from stream.errors import SourceError
@@ -86,6 +87,11 @@ class CaptureBlock:
         return self.start_frame + len(self.samples)
 
 
+def needed_channels(channels: str) -> int:
+    """Return how many channels of a device a channel layout needs, other than those in `MAX_CHANNELS`."""
+    return len(PARTIES[channels]) if channels in PARTIES else max(map(int, channels.split(",")))
+
+
 class CaptureStream:
     """Connects PortAudio's callbacks to the main thread through a ring buffer."""
 
@@ -133,7 +139,7 @@ def record(
     device = portaudio.find_input(backend, request.target)
     format_ = request.format or AudioFormat(
         rate_hz=portaudio.supported_rate_hz(backend, device),
-        channels=min(device.channels, MAX_CHANNELS.get(request.channels, 0)) or int(request.channels),
+        channels=min(device.channels, MAX_CHANNELS.get(request.channels, 0)) or needed_channels(request.channels),
     )
     capture = CaptureStream(format=format_, woken=woken)
     stream = portaudio.open_stream(

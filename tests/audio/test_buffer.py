@@ -34,8 +34,10 @@ def speech_audio(spans: Sequence[tuple[int, int]], length: int) -> np.ndarray:
 class BufferRun:
     """Drives a buffer as the pipeline does, and keeps its spans with their samples."""
 
-    def __init__(self) -> None:
-        self.buffer = StreamBuffer(source_id="a", specs=SPECS, gate=GATE, capacity=20 * 16_000)
+    def __init__(self, *, conditioning: bool = False) -> None:
+        self.buffer = StreamBuffer(
+            source_id="a", specs=SPECS, gate=GATE, capacity=20 * 16_000, conditioning=conditioning
+        )
         self.spans: list[WindowSpan] = []
         self.samples: list[np.ndarray] = []
 

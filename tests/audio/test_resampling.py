@@ -8,7 +8,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.audio.channels import channel_labels, select_channels
+from stream.audio.channels import ChannelSelector, channel_labels, select_channels
 from stream.audio.resampling import Resampler
 from stream.errors import AudioFormatError
 
@@ -75,3 +75,32 @@ def test_a_channel_is_selected_unchanged(channels: int, length: int) -> None:
     for number, one in enumerate(select_channels(frames, "split")):
         assert np.array_equal(one, frames[:, number])
         assert np.array_equal(one, select_channels(frames, str(number + 1))[0])
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize("size", [1, 333, 16_000])
+def test_channels_in_opposite_phase_are_not_mixed_to_silence(rate: int, size: int) -> None:
+    voice = noise(2_000 if size == 1 else 2 * rate)
+    frames, selector = np.stack([voice, -0.9 * voice], axis=1), ChannelSelector("mix", rate_hz=rate)
+    out = np.concatenate([selector.select(frames[at : at + size])[0] for at in range(0, len(frames), size)])
+    late = rate // 50  # the first decision
+    assert np.array_equal(out[late:], voice[late:])
+    assert "opposite phase" in selector.take_notice()
+    assert not selector.take_notice(), "said once"
+
+
+def test_other_channels_are_mixed() -> None:
+    left, right = noise(16_000), np.random.default_rng(5).uniform(-0.5, 0.5, 16_000).astype(np.float32)
+    for frames in (np.stack([left, right], 1), np.stack([left, 0 * left], 1), np.stack([left, left], 1)):
+        selector = ChannelSelector("mix", rate_hz=16_000)
+        assert np.array_equal(selector.select(frames)[0], frames.mean(axis=1))
+    silenced = ChannelSelector("mix", rate_hz=16_000, conditioning=False)
+    assert not silenced.select(np.stack([left, -left], 1))[0].any()
+
+
+def test_some_channels_are_streams() -> None:
+    frames = noise(80).reshape(10, 8)
+    assert channel_labels("3,1", 8) == ("3", "1")
+    assert np.array_equal(select_channels(frames, "3,1"), [frames[:, 2], frames[:, 0]])
+    with pytest.raises(AudioFormatError, match="no channel 9"):
+        channel_labels("3,9", 8)

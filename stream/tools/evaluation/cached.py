@@ -71,7 +71,11 @@ def embed_recording(
 def _windows(runner: EvaluationRunner, audio: Samples) -> Iterator[tuple[WindowSpan, Vector | None]]:
     model = runner.model(Task.SPEAKER)
     buffer = StreamBuffer(
-        source_id="", specs=[model.spec], gate=runner.settings.gate, capacity=samples(runner.settings.ring_s)
+        source_id="",
+        specs=[model.spec],
+        gate=runner.settings.gate,
+        capacity=samples(runner.settings.ring_s),
+        conditioning=runner.settings.audio.conditioning,
     )
     state: object | None = None
     for start in range(0, max(len(audio), 1), SAMPLE_RATE_HZ):

@@ -14,7 +14,7 @@ import numpy as np
 
 from stream.app import registry
 from stream.app.assembly import build_ensembles, load_models, model_for
-from stream.audio.channels import select_channels
+from stream.audio.channels import ChannelSelector
 from stream.audio.resampling import Resampler
 from stream.errors import SettingsError, SourceError
 from stream.events import NODE, Event
@@ -146,10 +146,9 @@ async def _read(path: Path) -> Samples:
     parts: list[Samples] = []
     async with source.blocks() as blocks:
         resampler = Resampler(rate_hz=source.format.rate_hz)
+        selector = ChannelSelector("mix", rate_hz=source.format.rate_hz)
         parts += [
-            resampler.push(select_channels(block.samples, "mix")[0])
-            async for block in blocks
-            if isinstance(block, Block)
+            resampler.push(selector.select(block.samples)[0]) async for block in blocks if isinstance(block, Block)
         ]
         parts.append(resampler.flush())
     if not parts:
