@@ -22,6 +22,7 @@ HOME = Path(__file__).parent.parent
 MODULES = sorted((HOME / "stream").rglob("*.py"))
 MAX_MODULE_LINES = 350
 MAX_FUNCTION_LINES = 60
+MAX_PUBLIC_NAMES = 25
 PUBLIC_PACKAGES = {"stream", "stream.events", "stream.settings"}
 
 
@@ -62,15 +63,28 @@ def test_imports_go_down_only() -> None:
 def test_public_names() -> None:
     assert stream.__all__ == [
         "SCHEMA_VERSION",
+        "AlertEvent",
+        "AudioFeed",
+        "CallEvent",
+        "Embedding",
+        "EmotionEvent",
         "Event",
+        "HealthEvent",
+        "Session",
         "Settings",
+        "SpeakerEvent",
+        "SpeakerResolvedEvent",
+        "StreamEvent",
         "TonewatchError",
+        "TurnEvent",
         "__version__",
         "assemble",
         "from_json",
+        "listen",
         "load_settings",
         "to_json",
     ]
+    assert len(stream.__all__) <= MAX_PUBLIC_NAMES
     for name in stream.__all__:
         assert getattr(stream, name) is not None
     with pytest.raises(AttributeError):

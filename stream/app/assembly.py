@@ -9,6 +9,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from stream.app import registry
 from stream.control.dispatcher import CommandDispatcher, CommandSource
@@ -18,43 +19,62 @@ from stream.pipeline.pipeline import Pipeline
 from stream.profiles.registrar import Registrar
 from stream.profiles.store import read_calibration
 from stream.settings import ModelSettings, Settings, SourceSettings
-from stream.types import Ensemble, Model, Sink, SpeechDetector, Task
+from stream.types import Ensemble, Model, Sink, Source, SpeechDetector, Task
 
 MAX_SOURCE_ID_LENGTH = 64
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True)
+class LoadedModels:
+    """Models, ensembles with a shared backbone, speech detector, and thread setup; runs may share them."""
+
+    models: Sequence[Model]
+    ensembles: Sequence[Ensemble]
+    detector: SpeechDetector
+    thread_setup: Callable[[int], None]
+
+
+def load(settings: Settings) -> LoadedModels:
+    """Load all models of the settings and find shared backbones. Blocks; raises `SettingsError` or `ModelError`."""
+    models, detector, setup = load_models(settings)
+    return LoadedModels(models=models, ensembles=build_ensembles(models), detector=detector, thread_setup=setup)
 
 
 async def assemble(
     settings: Settings,
     *,
+    sources: Sequence[Source] = (),
     sinks: Mapping[str, Sink] | None = None,
     registrar: Registrar | None = None,
+    loaded: LoadedModels | None = None,
     keep_running: bool = False,
 ) -> Pipeline:
     """Build everything that the settings name.
 
-    `sinks` are added to those of the settings; `registrar` replaces the one that would be built. A run with
-    `keep_running` needs no source. Raises any `TonewatchError`.
+    `sources` and `sinks` are added to those of the settings; `registrar` and `loaded` replace those that would be
+    built. A run with `keep_running` needs no source. Raises any `TonewatchError`.
     """
-    sources = [registry.source(source) for source in assign_ids(settings.sources)]
+    sources = [*(registry.source(source) for source in assign_ids(settings.sources)), *sources]
     if not sources and not keep_running:
         raise SettingsError("no source given; name a file, `microphone` or `-` (raw PCM)")
     sinks = {target: registry.sink(target, settings) for target in settings.sinks} | dict(sinks or {})
-    models, detector, thread_setup = await asyncio.to_thread(load_models, settings)
-    speaker, segmentation = (model_for(task, models) for task in (Task.SPEAKER, Task.OVERLAP))
+    if loaded is None:
+        loaded = await asyncio.to_thread(load, settings)
+    speaker, segmentation = (model_for(task, loaded.models) for task in (Task.SPEAKER, Task.OVERLAP))
     if settings.speakers.enrolled and speaker is None:
         raise SettingsError("speakers.enrolled needs a speaker model; set models.speaker.name")
     registrar = registrar or Registrar(settings=settings)
-    enrolled = await registrar.read(speaker, detector, segmentation) if speaker is not None else ()
+    enrolled = await registrar.read(speaker, loaded.detector, segmentation) if speaker is not None else ()
     pipeline = Pipeline(
         settings=settings,
         sources=sources,
-        models=models,
-        detector=detector,
+        models=loaded.models,
+        detector=loaded.detector,
         sinks=sinks,
-        ensembles=await asyncio.to_thread(build_ensembles, models),
+        ensembles=loaded.ensembles,
         enrolled=enrolled,
         calibration=await asyncio.to_thread(read_calibration, speaker.info, settings.speakers) if speaker else None,
-        thread_setup=thread_setup,
+        thread_setup=loaded.thread_setup,
         keep_running=keep_running,
     )
     registrar.attach(pipeline)
@@ -128,8 +148,13 @@ def model_for(task: Task, models: Sequence[Model]) -> Model | None:
 
 def build_ensembles(models: Sequence[Model]) -> list[Ensemble]:
     """Group models that share a backbone, so that they are scored in one pass; comparing weights takes a second."""
-    if "stream.models.pretrained" not in sys.modules:  # no model with a backbone was loaded
-        return []
-    from stream.models.sharing import share_backbones  # noqa: PLC0415 - torch
+    ensembles: list[Ensemble] = []
+    if "stream.models.pretrained" in sys.modules:  # a model with a backbone was loaded
+        from stream.models.sharing import share_backbones  # noqa: PLC0415 - torch
 
-    return list(share_backbones(models))
+        ensembles += share_backbones(models)
+    if "stream.models.campplus.trunk" in sys.modules:
+        from stream.models.campplus.trunk import share_trunks  # noqa: PLC0415 - torch
+
+        ensembles += share_trunks(models)
+    return ensembles

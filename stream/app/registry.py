@@ -11,6 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+from stream.demo.conversation import AUDIO
 from stream.errors import ModelNotFound, SettingsError, SourceNotFound, TonewatchError
 from stream.settings import ModelSettings, Settings, SourceSettings
 from stream.types import Model, Sink, Source
@@ -31,6 +32,26 @@ def source(settings: SourceSettings) -> Source:
     """Build a source without opening it. Raises `SourceError` or `SettingsError`."""
     made: Source = _factory(SOURCES, settings.kind, SourceNotFound)(settings=settings)
     return made
+
+
+def parse_source(text: str) -> dict[str, Any]:
+    """Return the settings of a source: `-`, `demo`, `microphone`, `microphone:NAME`, a plug-in's `KIND:TARGET`, a file.
+
+    A file of that name takes precedence over `demo` and over kinds.
+    """
+    if text == "-":
+        return {"kind": "pipe"}
+    if text == "demo" and not Path(text).exists():
+        return demo_source()
+    kind, _, target = text.partition(":")
+    if kind in names(SOURCES) and not Path(text).exists():
+        return {"kind": kind, "target": target}
+    return {"kind": "file", "target": text}
+
+
+def demo_source() -> dict[str, Any]:
+    """Return the settings of the bundled conversation as a source."""
+    return {"kind": "file", "target": str(AUDIO), "id": "demo"}
 
 
 def model(settings: ModelSettings) -> Model:

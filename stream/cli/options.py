@@ -93,13 +93,6 @@ def profiles_path(settings: Settings) -> Path:
     return path
 
 
-def demo_source() -> dict[str, Any]:
-    """Return the settings of the bundled conversation as a source."""
-    from stream.demo.conversation import AUDIO  # noqa: PLC0415
-
-    return {"kind": "file", "target": str(AUDIO), "id": "demo"}
-
-
 @contextmanager
 def demo_people(settings: Settings) -> Iterator[Settings]:
     """Yield the settings with the people of the bundled conversation enrolled, if those name no people themselves.
@@ -130,23 +123,6 @@ def demo_people(settings: Settings) -> Iterator[Settings]:
 
 def _with_speakers(settings: Settings, **changes: Any) -> Settings:
     return settings.model_copy(update={"speakers": settings.speakers.model_copy(update=changes)})
-
-
-def parse_source(text: str) -> dict[str, Any]:
-    """Return the settings of a source: `-`, `demo`, `microphone`, `microphone:NAME`, a plug-in's `KIND:TARGET`, a file.
-
-    A file of that name takes precedence over `demo` and over kinds.
-    """
-    from stream.app.registry import SOURCES, names  # noqa: PLC0415
-
-    if text == "-":
-        return {"kind": "pipe"}
-    if text == "demo" and not Path(text).exists():
-        return demo_source()
-    kind, _, target = text.partition(":")
-    if kind in names(SOURCES) and not Path(text).exists():
-        return {"kind": kind, "target": target}
-    return {"kind": "file", "target": text}
 
 
 def _split_pair(text: str, *, option: str, form: str) -> tuple[str, str]:

@@ -20,9 +20,7 @@ from stream.cli.options import (
     Speaker,
     Verbose,
     demo_people,
-    demo_source,
     options_layer,
-    parse_source,
     read_settings,
 )
 from stream.errors import SettingsError
@@ -63,6 +61,7 @@ def replay(
     verbose: Verbose = False,
 ) -> None:
     """Process a recording like live audio, as fast as possible, and show the decisions with their reasons."""
+    from stream.app.registry import demo_source  # noqa: PLC0415
     from stream.tools.evaluation.segments import read_rttm  # noqa: PLC0415
     from stream.tools.replay.display import DisplayPart  # noqa: PLC0415
 
@@ -107,6 +106,8 @@ def _read_events(file: Path, given: Sequence[str]) -> list[Event]:
 
 
 def _file_source(text: str) -> dict[str, Any]:
+    from stream.app.registry import parse_source  # noqa: PLC0415
+
     source = parse_source(text)
     if source["kind"] != "file":
         raise SettingsError(f"{text!r} is not a recording; process it with `tonewatch run {text}`")

@@ -25,9 +25,7 @@ from stream.cli.options import (
     Speaker,
     Verbose,
     demo_people,
-    demo_source,
     options_layer,
-    parse_source,
     read_settings,
 )
 from stream.errors import SettingsError
@@ -52,6 +50,8 @@ def demo(
     verbose: Verbose = False,
 ) -> None:
     """Process the bundled conversation; needs no microphone, network or broker."""
+    from stream.app.registry import demo_source  # noqa: PLC0415
+
     layer = options_layer(emotion=emotion, speaker=speaker, sinks=sink, settings=settings)
     layer["sources"] = [{**demo_source(), "realtime": realtime}]
     with demo_people(_read_settings(layer, preset=preset, config=config, verbose=verbose)) as read:
@@ -82,6 +82,8 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Process microphones, files or raw PCM, one or several at once."""
+    from stream.app.registry import parse_source  # noqa: PLC0415
+
     layer = options_layer(
         emotion=emotion, speaker=speaker, profiles=profiles, sinks=sink, settings=settings, enroll=enroll
     )
@@ -132,6 +134,8 @@ def dashboard(
             run_remote_dashboard(_read_settings(layer, preset=preset, config=config, verbose=verbose), mqtt)
         )
     if sources:
+        from stream.app.registry import parse_source  # noqa: PLC0415
+
         shared: dict[str, Any] = {"realtime": realtime} | ({"channels": channels} if channels else {})
         layer["sources"] = [{**parse_source(text), **shared} for text in sources]
     read = _read_settings(layer, preset=preset, config=config, verbose=verbose)

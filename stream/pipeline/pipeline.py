@@ -9,9 +9,6 @@ is raised without the exception group around it.
 
 A source that fails ends only its own streams, and the report names it. A run with `keep_running` goes on without
 sources until it is stopped: sources may join at any time (`add`), and their streams are closed when they have ended.
-
-While it runs, `pause`, `resume`, `status`, `session_voice`, `set_enrolled` and `set_calibration` may be called from any
-task of the same event loop.
 """
 
 from __future__ import annotations
@@ -97,6 +94,7 @@ class Pipeline:
         )
         self._stopping = asyncio.Event()
         self._stream_tasks: asyncio.TaskGroup | None = None  # while sources may join
+        self._accepts_sources = asyncio.Event()
         self._failures: list[SourceError] = []
         self._started_s = 0.0
         self._main: asyncio.Task[Report] | None = None
@@ -114,6 +112,10 @@ class Pipeline:
         for source in (*self._initial_sources, *self._registry.sources):
             source.stop()
         asyncio.get_running_loop().call_later(self._settings.shutdown_timeout_s, self._cancel)
+
+    async def wait_until_accepting(self) -> None:
+        """Wait until a run with `keep_running` accepts sources."""
+        await self._accepts_sources.wait()
 
     def add(self, *sources: Source) -> None:
         """Let sources join the run; tracks of one call are added together, or join a call that is active.
@@ -217,7 +219,7 @@ class Pipeline:
             streams=totals.streams,
             audio_s=round(audio_s, 3),
             speech_s=round(seconds(totals.speech), 3),
-            gated=totals.gated,
+            windows_gated=totals.gated,
             lanes=self._pool.health(),
             sinks=self._publisher.statistics(),
             protocols=self._protocol_health(),
@@ -251,6 +253,7 @@ class Pipeline:
             self._start_sources(sources, group)
             if self._keep_running:
                 self._stream_tasks = group
+                self._accepts_sources.set()
                 await self._stopping.wait()
         if self._failures and not self._registry.streams and not self._keep_running:
             raise self._failures[0]  # no stream was ever opened: there is nothing to report

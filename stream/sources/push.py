@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stream.types import SAMPLE_RATE_HZ, AudioFormat, Block, Samples
+from stream.types import SAMPLE_RATE_HZ, AudioFormat, Block, Interruption, Samples
 
 BLOCK_S = 0.256
 """Minimum length of a block of continuous audio: eight frames of the speech detector."""
@@ -58,9 +58,11 @@ class PushSource:
         self._on_stop = on_stop
         self._block_frames = self._max_block_frames = self._max_buffered_frames = 0
         self._rate_known = asyncio.Event()
-        self._chunks: deque[_Chunk] = deque()
+        self._chunks: deque[_Chunk | Interruption] = deque()
         self._buffered_frames = 0
-        self._buffered_gaps = 0
+        self._buffered_gaps = 0  # and interruptions
+        self.interruption = ""  # "stalled" or "paused" while no audio comes
+        self.end_reason = "the sound has ended"
         self._readable = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -86,6 +88,11 @@ class PushSource:
         self._rate_known.set()
 
     @property
+    def is_ended(self) -> bool:
+        """Whether the track was ended, by its connection or by the run."""
+        return self._ended
+
+    @property
     def is_behind(self) -> bool:
         """Whether a block waits for the reader: the node is slow then, not the peer."""
         return self._is_ready()
@@ -100,7 +107,7 @@ class PushSource:
             samples, start_frame = samples[overlap:], self.end_frame
         if self._ended or not len(samples):
             return
-        if self._chunks and start_frame != self.end_frame:
+        if self._chunks and start_frame != self.end_frame and isinstance(self._chunks[-1], _Chunk):
             self._buffered_gaps += 1
         self.end_frame, self.received_s = start_frame + len(samples), time.monotonic()
         self._chunks.append(_Chunk(start_frame, samples, self.received_s))
@@ -110,10 +117,21 @@ class PushSource:
         if self._is_ready():
             self._readable.set()
 
-    def end(self) -> None:
-        """End the track; buffered audio is still read."""
+    def interrupt(self, state: str, reason: str) -> None:
+        """Note, behind the audio put in so far, that no more comes (`stalled`, `paused`) or comes again (`resumed`)."""
+        state_after = "" if state == "resumed" else state
+        if self._ended or state_after == self.interruption:
+            return
+        self.interruption = state_after
+        self._chunks.append(Interruption(self.id, state, reason))
+        self._buffered_gaps += 1
+        self._readable.set()
+
+    def end(self, reason: str = "") -> None:
+        """End the track, for a `reason` if it is known; buffered audio is still read."""
         if not self._ended:
             self._ended = True
+            self.end_reason = reason or self.end_reason
             self._rate_known.set()
             self._readable.set()
             self._writable.set()
@@ -129,7 +147,7 @@ class PushSource:
         await self._writable.wait()
 
     @asynccontextmanager
-    async def blocks(self) -> AsyncIterator[AsyncIterator[Block]]:
+    async def blocks(self) -> AsyncIterator[AsyncIterator[Block | Interruption]]:
         """Yield an iterator over the blocks until `end` or `stop`."""
         try:
             await self._rate_known.wait()
@@ -144,22 +162,27 @@ class PushSource:
         is_complete = self._buffered_frames >= self._block_frames or self._buffered_gaps > 0 or self._ended
         return bool(self._chunks) and is_complete
 
-    def _join(self) -> Block:
-        """Join buffered chunks up to the next gap or `MAX_BLOCK_S`."""
+    def _join(self) -> Block | Interruption:
+        """Join buffered chunks up to the next gap, interruption or `MAX_BLOCK_S`."""
         newest = self._chunks.popleft()
+        if isinstance(newest, Interruption):
+            self._buffered_gaps -= 1
+            return newest
         start_frame, end_frame, parts = newest.start_frame, newest.start_frame + len(newest.samples), [newest.samples]
         while self._chunks and end_frame - start_frame < self._max_block_frames:
-            if self._chunks[0].start_frame != end_frame:
+            following = self._chunks[0]
+            if isinstance(following, Interruption) or following.start_frame != end_frame:
                 break
-            newest = self._chunks.popleft()
+            newest = following
+            self._chunks.popleft()
             parts.append(newest.samples)
             end_frame += len(newest.samples)
-        if self._chunks and self._chunks[0].start_frame != end_frame:
+        if self._chunks and isinstance(self._chunks[0], _Chunk) and self._chunks[0].start_frame != end_frame:
             self._buffered_gaps -= 1
         self._buffered_frames -= end_frame - start_frame
         return Block(self.id, start_frame, np.concatenate(parts)[:, None], captured_s=newest.received_s)
 
-    async def _read(self) -> AsyncGenerator[Block]:
+    async def _read(self) -> AsyncGenerator[Block | Interruption]:
         while True:
             while not self._is_ready():
                 if self._ended:

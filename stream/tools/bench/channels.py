@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import soundfile
 
-from stream.app.assembly import build_ensembles, load_models
+from stream.app.assembly import LoadedModels, load
 from stream.demo.conversation import AUDIO
 from stream.events import Event
 from stream.pipeline.pipeline import Pipeline
 from stream.settings import Settings
 from stream.sinks.base import ObserverSink
-from stream.types import SAMPLE_RATE_HZ, AudioFormat, Block, Ensemble, Model, Samples, SpeechDetector
+from stream.types import SAMPLE_RATE_HZ, AudioFormat, Block, Samples
 
 BLOCK_SAMPLES = 512
 WARM_UP_S = 3.0
@@ -37,22 +37,6 @@ STEP = 1.06
 
 GOLDEN = 0.618_034
 """Multiples of it modulo 1 fill the unit interval evenly, for any number of sources."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedModels:
-    """Shared by all trials: models, ensembles with a shared backbone, speech detector, and thread setup."""
-
-    models: Sequence[Model]
-    ensembles: Sequence[Ensemble]
-    detector: SpeechDetector
-    thread_setup: Callable[[int], None]
-
-
-def load(settings: Settings) -> LoadedModels:
-    """Load the configured models."""
-    models, detector, setup = load_models(settings)
-    return LoadedModels(models=models, ensembles=build_ensembles(models), detector=detector, thread_setup=setup)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from stream.app.assembly import LoadedModels
 from stream.settings import Settings
 from stream.tools.bench import channels
-from stream.tools.bench.channels import LoadedModels, LoadTrial, _run_trial, find_capacity, rows
+from stream.tools.bench.channels import LoadTrial, _run_trial, find_capacity, rows
 from stream.types import Task
 from tests.support.acceleration import run_accelerated
 from tests.support.fakes import FakeDetector, FakeModel
