@@ -35,8 +35,11 @@ def page() -> str:
         own = set(kind.model_fields) - set(Envelope.model_fields) - {"type"}
         parts.append(f"## `{name}`\n\n{kind.__doc__}\n\n{_table(own, kind)}")
     parts.append(
-        f"## Inside `speaker`\n\n### Identity\n\n{events.Identity.__doc__}\n\n"
-        + _table(set(events.Identity.model_fields), events.Identity)
+        f"## Inside `speaker`\n\n### Active speaker\n\n{events.ActiveSpeaker.__doc__}\n\n"
+        + _table(set(events.ActiveSpeaker.model_fields), events.ActiveSpeaker)
+    )
+    parts.append(
+        f"### Identity\n\n{events.Identity.__doc__}\n\n" + _table(set(events.Identity.model_fields), events.Identity)
     )
     parts.append("### Candidate\n\n" + _table(set(events.Candidate.model_fields), events.Candidate))
     parts.append("## Inside `call`\n\n### Party\n\n" + _table(set(events.CallParty.model_fields), events.CallParty))

@@ -197,11 +197,11 @@ def figures_of(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "gaps": gaps,
     }
     for lane in health.get("lanes", ()):
-        if lane["cut"]:
+        if lane["submitted"]:
             name = lane["model"]
-            figures[f"{name}: windows submitted, dropped"] = f"{lane['cut']}, {lane['dropped']}"
+            figures[f"{name}: windows submitted, dropped"] = f"{lane['submitted']}, {lane['dropped']}"
             figures[f"{name}: mean batch, ms per batch"] = f"{lane['mean_batch']}, {lane['inference_ms']}"
-            figures[f"{name}: achieved hop / configured hop"] = round(lane["cut"] / max(1, lane["inferred"]), 3)
+            figures[f"{name}: achieved hop / configured hop"] = round(lane["submitted"] / max(1, lane["inferred"]), 3)
     for kind, found in latencies.items():
         found.sort()
         parts = [found[min(len(found) - 1, int(share * len(found)))] for share in (0.5, 0.95, 0.99)]

@@ -112,7 +112,7 @@ async def main(seconds: float) -> None:
     bound_ms = 1_000 * (
         window_s * streams * (2 + 1 + 1) + HOP_S * 2 + 0.5
     )  # queued, running, its own batch, and a start
-    counted = lane.cut == lane.inferred + lane.dropped + lane.failed + lane.waiting
+    counted = lane.submitted == lane.inferred + lane.dropped + lane.failed + lane.waiting
     print_result(
         "overload",
         held=counted and max(under) <= bound_ms and recovered_s <= MAX_RECOVERY_S and lane.dropped > 0,
@@ -121,7 +121,7 @@ async def main(seconds: float) -> None:
         latency_under_load_max_ms=round(max(under), 1),
         bound_ms=round(bound_ms),
         recovered_s=round(recovered_s, 2),
-        cut=lane.cut,
+        submitted=lane.submitted,
         inferred=lane.inferred,
         dropped=lane.dropped,
         failed=lane.failed,

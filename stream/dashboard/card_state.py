@@ -206,19 +206,19 @@ class CardState:
         corrected = list[TurnView]()
         for name, entry in self.history.turns.entries.items():
             turn = entry.value
-            if turn.speaker != event.was or not (turn.open or turn.end_s > event.start_s):
+            if turn.speaker != event.previous or not (turn.open or turn.end_s > event.start_s):
                 continue
             corrected.append(turn)
-            entry.value = turn.model_copy(update={"speaker": event.speaker, "previous": event.was})
+            entry.value = turn.model_copy(update={"speaker": event.speaker, "previous": event.previous})
             entry.serial = serial
             if name in self.open_turns:
                 self.open_turns[name] = entry.value
-        self.totals.correct(event.was, event.speaker, event.start_s, corrected)
+        self.totals.correct(event.previous, event.speaker, event.start_s, corrected)
         note = CorrectionNoteView(
             time_s=event.end_s,
             time=event.time,
             source=event.source,
-            previous=event.was,
+            previous=event.previous,
             speaker=event.speaker,
             since_s=event.start_s,
         )

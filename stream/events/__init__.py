@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from stream.events.base import NODE, EventModel, ModelRef, Party, Probability, Seconds, TimeOfDay
 from stream.events.bodies import (
+    ActiveSpeaker,
     Body,
     Candidate,
     EmotionBody,
     Identity,
+    Outcome,
     Reason,
     SpeakerBody,
     SpeakerResolvedBody,
@@ -36,7 +38,7 @@ from stream.events.envelope import (
     stamp,
     to_json,
 )
-from stream.events.health_bodies import HealthBody, LaneHealth, ProtocolHealth, SinkHealth
+from stream.events.health_bodies import HealthBody, LaneHealth, ProtocolHealth, Refusal, SinkHealth
 from stream.events.parsing import EVENT_TYPE_NAMES, MAX_EVENT_BYTES, read_event
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "MAX_EVENT_BYTES",
     "NODE",
     "SCHEMA_VERSION",
+    "ActiveSpeaker",
     "AlertBody",
     "AlertEvent",
     "AlertKind",
@@ -66,10 +69,12 @@ __all__ = [
     "Identity",
     "LaneHealth",
     "ModelRef",
+    "Outcome",
     "Party",
     "Probability",
     "ProtocolHealth",
     "Reason",
+    "Refusal",
     "Seconds",
     "SinkHealth",
     "SpeakerBody",

@@ -28,6 +28,9 @@ Reason = Literal[
 ]
 
 
+Outcome = Literal["finished", "hung_up", "cut", "refused", "failed", "stopped"]
+
+
 class EmotionBody(EventModel):
     """Emotion of the current speaker after one more window."""
 
@@ -39,6 +42,20 @@ class EmotionBody(EventModel):
     confidence: Probability = Field(description="Smoothed probability of the label; 0 in silence.")
     probabilities: dict[str, Probability] = Field(description="Probabilities by label, smoothed over speech time.")
     raw: dict[str, Probability] = Field(description="Probabilities by label of the newest window alone.")
+    arousal: Probability | None = Field(
+        default=None,
+        description="0 calm … 1 excited, smoothed over speech time; null in silence or without such a model.",
+    )
+    arousal_trend: float | None = Field(
+        default=None,
+        description="Arousal minus its slow average (`emotion.trend_s`): above 0, the speaker gets excited.",
+    )
+    dominance: Probability | None = Field(
+        default=None, description="0 submissive … 1 dominant, smoothed; null without a model of it."
+    )
+    valence: Probability | None = Field(
+        default=None, description="0 negative … 1 positive, smoothed; null without a model of it."
+    )
     speech_ms: int = Field(ge=0, description="Speech in the newest window.")
     speaker: str | None = Field(description="Name of the speaker; null if unknown.")
 
@@ -61,8 +78,21 @@ class Identity(EventModel):
     evidence_s: Seconds = Field(default=0.0, description="Speech of the turn behind this result.")
 
 
+class ActiveSpeaker(EventModel):
+    """One of the people who speak now."""
+
+    speaker: str | None = Field(
+        description="Name of an enrolled voice, S1, S2 … for a voice discovered in this stream, or null if not known."
+    )
+    enrolled: bool = Field(description="Whether the voice is enrolled.")
+    probability: Probability | None = Field(
+        default=None, description="Probability of the likeliest hypothesis about this person; null before any."
+    )
+    since_s: Seconds = Field(description="Media time since which this person speaks, but for short pauses.")
+
+
 class SpeakerBody(EventModel):
-    """Current speaker."""
+    """Who speaks now: the foremost speaker in detail, and everyone in `speakers`."""
 
     type: Literal["speaker"] = "speaker"
     start_s: Seconds = Field(description="Media time at which the newest window starts.")
@@ -75,6 +105,11 @@ class SpeakerBody(EventModel):
         description="Name of an enrolled voice, S1, S2 … for a voice discovered in this stream, or null."
     )
     enrolled: bool = Field(description="Whether the voice is enrolled.")
+    speakers: tuple[ActiveSpeaker, ...] = Field(
+        default=(),
+        description="Everyone who speaks now, the foremost one first; empty in silence. Several are told apart only "
+        "with an overlap model.",
+    )
     best: str | None = Field(default=None, description="Name of the nearest voice, whatever the decision.")
     score: float | None = Field(description="Cosine to the nearest voice.")
     probability: Probability | None = Field(default=None, description="Probability of the likeliest hypothesis.")
@@ -94,12 +129,12 @@ class SpeakerBody(EventModel):
 
 
 class SpeakerResolvedBody(EventModel):
-    """Correction: what was published under the name `was` since `start_s` belongs to `speaker`."""
+    """Correction: what was published under the name `previous` since `start_s` belongs to `speaker`."""
 
     type: Literal["speaker_resolved"] = "speaker_resolved"
     start_s: Seconds = Field(description="Media time from which the correction applies.")
     end_s: Seconds = Field(description="Media time of the correction.")
-    was: str = Field(description="Earlier name, S1, S2 …; it is not used again.")
+    previous: str = Field(description="Earlier name, S1, S2 …; it is not used again.")
     speaker: str = Field(description="Correct name.")
     enrolled: bool = Field(description="Whether the voice `speaker` is enrolled.")
     probability: Probability = Field(description="Probability that both names are the same person.")
@@ -132,6 +167,12 @@ class StreamBody(EventModel):
     end_s: Seconds = Field(description="Media time of the event; of a gap, its end.")
     lost_s: Seconds = Field(default=0.0, description="Audio lost in a gap.")
     detail: str = Field(default="", description="Rate and channels, or the reason; free text.")
+    outcome: Outcome | None = Field(
+        default=None,
+        description="How the stream ended; null unless it has. `finished`: its audio ended; `hung_up`: the peer ended "
+        "it; `cut`: the connection was lost; `refused`: the node ended it, for a limit or a violation of the protocol; "
+        "`failed`: the source failed; `stopped`: the node was stopped.",
+    )
 
 
 Body = EmotionBody | SpeakerBody | SpeakerResolvedBody | TurnBody | StreamBody | CallBody | AlertBody | HealthBody

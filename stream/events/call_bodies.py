@@ -8,7 +8,7 @@ from pydantic import Field
 
 from stream.events.base import EventModel, Party, Probability, Seconds
 
-FloorState = Literal["customer", "agent", "silence", "crosstalk"]
+FloorState = Literal["customer", "agent", "silence", "crosstalk", "lost"]
 AlertKind = Literal["anger", "dead_air", "crosstalk", "monologue"]
 
 
@@ -65,7 +65,12 @@ class CallBody(EventModel):
     customer_s: Seconds = Field(description="Time in which only the customer spoke.")
     agent_s: Seconds = Field(description="Time in which only the agent spoke.")
     silence_s: Seconds = Field(description="Time in which neither party spoke.")
-    crosstalk_s: Seconds = Field(description="Time in which both parties spoke. The four times add up to `end_s`.")
+    crosstalk_s: Seconds = Field(description="Time in which both parties spoke.")
+    lost_s: Seconds = Field(
+        default=0.0,
+        description="Time in which nobody was heard and audio was missing: gaps, pauses. The five times add up to "
+        "`end_s`.",
+    )
     state: FloorState = Field(description="Who speaks at `end_s`.")
     current_silence_s: Seconds = Field(description="Length of the current silence; 0 while a party speaks.")
     longest_silence_s: Seconds = Field(description="Longest silence so far.")

@@ -17,13 +17,13 @@ from stream.events.bodies import Body, EmotionBody, SpeakerBody, SpeakerResolved
 from stream.events.call_bodies import AlertBody, CallBody
 from stream.events.health_bodies import HealthBody
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Envelope(EventModel):
     """Fields common to all events."""
 
-    schema_version: Literal[1] = Field(default=1, alias="schema", description="Version of this schema.")
+    schema_version: Literal[2] = Field(default=2, alias="schema", description="Version of this schema.")
     id: str = Field(description="Unique identifier: `session/source/seq`.")
     session: str = Field(description="Identifier of the run of the process.")
     seq: int = Field(ge=0, description="Number of the event within its source, from 0 without holes.")

@@ -6,23 +6,23 @@ from typing import Literal
 
 from pydantic import Field
 
-from stream.events.base import EventModel, Seconds
+from stream.events.base import EventModel, Seconds, TimeOfDay
 
 
 class LaneHealth(EventModel):
     """Inference lane of one model, or of several models that share one.
 
-    `cut` = `inferred` + `dropped` + `failed` + `waiting`.
+    `submitted` = `inferred` + `dropped` + `failed` + `waiting`.
     """
 
     model: str = Field(description="Name of the model; names joined by `+` where models share a lane.")
-    cut: int = Field(description="Windows submitted to the lane.")
+    submitted: int = Field(description="Windows submitted to the lane.")
     inferred: int = Field(description="Windows scored.")
     dropped: int = Field(description="Windows dropped in favour of newer ones.")
     failed: int = Field(description="Windows of batches that failed in the model.")
     waiting: int = Field(description="Windows queued or being scored.")
     batches: int = Field(description="Batches scored.")
-    replaced: int = Field(default=0, description="Worker threads replaced because a batch timed out.")
+    workers_replaced: int = Field(default=0, description="Worker threads replaced because a batch timed out.")
     mean_batch: float = Field(description="Mean number of windows per batch.")
     inference_ms: float = Field(description="Mean inference time per batch.")
     hop_ms: float | None = Field(
@@ -40,9 +40,19 @@ class SinkHealth(EventModel):
     dropped: int = Field(description="Events lost because the sink fell behind or had no space.")
     conflated: int = Field(description="Rolling states replaced by newer ones.")
     waiting: int = Field(description="Events queued.")
-    owed: int = Field(default=0, description="Events accepted by the sink and not delivered yet.")
-    refused: int = Field(default=0, description="Events rejected by the receiver, for example by an access list.")
-    unsaved: int = Field(default=0, description="Undelivered events not on disk because it is full or broken.")
+    pending: int = Field(default=0, description="Events accepted by the sink and not delivered yet.")
+    rejected: int = Field(default=0, description="Events rejected by the receiver, for example by an access list.")
+    not_persisted: int = Field(default=0, description="Undelivered events not on disk because it is full or broken.")
+
+
+class Refusal(EventModel):
+    """A connection that the node refused or ended."""
+
+    time: TimeOfDay = Field(description="When it happened last, UTC.")
+    peer: str = Field(description="Address of the client.")
+    reason: str = Field(description="Kind of reason, as in `refused`.")
+    message: str = Field(description="What was wrong, and what to do; free text.")
+    count: int = Field(ge=1, description="How often it happened.")
 
 
 class ProtocolHealth(EventModel):
@@ -56,6 +66,10 @@ class ProtocolHealth(EventModel):
     bytes: int = Field(description="Bytes received.")
     gaps: int = Field(description="Gaps in the audio received.")
     lost_s: float = Field(description="Audio missing in these gaps.")
+    malformed: int = Field(default=0, description="Malformed messages that were left out, wholly or in part.")
+    refusals: tuple[Refusal, ...] = Field(
+        default=(), description="The newest connections that were refused, the newest first."
+    )
 
 
 class HealthBody(EventModel):
@@ -67,7 +81,7 @@ class HealthBody(EventModel):
     streams: int = Field(description="Streams opened, including ended ones.")
     audio_s: Seconds = Field(description="Audio processed, over all streams.")
     speech_s: Seconds = Field(description="Speech in that audio.")
-    gated: int = Field(description="Windows not scored because they hold too little speech.")
+    windows_gated: int = Field(description="Windows not scored because they hold too little speech.")
     lanes: tuple[LaneHealth, ...] = Field(description="One entry per inference lane.")
     sinks: tuple[SinkHealth, ...] = Field(description="One entry per sink.")
     protocols: tuple[ProtocolHealth, ...] = Field(

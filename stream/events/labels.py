@@ -61,4 +61,5 @@ FLOOR_LABELS: Mapping[str, str] = {
     "agent": "agent",
     "crosstalk": "crosstalk",
     "silence": "silence",
+    "lost": "no audio",
 }

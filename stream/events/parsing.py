@@ -1,7 +1,7 @@
 """Tolerant parsing of events from files and brokers (pure).
 
 Events are validated against the wire contract. Fields added by newer versions are ignored, so that older dashboards
-display newer nodes; any other deviation is rejected.
+display newer nodes, and events of schema version 1 are upgraded; any other deviation is rejected.
 """
 
 from __future__ import annotations
@@ -20,20 +20,59 @@ EVENT_TYPE_NAMES = frozenset(str(kind.model_fields["type"].default) for kind in 
 """Values of the field `type`."""
 
 
+_RENAMED = {
+    "cut": "submitted",
+    "replaced": "workers_replaced",
+    "owed": "pending",
+    "refused": "rejected",
+    "unsaved": "not_persisted",
+}
+"""Fields of lanes and sinks in `health` events: version 1 to version 2."""
+
+
 def read_event(text: str | bytes) -> Event:
-    """Parse one event. Raises `ValueError` with a readable reason."""
+    """Parse one event, also of schema version 1. Raises `ValueError` with a readable reason."""
     if len(text) > MAX_EVENT_BYTES:
         raise ValueError(f"event too long: {len(text)} bytes, at most {MAX_EVENT_BYTES}")
     try:
         return from_json(text)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False)
+    if any(one["loc"][1:] == ("schema",) for one in errors):
+        return _read_upgraded(text, errors)
     if any(one["type"] != "extra_forbidden" for one in errors):
         raise ValueError(_reason(errors[0]))
     try:
         return from_json(json.dumps(_without(json.loads(text), [one["loc"][1:] for one in errors])))
     except (ValidationError, RecursionError):
         raise ValueError("not a tonewatch event") from None
+
+
+def _read_upgraded(text: str | bytes, errors: list[Any]) -> Event:
+    """Parse an event of another schema version, if it is version 1."""
+    event = json.loads(text)
+    if event.get("schema") != 1:
+        raise ValueError(_reason(errors[0]))
+    try:
+        return read_event(json.dumps(upgraded(event)))
+    except (AttributeError, TypeError, RecursionError):
+        raise ValueError("not a tonewatch event") from None
+
+
+def upgraded(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event of schema version 1 in version 2; its foremost speaker is the only one."""
+    event = event | {"schema": 2}
+    if event["type"] == "speaker_resolved" and "was" in event:
+        event["previous"] = event.pop("was")
+    if event["type"] == "health":
+        if "gated" in event:
+            event["windows_gated"] = event.pop("gated")
+        for rows in ("lanes", "sinks"):
+            event[rows] = [{_RENAMED.get(name, name): value for name, value in row.items()} for row in event[rows]]
+    if event["type"] == "speaker" and event.get("state") != "silence":
+        one = {name: event.get(name) for name in ("speaker", "enrolled", "probability")}
+        event["speakers"] = [one | {"since_s": event.get("start_s")}]
+    return event
 
 
 def _without(event: Any, paths: list[tuple[int | str, ...]]) -> Any:

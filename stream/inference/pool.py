@@ -111,13 +111,13 @@ class InferencePool:
         return LaneHealth(
             model=lane.name,
             hop_ms=self._hop_ms(lane),
-            cut=lane.submitted,
+            submitted=lane.submitted,
             inferred=lane.inferred,
             dropped=lane.dropped,
             failed=lane.failed,
             waiting=lane.waiting,
             batches=lane.batches,
-            replaced=lane.workers_replaced,
+            workers_replaced=lane.workers_replaced,
             mean_batch=round(lane.inferred / lane.batches, 2) if lane.batches else 0.0,
             inference_ms=round(lane.busy_s / lane.batches * 1000, 2) if lane.batches else 0.0,
         )

@@ -54,17 +54,15 @@ class _NodeCollector:
         yield _counter("speech_seconds", "Speech in the audio processed.", [], [((), health.speech_s)])
         states = [((row.stream, s), float(row.state == s)) for row in self._status.streams for s in STATES]
         yield _gauge("stream_state", "1 for the current state of a stream.", ["stream", "state"], states)
-        for field, meaning in (
-            ("cut", "Windows submitted to a model."),
-            ("inferred", "Windows scored."),
-            ("dropped", "Windows replaced by newer ones."),
-            ("failed", "Windows of batches that failed."),
-            ("replaced", "Workers replaced after a batch timed out."),
+        for field, name, meaning in (
+            ("submitted", "windows_cut", "Windows submitted to a model."),
+            ("inferred", "windows_inferred", "Windows scored."),
+            ("dropped", "windows_dropped", "Windows replaced by newer ones."),
+            ("failed", "windows_failed", "Windows of batches that failed."),
+            ("workers_replaced", "workers_replaced", "Workers replaced after a batch timed out."),
         ):
             counts = [((lane.model,), float(getattr(lane, field))) for lane in health.lanes]
-            yield _counter(
-                f"windows_{field}" if field != "replaced" else "workers_replaced", meaning, ["model"], counts
-            )
+            yield _counter(name, meaning, ["model"], counts)
         hops = [((lane.model,), lane.hop_ms / 1000) for lane in health.lanes if lane.hop_ms is not None]
         yield _gauge(
             "hop_seconds",
@@ -72,20 +70,20 @@ class _NodeCollector:
             ["model"],
             hops,
         )
-        for field, meaning in (
-            ("sent", "Events passed to a sink."),
-            ("dropped", "Events dropped by a sink."),
-            ("refused", "Events rejected by the receiver."),
+        for field, name, meaning in (
+            ("sent", "sent", "Events passed to a sink."),
+            ("dropped", "dropped", "Events dropped by a sink."),
+            ("rejected", "refused", "Events rejected by the receiver."),
         ):
             counts = [((sink.sink,), float(getattr(sink, field))) for sink in health.sinks]
-            yield _counter(f"events_{field}", meaning, ["sink"], counts)
-        for field, meaning in (
-            ("waiting", "Events queued for a sink."),
-            ("owed", "Events pending delivery."),
-            ("unsaved", "Pending events that are not on disk."),
+            yield _counter(f"events_{name}", meaning, ["sink"], counts)
+        for field, name, meaning in (
+            ("waiting", "waiting", "Events queued for a sink."),
+            ("pending", "owed", "Events pending delivery."),
+            ("not_persisted", "unsaved", "Pending events that are not on disk."),
         ):
             counts = [((sink.sink,), float(getattr(sink, field))) for sink in health.sinks]
-            yield _gauge(f"events_{field}", meaning, ["sink"], counts)
+            yield _gauge(f"events_{name}", meaning, ["sink"], counts)
         yield from _protocol_metrics(health.protocols)
 
 

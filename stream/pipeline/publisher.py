@@ -130,9 +130,9 @@ def _health(worker: _SinkWorker) -> SinkHealth:
         dropped=queue.dropped + counters.dropped,
         conflated=queue.conflated,
         waiting=queue.waiting,
-        owed=counters.pending,
-        refused=counters.refused,
-        unsaved=counters.not_persisted,
+        pending=counters.pending,
+        rejected=counters.refused,
+        not_persisted=counters.not_persisted,
     )
 
 

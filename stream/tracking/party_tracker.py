@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.clock import seconds
-from stream.events import Body, Party, SpeakerBody
+from stream.events import ActiveSpeaker, Body, Party, SpeakerBody
 from stream.settings import Settings
 from stream.tracking.decision import Decision
 from stream.tracking.stream_tracker import StreamTracker
@@ -59,12 +59,16 @@ class PartyTracker(StreamTracker):
         return bodies
 
     def _speaker_body(self, start_sample: int, end_sample: int, decision: Decision) -> SpeakerBody:
+        silent = decision.state == "silence"
         return SpeakerBody(
             start_s=seconds(start_sample),
             end_s=seconds(end_sample),
             state=decision.state,
-            speaker=None if decision.state == "silence" else self._party,
+            speaker=None if silent else self._party,
             enrolled=False,
+            speakers=()
+            if silent
+            else (ActiveSpeaker(speaker=self._party, enrolled=False, since_s=seconds(start_sample)),),
             score=None,
             runner_up=None,
             margin=None,

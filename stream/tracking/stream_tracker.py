@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.clock import milliseconds, seconds
-from stream.events import Body, EmotionBody, SpeakerBody, SpeakerResolvedBody
+from stream.events import ActiveSpeaker, Body, EmotionBody, SpeakerBody, SpeakerResolvedBody
 from stream.settings import Settings
 from stream.tracking.activity import ActivityTracker
 from stream.tracking.calibration import Calibration
@@ -64,6 +64,7 @@ class StreamTracker:
         )
         self._speaker: str | None = None
         self._segment: int | None = None
+        self._skipped = 0  # new speech of windows since the last scored one, which were not scored for emotion
         self._silent: dict[Task, bool] = {}
 
     def session_voice(self, name: str | None) -> Voice | None:
@@ -168,7 +169,7 @@ class StreamTracker:
                 SpeakerResolvedBody(
                     start_s=seconds(correction.since_sample),
                     end_s=seconds(end_sample),
-                    was=previous,
+                    previous=previous,
                     speaker=voice.name,
                     enrolled=voice.enrolled,
                     probability=_places(correction.probability),
@@ -179,6 +180,7 @@ class StreamTracker:
     def _observe_emotion(self, span: WindowSpan, values: NDArray[np.float32] | None) -> list[Body]:
         if values is None:
             silent = span.new_speech_samples == 0
+            self._skipped = self._skipped + span.new_speech_samples if span.passes_gate else 0
             if not silent or not self._must_publish(Task.EMOTION, silent=True):
                 return []
             silence = EmotionState(SILENCE, 0.0, span.end_sample, ())
@@ -187,11 +189,14 @@ class StreamTracker:
         if span.segment is not None and span.segment.start_sample != self._segment:
             self._segment = span.segment.start_sample
             self._emotions.pop(None, None)  # an unknown speaker may be another person in each segment
+        count = len(self._models[Task.EMOTION].labels)
+        raw, dimensions = values[:count].tolist(), values[count:].tolist()
+        new_samples, self._skipped = self._skipped + span.new_speech_samples, 0
         state = self._emotion_of(self._speaker).update(
-            values.tolist(), speech_s=seconds(span.new_speech_samples), end_sample=span.end_sample
+            raw, speech_s=seconds(new_samples), end_sample=span.end_sample, dimensions=dimensions
         )
-        self._turns.add_emotion(state.label, span.new_speech_samples)
-        return [self._emotion_body(span.start_sample, span.end_sample, span.speech_samples, state, values.tolist())]
+        self._turns.add_emotion(state.label, new_samples)
+        return [self._emotion_body(span.start_sample, span.end_sample, span.speech_samples, state, raw)]
 
     def _must_publish(self, task: Task, *, silent: bool) -> bool:
         """Note whether a task is silent; return True for every window of speech and for the first of silence."""
@@ -213,7 +218,10 @@ class StreamTracker:
     def _emotion_body(
         self, start_sample: int, end_sample: int, speech_samples: int, state: EmotionState, raw: Sequence[float]
     ) -> EmotionBody:
-        labels = self._models[Task.EMOTION].labels
+        model = self._models[Task.EMOTION]
+        labels = model.labels
+        dimensions = dict(zip(model.dimensions, map(_places, state.dimensions), strict=False))
+        trends = dict(zip(model.dimensions, map(_places, state.trends), strict=False))
         return EmotionBody(
             start_s=seconds(start_sample),
             end_s=seconds(end_sample),
@@ -222,20 +230,31 @@ class StreamTracker:
             confidence=_places(state.confidence),
             probabilities=dict(zip(labels, map(_places, state.probabilities), strict=False)),
             raw=dict(zip(labels, map(_places, raw), strict=False)),
+            arousal=dimensions.get("arousal"),
+            arousal_trend=trends.get("arousal"),
+            dominance=dimensions.get("dominance"),
+            valence=dimensions.get("valence"),
             speech_ms=milliseconds(speech_samples),
             speaker=self._speaker,
         )
 
     def _speaker_body(self, start_sample: int, end_sample: int, decision: Decision) -> SpeakerBody:
+        name = decision.voice.name if decision.voice is not None else None
+        enrolled = decision.voice is not None and decision.voice.enrolled
+        probability = None if decision.probability is None else _places(decision.probability)
+        foremost = ActiveSpeaker(
+            speaker=name, enrolled=enrolled, probability=probability, since_s=seconds(start_sample)
+        )
         return SpeakerBody(
             start_s=seconds(start_sample),
             end_s=seconds(end_sample),
             state=decision.state,
-            speaker=decision.voice.name if decision.voice is not None else None,
-            enrolled=decision.voice is not None and decision.voice.enrolled,
+            speaker=name,
+            enrolled=enrolled,
+            speakers=() if decision.state == "silence" else (foremost,),
             best=decision.best,
             score=None if decision.score is None else _places(decision.score),
-            probability=None if decision.probability is None else _places(decision.probability),
+            probability=probability,
             runner_up=decision.runner_up,
             margin=None if decision.margin is None else _places(decision.margin),
             threshold=self._threshold,

@@ -177,7 +177,7 @@ class Scene:
     def resolved(self, previous: str, speaker: str, at_s: float, *, since_s: float = 0.0) -> Event:
         """A correction that counts from `since_s`."""
         body = SpeakerResolvedBody(
-            start_s=since_s, end_s=at_s, was=previous, speaker=speaker, enrolled=True, probability=0.97
+            start_s=since_s, end_s=at_s, previous=previous, speaker=speaker, enrolled=True, probability=0.97
         )
         return self.event(body)
 

@@ -19,10 +19,11 @@ from pydantic import ValidationError
 
 from scripts import events_page
 from stream import events
-from stream.events import EVENT_TYPES, Body, Event, from_json, is_rolling, to_json
+from stream.events import EVENT_TYPES, Body, Event, SpeakerEvent, from_json, is_rolling, read_event, to_json
 from tests.support import examples
 
 GOLDEN = Path(__file__).parent / "golden"
+VERSION_1 = (Path(__file__).parent / "version1.ndjson").read_text(encoding="utf-8").splitlines()
 BODIES: dict[str, Body] = {
     "emotion": examples.emotion(),
     "speaker": examples.speaker(),
@@ -65,13 +66,32 @@ def test_events_round_trip(name: str) -> None:
     assert from_json(to_json(event)) == event
 
 
+@pytest.mark.parametrize("line", VERSION_1, ids=lambda line: json.loads(line)["type"])
+def test_events_of_version_1_are_read_as_version_2(line: str) -> None:
+    made = dict(examples.event(BODIES[json.loads(line)["type"]]))
+    read = dict(read_event(line))
+    if "speakers" in made:  # version 1 did not say since when
+        assert [one.speaker for one in read.pop("speakers")] == [one.speaker for one in made.pop("speakers")]
+    assert read == made
+
+
+def test_upgrading_keeps_silence_silent_and_rejects_what_is_no_event() -> None:
+    silence = read_event(json.dumps(json.loads(VERSION_1[1]) | {"state": "silence"}))
+    assert isinstance(silence, SpeakerEvent)
+    assert silence.speakers == ()
+    health = json.loads(VERSION_1[-1])
+    for damaged in (health | {"lanes": 3}, health | {"sinks": None}, health | {"lanes": [1]}, health | {"schema": 0}):
+        with pytest.raises(ValueError, match="not a tonewatch event"):
+            read_event(json.dumps(damaged))
+
+
 def test_time_is_utc_in_rfc_3339() -> None:
     time = json.loads(to_json(examples.event(examples.turn(1))))["time"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", time)
 
 
 @pytest.mark.parametrize(
-    "change", [{"surprise": 1}, {"schema": 2}, {"type": "weather"}, {"end_s": -1}, {"time": "2026-01-01"}]
+    "change", [{"surprise": 1}, {"schema": 3}, {"type": "weather"}, {"end_s": -1}, {"time": "2026-01-01"}]
 )
 def test_deviations_from_the_contract_are_rejected(change: dict[str, Any]) -> None:
     event = json.loads(to_json(examples.event(examples.emotion())))
@@ -95,7 +115,14 @@ def test_rolling_state_is_distinguished_from_events() -> None:
 
 def test_every_field_is_documented() -> None:
     assert events_page.PAGE.read_text(encoding="utf-8") == events_page.page(), "run scripts/events_page.py"
-    rows = (events.CallParty, events.CallEmotion, events.CallAlert, events.LaneHealth, events.SinkHealth)
+    rows = (
+        events.ActiveSpeaker,
+        events.CallParty,
+        events.CallEmotion,
+        events.CallAlert,
+        events.LaneHealth,
+        events.SinkHealth,
+    )
     for kind in (*EVENT_TYPES, *rows):
         undescribed = [name for name, field in kind.model_fields.items() if not field.description and name != "type"]
         assert not undescribed, f"{kind.__name__}: {undescribed}"

@@ -102,7 +102,7 @@ def test_a_stereo_file_is_a_call(conversation: Path) -> None:
         assert [event["seq"] for event in numbered] == list(range(len(numbered)))
     assert {event.speaker for event in events if isinstance(event, TurnEvent)} == {"customer", "agent"}
     by_name = {lane.model: lane for lane in report.health.lanes}
-    assert by_name["compact-speaker"].cut == 0, "separate tracks need no speaker model"
+    assert by_name["compact-speaker"].submitted == 0, "separate tracks need no speaker model"
     times = {
         event.source: event.time for event in events if isinstance(event, StreamEvent) and event.state == "started"
     }

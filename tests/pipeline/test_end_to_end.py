@@ -69,7 +69,7 @@ def demo_run() -> tuple[list[Event], Report]:
 def test_every_window_is_scored(demo_run: tuple[list[Event], Report]) -> None:
     events, report = demo_run
     for lane in report.health.lanes:
-        assert lane.cut == lane.inferred > 0
+        assert lane.submitted == lane.inferred > 0
         assert lane.dropped == lane.failed == lane.waiting == 0
     assert not report.failures
     assert isinstance(events[-1], HealthEvent)

@@ -53,7 +53,7 @@ def test_an_ensemble_gives_the_same_events() -> None:
     assert len(comparable(apart.events)) > 10
     assert [lane.model for lane in reports[0].lanes] == ["fake-speaker", "fake-emotion"]
     assert [lane.model for lane in reports[1].lanes] == ["fake-speaker+fake-emotion"]
-    assert reports[1].lanes[0].cut == reports[0].lanes[0].cut
+    assert reports[1].lanes[0].submitted == reports[0].lanes[0].submitted
 
 
 def test_tracks_of_a_call_use_their_slots_of_an_ensemble() -> None:
@@ -75,7 +75,7 @@ def test_tracks_of_a_call_use_their_slots_of_an_ensemble() -> None:
             ensembles=ensembles,
             sinks={"sink": sink},
         )
-        submitted.append([lane.cut for lane in asyncio.run(run.run()).health.lanes])
+        submitted.append([lane.submitted for lane in asyncio.run(run.run()).health.lanes])
         tracks = ("desk-customer", "desk-agent")
         found.append([[event for event in comparable(sink.events) if event["source"] == track] for track in tracks])
         assert {event.source for event in sink.events if event.type == "emotion"} == {"desk-customer"}

@@ -188,7 +188,7 @@ def test_overload_drops_only_live_windows_and_counts_them(live: bool) -> None:  
     source = Ending(blocks("a"), source_id="a", live=live)
     report = asyncio.run(pipeline(source, sink=sink, models=[Slow()], pool={"queue_windows": 1, "max_batch": 1}).run())
     (lane,) = report.health.lanes
-    assert lane.cut == lane.inferred + lane.dropped
+    assert lane.submitted == lane.inferred + lane.dropped
     assert bool(lane.dropped) == live
     assert lane.waiting == lane.failed == 0
     assert states(sink.events, "a") == ["started", "ended"]
@@ -233,7 +233,7 @@ def test_health_reports_the_achieved_hop() -> None:
 
     (lane,) = asyncio.run(pipeline(FakeSource(blocks("fake")), models=[FailingOnce()]).run()).health.lanes
     assert lane.failed
-    assert lane.hop_ms == pytest.approx(500.0 * lane.cut / lane.inferred, abs=0.1)
+    assert lane.hop_ms == pytest.approx(500.0 * lane.submitted / lane.inferred, abs=0.1)
 
 
 def test_a_long_run_does_not_grow() -> None:
@@ -288,4 +288,4 @@ def test_the_deadline_counts_from_the_capture_of_the_audio(age_s: float, dropped
         pool={"deadline_ms": 60_000, "queue_windows": 64, "max_batch": 1},
     )
     (lane,) = asyncio.run(tested.run()).health.lanes
-    assert (lane.cut, lane.inferred, lane.dropped) == ((11, 2, 9) if dropped else (11, 11, 0))
+    assert (lane.submitted, lane.inferred, lane.dropped) == ((11, 2, 9) if dropped else (11, 11, 0))

@@ -80,7 +80,7 @@ def test_the_current_speaker_is_enrolled_and_named_in_later_events(
     assert reply["result"]["speech_s"] >= 4.0
     assert speakers(node) == ["S1", "Alice", "S2"]
     (resolved,) = [event for event in node.events if isinstance(event, SpeakerResolvedEvent)]
-    assert (resolved.was, resolved.speaker, resolved.enrolled, resolved.start_s) == ("S1", "Alice", True, 0.0)
+    assert (resolved.previous, resolved.speaker, resolved.enrolled, resolved.start_s) == ("S1", "Alice", True, 0.0)
     first = next(event for event in node.events if isinstance(event, TurnEvent) and event.phase == "end")
     assert first.speaker == "Alice", "the open turn takes the name as well"
     (profile,) = read_profiles(path)

@@ -94,7 +94,7 @@ def test_a_stop_flushes_audio_and_events_before_the_close() -> None:
     transport = FakeTransport(start(), *chunks(), {"type": "stop"})
     events = run(transport)
     assert states(events, "desk") == ["started", "ended"]
-    assert transport.sent[0] == {"type": "started", "source": "desk", "schema": 1}
+    assert transport.sent[0] == {"type": "started", "source": "desk", "schema": 2}
     assert transport.sent[-1] == {"type": "stopped"}
     assert [event["seq"] for event in transport.sent[1:-1]] == list(range(len(transport.sent) - 2))
     assert (transport.sent[-2]["type"], transport.sent[-2]["state"], transport.sent[-2]["end_s"]) == (

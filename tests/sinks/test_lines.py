@@ -37,11 +37,11 @@ def test_events_are_appended_in_order(tmp_path: Path, prefix: str) -> None:
 
 def test_an_incomplete_last_line_damages_no_other(tmp_path: Path) -> None:
     path = tmp_path / "events.ndjson"
-    path.write_text('{"schema":1,"id"')
+    path.write_text('{"schema":2,"id"')
     event = examples.event(examples.emotion())
     asyncio.run(write(str(path), [event]))
     incomplete, complete = path.read_text().splitlines()
-    assert incomplete == '{"schema":1,"id"'
+    assert incomplete == '{"schema":2,"id"'
     assert from_json(complete) == event
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from stream import events
 from stream.events import (
+    ActiveSpeaker,
     AlertBody,
     Body,
     CallAlert,
@@ -67,6 +68,9 @@ def speaker(name: str | None = "S1", *, end_s: float = 3.0, state: Any = "confir
         state=state,
         speaker=name,
         enrolled=False,
+        speakers=()
+        if state == "silence"
+        else (ActiveSpeaker(speaker=name, enrolled=False, probability=0.9, since_s=1.0),),
         score=0.8,
         probability=0.9,
         runner_up="S2",
@@ -79,7 +83,7 @@ def speaker(name: str | None = "S1", *, end_s: float = 3.0, state: Any = "confir
 
 def resolved() -> SpeakerResolvedBody:
     """A correction: the voice is Alice's."""
-    return SpeakerResolvedBody(start_s=2.0, end_s=9.0, was="S2", speaker="Alice", enrolled=True, probability=0.97)
+    return SpeakerResolvedBody(start_s=2.0, end_s=9.0, previous="S2", speaker="Alice", enrolled=True, probability=0.97)
 
 
 def turn(
@@ -174,14 +178,22 @@ def alert(phase: Any = "start") -> AlertBody:
 def health() -> HealthBody:
     """Figures of a node."""
     lane = LaneHealth(
-        model="fake", cut=10, inferred=9, dropped=1, failed=0, waiting=0, batches=3, mean_batch=3.0, inference_ms=4.5
+        model="fake",
+        submitted=10,
+        inferred=9,
+        dropped=1,
+        failed=0,
+        waiting=0,
+        batches=3,
+        mean_batch=3.0,
+        inference_ms=4.5,
     )
     return HealthBody(
         end_s=10.0,
         streams=1,
         audio_s=10.0,
         speech_s=6.0,
-        gated=4,
+        windows_gated=4,
         lanes=(lane,),
         sinks=(),
         protocols=(

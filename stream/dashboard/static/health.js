@@ -47,7 +47,7 @@ export class Health {
         tile(milliseconds(health.latency_p50_ms), "median latency"), tile(milliseconds(health.latency_p95_ms), "95th percentile"),
         tile(decimal(health.real_time_factor, 3), "real-time factor"), tile(integer(dropped), "windows dropped"), tile(duration(health.audio_s), "audio processed"), tile(duration(health.speech_s), "speech"),
         tile(health.memory_mb === null ? "–" : `${Math.round(health.memory_mb)} MB`, "memory")),
-      table(["Model", "Submitted", "Inferred", "Dropped", "Failed", "Waiting", "Mean batch", "Batch time"], health.lanes.map((lane) => [lane.model, ...[lane.cut, lane.inferred, lane.dropped, lane.failed, lane.waiting].map(integer), decimal(lane.mean_batch, 1), `${decimal(lane.inference_ms, 1)} ms`])),
+      table(["Model", "Submitted", "Inferred", "Dropped", "Failed", "Waiting", "Mean batch", "Batch time"], health.lanes.map((lane) => [lane.model, ...[lane.submitted, lane.inferred, lane.dropped, lane.failed, lane.waiting].map(integer), decimal(lane.mean_batch, 1), `${decimal(lane.inference_ms, 1)} ms`])),
       health.sinks.length ? table(["Sink", "Sent", "Dropped", "Conflated", "Waiting"], health.sinks.map((sink) => [sink.sink, ...[sink.sent, sink.dropped, sink.conflated, sink.waiting].map(integer)])) : null,
       health.protocols.length ? table(["Protocol", "Open", "Accepted", "Rejected", "Messages", "Received", "Gaps", "Lost"], health.protocols.map((row) => [row.protocol, integer(row.open), integer(row.accepted),
         Object.entries(row.refused).map(([reason, times]) => `${reason.replaceAll("_", " ")} ${integer(times)}`).join(", ") || "0", integer(row.messages), `${decimal(row.bytes / 1e6, 1)} MB`, integer(row.gaps), duration(row.lost_s)])) : null);

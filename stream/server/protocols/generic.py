@@ -1,7 +1,7 @@
 """tonewatch's own protocol, for browsers and custom clients (pure).
 
     client: {"type": "start", "rate_hz": 48000, "channels": 1, "format": "s16le", "source": "desk", "events": true}
-    server: {"type": "started", "source": "desk", "schema": 1}
+    server: {"type": "started", "source": "desk", "schema": 2}
     client: binary PCM, interleaved, whole frames, of any length        server: events, one per message
     client: {"type": "stop"}                                            server: the remaining events
                                                                         server: {"type": "stopped"}, closes with 1000

@@ -119,10 +119,10 @@ def _processing(health: HealthEvent) -> list[Table | str]:
     for name in ("model", "windows", "inferred", "dropped", "failed", "mean batch", "ms per batch"):
         table.add_column(name, justify="left" if name == "model" else "right")
     for lane in health.lanes:
-        counts = (lane.cut, lane.inferred, lane.dropped, lane.failed)
+        counts = (lane.submitted, lane.inferred, lane.dropped, lane.failed)
         table.add_row(lane.model, *map(str, counts), f"{lane.mean_batch:.1f}", f"{lane.inference_ms:.1f}")
     line = f"{health.audio_s:.1f} s of audio, {health.speech_s:.1f} s of speech; "
-    line += f"{health.gated} silent windows skipped"
+    line += f"{health.windows_gated} silent windows skipped"
     if health.real_time_factor is not None:
         line += f"; real-time factor {health.real_time_factor:.3f}"
     if health.latency_p50_ms is not None and health.latency_p95_ms is not None:

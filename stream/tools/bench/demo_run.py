@@ -49,9 +49,9 @@ def measure(settings: Settings, *, runs: int, realtime: bool) -> dict[str, float
             "real_time_factor": health.real_time_factor,
             "latency_p50_ms": health.latency_p50_ms,
             "latency_p95_ms": health.latency_p95_ms,
-            "windows_cut": sum(lane.cut for lane in health.lanes),
+            "windows_cut": sum(lane.submitted for lane in health.lanes),
             "windows_dropped": sum(lane.dropped for lane in health.lanes),
-            "windows_gated": health.gated,
+            "windows_gated": health.windows_gated,
             "events": counter.events,
             "memory_mb": health.memory_mb,
         }.items():

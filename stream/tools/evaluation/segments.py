@@ -90,7 +90,7 @@ def _seconds(text: str) -> float:
 
 def final_segments(events: Sequence[Event]) -> list[Segment]:
     """Return ended turns under their corrected names; unknown speakers are `?`."""
-    names = {event.was: event.speaker for event in events if isinstance(event, SpeakerResolvedEvent)}
+    names = {event.previous: event.speaker for event in events if isinstance(event, SpeakerResolvedEvent)}
     return [
         Segment(event.start_s, event.end_s, _corrected(event.speaker or UNKNOWN, names))
         for event in events

@@ -72,7 +72,7 @@ def emotion_spans(events: Iterable[Event], end_s: float, *, fold: bool = True) -
 def build_log(events: Sequence[Event], *, fold: bool = True) -> list[LogLine]:
     """Return the log of a stream, or of a call with its tracks."""
     end_s = max((event.end_s for event in events), default=0.0)
-    names = {event.was: event.speaker for event in events if isinstance(event, SpeakerResolvedEvent)}
+    names = {event.previous: event.speaker for event in events if isinstance(event, SpeakerResolvedEvent)}
     lines: list[LogLine] = []
     for source in dict.fromkeys(event.source for event in events):
         mine = [event for event in events if event.source == source]

@@ -68,7 +68,7 @@ def describe_event(event: Event) -> tuple[str, str] | None:
         return subject, f"turn {event.turn} ends, {event.end_s - event.start_s:.1f} s long{emotions}"
     if isinstance(event, SpeakerResolvedEvent):
         since = f"since {format_time(event.start_s)}"
-        return event.was, f"is {event.speaker}, {since}: probability {_percent([event.probability])}"
+        return event.previous, f"is {event.speaker}, {since}: probability {_percent([event.probability])}"
     if isinstance(event, AlertEvent):
         phase = "raised" if event.phase == "start" else "ended"
         return event.speaker or "both", f"alert {phase}: {ALERT_LABELS[event.kind]}"

@@ -17,7 +17,7 @@ from tests.support import examples
 def test_a_whole_exchange() -> None:
     tested = GenericProtocol()
     assert opened(feed(tested, GENERIC_START)).tracks == (None,)
-    assert replies(tested.stream_opened("desk-2")) == [{"type": "started", "source": "desk-2", "schema": 1}]
+    assert replies(tested.stream_opened("desk-2")) == [{"type": "started", "source": "desk-2", "schema": 2}]
     actions = feed(tested, np.arange(4, dtype="<i2").tobytes(), np.arange(2, dtype="<i2").tobytes())
     assert spans(actions) == [(0, 4), (4, 6)]
     assert replies(tested.encode_event(examples.event(examples.turn(1))))[0]["type"] == "turn"

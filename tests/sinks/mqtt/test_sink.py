@@ -56,7 +56,7 @@ def test_events_arrive_in_order_and_state_is_retained(tmp_path: Path, qos: int) 
             await received.until(lambda: received.payloads(AVAILABILITY) == ["online", "offline"])
             turns = [json.loads(payload)["turn"] for payload in received.payloads(TURN)]
             assert turns == [f"t{number}" for number in range(50)]
-            assert json.loads(received.payloads("home/kitchen/info")[0])["schema"] == 1
+            assert json.loads(received.payloads("home/kitchen/info")[0])["schema"] == 2
         async with subscriber(broker.port) as late:
             await late.until(lambda: bool(late.payloads(SPEAKER)))
             assert late.payloads(AVAILABILITY) == ["offline"]
@@ -227,7 +227,7 @@ def test_cloud_events_wrap_native_events(tmp_path: Path) -> None:
             tree = json.loads(received.payloads(TURN)[0])
             assert message.properties.ContentType == "application/cloudevents+json"  # type: ignore[union-attr]
             assert (tree["specversion"], tree["id"], tree["source"]) == ("1.0", event.id, "urn:tonewatch:kitchen")
-            assert (tree["type"], tree["subject"], tree["data"]["id"]) == ("tonewatch.turn.v1", "room", event.id)
+            assert (tree["type"], tree["subject"], tree["data"]["id"]) == ("tonewatch.turn.v2", "room", event.id)
 
     with Broker(tmp_path) as broker:
         asyncio.run(check())

@@ -27,7 +27,7 @@ def example_events() -> list[Event]:
         scene.speaker(None, 4.0, state="unknown", reason="below_threshold", runner_up=None, margin=None, score=0.2,
                       evidence_s=0.9),
         scene.event(
-            SpeakerResolvedBody(start_s=0.6, end_s=5.0, was="S1", speaker="Alice", enrolled=True, probability=0.93)
+            SpeakerResolvedBody(start_s=0.6, end_s=5.0, previous="S1", speaker="Alice", enrolled=True, probability=0.93)
         ),
         scene.speaker("Alice", 5.0, enrolled=True),
         scene.speaker(None, 6.0),
