@@ -1,25 +1,30 @@
-"""A recording: WAV, FLAC, OGG or MP3, of any sample rate and channel count, read with libsndfile.
+"""A recording: whatever libsndfile or FFmpeg reads, of any sample rate and channel count (`decoding`).
 
 Files are lossless: the reader may take as long as it needs. A file is read in a thread, in blocks of a second, or with
-`realtime` in blocks of 32 ms, each delivered at the time of its last sample. A truncated file is processed as far as it
-goes, with a warning. A file with less than `MIN_FILE_S` of audio, or with samples that are not finite, is rejected.
+`realtime` in blocks of 32 ms, each delivered at the time of its last sample. Damage in the middle is a gap; a truncated
+file is processed as far as it goes; both with a warning. A file with less than `MIN_FILE_S` of audio, or with samples
+that are not finite, is rejected.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import stat
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
-from functools import partial
 from pathlib import Path
 
+import numpy as np
 import soundfile
 
 from stream.audio.pcm import require_finite
 from stream.errors import AudioFormatError, SourceNotFound
 from stream.settings import SourceSettings
+from stream.sources.decoder_process import PROBE_BYTES, ProcessDecoder
+from stream.sources.decoding import Decoder, Piece, SoundfileDecoder
+from stream.sources.mpeg import is_mpeg
 from stream.types import AudioFormat, Block
 
 MIN_FILE_S = 0.1
@@ -37,10 +42,11 @@ class FileSource:
     live = False
 
     def __init__(self, *, settings: SourceSettings, block_frames: int | None = None) -> None:
-        self.id = settings.id or Path(settings.target).stem or "file"
+        self._path = Path(settings.target)
+        self._name = _printable(settings.target)
+        self.id = settings.id or _printable(self._path.stem) or "file"
         self.channels = settings.channels
         self.paced = settings.realtime
-        self._path = Path(settings.target)
         self._block_frames = block_frames
         self._format: AudioFormat | None = None
         self._stopped = asyncio.Event()
@@ -59,58 +65,98 @@ class FileSource:
     @asynccontextmanager
     async def blocks(self) -> AsyncIterator[AsyncIterator[Block]]:
         """Open the file and yield an iterator over its blocks. Raises `SourceNotFound` or `AudioFormatError`."""
-        file = await asyncio.to_thread(self._open)
+        decoder, first = await asyncio.to_thread(self._open)
         thread = ThreadPoolExecutor(1, thread_name_prefix=f"tonewatch-{self.id}")
         try:
-            async with aclosing(self._read(file, thread)) as blocks:
+            async with aclosing(self._read(decoder, first, thread)) as blocks:
                 yield blocks
         finally:
-            thread.submit(file.close)  # after a read that a cancelled run has left behind, which still needs the file
+            decoder.stop()
+            thread.submit(
+                decoder.close
+            )  # after a read that a cancelled run has left behind, which still needs the file
             thread.shutdown(wait=False)
 
-    def _open(self) -> soundfile.SoundFile:
+    def _open(self) -> tuple[Decoder, list[Piece]]:
+        """Open the file; return its decoder and its first audio."""
         path = self._path
-        if not path.exists():
-            raise SourceNotFound(f"no such file {str(path)!r}; name a recording, `microphone`, or `-` for raw PCM")
-        if path.is_dir():
-            raise SourceNotFound(f"{str(path)!r} is a folder; name a recording in it")
         try:
-            file = soundfile.SoundFile(path)
-        except soundfile.LibsndfileError as error:
-            why = error.error_string.strip().rstrip(".")
-            raise AudioFormatError(f"cannot read audio from {str(path)!r} ({why}); use WAV, FLAC, OGG or MP3") from None
-        if file.frames < MIN_FILE_S * file.samplerate:
-            length_ms = 1000 * file.frames / file.samplerate
-            file.close()
-            raise AudioFormatError(
-                f"{str(path)!r} contains {length_ms:.0f} ms of audio; at least {1000 * MIN_FILE_S:.0f} ms needed"
-            )
-        if "should be" in file.extra_info:
-            log.warning("%s is truncated; processing what it contains", path)
-        self._format = AudioFormat(rate_hz=file.samplerate, channels=file.channels)
-        return file
+            mode = path.stat().st_mode
+        except (OSError, ValueError):
+            raise SourceNotFound(
+                f"no such file {self._name!r}; name a recording, `microphone`, or `-` for standard input"
+            ) from None
+        if stat.S_ISDIR(mode):
+            raise SourceNotFound(f"{self._name!r} is a folder; name a recording in it")
+        if not stat.S_ISREG(mode):
+            raise SourceNotFound(f"{self._name!r} is not a regular file; read it with `tonewatch run - < FILE`")
+        decoder = self._decoder()
+        try:
+            self._format = decoder.format
+            return decoder, self._first_pieces(decoder)
+        except BaseException:
+            decoder.close()
+            raise
 
-    async def _read(self, file: soundfile.SoundFile, thread: ThreadPoolExecutor) -> AsyncGenerator[Block]:
+    def _first_pieces(self, decoder: Decoder) -> list[Piece]:
+        """Return the first audio, at least `MIN_FILE_S`. Raises `AudioFormatError` if there is less."""
+        found, frames, rate_hz = list[Piece](), 0, decoder.format.rate_hz
+        while frames < MIN_FILE_S * rate_hz:
+            if (piece := decoder.read(self._frames())) is None:
+                raise AudioFormatError(
+                    f"{self._name!r} contains {1000 * frames / rate_hz:.0f} ms of audio; at least "
+                    f"{1000 * MIN_FILE_S:.0f} ms needed"
+                )
+            found.append(piece)
+            frames += len(piece.samples)
+        return found
+
+    def _decoder(self) -> Decoder:
+        """Return a decoder for the file. Raises `AudioFormatError` or `SourceNotFound`."""
+        try:
+            file = self._path.open("rb")
+        except OSError as error:
+            raise SourceNotFound(f"cannot open {self._name!r} ({error.strerror}); check its permissions") from None
+        head = file.read(PROBE_BYTES)
+        if not head:
+            file.close()
+            raise AudioFormatError(f"{self._name!r} is empty; record it again")
+        if not is_mpeg(head):
+            try:
+                return SoundfileDecoder(file, name=self._name)
+            except soundfile.LibsndfileError:
+                pass  # perhaps FFmpeg reads it
+            except BaseException:
+                file.close()
+                raise
+        file.close()
+        return ProcessDecoder(str(self._path), name=self._name)
+
+    def _frames(self) -> int:
+        """Return the length of a block."""
+        return self._block_frames or round(self.format.rate_hz * (REALTIME_BLOCK_S if self.paced else 1.0))
+
+    async def _read(self, decoder: Decoder, first: list[Piece], thread: ThreadPoolExecutor) -> AsyncGenerator[Block]:
         loop = asyncio.get_running_loop()
-        frames = self._block_frames or round(file.samplerate * (REALTIME_BLOCK_S if self.paced else 1.0))
-        read = partial(file.read, frames, dtype="float32", always_2d=True)
+        frames, rate_hz = self._frames(), decoder.format.rate_hz
         start_s, position = loop.time(), 0
         while not self._stopped.is_set():
-            try:
-                samples = await loop.run_in_executor(thread, read)
-            except soundfile.LibsndfileError as error:
-                at_s = position / file.samplerate
-                raise AudioFormatError(
-                    f"{str(self._path)!r} is damaged after {at_s:.1f} s ({error.error_string}); repair or replace it"
-                ) from None
-            if not len(samples):
+            piece = first.pop(0) if first else await loop.run_in_executor(thread, decoder.read, frames)
+            if piece is None:
+                if decoder.truncated:
+                    log.warning("%s is truncated; what it contains was processed", self._name)
                 return
-            require_finite(samples, start_frame=position, rate_hz=file.samplerate, name=str(self._path))
-            end = position + len(samples)
-            if self.paced and await self._stops_before(start_s + end / file.samplerate):
-                return
-            yield Block(self.id, position, samples)
-            position = end
+            if piece.lost_frames:
+                lost_s, at_s = piece.lost_frames / rate_hz, position / rate_hz
+                log.warning("%s is damaged at %.1f s; %.2f s are lost", self._name, at_s, lost_s)
+                position += piece.lost_frames
+            require_finite(piece.samples, start_frame=position, rate_hz=rate_hz, name=self._name)
+            for samples in np.split(piece.samples, range(frames, len(piece.samples), frames)):
+                end = position + len(samples)
+                if self._stopped.is_set() or (self.paced and await self._stops_before(start_s + end / rate_hz)):
+                    return
+                yield Block(self.id, position, samples)
+                position = end
 
     async def _stops_before(self, moment_s: float) -> bool:
         """Wait until `moment_s` on the loop's clock; returns True if the source is stopped earlier."""
@@ -120,3 +166,8 @@ class FileSource:
         except TimeoutError:
             return False
         return True
+
+
+def _printable(name: str) -> str:
+    """Return a file name without bytes that are not UTF-8: neither events nor logs could carry them."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
