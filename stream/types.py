@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from stream.events import Event
+    from stream.events import Event, Outcome
 
 SAMPLE_RATE_HZ = 16_000
 """Sample rate of all streams; every model of the zoo was trained at it."""
@@ -71,10 +71,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Interruption:
-    """A source that stays open stopped delivering audio (`stalled`), or delivers it again (`resumed`)."""
+    """A source that stays open stopped delivering audio (`stalled`; `paused`: on purpose), or resumes (`resumed`)."""
 
     source_id: str
-    state: str  # "stalled" | "resumed"
+    state: str  # "stalled" | "paused" | "resumed"
     reason: str
 
 
@@ -153,7 +153,8 @@ class Window:
 class Scores:
     """A model's output for one window.
 
-    `values` are probabilities by label (labels,), an x-vector (dimensions,), or frame probabilities (frames, people).
+    `values` are probabilities by label and then the model's dimensions (labels + dimensions,), an x-vector
+    (dimensions,), or frame probabilities (frames, people).
     """
 
     model: str
@@ -168,7 +169,8 @@ class Scores:
 class ModelInfo:
     """Metadata of a model.
 
-    `labels` are the classes in score order (empty for x-vectors). `threshold` is the cosine above which two x-vectors
+    `labels` are the classes in score order (empty for x-vectors); `dimensions` are values of 0 to 1 that follow their
+    probabilities in the scores, such as `arousal`. `threshold` is the cosine above which two x-vectors
     count as the same person (None for classifiers). `calibration` maps scores to log-odds (the arguments of
     `tracking.calibration.Calibration`), and `cohort` holds unit x-vectors of other people, shape (n, dimensions), for
     AS-norm; both are optional.
@@ -178,6 +180,7 @@ class ModelInfo:
     revision: str
     task: Task
     labels: tuple[str, ...] = ()
+    dimensions: tuple[str, ...] = ()
     threshold: float | None = None
     calibration: tuple[float, float, float] | None = None
     cohort: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
@@ -279,6 +282,16 @@ class Source(Protocol):
 
     def stop(self) -> None:
         """End the stream as if the audio had ended; blocks already captured are still yielded."""
+        ...
+
+
+@runtime_checkable
+class EndedSource(Protocol):
+    """A source that knows why and how its audio ended."""
+
+    @property
+    def ending(self) -> tuple[str, Outcome]:
+        """Reason as text, and outcome; valid once its blocks have ended."""
         ...
 
 

@@ -112,6 +112,10 @@ class BundledModel:
             return [self._score_window(window) for window in batch]
 
     def _score_window(self, window: Window) -> Scores:
+        return self.scores(window, self._score(self.samples(window)))
+
+    def samples(self, window: Window) -> Tensor:
+        """Return the samples of a window on the model's device. Raises `InferenceError` if they cannot be scored."""
         samples = window.samples
         if samples.ndim != 1 or len(samples) < self._spec.minimum_samples:
             needed = f"at least {self._spec.minimum_samples} samples of one channel"
@@ -119,7 +123,10 @@ class BundledModel:
         if not np.isfinite(samples).all():
             raise InferenceError(f"{self._info.name} received samples that are not finite; check the source")
         # A copy into torch's own memory: rounding of sums may depend on the alignment of memory.
-        values = self._score(torch.tensor(samples, dtype=torch.float32).to(self._device))
+        return torch.tensor(samples, dtype=torch.float32).to(self._device)
+
+    def scores(self, window: Window, values: Tensor) -> Scores:
+        """Return the scores of a window from the net's output."""
         return Scores(
             model=self._info.name,
             source_id=window.source_id,

@@ -76,6 +76,15 @@ _XVECTOR = "512-d x-vector; cosine threshold"
 _CARD = "CC-BY-SA-3.0 (the card links to the LICENSE of microsoft/UniSpeech)"
 _ENTRIES = (
     ZooEntry(
+        name="emotion-campplus",
+        folder="campplus",
+        task=Task.EMOTION,
+        output="neutral, happy, angry, sad, and arousal; a head on CAM++",
+        licence="MIT, trunk Apache-2.0; contains information from CREMA-D (ODbL)",
+        size_mb=15,
+        labels=_EMOTIONS,
+    ),
+    ZooEntry(
         name="compact-emotion",
         task=Task.EMOTION,
         output="neutral, happy, angry, sad",

@@ -239,13 +239,31 @@ class CamPlusPlus(nn.Module):
             )
         )
 
+    def levels(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features (windows, frames, 80) to the rows of the second and third block and of the last layer.
+
+        Each has shape (windows, frames / 2, 512).
+        """
+        rows = functional.relu_(_taps(self.head(features), self.tdnn, self.tdnn_bias, taps=5, stride=2))
+        first, second, third = self.blocks
+        middle = second(first(rows))
+        late = third(middle)
+        return middle, late, functional.relu(torch.addcmul(self.offset, late, self.scale))
+
     def frames(self, features: Tensor) -> Tensor:
         """Features (windows, frames, 80) to frame-level values (windows, frames / 2, 512)."""
-        rows = functional.relu_(_taps(self.head(features), self.tdnn, self.tdnn_bias, taps=5, stride=2))
-        return functional.relu_(torch.addcmul(self.offset, self.blocks(rows), self.scale))
+        return self.levels(features)[-1]
+
+    def project(self, pooled: Tensor) -> Tensor:
+        """Statistics of the last layer (windows, 1024) to x-vectors (windows, 192)."""
+        return functional.linear(pooled, self.dense, self.dense_bias)
 
     def forward(self, features: Tensor) -> Tensor:
         """Pool the frames to mean and deviation and project them."""
-        rows = self.frames(features)
-        deviation, mean = torch.std_mean(rows, dim=1)
-        return functional.linear(torch.cat((mean, deviation), dim=1), self.dense, self.dense_bias)
+        return self.project(statistics(self.frames(features)))
+
+
+def statistics(rows: Tensor) -> Tensor:
+    """Return mean and deviation over time: (windows, frames, channels) to (windows, 2 * channels)."""
+    deviation, mean = torch.std_mean(rows, dim=1)
+    return torch.cat((mean, deviation), dim=1)
