@@ -151,4 +151,6 @@ def _party_emotion(party: CallParty) -> EmotionView | None:
         speaker=party.party,
         probabilities=party.emotion.probabilities,
         party=party.party,
+        arousal=party.emotion.arousal,
+        arousal_trend=party.emotion.arousal_trend,
     )

@@ -149,6 +149,8 @@ class CardState:
             speaker=event.speaker,
             probabilities=event.probabilities,
             party=event.party,
+            arousal=event.arousal,
+            arousal_trend=event.arousal_trend,
         )
         self.labels = tuple(event.probabilities) or self.labels
         if event.label != "silence":

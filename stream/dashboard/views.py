@@ -44,6 +44,8 @@ class EmotionView(View):
     speaker: str | None
     probabilities: dict[str, float]
     party: Party | None
+    arousal: float | None = None
+    arousal_trend: float | None = None
 
 
 class ShareView(View):

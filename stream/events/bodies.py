@@ -48,6 +48,8 @@ class EmotionBody(EventModel):
     )
     arousal_trend: float | None = Field(
         default=None,
+        ge=-1,
+        le=1,
         description="Arousal minus its slow average (`emotion.trend_s`): above 0, the speaker gets excited.",
     )
     dominance: Probability | None = Field(

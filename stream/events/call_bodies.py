@@ -22,6 +22,12 @@ class CallEmotion(EventModel):
     trend: float = Field(
         ge=-1, le=1, description="Probability of anger minus its slow average over speech; above 0: rising."
     )
+    arousal: Probability | None = Field(
+        default=None, description="Smoothed arousal, 0 calm … 1 excited; null without a model of it."
+    )
+    arousal_trend: float | None = Field(
+        default=None, ge=-1, le=1, description="Arousal minus its slow average; above 0: rising."
+    )
     angry_s: Seconds = Field(description="Speech labelled angry.")
     shares: dict[str, Probability] = Field(description="Share of the party's scored speech, by label.")
 

@@ -36,6 +36,9 @@ class AlertsSettings(Branch):
 
     anger_on: Fraction = Field(0.6, description="Smoothed probability of anger that raises `anger` …")
     anger_off: Fraction = Field(0.4, description="… and below which it ends.")
+    anger_arousal: Fraction = Field(
+        0.5, description="Arousal that `anger` needs besides, with a model that gives it; 0: anger alone decides."
+    )
     anger_s: float = Field(3.0, ge=0, le=600, description="Speech for which the anger must last.")
     dead_air_s: Positive = Field(10.0, description="Silence that raises `dead_air`; speech ends it.")
     crosstalk_on: Fraction = Field(0.2, description="Share of crosstalk that raises `crosstalk` …")

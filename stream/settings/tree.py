@@ -34,7 +34,14 @@ class SourceSettings(Branch):
     realtime: bool = Field(False, description="Play a file in real time.")
     rate_hz: int = Field(16_000, ge=4_000, le=384_000, description="Sample rate of raw PCM on standard input.")
     pcm_channels: int = Field(1, ge=1, le=64, description="Channels of raw PCM on standard input.")
-    pcm_format: Literal["s16le", "f32le"] = Field("s16le", description="Sample format of raw PCM on standard input.")
+    pcm_format: Literal["s16le", "f32le", "mulaw", "alaw"] = Field(
+        "s16le", description="Sample format of raw PCM on standard input."
+    )
+    live: bool = Field(
+        False,
+        description="Standard input is live: if processing falls behind, the newest audio comes first, and wall time "
+        "follows the clock.",
+    )
 
 
 class ModelSettings(Branch):
@@ -138,6 +145,9 @@ class EmotionSettings(Branch):
     exit: Fraction = Field(0.4, description="… and below which it is dropped.")
     margin: Fraction = Field(0.1, description="Minimum lead of a label over the second one.")
     dwell_s: float = Field(1.0, ge=0, le=60, description="Minimum speech before a label changes.")
+    trend_s: Positive = Field(
+        30.0, description="Time constant of the slow average of arousal that its trend is relative to, in speech."
+    )
 
 
 class TurnsSettings(Branch):

@@ -1,8 +1,11 @@
-"""Rolling emotion of one speaker: smoothed probabilities and a label with hysteresis (pure).
+"""Rolling emotion of one speaker: smoothed probabilities and dimensions, and a label with hysteresis (pure).
 
 Probabilities are averaged exponentially over *seconds of speech*; silence does not change them. A label starts when its
 smoothed probability reaches `enter` and leads by `margin`, ends when it falls below `exit`, and lasts for at least
 `dwell_s` of speech. Between labels the state is `uncertain`, which unlike `silence` is a result of the model.
+
+Dimensions (arousal, with some models dominance and valence) are averaged alike. The trend of each is its smoothed value
+minus a slow average, so that a person who gets excited is seen whatever their usual manner.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ class EmotionState:
     confidence: float
     since_sample: int
     probabilities: tuple[float, ...]
+    dimensions: tuple[float, ...] = ()
+    trends: tuple[float, ...] = ()
 
 
 class EmotionTracker:
@@ -34,25 +39,32 @@ class EmotionTracker:
         self._labels = tuple(labels)
         self._settings = settings
         self._smoothed: tuple[float, ...] | None = None
+        self._dimensions: tuple[float, ...] = ()
+        self._slow: tuple[float, ...] = ()
         self._label = UNCERTAIN
         self._since = 0
         self._held_s = 0.0
 
-    def update(self, probabilities: Sequence[float], *, speech_s: float, end_sample: int) -> EmotionState:
-        """Add the probabilities of one window (in label order), which hold `speech_s` of new speech."""
+    def update(
+        self, probabilities: Sequence[float], *, speech_s: float, end_sample: int, dimensions: Sequence[float] = ()
+    ) -> EmotionState:
+        """Add the probabilities (in label order) and dimensions of one window, which hold `speech_s` of new speech."""
         if self._smoothed is None:
             self._smoothed = tuple(probabilities)
+            self._dimensions = self._slow = tuple(dimensions)
             self._since = end_sample
         else:
             weight = 1.0 - exp(-speech_s / self._settings.smoothing_s)
-            self._smoothed = tuple(
-                old + weight * (new - old) for old, new in zip(self._smoothed, probabilities, strict=True)
-            )
+            self._smoothed = _average(self._smoothed, probabilities, weight)
+            self._dimensions = _average(self._dimensions, dimensions, weight)
+            self._slow = _average(self._slow, dimensions, 1.0 - exp(-speech_s / self._settings.trend_s))
         self._held_s += speech_s
         label = self._decide(self._smoothed)
         if label != self._label:
             self._label, self._since, self._held_s = label, end_sample, 0.0
-        return EmotionState(label, self._probability(self._label), self._since, self._smoothed)
+        trends = tuple(fast - slow for fast, slow in zip(self._dimensions, self._slow, strict=True))
+        probability = self._probability(self._label)
+        return EmotionState(label, probability, self._since, self._smoothed, self._dimensions, trends)
 
     def _decide(self, smoothed: tuple[float, ...]) -> str:
         ranked = sorted(range(len(smoothed)), key=lambda place: -smoothed[place])
@@ -72,3 +84,7 @@ class EmotionTracker:
         if self._smoothed is None:
             return 0.0
         return self._smoothed[self._labels.index(label)] if label in self._labels else max(self._smoothed)
+
+
+def _average(before: Sequence[float], newest: Sequence[float], weight: float) -> tuple[float, ...]:
+    return tuple(old + weight * (new - old) for old, new in zip(before, newest, strict=True))

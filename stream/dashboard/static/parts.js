@@ -3,7 +3,7 @@ import { h, setAttribute, setText, setVariable } from "./dom.js";
 import { CALL_PARTS, duration, emotionKey, emotionLabel, glyphOf, initials, labelOf, percent, speakerColour, speakerName } from "./words.js";
 
 const INACTIVE = { paused: ["Paused", "audio is discarded"], stalled: ["No audio", "waiting for the source"], ended: ["Ended", "stream ended"], offline: ["Node offline", "last known state"] };
-const MIN_TREND = 0.08; // a smaller change of anger shows no word
+export const MIN_TREND = 0.08; // a smaller change of anger or arousal shows no word
 
 export function makeSpeaker() {
   const avatar = h("span", { class: "avatar", "aria-hidden": "true" }), name = h("span", { class: "speaker-name" }), state = h("span", { class: "speaker-state" });

@@ -3,7 +3,7 @@ import { announce, askForName, h, icon, setAttribute, setText, toast } from "./d
 import { CallPanel } from "./call.js";
 import { Chart } from "./chart.js";
 import { DecisionPanel } from "./decision.js";
-import { makeEmotion, makeShares, makeSpeaker } from "./parts.js";
+import { MIN_TREND, makeEmotion, makeShares, makeSpeaker } from "./parts.js";
 import { TurnsPanel } from "./turns.js";
 import { clock, duration, emotionKey, emotionLabel, glyphOf, labelOf, percent, sentence } from "./words.js";
 
@@ -33,6 +33,7 @@ export class StreamView {
     this.meters = h("div");
     this.levels = new Map();
     this.probabilities = h("div", { class: "probs" });
+    this.arousal = h("p", { class: "since", hidden: true });
     this.plot = h("div", { class: "plot", role: "img", "aria-label": "Probability of each emotion over time; the current figures are above" });
     this.chart = new Chart(this.plot);
     this.spans = h("div", { class: "chips more", role: "group", "aria-label": "Time range" }, SPANS.map(([seconds, label]) =>
@@ -49,7 +50,7 @@ export class StreamView {
         h("div", { class: "stack" },
           h("section", { class: "panel" }, h("h2", { class: "visually-hidden" }, "Now"), h("div", { class: "now" }, this.speaker.element, h("div", null, this.emotion.element, this.since), this.meters), h("div", { class: "gap" }, this.shares.element)),
           this.turns.element,
-          (this.emotions = h("section", { class: "panel" }, h("header", null, h("h2", null, "Emotion, smoothed")), this.probabilities, this.plot))),
+          (this.emotions = h("section", { class: "panel" }, h("header", null, h("h2", null, "Emotion, smoothed")), this.probabilities, this.arousal, this.plot))),
         h("div", { class: "stack" }, this.call.element, this.decision.element, h("section", { class: "panel" }, h("header", null, h("h2", null, "Log")), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Log" }, this.log), this.models)))));
   }
 
@@ -184,6 +185,9 @@ export class StreamView {
       setText(this.bars[index].figure, value === null ? "–" : percent(value));
       this.bars[index].line.style.transform = `scaleX(${value ?? 0})`;
     });
+    const arousal = emotion?.arousal ?? null, trend = emotion?.arousal_trend ?? 0;
+    this.arousal.hidden = arousal === null;
+    setText(this.arousal, arousal === null ? "" : `Arousal ${percent(arousal)}${Math.abs(trend) < MIN_TREND ? "" : trend > 0 ? ", rising" : ", falling"}`);
     if (labels.length) this.chart.show(labels, this.#points);
   }
 

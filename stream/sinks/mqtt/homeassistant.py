@@ -45,6 +45,7 @@ class Discovery:
         self._discovery_prefix = settings.mqtt.discovery_prefix.strip("/")
         self._kinds: dict[str, Kind] = {}
         self._labels: dict[str, tuple[str, ...]] = {}
+        self._aroused: set[str] = set()  # sources whose emotions have arousal
         self._names: dict[str, list[str]] = {}
 
     @property
@@ -71,12 +72,15 @@ class Discovery:
             changed = changed or kind == "stream"
         if isinstance(event, events.EmotionEvent) and event.probabilities and source not in self._labels:
             self._labels[source] = tuple(event.probabilities)
+            if event.arousal is not None:
+                self._aroused.add(source)
             changed = True
         return (self._topic(source), _json(self._source_config(source))) if changed else None
 
     def forget(self, source: str) -> str | None:
         """Forget an ended stream or call; returns the topic of its announcement, if there was one."""
         self._labels.pop(source, None)
+        self._aroused.discard(source)
         self._names.pop(source, None)
         return self._topic(source) if self._kinds.pop(source, None) is not None else None
 
@@ -147,6 +151,12 @@ class Discovery:
                 state_class="measurement", suggested_display_precision=0, state_topic=topic(source, "emotion"),
                 value_template="{{ (100 * " + value("confidence") + ") | round(1) }}",
             )  # fmt: skip
+            if source in self._aroused:
+                components["arousal"] = component(
+                    source, "arousal", "sensor", "Arousal", icon="mdi:pulse", unit_of_measurement="%",
+                    state_class="measurement", suggested_display_precision=0, state_topic=topic(source, "emotion"),
+                    value_template="{{ (100 * (" + value("arousal") + " or 0)) | round(1) }}",
+                )  # fmt: skip
         by_speaker = has_speaker or self._kinds[source] == "track"
         leaf, field = ("speaker", "state") if by_speaker else ("emotion", "label")
         components["speech"] = component(

@@ -21,8 +21,11 @@ from stream.events.labels import SPEAKER_STATE_LABELS
 from stream.sinks.terminal.panel_state import PanelState, PanelStream, format_time, turn_rows
 
 MARKS = {"confirmed": "●", "tentative": "◌", "unknown": "?", "silence": "–", "overlap": "⧉"}
-STREAM_LINES = 15
+STREAM_LINES = 16
 """Approximate number of screen lines per stream."""
+
+NOTICEABLE_TREND = 0.08
+"""Smaller changes of arousal are not worth a word."""
 
 
 class PanelSink:
@@ -137,9 +140,18 @@ def _bars(stream: PanelStream, width: int) -> list[RenderableType]:
         row.append("█" * filled, style="green" if current else "white")
         row.append("░" * (width - filled), style="dim")
         rows.append(row.append(f" {probability:4.0%}"))
+    if event.arousal is not None:
+        rows.append(Text(f"  arousal   {event.arousal:.0%}{_trend_words(event.arousal_trend)}", style="dim"))
     if event.label == "uncertain":
         rows[0] = Text.assemble(rows[0], ("  uncertain", "italic"))  # type: ignore[arg-type]
     return rows
+
+
+def _trend_words(trend: float | None) -> str:
+    """Return an arrow and a word for a trend that stands out."""
+    if trend is None or abs(trend) < NOTICEABLE_TREND:
+        return ""
+    return "  ↗ rising" if trend > 0 else "  ↘ falling"
 
 
 def _compact_line(name: str, stream: PanelStream, width: int) -> Text:
