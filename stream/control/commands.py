@@ -106,9 +106,10 @@ class CommandReply(_CommandModel):
 
 def parse_command(payload: bytes | str, *, allowed: Collection[str] = COMMANDS) -> Command:
     """Parse one command. Raises `CommandRefused`."""
-    size = len(payload if isinstance(payload, bytes) else payload.encode(errors="replace"))
-    if size > MAX_COMMAND_BYTES:
-        raise CommandRefused(f"command too long: {size} bytes, at most {MAX_COMMAND_BYTES}")
+    if not isinstance(payload, bytes):
+        payload = payload.encode(errors="surrogatepass")  # which no JSON parser accepts
+    if len(payload) > MAX_COMMAND_BYTES:
+        raise CommandRefused(f"command too long: {len(payload)} bytes, at most {MAX_COMMAND_BYTES}")
     try:
         command = _ADAPTER.validate_json(payload)
     except ValidationError as error:
@@ -120,7 +121,10 @@ def parse_command(payload: bytes | str, *, allowed: Collection[str] = COMMANDS) 
 
 
 def request_id(payload: bytes | str) -> str | None:
-    """Return the `id` of a refused command, if it can be read, so that the reply can be matched to it."""
+    r"""Return the `id` of a refused command, if it can be read, so that the reply can be matched to it.
+
+    An id that is no valid Unicode (`"\ud800"`) is valid JSON, but could not be sent back.
+    """
     if len(payload) > MAX_COMMAND_BYTES:
         return None
     try:
@@ -128,7 +132,18 @@ def request_id(payload: bytes | str) -> str | None:
     except (ValueError, RecursionError):
         return None
     identifier = tree.get("id") if isinstance(tree, dict) else None
-    return identifier if isinstance(identifier, str) and len(identifier) <= MAX_ID_LENGTH else None
+    if not isinstance(identifier, str) or len(identifier) > MAX_ID_LENGTH:
+        return None
+    return identifier if is_unicode(identifier) else None
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be encoded: it has no lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _first_error(error: ValidationError) -> str:

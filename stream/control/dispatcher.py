@@ -2,7 +2,8 @@
 
 `CommandDispatcher` executes what `parse_command` accepts. `status`, `pause` and `resume` are methods of the pipeline;
 `enroll` and `reload` are executed by handlers given to the dispatcher, and refused without one. Every command gets a
-reply, refused ones as well; `answer` raises no `TonewatchError`.
+reply, refused ones as well; `answer` raises nothing: an unexpected error is logged with its trace and ends nothing but
+its command.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from stream.errors import CommandRefused, TonewatchError
 
 Handler = Callable[[Any], Awaitable[Mapping[str, Any]]]
 """Executes one kind of command and returns its result. Raises a `TonewatchError` if it fails."""
+
+DEFECT = "the command failed inside the node; its log has the details"
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +75,9 @@ class CommandDispatcher:
             result = await self.execute(command)
         except TonewatchError as error:
             return CommandReply(id=command.id, command=command.command, ok=False, error=str(error))
+        except Exception:  # a defect; the node has other things to do
+            log.exception("command %r failed", command.command)
+            return CommandReply(id=command.id, command=command.command, ok=False, error=DEFECT)
         return CommandReply(id=command.id, command=command.command, ok=True, result=dict(result))
 
     async def execute(self, command: Command) -> Mapping[str, Any]:

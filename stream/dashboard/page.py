@@ -23,7 +23,7 @@ from stream.dashboard.page_connection import UPDATE_RATE_HZ
 from stream.dashboard.server import create_app
 from stream.dashboard.sink import DashboardSink
 from stream.server.access import AccessPolicy, is_loopback
-from stream.server.http import HttpServer
+from stream.server.http import GuardedWebSocket, HttpServer
 from stream.settings import Settings
 
 SHUTDOWN_TIMEOUT_S = 3
@@ -49,7 +49,7 @@ class Dashboard:
             port=branch.port,
             setting="dashboard.port",
             shutdown_timeout_s=SHUTDOWN_TIMEOUT_S,
-            ws="websockets-sansio",
+            ws=GuardedWebSocket,
             ws_max_size=MAX_FRAME_BYTES,
         )
 

@@ -126,7 +126,10 @@ class PageConnection:
 
     async def _receive_messages(self) -> None:
         while True:
-            text = await self._socket.receive_text()
+            text = await self._receive_text()
+            if text is None:
+                await self._socket.close(UNSUPPORTED_DATA, "message is binary; send JSON as text")
+                return
             if len(text) > MAX_MESSAGE_LENGTH:
                 await self._socket.close(MESSAGE_TOO_BIG, f"message too long; at most {MAX_MESSAGE_LENGTH} characters")
                 return
@@ -141,6 +144,14 @@ class PageConnection:
             elif watch is None or isinstance(watch, str):
                 self._watched, self._serial = watch, 0
                 self._feed.notify()
+
+    async def _receive_text(self) -> str | None:
+        """Return the next message, None for a binary one. Raises `WebSocketDisconnect` when the page has closed."""
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1006))
+        text: str | None = message.get("text")
+        return text
 
     async def _execute(self, text: str) -> None:
         """Carry out one command; the next one is read afterwards."""

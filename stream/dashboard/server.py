@@ -112,7 +112,7 @@ class _Endpoints:
             httponly=True,
             samesite="strict",
             max_age=COOKIE_AGE_S,
-            secure=request.url.scheme == "https",
+            secure=request.scope["scheme"] == "https",
             path=request.scope.get("root_path") or "/",
         )
         return response
@@ -129,6 +129,7 @@ class _Endpoints:
         if self._open_pages >= MAX_PAGES:
             await socket.close(TRY_AGAIN_LATER, f"page limit reached ({MAX_PAGES}); close another page")
             return
+        socket.state.slot.prove()
         self._open_pages += 1
         try:
             await PageConnection(socket, self._feed).run()

@@ -28,6 +28,11 @@ class NodeView(Protocol):
         """All open streams."""
         ...
 
+    @property
+    def accepts_sources(self) -> bool:
+        """Whether sources may join: models are loaded and sinks started."""
+        ...
+
     def status(self) -> NodeStatus:
         """Return the state of every open stream."""
         ...
@@ -73,8 +78,8 @@ class NodeMonitor:
         return found
 
     def poll(self) -> None:
-        """Notify systemd: ready once a stream is open, alive while no stream is stalled."""
-        if not self.is_ready and self._pipeline.streams:
+        """Notify systemd: ready once a stream is open or may be, alive while no stream is stalled."""
+        if not self.is_ready and (self._pipeline.streams or self._pipeline.accepts_sources):
             self.is_ready = True
             self._notifier.notify("READY=1", "STATUS=listening")
         if not self.stalled() and self._notifier.watchdog_s is not None:

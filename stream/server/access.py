@@ -15,7 +15,6 @@ import hashlib
 import hmac
 import ipaddress
 from collections.abc import Collection, Mapping
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from stream.errors import SettingsError
@@ -23,6 +22,9 @@ from stream.settings.base import MIN_TOKEN_CHARACTERS
 
 COOKIE = "tonewatch"
 """Name of the session cookie."""
+
+MAX_COOKIE_CHARACTERS = 4_096
+"""A longer `Cookie` header is not read beyond this."""
 
 
 def is_loopback(host: str) -> bool:
@@ -36,8 +38,29 @@ def is_loopback(host: str) -> bool:
 
 
 def is_same_secret(given: str, expected: str) -> bool:
-    """Whether two secrets are equal; an empty `expected` matches nothing."""
-    return bool(expected) and hmac.compare_digest(given.encode(), expected.encode())
+    """Whether two secrets are equal, whatever text is given; an empty `expected` matches nothing."""
+    return bool(expected) and hmac.compare_digest(given.encode(errors="surrogatepass"), expected.encode())
+
+
+def session_cookie(header: str) -> str:
+    """Return the session cookie's value in a `Cookie` header, empty if it has none.
+
+    `http.cookies` takes time that grows with the square of the header's length (CVE-2024-7592), before anybody has
+    proved who they are.
+    """
+    for pair in header[:MAX_COOKIE_CHARACTERS].split(";"):
+        name, _, value = pair.strip().partition("=")
+        if name == COOKIE:
+            return value
+    return ""
+
+
+def hostname(netloc: str) -> str:
+    """Return the host name in `HOST:PORT`, empty if it is malformed (`[::1`)."""
+    try:
+        return urlsplit(f"//{netloc}").hostname or ""
+    except ValueError:
+        return ""
 
 
 class AccessPolicy:
@@ -63,7 +86,7 @@ class AccessPolicy:
 
     def is_allowed_host(self, headers: Mapping[str, str]) -> bool:
         """Whether the `Host` header names this server; without a token on loopback only loopback names do."""
-        name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+        name = hostname(headers.get("host", ""))
         return bool(self._token) or not self._is_loopback or is_loopback(name)
 
     def is_token(self, text: str) -> bool:
@@ -77,16 +100,12 @@ class AccessPolicy:
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self.is_token(bearer.strip()):
             return True
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return False
-        return cookie is not None and is_same_secret(cookie.value, self.cookie_value)
+        return is_same_secret(session_cookie(headers.get("cookie", "")), self.cookie_value)
 
     def is_allowed_origin(self, headers: Mapping[str, str]) -> bool:
         """Whether a WebSocket is opened by the server's own page, by an allowed site, or not by a browser."""
         origin = headers.get("origin")
         if origin is None or origin.rstrip("/").lower() in self._origins:
             return True
-        netloc = urlsplit(origin).netloc.lower()
+        _, _, netloc = origin.lower().partition("://")
         return bool(netloc) and netloc == headers.get("host", "").lower() and self.is_allowed_host(headers)

@@ -3,6 +3,9 @@
 The port is opened before anything is served, so that a port in use is one error message; port 0 selects a free one.
 Signals belong to the run, which closes the server. uvicorn's access log is off because it contains URLs, and a URL may
 contain a token.
+
+What arrives before anybody has proved who they are is bounded here, for all applications: sockets (`SocketBudget`), the
+time for a request, the number and size of headers, and a `Host` that can be parsed; uvicorn has no time-out for it.
 """
 
 from __future__ import annotations
@@ -10,18 +13,128 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+import h11
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from stream.errors import ListenError
+from stream.server.access import hostname, is_loopback
+from stream.server.descriptors import socket_limit
+from stream.server.sockets import PROOF_TIMEOUT_S, SocketBudget, SocketSlot
 
 BACKLOG = 512
 """Maximum number of connections that wait to be accepted."""
+
+
+MAX_HEADERS = 64
+MAX_HEADER_BYTES = 8_000
+"""Longest header, or request line: the WebSocket library takes 8,192 bytes a line (RFC 9110 recommends 8,000)."""
+
+log = logging.getLogger(__name__)
+
+
+class GuardedProtocol(H11Protocol):
+    """uvicorn's HTTP protocol with a slot for its socket and a time limit for requests.
+
+    The slot is in the connection's ASGI state (`state["slot"]`), also after an upgrade to WebSocket.
+    """
+
+    def __init__(self, *, budget: SocketBudget, app_state: dict[str, Any], **options: Any) -> None:
+        self._budget = budget
+        self._slot: SocketSlot | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._is_upgraded = False
+        super().__init__(app_state=dict(app_state), **options)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a slot, or close a socket for which there is none."""
+        super().connection_made(transport)
+        address = self.client[0] if self.client else ""
+        self._slot = self._budget.admit(address=address, is_local=is_loopback(address), abort=transport.abort)
+        if self._slot is None:
+            log.warning("no room for more connections (%d are open)", len(self._budget))
+            transport.abort()
+            return
+        self.app_state["slot"] = self._slot
+        self._limit_time()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Free the slot."""
+        self._cancel_deadline()
+        if self._slot is not None:
+            self._slot.release()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Limit the time until the request is complete."""
+        super().data_received(data)
+        if self._is_upgraded or self.conn.their_state in (h11.DONE, h11.MUST_CLOSE, h11.CLOSED, h11.ERROR):
+            self._cancel_deadline()
+        elif self._deadline is None:
+            self._limit_time()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Answer a request that the WebSocket library would leave without an answer."""
+        if len(event.target) > MAX_HEADER_BYTES or not _has_sound_headers(self.headers):
+            self.send_400_response("invalid request: too many or too long headers, or a malformed Host")
+            return
+        self._is_upgraded = True
+        super().handle_websocket_upgrade(event)
+
+    def on_response_complete(self) -> None:
+        """Limit the time until the next request."""
+        super().on_response_complete()
+        if self._deadline is None and not self.transport.is_closing():
+            self._limit_time()
+
+    def _limit_time(self) -> None:
+        self._deadline = self.loop.call_later(PROOF_TIMEOUT_S, self.transport.abort)
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class GuardedWebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, which frees the slot that its HTTP request took."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Free the slot."""
+        self.app_state["slot"].release()
+        super().connection_lost(exc)
+
+
+class _RequestGuard:
+    """Middleware that rejects requests with too many or too long headers, or a malformed `Host`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] == "http" and not _has_sound_headers(scope["headers"]):
+            app = PlainTextResponse("invalid request: too many or too long headers, or a malformed Host\n", 400)
+        await app(scope, receive, send)
+
+
+def _has_sound_headers(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
+    return (
+        len(headers) <= MAX_HEADERS
+        and all(len(name) + len(value) <= MAX_HEADER_BYTES for name, value in headers)
+        and len(hosts) <= 1
+        and all(not host or hostname(host) for host in hosts)
+    )
 
 
 class _UvicornServer(uvicorn.Server):
@@ -43,8 +156,10 @@ class HttpServer:
     ) -> None:
         self.host, self.port = host, port  # the actual port once entered
         self._setting = setting
+        self.budget = SocketBudget(max_sockets=socket_limit())
         self._config = uvicorn.Config(
-            app,
+            _RequestGuard(app),
+            http=partial(GuardedProtocol, budget=self.budget),  # type: ignore[arg-type]
             log_config=None,
             access_log=False,
             lifespan="off",

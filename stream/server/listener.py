@@ -11,14 +11,13 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-
 from stream.errors import SettingsError
 from stream.server import signatures
 from stream.server.access import AccessPolicy
 from stream.server.audiosocket import AudioSocketServer
 from stream.server.gateway import Gateway
-from stream.server.http import BACKLOG, HttpServer, bind
+from stream.server.http import BACKLOG, GuardedWebSocket, HttpServer, bind
+from stream.server.sockets import SocketBudget
 from stream.server.websockets import Mounts, create_app
 
 SHUTDOWN_TIMEOUT_S = 2
@@ -27,7 +26,7 @@ MAX_QUEUED_MESSAGES = 16
 """Maximum number of received messages that wait per connection."""
 
 
-class _WebSocket(WebSocketsSansIOProtocol):
+class _WebSocket(GuardedWebSocket):
     """uvicorn's WebSocket with an abort function; keeps reading while few messages wait (uvicorn pauses after each)."""
 
     async def run_asgi(self) -> None:
@@ -54,6 +53,7 @@ class NetworkListener:
         self._gateway, self._settings = gateway, gateway.settings
         self._mounts, self._page_access = mounts, page_access
         self.port = self.audiosocket_port = 0
+        self.budget: SocketBudget  # of all sockets, once entered
         self._resources = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -77,9 +77,10 @@ class NetworkListener:
             ws_ping_interval=None,  # idle connections are closed anyway; under back-pressure a pong could not be read
             ws_per_message_deflate=False,  # audio does not compress, and decompression bombs are excluded
         )
+        self.budget = server.budget
         async with AsyncExitStack() as opening:
             if settings.audiosocket_port is not None:
-                opening.callback((await self._open_audiosocket(settings.audiosocket_port)).close)
+                opening.callback((await self._open_audiosocket(settings.audiosocket_port, server.budget)).close)
             await opening.enter_async_context(server)
             self.port = server.port
             opening.callback(asyncio.create_task(self._gateway.run_housekeeping(), name="gateway").cancel)
@@ -94,7 +95,8 @@ class NetworkListener:
             await asyncio.wait(self._gateway.closing_tasks, timeout=SHUTDOWN_TIMEOUT_S)
         await self._resources.aclose()
 
-    async def _open_audiosocket(self, port: int) -> asyncio.Server:
+    async def _open_audiosocket(self, port: int, budget: SocketBudget) -> asyncio.Server:
         listening = bind(self._settings.host, port, setting="serve.audiosocket_port")
         self.audiosocket_port = listening.getsockname()[1]
-        return await asyncio.start_server(AudioSocketServer(self._gateway).handle, sock=listening, backlog=BACKLOG)
+        handle = AudioSocketServer(self._gateway, budget).handle
+        return await asyncio.start_server(handle, sock=listening, backlog=BACKLOG)

@@ -29,7 +29,7 @@ MAX_SIGNATURE_AGE_S = 30
 
 MAX_REMEMBERED_NONCES = 100_000
 
-_INPUT = re.compile(r'\s*([a-z][\w-]*)=(\(((?:"[^"]*"\s*)*)\)((?:;[a-z]+=(?:"[^"]*"|\d+))*))\s*')
+_INPUT = re.compile(r'\s*([a-z][\w-]*)=(\(((?:"[^"]*"\s*)*)\)((?:;[a-z]+=(?:"[^"]*"|[0-9]{1,15}))*))\s*')
 _SIGNATURE = re.compile(r"\s*([a-z][\w-]*)=:([A-Za-z0-9+/=]*):\s*")
 _MIN_NONCE_CHARACTERS = 22
 
@@ -48,11 +48,11 @@ def is_within(host: str, networks: Iterable[str]) -> bool:
 def is_signed_by_twilio(signature: str, *, url: str, key: str) -> bool:
     """Whether `X-Twilio-Signature` is the HMAC-SHA1 of the URL, in any scheme, with or without a trailing slash."""
     plain = re.sub(r"^(wss?|https?)://", "", url).rstrip("/")
-    is_valid = False
+    given, is_valid = signature.encode(errors="surrogatepass"), False
     for scheme in ("wss", "https", "ws", "http"):
         for tail in ("", "/"):
             digest = hmac.new(key.encode(), f"{scheme}://{plain}{tail}".encode(), hashlib.sha1).digest()
-            is_valid |= hmac.compare_digest(base64.b64encode(digest).decode(), signature)
+            is_valid |= hmac.compare_digest(base64.b64encode(digest), given)
     return is_valid
 
 
@@ -90,7 +90,7 @@ def _signed_nonce(headers: Mapping[str, str], *, target: str, secret: str, now_s
     if declared is None or signed is None or declared[1] != signed[1]:
         return None
     names = re.findall(r'"([^"]*)"', declared[3])
-    parameters = dict(re.findall(r';([a-z]+)=("[^"]*"|\d+)', declared[4]))
+    parameters = dict(re.findall(r';([a-z]+)=("[^"]*"|[0-9]+)', declared[4]))
     created, expires = (
         int(parameters[name]) if parameters.get(name, "").isdigit() else -1 for name in ("created", "expires")
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from stream.control.commands import COMMANDS, EnrollCommand, NodeStatus
-from stream.control.dispatcher import CommandDispatcher
+from stream.control.dispatcher import DEFECT, CommandDispatcher
 from stream.errors import SettingsError, SourceNotFound
 from stream.events import EmotionEvent, StreamEvent, TurnEvent
 from stream.pipeline.pipeline import Pipeline
@@ -180,3 +180,36 @@ def test_enroll_and_reload_need_a_handler() -> None:
     assert answer_to(payload % "Ann")["error"] == "command 'enroll' is not available on this node"
     assert answer_to(payload % "Ann", handlers={"enroll": enroll})["result"] == {"name": "Ann"}
     assert "not enough speech" in answer_to(payload % "Bob", handlers={"enroll": enroll})["error"]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"id":"\\ud800"}',
+        '{"id":"\\ud800"}',
+        '{"command":"status","id":"\ud800"}',
+        b'{"command":"pause","source":"\\ud800","id":"1"}',
+        b"[" * 4_000,
+        b'{"command":"status","id":' + b"9" * 4_000 + b"}",
+    ],
+)
+def test_hostile_text_gets_a_reply_that_can_be_sent(payload: bytes | str) -> None:
+    async def check(pipeline: Pipeline) -> None:
+        reply = await CommandDispatcher(pipeline=pipeline).answer(payload, COMMANDS)
+        assert not reply.ok
+        assert json.loads(reply.model_dump_json())["error"]
+
+    run_steps(check)
+
+
+def test_a_defect_of_a_handler_is_logged_and_answered(caplog: pytest.LogCaptureFixture) -> None:
+    async def broken(command: EnrollCommand) -> Mapping[str, Any]:
+        raise ZeroDivisionError(command)
+
+    async def check(pipeline: Pipeline) -> None:
+        dispatcher = CommandDispatcher(pipeline=pipeline, handlers={"enroll": broken})
+        reply = await dispatcher.answer('{"command":"enroll","name":"Ann","source":"room","id":"7"}', COMMANDS)
+        assert (reply.ok, reply.id, reply.error) == (False, "7", DEFECT)
+
+    run_steps(check)
+    assert "ZeroDivisionError" in caplog.text

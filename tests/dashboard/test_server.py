@@ -112,13 +112,14 @@ def test_read_only_dashboard_rejects_commands() -> None:
     ("message", "code"),
     [
         ("nonsense", 1003),
+        (b"\x00binary", 1003),
         ("[]", 1003),
         ("7", 1003),
         ("[" * 4_000, 1003),
         ('{"watch": "' + "x" * MAX_MESSAGE_LENGTH + '"}', 1009),
     ],
 )
-def test_invalid_messages_close_their_page_only(shared: RunningDashboard, message: str, code: int) -> None:
+def test_invalid_messages_close_their_page_only(shared: RunningDashboard, message: str | bytes, code: int) -> None:
     with connect_page(shared) as other, connect_page(shared) as page:
         next_message(other, "snapshot")
         page.send(message)

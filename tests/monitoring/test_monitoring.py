@@ -28,7 +28,7 @@ from stream.errors import ListenError, SettingsError
 from stream.events import HealthBody
 from stream.monitoring.http import application, probe_server
 from stream.monitoring.liveness import StallDetector
-from stream.monitoring.logs import JsonFormatter
+from stream.monitoring.logs import MAX_KINDS, MAX_LINES_PER_MINUTE, JsonFormatter, RepetitionFilter
 from stream.monitoring.metrics import exposition
 from stream.monitoring.node import NodeMonitor
 from stream.monitoring.systemd import SystemdNotifier
@@ -39,6 +39,7 @@ from stream.settings.loading import environment_layers
 from stream.sources.push import PushSource
 from tests.support import examples
 from tests.support.fakes import FakeDetector, FakeModel, ListSink
+from tests.support.node import network_node
 from tests.support.small_models import TINY
 from tests.support.waiting import wait_until
 
@@ -63,6 +64,7 @@ def status(*, state: StreamState) -> NodeStatus:
 class FakePipeline:
     def __init__(self) -> None:
         self.streams: list[FakeStream] = []
+        self.accepts_sources = False
 
     def status(self) -> NodeStatus:
         return NodeStatus(up_s=0.0, streams=())
@@ -164,6 +166,46 @@ def test_systemd_is_notified_of_ready_alive_and_stopping(tmp_path: Path) -> None
 
         asyncio.run(run())
         assert received()[-1] == "STOPPING=1"
+
+
+def test_a_node_without_streams_is_ready_once_sources_may_join() -> None:
+    pipeline = FakePipeline()
+    node = monitor(pipeline, {})
+    node.poll()
+    assert not node.is_ready
+    pipeline.accepts_sources = True
+    node.poll()
+    assert node.is_ready
+
+
+def test_an_idle_listener_is_ready() -> None:
+    async def check() -> None:
+        async with network_node() as tested:
+            await tested.pipeline.wait_until_accepting()
+            assert tested.pipeline.accepts_sources
+
+    asyncio.run(check())
+
+
+def test_lines_of_one_kind_are_limited_per_minute() -> None:
+    now = [0.0]
+    limit = RepetitionFilter(clock=lambda: now[0])
+    lines = logging.Handler()
+    written: list[str] = []
+    lines.emit = lambda record: written.append(record.getMessage())  # type: ignore[method-assign]
+    lines.addFilter(limit)
+    logger = logging.Logger("door")  # noqa: LOG001 - of its own, unconnected
+    logger.addHandler(lines)
+    for number in range(1_000):
+        logger.warning("refused %d", number)
+    logger.warning("another kind")
+    assert len(written) == MAX_LINES_PER_MINUTE + 1
+    now[0] = 61.0
+    logger.warning("refused %d", 1_000)
+    assert written[-1] == f"refused 1000 ({1_000 - MAX_LINES_PER_MINUTE} more in the last minute)"
+    for number in range(2 * MAX_KINDS):
+        logger.warning(f"kind {number}")  # noqa: G004 - a kind each
+    assert len(written) < MAX_KINDS + 20
 
 
 def test_the_watchdog_of_another_process_is_ignored() -> None:

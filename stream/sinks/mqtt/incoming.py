@@ -1,9 +1,10 @@
 """Messages from the broker: commands, if any are allowed, and Home Assistant's status.
 
 Commands are off unless the settings allow some; then the node subscribes to its command topic, executes commands one by
-one, and answers each. The answer goes to the request's response topic (MQTT 5) if that is below the node's own prefix,
-else to the node's response topic: with any topic permitted, a client that may send commands could publish anywhere with
-the node's rights. A retained command is ignored, since it would be executed again after every reconnect.
+one, and answers each. The answer goes to the request's response topic (MQTT 5) if that is below the node's own response
+topic, else to the node's response topic: with any topic permitted, a client that may send commands could publish
+anywhere with the node's rights, as another node, or as an alert. A retained command is ignored, since it would be
+executed again after every reconnect.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection
 
 from stream.control.commands import CommandReply
+from stream.control.dispatcher import DEFECT
 from stream.sinks.mqtt.connection import BrokerConnection, IncomingMessage, response_target
 
 COMMAND_TIMEOUT_S = 60.0
@@ -31,7 +33,6 @@ class CommandReceiver:
         *,
         topic: str,
         reply_topic: str,
-        prefix: str,
         qos: int,
         allowed: Collection[str],
         status_topic: str = "",
@@ -39,7 +40,6 @@ class CommandReceiver:
     ) -> None:
         self._topic = topic
         self._reply_topic = reply_topic
-        self._prefix = prefix
         self._qos = qos
         self._allowed = frozenset(allowed)
         self._status_topic = status_topic
@@ -81,7 +81,10 @@ class CommandReceiver:
                 reply = CommandReply(
                     ok=False, error=f"command timed out after {COMMAND_TIMEOUT_S:g} s; check with `status`"
                 )
+            except Exception:  # a defect; it must not end the node
+                log.exception("a command on %s failed", self._topic)
+                reply = CommandReply(ok=False, error=DEFECT)
         topic, properties = response_target(message, v5=connection.v5)
-        if not topic.startswith(f"{self._prefix}/") or set(topic) & set("+#\0"):
+        if not topic.startswith(f"{self._reply_topic}/") or set(topic) & set("+#\0"):
             topic = self._reply_topic
         connection.post(topic, reply.model_dump_json(), qos=self._qos, retain=False, properties=properties)

@@ -77,7 +77,6 @@ class MqttSink:
         self._receiver = CommandReceiver(
             topic=self._node_topic("command"),
             reply_topic=self._node_topic("response"),
-            prefix=self._address.prefix,
             qos=settings.mqtt.qos,
             allowed=settings.mqtt.commands,
             status_topic=self._discovery.status_topic if self._discovery is not None else "",

@@ -17,6 +17,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from stream.control.commands import CommandReply, parse_command
+from stream.control.dispatcher import DEFECT
 from stream.errors import CommandRefused
 from stream.sinks.mqtt.connection import BrokerConnection
 from stream.sinks.mqtt.incoming import CommandReceiver
@@ -63,8 +64,9 @@ def test_a_reply_goes_to_the_requests_response_topic(tmp_path: Path, caplog: pyt
                 await received.until(lambda: len(received.payloads(RESPONSE)) == 1)
                 assert json.loads(received.payloads(RESPONSE)[0])["id"] == "1"
                 for response_topic, reply_topic in (
-                    ("home/panel/answers", "home/panel/answers"),
+                    (f"{RESPONSE}/panel", f"{RESPONSE}/panel"),
                     ("elsewhere/x", RESPONSE),
+                    ("home/other/availability", RESPONSE),
                 ):
                     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
                     properties.ResponseTopic, properties.CorrelationData = response_topic, b"42"
@@ -77,12 +79,15 @@ def test_a_reply_goes_to_the_requests_response_topic(tmp_path: Path, caplog: pyt
                     assert message.properties.CorrelationData == b"42"  # type: ignore[union-attr]
                 await publisher.publish(COMMAND, '{"command": "reload"}', qos=1)
                 await publisher.publish(COMMAND, b"\xff" * 100, qos=1)
-                await received.until(lambda: len(received.payloads(RESPONSE)) == 4)
-                refusals = [json.loads(payload)["error"] for payload in received.payloads(RESPONSE)[2:]]
+                await publisher.publish(COMMAND, b'{"id": "\\ud800"}', qos=1)
+                await received.until(lambda: len(received.payloads(RESPONSE)) == 6)
+                refusals = [json.loads(payload)["error"] for payload in received.payloads(RESPONSE)[3:]]
                 assert refusals[0] == "command 'reload' is not allowed; allowed: status, pause"
                 assert "not JSON" in refusals[1]
-            assert not received.payloads("elsewhere/x"), "no client makes the node publish outside its prefix"
-            assert handler.received == ["status", "pause", "pause"]
+                assert refusals[2]
+            for topic in ("elsewhere/x", "home/other/availability"):
+                assert not received.payloads(topic), "no client makes the node publish beside its replies"
+            assert handler.received == ["status", "pause", "pause", "pause"]
 
     caplog.set_level(logging.WARNING)
     with Broker(tmp_path) as broker:
@@ -109,24 +114,27 @@ def test_without_allowed_commands_none_is_read(tmp_path: Path) -> None:
         asyncio.run(check())
 
 
-def test_an_error_in_a_handler_ends_the_run(tmp_path: Path) -> None:
-    """A handler with a defect ends the run with its error instead of silencing the node."""
-
+def test_an_error_in_a_handler_is_logged_and_answered(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def broken(payload: bytes, allowed: Collection[str]) -> CommandReply:
         raise ZeroDivisionError(payload, allowed)
 
     async def check() -> None:
-        sink = await mqtt_sink(broker.port, commands=["status"]).__aenter__()
-        sink.attach(broken)
-        async with subscriber(broker.port) as received, client(broker.port) as publisher:
+        async with (
+            mqtt_sink(broker.port, commands=["status"]) as sink,
+            subscriber(broker.port) as received,
+            client(broker.port) as publisher,
+        ):
+            sink.attach(broken)
             await received.until(lambda: received.payloads(AVAILABILITY) == ["online"])
             await publisher.publish(COMMAND, '{"command": "status"}', qos=1)
-            await wait_until(lambda: sink._delivery._task is not None and sink._delivery._task.done())
-        with pytest.raises(BaseExceptionGroup, match="unhandled"):
+            await received.until(lambda: bool(received.payloads(RESPONSE)))
+            assert json.loads(received.payloads(RESPONSE)[0])["error"] == DEFECT
             await sink.send(examples.event(examples.turn(1)))
+            await received.until(lambda: bool(received.payloads("home/kitchen/room/turn")))
 
     with Broker(tmp_path) as broker:
         asyncio.run(check())
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_a_command_is_received_once_the_node_is_online(tmp_path: Path) -> None:
@@ -153,7 +161,7 @@ def test_a_refused_subscription_is_logged_once(caplog: pytest.LogCaptureFixture)
             return "Not authorized"
 
     async def check() -> None:
-        receiver = CommandReceiver(topic=COMMAND, reply_topic=RESPONSE, prefix="home", qos=1, allowed=["status"])
+        receiver = CommandReceiver(topic=COMMAND, reply_topic=RESPONSE, qos=1, allowed=["status"])
         for _ in range(2):  # a reconnect
             await receiver.subscribe(cast("BrokerConnection", RefusingConnection()))
 
