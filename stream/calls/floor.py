@@ -3,7 +3,8 @@
 `FloorTracker.advance` takes the next span in which no party starts or stops speaking; splitting a span further changes
 nothing. Definitions:
 
-* Every sample is exactly one of: the customer's, the agent's, silence, or crosstalk.
+* Every sample is exactly one of: the customer's, the agent's, silence, crosstalk, or lost: nobody speaks, and the audio
+  of at least one party is missing (a gap, a pause). Lost time is neither silence nor a response gap.
 * A party *takes the floor*, and a turn is counted, once it has spoken alone for `floor_s` in one utterance; anything
   shorter is a backchannel such as `mhm`. Its turn starts with the utterance. It holds the floor until the other party
   takes it, or until it has been silent for `pause_s`; that time is a monologue.
@@ -59,11 +60,13 @@ class FloorTracker:
         self._min_interruption = samples(settings.interruption_s)
         self._pause = samples(settings.pause_s)
         self.position = 0
-        self.durations: dict[State, int] = dict.fromkeys(("customer", "agent", "silence", "crosstalk"), 0)
+        self.durations: dict[State, int] = dict.fromkeys(("customer", "agent", "silence", "crosstalk", "lost"), 0)
         self.figures: dict[Party, PartyFigures] = {party: PartyFigures() for party in PARTIES}
         self.state: State = "silence"
         self.longest_silence = 0
-        self._silent_since = 0
+        self._silence = 0  # length of the current silence, lost time left out
+        self._lost = 0  # length of the current lost time
+        self._lost_end = 0  # end of the newest lost time that is no short gap
         self._holder: Party | None = None
         self._last_holder: Party | None = None  # kept when the floor becomes free
         self._held_since = self._held_until = 0
@@ -73,7 +76,7 @@ class FloorTracker:
     @property
     def current_silence(self) -> int:
         """Length of the current silence; 0 while a party speaks."""
-        return self.position - self._silent_since if self.state == "silence" else 0
+        return self._silence if self.state == "silence" else 0
 
     def monologue(self, party: Party) -> int:
         """Return for how long a party has held the floor; 0 if it does not."""
@@ -81,12 +84,12 @@ class FloorTracker:
             return 0
         return self._held_until - self._held_since
 
-    def advance(self, end_sample: int, speaking: Iterable[Party]) -> None:
-        """Advance to `end_sample`; up to there exactly the parties `speaking` speak."""
+    def advance(self, end_sample: int, speaking: Iterable[Party], *, lost: bool = False) -> None:
+        """Advance to `end_sample`; up to there exactly the parties `speaking` speak, and audio is `lost` or not."""
         length = end_sample - self.position
         if length <= 0:
             return
-        self._set_speaking(set(speaking))
+        self._set_speaking(set(speaking), lost=lost)
         self.durations[self.state] += length
         for party, figures in self.figures.items():
             if figures.speaking:
@@ -95,6 +98,7 @@ class FloorTracker:
                     self._add_speech_alone(party, length)
         if self.state == "crosstalk":
             self._add_crosstalk(length)
+        self._add_silence(end_sample, length)
         self.position = end_sample
         if self._holder is not None and self.figures[self._holder].speaking:
             self._held_until = end_sample
@@ -102,7 +106,7 @@ class FloorTracker:
             figures.longest_monologue = max(figures.longest_monologue, self._held_until - self._held_since)
         self.longest_silence = max(self.longest_silence, self.current_silence)
 
-    def _set_speaking(self, speaking: set[Party]) -> None:
+    def _set_speaking(self, speaking: set[Party], *, lost: bool) -> None:
         """Start and end utterances at the current position, and set the floor state."""
         before = [party for party in PARTIES if self.figures[party].speaking]
         for party, figures in self.figures.items():
@@ -111,12 +115,20 @@ class FloorTracker:
         for party in PARTIES:
             if party in speaking and not self.figures[party].speaking:
                 self._start_utterance(party, overlaps=other(party) in before)
-        if not speaking and self.state != "silence":
-            self._silent_since = self.position
         if len(speaking) > 1 and self.state != "crosstalk":
             self._overlap = 0
             self._interrupter = other(before[0]) if len(before) == 1 else None
-        self.state = "crosstalk" if len(speaking) > 1 else next(iter(speaking), "silence")
+        self.state = "crosstalk" if len(speaking) > 1 else next(iter(speaking), "lost" if lost else "silence")
+
+    def _add_silence(self, end_sample: int, length: int) -> None:
+        """Extend the current silence; lost time does not count, and ends it unless it is a short gap."""
+        self._lost = self._lost + length if self.state == "lost" else 0
+        if self._lost >= self._pause:
+            self._lost_end = end_sample
+        if self.state == "silence":
+            self._silence += length
+        elif self.state != "lost" or self._lost >= self._pause:
+            self._silence = 0
 
     def _start_utterance(self, party: Party, *, overlaps: bool) -> None:
         if self._holder == party and self.position - self._held_until >= self._pause:
@@ -126,7 +138,8 @@ class FloorTracker:
         if overlaps:
             figures.gap = 0
         else:
-            figures.gap = None if others_end is None else self.position - others_end
+            answered = others_end is not None and others_end >= self._lost_end  # no time between them was lost
+            figures.gap = self.position - others_end if others_end is not None and answered else None
 
     def _add_speech_alone(self, party: Party, length: int) -> None:
         figures = self.figures[party]

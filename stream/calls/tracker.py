@@ -37,7 +37,7 @@ class _PartyEmotion:
 
     newest: EmotionBody | None = None
     anger_average: float = 0.0  # slow average of `anger`
-    angry_for: int = 0  # speech since anger reached its threshold
+    angry_for: int = 0  # speech since anger, and arousal if there is any, reached their thresholds
     scored_until: int = 0  # the party's speech at the newest emotion
     durations: Counter[str] = field(default_factory=Counter)  # by label
 
@@ -54,6 +54,7 @@ class _PartyTrack:
     settled: int
     left: bool = False
     segments: deque[SpeechSegment] = field(default_factory=deque)
+    lost: deque[SpeechSegment] = field(default_factory=deque)  # missing audio
     emotions: deque[EmotionBody] = field(default_factory=deque)
     emotion: _PartyEmotion = field(default_factory=_PartyEmotion)
 
@@ -80,9 +81,14 @@ class CallTracker:
         """Add a party's emotion from `emotion.end_s` on; call it before `add_speech` for the same time."""
         self._tracks[party].emotions.append(emotion)
 
-    def add_speech(self, party: Party, segments: Sequence[SpeechSegment], settled: int) -> list[Body]:
-        """Add a party's speech since the last call up to the sample `settled`; return the bodies that follow."""
+    def add_speech(self, party: Party, segments: Sequence[SpeechSegment], settled: int, lost: int = 0) -> list[Body]:
+        """Add a party's speech since the last call up to the sample `settled`; return the bodies that follow.
+
+        The last `lost` samples of it are missing from the audio.
+        """
         track = self._tracks[party]
+        if lost:
+            track.lost.append(SpeechSegment(settled - lost, settled))
         track.segments.extend(segments)
         track.settled = max(track.settled, settled)
         return self._advance()
@@ -111,7 +117,7 @@ class CallTracker:
 
     def _step(self, end: int) -> None:
         """Advance to the next change of speech or emotion, at most to `end`."""
-        position, speaking = self._floor.position, []
+        position, speaking, lost = self._floor.position, list[Party](), False
         for party, track in self._tracks.items():
             while track.segments and track.segments[0].end_sample <= position:
                 track.segments.popleft()
@@ -121,9 +127,15 @@ class CallTracker:
                 end = min(end, segment.end_sample if inside else segment.start_sample)
                 if inside:
                     speaking.append(party)
+            while track.lost and track.lost[0].end_sample <= position:
+                track.lost.popleft()
+            if track.lost:
+                inside = track.lost[0].start_sample <= position
+                lost = lost or inside
+                end = min(end, track.lost[0].end_sample if inside else track.lost[0].start_sample)
             if track.emotions:
                 end = min(end, max(position + 1, samples(track.emotions[0].end_s)))
-        self._floor.advance(end, speaking)
+        self._floor.advance(end, speaking, lost=lost)
         for party, track in self._tracks.items():
             while track.emotions and samples(track.emotions[0].end_s) <= end:
                 self._update_emotion(track.emotion, track.emotions.popleft(), self._floor.figures[party].speech)
@@ -137,7 +149,11 @@ class CallTracker:
         state.durations[emotion.label] += new_speech
         weight = 1.0 if first else 1.0 - exp(-seconds(new_speech) / self._calls.trend_s)
         state.anger_average += weight * (state.anger - state.anger_average)
-        state.angry_for = state.angry_for + new_speech if state.anger >= self._alert_settings.anger_on else 0
+        state.angry_for = state.angry_for + new_speech if self._is_angry(state.anger, emotion.arousal) else 0
+
+    def _is_angry(self, anger: float, arousal: float | None) -> bool:
+        limits = self._alert_settings
+        return anger >= limits.anger_on and (arousal is None or arousal >= limits.anger_arousal)
 
     def _check_alerts(self) -> list[AlertBody]:
         floor, limits = self._floor, self._alert_settings
@@ -201,6 +217,8 @@ def _call_emotion(state: _PartyEmotion) -> CallEmotion | None:
         confidence=newest.confidence,
         probabilities=newest.probabilities,
         trend=round(state.anger - state.anger_average, DIGITS),
+        arousal=newest.arousal,
+        arousal_trend=newest.arousal_trend,
         angry_s=seconds(state.durations[ANGER]),
         shares={label: round(held / total, DIGITS) for label, held in state.durations.items()} if total else {},
     )

@@ -84,6 +84,7 @@ class LiveStream(EventStream):
     progress: Progress = field(default_factory=Progress)
     is_paused: bool = False
     is_stalled: bool = False
+    is_held: bool = False  # paused by its source
     is_ended: bool = False
     processor: StreamProcessor = field(init=False)  # set by the registry, which builds it from this record
 
@@ -92,7 +93,7 @@ class LiveStream(EventStream):
         """What the stream does now; `paused` hides `stalled`."""
         if self.is_ended:
             return "ended"
-        if self.is_paused:
+        if self.is_paused or self.is_held:
             return "paused"
         return "stalled" if self.is_stalled else "listening"
 

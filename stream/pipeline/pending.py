@@ -46,10 +46,11 @@ class PendingWindow:
 
 @dataclass(frozen=True, slots=True)
 class SettledSpeech:
-    """A party's speech segments up to the sample `settled`, for its call."""
+    """A party's speech segments up to the sample `settled`, for its call; the last `lost` samples are missing."""
 
     segments: tuple[SpeechSegment, ...]
     settled: int
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)

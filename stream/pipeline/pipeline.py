@@ -22,16 +22,17 @@ from dataclasses import dataclass
 
 from stream.clock import seconds
 from stream.control.commands import NodeStatus
-from stream.errors import CommandRefused, SourceError, SourceNotFound, TonewatchError
-from stream.events import HealthBody, ProtocolHealth
+from stream.errors import CommandRefused, SourceError, SourceNotFound
+from stream.events import HealthBody, Outcome, ProtocolHealth
 from stream.inference.pool import InferencePool
+from stream.pipeline.failures import leaves, root_error, untraced
 from stream.pipeline.live_stream import LiveStream
 from stream.pipeline.publisher import Publisher
 from stream.pipeline.streams import StreamRegistry, dispatch_block
 from stream.profiles.profile import FittedCalibration
 from stream.settings import Settings
 from stream.tracking.voice import Voice
-from stream.types import Block, Ensemble, Interruption, Model, Sink, Source, SpeechDetector, Task
+from stream.types import Block, EndedSource, Ensemble, Interruption, Model, Sink, Source, SpeechDetector, Task
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +107,11 @@ class Pipeline:
         """The records of all open streams."""
         return self._registry.streams
 
+    @property
+    def accepts_sources(self) -> bool:
+        """Whether sources may join the run."""
+        return self._accepts_sources.is_set() and not self._stopping.is_set()
+
     def stop(self) -> None:
         """End all sources as if their audio had ended; cancel what remains after `shutdown_timeout_s`."""
         self._stopping.set()
@@ -122,7 +128,7 @@ class Pipeline:
 
         Raises `SourceError` if the run is not running, or if a party or name is taken.
         """
-        if self._stream_tasks is None or self._stopping.is_set():
+        if self._stream_tasks is None or not self.accepts_sources:
             raise SourceError("this node is not running; no stream can be added")
         self._start_sources(sources, self._stream_tasks)
 
@@ -196,7 +202,7 @@ class Pipeline:
         try:
             await self._run_sinks()
         except BaseExceptionGroup as group:
-            raise _root_error(group) from group
+            raise root_error(group) from group
         except asyncio.CancelledError:
             if not self._timed_out:
                 raise
@@ -269,7 +275,7 @@ class Pipeline:
             async with asyncio.TaskGroup() as group, source.blocks() as blocks:
                 await self._process(blocks, self._open_streams(source, group))
         except* SourceError as errors:  # raised while opening
-            self._failures += [_untraced(error) for error in _leaves(errors) if isinstance(error, SourceError)]
+            self._failures += [untraced(error) for error in leaves(errors) if isinstance(error, SourceError)]
         streams = self._registry.of(source)
         if not streams:
             await self._registry.cancel_calls(source)
@@ -285,17 +291,27 @@ class Pipeline:
         return streams
 
     async def _process(self, blocks: AsyncIterator[Block | Interruption], streams: Sequence[LiveStream]) -> None:
-        detail, audio_format = "the sound has ended", streams[0].source.format
+        source = streams[0].source
         for stream in streams:
-            await stream.processor.start(f"{audio_format.rate_hz} Hz, {audio_format.channels} channel(s)")
+            await stream.processor.start(f"{source.format.rate_hz} Hz, {source.format.channels} channel(s)")
+        failure: SourceError | None = None
         try:
             async for block in blocks:
                 await dispatch_block(block, streams)
         except SourceError as error:
-            detail = str(error)
-            self._failures.append(_untraced(error))
+            failure = error
+            self._failures.append(untraced(error))
+        detail, outcome = self._ending(source, failure)
         for stream in streams:
-            await stream.processor.finish(detail)
+            await stream.processor.finish(detail, outcome)
+
+    def _ending(self, source: Source, failure: SourceError | None) -> tuple[str, Outcome]:
+        """Return why and how the streams of a source have ended."""
+        if failure is not None:
+            return str(failure), "failed"
+        if isinstance(source, EndedSource):
+            return source.ending
+        return "the sound has ended", "stopped" if self._stopping.is_set() else "finished"
 
     async def _publish_events(self, stream: LiveStream) -> None:
         await stream.processor.publish_events(self._publisher)
@@ -329,21 +345,3 @@ def _memory_mb() -> float | None:
             return round(int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
     except (OSError, ValueError):
         return None
-
-
-def _untraced(error: SourceError) -> SourceError:
-    """Return `error` without its traceback, whose frames would keep the records of its streams alive."""
-    return error.with_traceback(None)
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
-
-
-def _root_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the error to show: the first one of this package, if there is one."""
-    errors = _leaves(group)
-    return next((error for error in errors if isinstance(error, TonewatchError)), errors[0])

@@ -28,11 +28,18 @@ from stream.audio.buffer import StreamBuffer, required_capacity
 from stream.audio.loudness import SILENCE_DBFS, level_dbfs
 from stream.audio.resampling import Resampler
 from stream.clock import samples, seconds
-from stream.events import Body, EmotionBody, StreamBody
+from stream.events import Body, EmotionBody, Outcome, StreamBody
 from stream.inference.batching import MAX_CONSECUTIVE_FAILURES
 from stream.inference.pool import LaneSlot, ModelLane, SpeechLane
 from stream.pipeline.live_stream import LiveStream
-from stream.pipeline.pending import DeferredWindow, GapMarker, PendingResult, PendingWindow, SettledSpeech, narrowed
+from stream.pipeline.pending import (
+    DeferredWindow,
+    GapMarker,
+    PendingResult,
+    PendingWindow,
+    SettledSpeech,
+    narrowed,
+)
 from stream.pipeline.publisher import Publisher
 from stream.queues import Policy
 from stream.settings import GateSettings
@@ -89,6 +96,7 @@ class StreamProcessor:
         self._frames = 0  # received so far, at the source's rate
         self._discarded = 0  # end of the audio discarded during a pause, at the source's rate
         self._arrived_s = 0.0  # monotonic time at which the newest audio was captured
+        self._gap_detail = ""  # why audio is missing from here on, if the source told
         self._order = asyncio.Lock()  # audio and stream-state events must keep their order
         self._resampler = Resampler(rate_hz=self._rate_hz)
         leading = () if turn_spec is None else (turn_spec,)
@@ -96,12 +104,7 @@ class StreamProcessor:
         memory = samples(ring_s)
         capacity = min(memory, required_capacity(specs, max_block=2 * SAMPLE_RATE_HZ))  # `push` adds a second at a time
         self._buffer = StreamBuffer(
-            source_id=stream.name,
-            specs=specs,
-            gate=gate,
-            capacity=capacity,
-            memory=memory,
-            conditioning=conditioning,
+            source_id=stream.name, specs=specs, gate=gate, capacity=capacity, memory=memory, conditioning=conditioning
         )
         self._slots: dict[WindowSpec, list[tuple[Task, LaneSlot | None]]] = {
             spec: [(model.info.task, slots[model.info.name]) for model in models if model.spec == spec]
@@ -153,11 +156,12 @@ class StreamProcessor:
                     await self._process_frames(last=False)
 
     async def interrupt(self, state: str, detail: str) -> None:
-        """Note that the source has no audio (`stalled`: what was received is processed now), or again (`resumed`)."""
+        """Note that the source has no audio (`stalled`, `paused`: what was received is processed now), or again."""
         async with self._order:
-            self._stream.is_stalled = state == "stalled"
-            if self._stream.is_stalled:
-                await self._flush_and_report("stalled", detail)
+            self._stream.is_stalled, self._stream.is_held = state == "stalled", state == "paused"
+            self._gap_detail = state if state != "resumed" else self._gap_detail
+            if self._stream.is_stalled or self._stream.is_held:
+                await self._flush_and_report("stalled" if self._stream.is_stalled else "paused", detail)
             else:
                 await self._report_resumed(detail)
 
@@ -177,7 +181,7 @@ class StreamProcessor:
                 self._stream.is_paused = False
                 await self._report_resumed(detail)
 
-    async def finish(self, detail: str) -> None:
+    async def finish(self, detail: str, outcome: Outcome = "finished") -> None:
         """End the stream: flush, and queue its last event."""
         async with self._order:
             self._stream.is_ended = True
@@ -185,7 +189,7 @@ class StreamProcessor:
                 await self._skip_gap(self._discarded)  # the stream ends where its audio ended, discarded or not
             await self._flush()
             self._stream.lanes = ()
-            await self._flush_and_report("ended", detail)
+            await self._flush_and_report("ended", detail, outcome)
             await self._pending.put(None)
 
     async def publish_events(self, publisher: Publisher) -> None:
@@ -198,7 +202,7 @@ class StreamProcessor:
             if isinstance(entry, SettledSpeech):
                 if stream.call is not None and stream.party is not None:
                     async with stream.call.lock:
-                        bodies = stream.call.tracker.add_speech(stream.party, entry.segments, entry.settled)
+                        bodies = stream.call.tracker.add_speech(stream.party, entry.segments, entry.settled, entry.lost)
                         await publisher.publish_call(stream.call, bodies)
                 continue
             if isinstance(entry, GapMarker):
@@ -210,13 +214,13 @@ class StreamProcessor:
 
     async def _publish_window(self, window: PendingWindow, publisher: Publisher) -> None:
         call, party = self._stream.call, self._stream.party
-        span, embedding = window.span, None
+        span, embedding, parts = window.span, None, None
         for task, result in window.results:
             values = None
             if result is not None:
                 future, index = result
                 if isinstance(future, DeferredWindow):
-                    if embedding is None and (parts := self.tracker.parts_to_embed(span)):
+                    if parts is None and (parts := self.tracker.parts_to_embed(span)):  # once for all of the lane
                         embedding, span = await future.submit(parts), narrowed(span, parts)
                     scores = None if embedding is None else await embedding
                 else:
@@ -227,11 +231,15 @@ class StreamProcessor:
                     call.tracker.add_emotion(party, body)
                 await publisher.publish(self._stream, body, end_sample=span.end_sample)
 
-    async def _flush_and_report(self, state: Literal["stalled", "paused", "ended"], detail: str) -> None:
+    async def _flush_and_report(
+        self, state: Literal["stalled", "paused", "ended"], detail: str, outcome: Outcome | None = None
+    ) -> None:
         """Process the audio received so far, then queue the event that says why no more follows."""
         await self._flush()
         at_s = seconds(self._buffer.end_sample)
-        await self._pending.put(GapMarker(StreamBody(state=state, start_s=at_s, end_s=at_s, detail=detail)))
+        await self._pending.put(
+            GapMarker(StreamBody(state=state, start_s=at_s, end_s=at_s, detail=detail, outcome=outcome))
+        )
 
     async def _report_resumed(self, detail: str) -> None:
         self._stream.progress.advanced_s = time.monotonic()
@@ -253,9 +261,9 @@ class StreamProcessor:
         self._buffer.gap(lost)
         self._update_progress()
         self._detector_state, self._flushed = None, False
-        await self._queue_settled_speech()
+        await self._queue_settled_speech(lost=lost)
         end_s = seconds(self._buffer.end_sample)
-        why = "paused" if self._discarded > self._frames else ""
+        why, self._gap_detail = "paused" if self._discarded > self._frames else self._gap_detail, ""
         gap = StreamBody(state="gap", start_s=start_s, end_s=end_s, lost_s=seconds(lost), detail=why)
         await self._pending.put(GapMarker(gap))
 
@@ -297,14 +305,14 @@ class StreamProcessor:
         self._detector_state = None
         return [0.0] * (len(frames) // FRAME_SAMPLES)
 
-    async def _queue_settled_speech(self, *, last: bool = False) -> None:
+    async def _queue_settled_speech(self, *, last: bool = False, lost: int = 0) -> None:
         """Queue the party's settled speech, after all windows that end by then: the call needs their emotions first."""
         if self._stream.call is None:
             return
         segments, settled = self._buffer.settled_segments(self._settled, last=last)
         if settled > self._settled:
             self._settled = settled
-            await self._pending.put(SettledSpeech(tuple(segments), settled))
+            await self._pending.put(SettledSpeech(tuple(segments), settled, lost))
 
     async def _submit(self, span: WindowSpan) -> None:
         slots = self._slots[span.spec]

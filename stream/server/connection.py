@@ -12,11 +12,11 @@ import logging
 import time
 from collections.abc import Sequence
 
-from stream.calls.floor import PARTIES
 from stream.errors import SourceError
-from stream.events import Party
-from stream.server.call_legs import CallLegs
+from stream.events import Outcome, Party
+from stream.server.call_legs import choose_parties
 from stream.server.counts import ProtocolCounters
+from stream.server.intake import AudioIntake
 from stream.server.interfaces import ConnectionContext, Transport
 from stream.server.protocols.base import (
     Action,
@@ -24,11 +24,14 @@ from stream.server.protocols.base import (
     CloseConnection,
     ConnectionProtocol,
     EndOfAudio,
+    InterruptAudio,
+    LeftOut,
     OpenStream,
     RejectReason,
     SendMessage,
     SetRate,
 )
+from stream.server.sockets import PROOF_TIMEOUT_S
 from stream.sinks.clients import Subscription
 from stream.sources.push import PushSource
 
@@ -64,11 +67,12 @@ class ClientConnection:
         self._gateway, self._transport, self._protocol, self._peer = gateway, transport, protocol, peer
         self._settings = gateway.settings
         self._counters = counters
+        self._intake = AudioIntake(timestamped=protocol.timestamped, counters=counters)
         self._tracks: list[tuple[Party | None, PushSource]] = []
         self._key = ""  # of the call, for further connections
-        self._offset_s = 0.0  # start of this connection's audio within the call
-        self._offset_frames = 0  # the same, once the rate is known
         self._opened_s = 0.0
+        self._left_out = 0  # malformed messages
+        self._ending: tuple[str, Outcome] = ("the connection was lost", "cut")
         self._subscription: Subscription | None = None
         self._event_task: asyncio.Task[None] | None = None
         self._send_lock = asyncio.Lock()
@@ -76,6 +80,11 @@ class ClientConnection:
         self._messages = 0
         self._is_receiving = False
         self._done = False
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the client has proved who it is."""
+        return self._transport.slot.is_proven
 
     async def run(self) -> None:
         """Serve the connection until either side closes it."""
@@ -87,7 +96,7 @@ class ClientConnection:
                 )
             while not self._done:
                 self._is_receiving = True
-                message = await self._transport.receive()
+                message = await self._receive()
                 self._is_receiving, self._received_s = False, time.monotonic()
                 if message is None:
                     self._done = True
@@ -102,9 +111,21 @@ class ClientConnection:
                 self._event_task.cancel()
                 await asyncio.gather(self._event_task, return_exceptions=True)
 
+    async def _receive(self) -> str | bytes | None:
+        """Return the next message; None at the end, whether the client has closed or the connection is lost."""
+        try:
+            message = await self._transport.receive()
+        except ConnectionError:
+            return None
+        if message is None and not self._done:
+            self._ending = ("the client closed the connection", "hung_up")
+        return message
+
     def check_idle(self, now_s: float) -> None:
         """Close the connection if it sends no data, or opens no stream, for `serve.idle_timeout_s`."""
         timeout_s = self._settings.idle_timeout_s
+        if not self.is_proven:
+            timeout_s = min(timeout_s, PROOF_TIMEOUT_S)
         if self._done or not self._is_receiving:  # back-pressure: the peer cannot send
             return
         if now_s - self._received_s > timeout_s:
@@ -114,9 +135,21 @@ class ClientConnection:
                 RejectReason.IDLE, f"idle timeout: no stream opened for {timeout_s:g} s (serve.idle_timeout_s)"
             )
 
+    def check_audio(self, now_s: float) -> None:
+        """Find out whether the audio has stalled, and whether its pace is that of the clock."""
+        if self._done or not self._tracks or not self._is_receiving:  # back-pressure: the peer cannot send
+            return
+        call = self._gateway.find_call(self._key)
+        tracks = call.tracks.values() if call is not None else [track for _, track in self._tracks]
+        self._intake.check(now_s, max(track.received_s for track in tracks))
+        if (pace := self._intake.new_pace(now_s)) is not None:
+            name = self._tracks[0][1].id
+            log.warning("%s: audio arrives at %.1f times real time; %s", name, pace, self._protocol.pace_hint)
+
     async def reject(self, reason: RejectReason, message: str) -> None:
         """Close the connection with the protocol's own error."""
-        log.warning("closing the connection from %s: %s", self._peer, message)
+        if reason is not RejectReason.STOPPING:
+            self._note_refusal(reason, message)
         self._done = True
         for action in self._protocol.reject(reason, message):
             await self._perform(action)
@@ -161,15 +194,23 @@ class ClientConnection:
             case OpenStream():
                 await self._open(action)
             case SetRate():
-                self._set_rate(action.rate_hz)
+                if not self._intake.set_rate(action.rate_hz):
+                    raise _Rejected(RejectReason.MALFORMED, f"the call's audio does not have {action.rate_hz} Hz")
             case EndOfAudio():
+                self._ending = (action.reason, "hung_up")
                 await self._end_audio()
             case CloseConnection():
                 await self._close(action)
+            case LeftOut():
+                await self._note_left_out(action.message)
+            case InterruptAudio():
+                self._intake.announce(action.state, action.reason)
 
     async def _close(self, action: CloseConnection) -> None:
         if action.reject_reason is not None:
             self._counters.rejected[action.reject_reason.value] += 1
+            if not self._done:  # the protocol's own decision
+                self._note_refusal(action.reject_reason, action.reason)
         self._done = True
         self._release_tracks()
         try:
@@ -185,11 +226,12 @@ class ClientConnection:
             raise _Rejected(RejectReason.STOPPING, "node is starting; retry later")
         self._check_limits(len(action.tracks))
         call = gateway.find_call(action.name) if action.leg else None
-        parties = _parties(action, call)
+        parties = choose_parties(action.tracks, call) if action.leg else action.tracks
+        if not parties:
+            raise _Rejected(RejectReason.TOO_MANY, "both parties of this call are already connected")
         name = call.name if call is not None else gateway.unique_name(action.name)
-        if call is not None:  # legs share no clock: this one starts at the current end of the other
-            self._offset_s = max(track.end_s for track in call.tracks.values())
-            self._offset_frames = round(self._offset_s * action.rate_hz)
+        # legs share no clock: this one starts at the current end of the other
+        offset_s = max(track.end_s for track in call.tracks.values()) if call is not None else 0.0
         tracks = [
             PushSource(source_id=name, channels=party or "mix", rate_hz=action.rate_hz, on_stop=self._on_stop)
             for party in parties
@@ -201,8 +243,10 @@ class ClientConnection:
             pipeline.add(*tracks)
         except SourceError as error:
             raise _Rejected(RejectReason.BUSY, str(error)) from None
+        self._transport.slot.prove()
         self._opened_s = time.monotonic()
         self._tracks = list(zip(parties, tracks, strict=True))
+        self._intake.open(self._tracks, offset_s=offset_s, now_s=self._opened_s)
         self._key = action.name if action.leg else f"\0{name}"  # a key that no leg can have
         gateway.register(self._tracks, peer=self._peer, key=self._key, name=name)
         for reply in self._protocol.stream_opened(name):
@@ -219,44 +263,44 @@ class ClientConnection:
                 f"stream limit per address reached (serve.streams_per_peer = {settings.streams_per_peer})",
             )
 
-    def _set_rate(self, rate_hz: int) -> None:
-        self._offset_frames = round(self._offset_s * rate_hz)
-        for _, track in self._tracks:
-            if track.rate_hz not in (0, rate_hz):
-                raise _Rejected(
-                    RejectReason.MALFORMED, f"sample rate {rate_hz} Hz; the call's audio has {track.rate_hz} Hz"
-                )
-            track.set_rate(rate_hz)
-
     def _put_audio(self, audio: AudioChunk) -> None:
         if self._done:  # the run stopped meanwhile
             return
-        _, track = self._tracks[audio.track]
-        start_frame = audio.start_frame + self._offset_frames
-        if 0 < track.end_frame < start_frame:
-            self._counters.gaps += 1
-            self._counters.lost_s += (start_frame - track.end_frame) / track.rate_hz
-        track.put(start_frame, audio.samples)
-        received_s = track.end_s - self._offset_s
-        if received_s - (time.monotonic() - self._opened_s) > self._settings.max_ahead_s:
+        now_s = time.monotonic()
+        self._intake.put(audio, now_s)
+        if self._intake.ahead_s(now_s) > self._settings.max_ahead_s:
             raise _Rejected(
                 RejectReason.TOO_FAST,
                 f"audio is more than {self._settings.max_ahead_s:g} s ahead of real time (serve.max_ahead_s)",
             )
 
+    def _note_refusal(self, reason: RejectReason, message: str) -> None:
+        self._ending = (message, "refused")
+        self._gateway.note_refusal(self._protocol.name, peer=self._peer, reason=reason.value, message=message)
+
+    async def _note_left_out(self, message: str) -> None:
+        """Count a malformed message; the first one of a connection is logged and answered."""
+        self._counters.malformed += 1
+        self._left_out += 1
+        if self._left_out > 1:
+            return
+        name = self._tracks[0][1].id if self._tracks else self._peer
+        log.warning("%s (%s, %s): %s; left out, the call goes on", name, self._protocol.name, self._peer, message)
+        for reply in self._protocol.left_out(message):
+            await self._perform(reply)
+
     async def _end_audio(self) -> None:
         """End the tracks, send the remaining events, then close."""
         self._release_tracks(keep_subscription=True)
-        if self._event_task is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self._event_task), FLUSH_TIMEOUT_S)
+        await self._wait_for_last_event()
         for action in self._protocol.audio_finished():
             await self._perform(action)
 
     def _release_tracks(self, *, keep_subscription: bool = False) -> None:
         """End and unregister the tracks; unless `keep_subscription`, cancel the subscription to events."""
+        self._intake.flush(time.monotonic())
         for _, track in self._tracks:
-            track.end()
+            track.end(*self._ending)
         self._gateway.unregister(self._tracks, peer=self._peer, key=self._key)
         self._tracks = []
         if self._subscription is not None and not keep_subscription:
@@ -264,7 +308,17 @@ class ClientConnection:
 
     def _on_stop(self) -> None:
         """Close the connection because the run stops its tracks."""
-        self._close_later(RejectReason.STOPPING, "node is shutting down; reconnect later")
+        self._gateway.schedule_close(self._close_after_last_event())
+
+    async def _close_after_last_event(self) -> None:
+        """Close once the client has the last event of its call or stream."""
+        await self._wait_for_last_event()
+        await self._reject_if_open(RejectReason.STOPPING, "node is shutting down; reconnect later")
+
+    async def _wait_for_last_event(self) -> None:
+        if self._event_task is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self._event_task), FLUSH_TIMEOUT_S)
 
     def _close_later(self, reason: RejectReason, message: str) -> None:
         self._gateway.schedule_close(self._reject_if_open(reason, message))
@@ -294,14 +348,3 @@ class ClientConnection:
             self._counters.rejected["stalled"] += 1
             self._transport.abort()
             raise ConnectionAbortedError from None
-
-
-def _parties(action: OpenStream, call: CallLegs | None) -> tuple[Party | None, ...]:
-    """Return the parties of the tracks; a leg without a party is the first party that the call lacks."""
-    if not action.leg or action.tracks[0] is not None:
-        return action.tracks
-    connected = set(call.tracks) if call is not None else set[Party]()
-    missing = [party for party in PARTIES if party not in connected]
-    if not missing:
-        raise _Rejected(RejectReason.TOO_MANY, "both parties of this call are already connected")
-    return (missing[0],)

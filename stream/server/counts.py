@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from stream.events import ProtocolHealth
+from stream.events import ProtocolHealth, Refusal
 
 
 @dataclass(slots=True)
@@ -19,8 +19,9 @@ class ProtocolCounters:
     bytes: int = 0
     gaps: int = 0
     lost_s: float = 0.0
+    malformed: int = 0
 
-    def health(self, protocol: str) -> ProtocolHealth:
+    def health(self, protocol: str, refusals: tuple[Refusal, ...] = ()) -> ProtocolHealth:
         """Return the protocol's row of `health` events."""
         return ProtocolHealth(
             protocol=protocol,
@@ -31,4 +32,6 @@ class ProtocolCounters:
             bytes=self.bytes,
             gaps=self.gaps,
             lost_s=round(self.lost_s, 3),
+            malformed=self.malformed,
+            refusals=refusals,
         )

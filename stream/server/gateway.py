@@ -22,6 +22,7 @@ from stream.server.connection import ClientConnection
 from stream.server.counts import ProtocolCounters
 from stream.server.interfaces import Transport
 from stream.server.protocols.base import ConnectionProtocol, RejectReason
+from stream.server.refusals import RefusalLog
 from stream.settings import ServeSettings
 from stream.sinks.clients import ClientsSink
 from stream.sources.push import PushSource
@@ -54,6 +55,7 @@ class Gateway:
         self._streams: Counter[str] = Counter()  # by peer
         self._counters: defaultdict[str, ProtocolCounters] = defaultdict(ProtocolCounters)  # by protocol
         self._connections: dict[ClientConnection, str] = {}  # and their peers
+        self._refusals = RefusalLog()
         self._filled_s = 0.0
         self._lagging: dict[PushSource, int] = {}  # tracks that lagged at the last check, and their end frames
 
@@ -78,8 +80,8 @@ class Gateway:
             del self._connections[connection]
 
     def connections_of(self, peer: str) -> int:
-        """Count the open connections of an address."""
-        return sum(address == peer for address in self._connections.values())
+        """Count the open connections of an address that have proved who they are."""
+        return sum(address == peer and connection.is_proven for connection, address in self._connections.items())
 
     def streams_of(self, peer: str) -> int:
         """Count the tracks of an address."""
@@ -89,9 +91,15 @@ class Gateway:
         """Count the tracks of all connections."""
         return self._streams.total()
 
-    def count_rejected(self, protocol: str) -> None:
-        """Count a connection that was rejected as unauthorized before it was accepted."""
-        self._counters[protocol].rejected[RejectReason.UNAUTHORIZED.value] += 1
+    def count_rejected(self, protocol: str, *, peer: str, message: str) -> None:
+        """Count and log a connection that was rejected as unauthorized before it was accepted."""
+        reason = RejectReason.UNAUTHORIZED.value
+        self._counters[protocol].rejected[reason] += 1
+        self.note_refusal(protocol, peer=peer, reason=reason, message=message)
+
+    def note_refusal(self, protocol: str, *, peer: str, reason: str, message: str) -> None:
+        """Log a connection that was refused or ended, and keep it for `health` events."""
+        self._refusals.add(protocol=protocol, peer=peer, reason=reason, message=message, now_s=time.time())
 
     def find_call(self, key: str) -> CallLegs | None:
         """Return the call that connections joined under `key`."""
@@ -133,6 +141,7 @@ class Gateway:
             if now_s - previous_s < interval_s + MAX_LAG_S:  # a delayed event loop has not read its sockets yet
                 for connection in tuple(self._connections):
                     connection.check_idle(now_s)
+                    connection.check_audio(now_s)
             self.fill_silence(now_s)
 
     def fill_silence(self, now_s: float) -> None:
@@ -153,6 +162,7 @@ class Gateway:
                     if not track.rate_hz:  # no audio yet
                         track.set_rate(rate_hz)
                     self._filled_s += missing / track.rate_hz
+                    track.interrupt("resumed", "the other party's audio goes on")
                     track.put(track.end_frame, np.zeros(missing, np.float32))
 
     def statistics(self) -> GatewayStatistics:
@@ -160,7 +170,10 @@ class Gateway:
         return GatewayStatistics(
             streams=self._streams.total(),
             filled_s=round(self._filled_s, 3),
-            protocols=tuple(counters.health(protocol) for protocol, counters in sorted(self._counters.items())),
+            protocols=tuple(
+                counters.health(protocol, self._refusals.newest(protocol))
+                for protocol, counters in sorted(self._counters.items())
+            ),
         )
 
     def unique_name(self, requested: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from stream.pipeline.pipeline import Pipeline
 from stream.server.call_legs import CallLegs, PartyTracks
+from stream.server.sockets import SocketSlot
 from stream.settings import ServeSettings
 from stream.sinks.clients import ClientsSink
 
@@ -14,8 +15,13 @@ from stream.sinks.clients import ClientsSink
 class Transport(Protocol):
     """A bidirectional message channel: a WebSocket or a TCP socket."""
 
+    @property
+    def slot(self) -> SocketSlot:
+        """The place of its socket in the listener's budget."""
+        ...
+
     async def receive(self) -> str | bytes | None:
-        """Return the next message; None after the peer has closed."""
+        """Return the next message; None after the peer has closed. Raises `ConnectionError` if it has not."""
         ...
 
     async def send(self, data: str | bytes) -> None:
@@ -50,7 +56,7 @@ class ConnectionContext(Protocol):
         ...
 
     def connections_of(self, peer: str) -> int:
-        """Count the open connections of an address."""
+        """Count the open connections of an address that have proved who they are."""
         ...
 
     def streams_of(self, peer: str) -> int:
@@ -75,6 +81,10 @@ class ConnectionContext(Protocol):
 
     def unregister(self, tracks: PartyTracks, *, peer: str, key: str) -> None:
         """Remove the tracks of a connection."""
+        ...
+
+    def note_refusal(self, protocol: str, *, peer: str, reason: str, message: str) -> None:
+        """Log a connection that was refused or ended, and keep it for `health` events."""
         ...
 
     def schedule_close(self, closing: Coroutine[Any, Any, None]) -> None:

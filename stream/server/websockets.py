@@ -32,9 +32,16 @@ from stream.server.protocols.audiohook import AudioHookProtocol
 from stream.server.protocols.base import ConnectionProtocol
 from stream.server.protocols.generic import GenericProtocol
 from stream.server.protocols.twilio import TwilioProtocol
+from stream.server.sockets import SocketSlot
 
 Mounts = Sequence[tuple[str, ASGIApp]]
 """URL paths and the applications mounted there."""
+
+ABNORMAL_CLOSURE = 1006
+"""Code of a connection that was lost without a closing handshake (RFC 6455)."""
+
+MAX_LOGGED_CHARACTERS = 120
+"""Maximum length of a client's text within a log line."""
 
 
 def create_app(
@@ -73,10 +80,9 @@ class _Endpoints:
         settings, check_parameters = self._gateway.settings, None
         if self._twilio_token:
             base = settings.public_url.rstrip("/") or f"wss://{websocket.headers.get('host', '')}"
-            query = f"?{websocket.url.query}" if websocket.url.query else ""
             authorized = signatures.is_signed_by_twilio(
                 websocket.headers.get("x-twilio-signature", ""),
-                url=f"{base}{websocket.url.path}{query}",
+                url=f"{base}{_target(websocket)}",
                 key=self._twilio_token,
             )
         else:
@@ -103,12 +109,32 @@ class _Endpoints:
         if self._api_key:
             authorized = is_same_secret(headers.get("x-api-key", ""), self._api_key)
         if self._signatures is not None and (authorized or not self._api_key):
-            query = f"?{websocket.url.query}" if websocket.url.query else ""
-            authorized = self._signatures.accept(headers, target=f"{websocket.url.path}{query}", now_s=time.time())
+            authorized = self._signatures.accept(headers, target=_target(websocket), now_s=time.time())
         protocol = AudioHookProtocol(
             session=headers.get("audiohook-session-id", ""), organization=headers.get("audiohook-organization-id", "")
         )
         await self._serve(websocket, protocol, authorized=authorized)
+
+    def _why_refused(self, websocket: WebSocket, protocol: ConnectionProtocol) -> str:
+        """Return what was wrong with a request that is not accepted, and what to check."""
+        headers = websocket.headers
+        seen = f"{headers.get('host', '')[:MAX_LOGGED_CHARACTERS]}{websocket.scope['path'][:MAX_LOGGED_CHARACTERS]}"
+        if not self._access.is_allowed_origin(headers):
+            return f"origin {headers.get('origin', '')[:MAX_LOGGED_CHARACTERS]!r} not allowed; add it to serve.origins"
+        if isinstance(protocol, TwilioProtocol) and self._twilio_token:
+            state = "wrong" if "x-twilio-signature" in headers else "missing"
+            return f"{state} X-Twilio-Signature; check serve.twilio_auth_token and serve.public_url (here {seen!r})"
+        if isinstance(protocol, AudioHookProtocol):
+            if self._api_key and not is_same_secret(headers.get("x-api-key", ""), self._api_key):
+                state = "wrong" if "x-api-key" in headers else "missing"
+                return f"{state} X-API-KEY; check serve.audiohook_api_key"
+            if self._signatures is not None:
+                state = "wrong, expired or repeated" if "signature" in headers else "missing"
+                return (
+                    f"{state} signature; check serve.audiohook_secret, the clocks of both sides, and that a proxy "
+                    f"passes Host and path on unchanged (here {seen!r})"
+                )
+        return "missing or wrong token; send it as `Authorization: Bearer TOKEN` or as ?token=TOKEN"
 
     def _has_token(self, websocket: WebSocket) -> bool:
         """Whether the token is in a header, or in the URL for clients that cannot set headers."""
@@ -122,14 +148,22 @@ class _Endpoints:
     async def _serve(
         self, websocket: WebSocket, protocol: ConnectionProtocol, *, authorized: bool, subprotocol: str | None = None
     ) -> None:
+        peer = websocket.client.host if websocket.client is not None else "unknown"
         if not (authorized and self._access.is_allowed_origin(websocket.headers)):
-            self._gateway.count_rejected(protocol.name)
+            self._gateway.count_rejected(protocol.name, peer=peer, message=self._why_refused(websocket, protocol))
             await websocket.close(1008)  # before acceptance: HTTP 403
             return
+        if not protocol.awaits_proof:
+            websocket.state.slot.prove()
         offered = websocket.scope.get("subprotocols", ())
         await websocket.accept(subprotocol=subprotocol if subprotocol in offered else None)
-        peer = websocket.client.host if websocket.client is not None else "unknown"
         await self._gateway.serve(_WebSocketTransport(websocket), protocol, peer=peer)
+
+
+def _target(websocket: WebSocket) -> str:
+    """Return the path with the query, as it was sent."""
+    query = websocket.scope["query_string"].decode("latin-1")
+    return f"{websocket.url.path}?{query}" if query else websocket.url.path
 
 
 class _WebSocketTransport:
@@ -137,6 +171,7 @@ class _WebSocketTransport:
 
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
+        self.slot: SocketSlot = websocket.state.slot
 
     async def receive(self) -> str | bytes | None:
         try:
@@ -144,6 +179,8 @@ class _WebSocketTransport:
         except RuntimeError:  # closed by this side
             return None
         if message["type"] != "websocket.receive":
+            if message.get("code") == ABNORMAL_CLOSURE:
+                raise ConnectionResetError
             return None
         text: str | None = message.get("text")
         return text if text is not None else message.get("bytes", b"")

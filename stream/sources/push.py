@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from stream.events import Outcome
 from stream.types import SAMPLE_RATE_HZ, AudioFormat, Block, Interruption, Samples
 
 BLOCK_S = 0.256
@@ -62,7 +63,7 @@ class PushSource:
         self._buffered_frames = 0
         self._buffered_gaps = 0  # and interruptions
         self.interruption = ""  # "stalled" or "paused" while no audio comes
-        self.end_reason = "the sound has ended"
+        self.ending: tuple[str, Outcome] = ("the sound has ended", "finished")
         self._readable = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -127,18 +128,18 @@ class PushSource:
         self._buffered_gaps += 1
         self._readable.set()
 
-    def end(self, reason: str = "") -> None:
+    def end(self, reason: str = "", outcome: Outcome = "finished") -> None:
         """End the track, for a `reason` if it is known; buffered audio is still read."""
         if not self._ended:
             self._ended = True
-            self.end_reason = reason or self.end_reason
+            self.ending = (reason or self.ending[0], outcome)
             self._rate_known.set()
             self._readable.set()
             self._writable.set()
 
     def stop(self) -> None:
         """End the track because the run stops, and notify the connection."""
-        self.end()
+        self.end("the node was stopped", "stopped")
         if self._on_stop is not None:
             self._on_stop()
 

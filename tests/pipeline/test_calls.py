@@ -162,12 +162,12 @@ def test_dead_air_is_reported_and_ends_with_the_call() -> None:
     ]
 
 
-def test_a_gap_counts_as_silence_of_its_track() -> None:
+def test_a_gap_of_both_tracks_is_neither_speech_nor_silence() -> None:
     frames = np.stack([LOUD, LOUD], axis=1)
     blocks = [Block("desk", 0, frames[:48_000]), Block("desk", 80_000, frames[80_000:])]
     source = FakeSource(blocks, source_id="desk", channels="customer-agent", audio_format=AudioFormat(16_000, 2))
     final = next(event for event in reversed(run_fakes(source)) if isinstance(event, CallEvent))
-    assert (final.silence_s, final.crosstalk_s, final.end_s) == (2.0, 6.0, 8.0)
+    assert (final.silence_s, final.lost_s, final.crosstalk_s, final.end_s) == (0.0, 2.0, 6.0, 8.0)
 
 
 def test_sources_that_form_no_call_are_rejected() -> None:

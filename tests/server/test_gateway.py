@@ -12,9 +12,10 @@ import pytest
 
 from stream.events import CallEvent, StreamEvent, TurnEvent
 from stream.server.protocols.audiosocket import AudioSocketProtocol
-from stream.server.protocols.base import ConnectionProtocol
+from stream.server.protocols.base import MAX_MALFORMED, ConnectionProtocol
 from stream.server.protocols.generic import GenericProtocol
 from stream.server.protocols.twilio import TwilioProtocol
+from stream.server.sockets import SocketBudget
 from tests.server.protocols.messages import HANG_UP_PACKET, UUID_PACKET
 from tests.server.telephone import StereoCall, twilio_messages
 from tests.support.node import NetworkNode, network_node
@@ -28,7 +29,7 @@ TIMEOUT_S = 20
 class FakeTransport:
     """Delivers the messages of a test, and keeps what is sent; without `reads` the peer reads nothing."""
 
-    def __init__(self, *messages: Any, reads: bool = True) -> None:
+    def __init__(self, *messages: Any, reads: bool = True, is_proven: bool = True) -> None:
         self.inbox: asyncio.Queue[str | bytes | None] = asyncio.Queue()
         for message in messages:
             self.put(message)
@@ -36,6 +37,11 @@ class FakeTransport:
         self.closed: tuple[int, str] | None = None
         self.aborted = False
         self._reads = reads
+        slot = SocketBudget(max_sockets=8).admit(address="10.0.0.1", is_local=False, abort=self.abort)
+        assert slot is not None
+        self.slot = slot
+        if is_proven:
+            slot.prove()
 
     def put(self, message: Any) -> None:
         self.inbox.put_nowait(json.dumps(message) if isinstance(message, dict) else message)
@@ -218,6 +224,8 @@ def test_traffic_is_counted_by_protocol() -> None:
     audiosocket, generic = asyncio.run(check())
     assert (audiosocket["protocol"], audiosocket["accepted"], audiosocket["open"]) == ("audiosocket", 1, 0)
     sent = [json.dumps(start()), *chunks(), json.dumps({"type": "stop"}), "nonsense"]
+    (refusal,) = generic.pop("refusals")
+    assert (refusal["reason"], refusal["message"], refusal["count"]) == ("malformed", "the message is not JSON", 1)
     assert generic == {
         "protocol": "generic",
         "open": 0,
@@ -227,6 +235,7 @@ def test_traffic_is_counted_by_protocol() -> None:
         "bytes": sum(map(len, sent)),
         "gaps": 0,
         "lost_s": 0.0,
+        "malformed": 0,
     }
 
 
@@ -247,7 +256,7 @@ def test_lost_audio_is_counted() -> None:
 def test_a_rejected_stream_frees_its_slot() -> None:
     async def check() -> int:
         async with network_node(serve={"max_streams": 1}) as tested:
-            await serve(tested, FakeTransport(start(), "nonsense"))
+            await serve(tested, FakeTransport(start(), *["nonsense"] * (MAX_MALFORMED + 1)))
             transport = FakeTransport(start(), *chunks(), {"type": "stop"})
             await serve(tested, transport)
             assert transport.closed == (1000, "")

@@ -24,7 +24,7 @@ from stream.server.gateway import Gateway
 from stream.server.listener import NetworkListener
 from stream.settings import ServeSettings
 from tests.server.protocols.corruption import corrupted
-from tests.server.protocols.messages import EXCHANGES
+from tests.server.protocols.messages import EXCHANGES, HANG_UP_PACKET
 from tests.server.telephone import SYSTEMS, AudioHook, StereoCall, connect, twilio_messages
 from tests.support.node import network_node
 from tests.support.waiting import wait_until
@@ -121,7 +121,7 @@ def test_audiosocket_accepts_only_the_configured_networks() -> None:
             writer.close()
             return received
 
-    assert asyncio.run(check()) == b""
+    assert asyncio.run(check()) == HANG_UP_PACKET, "Asterisk would hang up the caller without it"
 
 
 def test_an_application_can_be_mounted_beside_the_endpoints() -> None:

@@ -31,7 +31,7 @@ DETECTOR = SileroVad()
 
 def comparable(events: Sequence[Event]) -> dict[str, list[dict[str, Any]]]:
     """Return the events by party, without fields that differ between runs: names and times of day, not media times."""
-    varying = {"id", "session", "time", "latency_ms", "detail", "source", "call"}
+    varying = {"id", "session", "time", "latency_ms", "detail", "outcome", "source", "call"}
     by_party: dict[str, list[dict[str, Any]]] = {}
     for event in events:
         if event.call is not None:

@@ -20,6 +20,7 @@ from stream.server.protocols.base import (
     Action,
     AudioChunk,
     ConnectionProtocol,
+    LeftOut,
     OpenStream,
     ProtocolViolation,
     RejectReason,
@@ -38,6 +39,8 @@ CODECS: dict[str, tuple[str, int]] = {
 }
 """Asterisk's names of the supported codecs: encoding and sample rate in Hz."""
 
+SAMPLE_BYTES = 2
+
 
 class AsteriskProtocol(ConnectionProtocol):
     """State of one channel's connection; `call` and `party` come from the request URL."""
@@ -53,9 +56,7 @@ class AsteriskProtocol(ConnectionProtocol):
 
     def _receive(self, message: str | bytes) -> list[Action]:
         if isinstance(message, bytes):
-            samples = self._decode(message)
-            start, self._frames = self._frames, self._frames + len(samples)
-            return [AudioChunk(0, start, samples)] if len(samples) else []
+            return self._receive_audio(message)
         event, fields = self._parse_event(message)
         if event == "MEDIA_START":
             return self._start(fields)
@@ -83,13 +84,20 @@ class AsteriskProtocol(ConnectionProtocol):
         name = self._call or str(fields.get("connection_id") or fields.get("channel_id") or "asterisk")
         return [OpenStream(name, rate_hz, (self._party,), leg=True)]
 
+    def _receive_audio(self, data: bytes) -> list[Action]:
+        actions: list[Action] = []
+        if self._codec == "slin" and len(data) % SAMPLE_BYTES:
+            actions.append(LeftOut("media must consist of whole 2-byte samples"))
+            data = data[: len(data) // SAMPLE_BYTES * SAMPLE_BYTES]
+        samples = self._decode(data)
+        start, self._frames = self._frames, self._frames + len(samples)
+        return [*actions, AudioChunk(0, start, samples)] if len(samples) else actions
+
     def _decode(self, data: bytes) -> Samples:
         if not self._codec:
             raise ProtocolViolation("media before MEDIA_START")
         if self._codec != "slin":
             return g711.decode(data, self._codec)
-        if len(data) % 2:
-            raise ProtocolViolation("media must consist of whole 2-byte samples")
         return np.ascontiguousarray(decode(data, pcm_format="s16le", channels=1)[:, 0])
 
     def _error_messages(

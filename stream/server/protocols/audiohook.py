@@ -26,6 +26,8 @@ from stream.server.protocols.base import (
     CloseConnection,
     ConnectionProtocol,
     EndOfAudio,
+    InterruptAudio,
+    LeftOut,
     OpenStream,
     ProtocolViolation,
     RejectReason,
@@ -99,9 +101,10 @@ class AudioHookProtocol(ConnectionProtocol):
         if get_field(fields, "version") != "2":
             raise ProtocolViolation("the version must be 2")
         kind, session = get_field(fields, "type"), get_field(fields, "id")
-        if to_int(get_field(fields, "seq", kind=int), "seq") != self._client_seq + 1:
+        seq = to_int(get_field(fields, "seq", kind=int), "seq")
+        if seq <= self._client_seq or (seq > self._client_seq + 1 and not self.is_open):
             raise ProtocolViolation("seq must increase by one")
-        self._client_seq += 1
+        self._client_seq = seq  # what lies between was left out
         if to_int(get_field(fields, "serverseq", kind=int), "serverseq") > self._seq:
             raise ProtocolViolation("serverseq refers to a message that was not sent")
         self._id = self._id or session
@@ -140,21 +143,34 @@ class AudioHookProtocol(ConnectionProtocol):
         if self._state != "open":
             raise ProtocolViolation(f"audio while the session is {self._state}")
         channels = len(self._channels)
+        actions: list[Action] = []
         if len(data) % channels:
-            raise ProtocolViolation(f"audio must consist of whole frames ({channels} bytes)")
+            if not self.is_open:
+                raise ProtocolViolation(f"audio must consist of whole frames ({channels} bytes)")
+            actions.append(LeftOut(f"audio must consist of whole frames ({channels} bytes)"))
+            data = data[: len(data) // channels * channels]
         if self._probe or not data:
-            return []
+            return actions
         samples = g711.decode(data, "mulaw").reshape(-1, channels)
         start, self._frames = self._frames, self._frames + len(samples)
-        return [AudioChunk(track, start, np.ascontiguousarray(samples[:, track])) for track in range(channels)]
+        chunks = (AudioChunk(track, start, np.ascontiguousarray(samples[:, track])) for track in range(channels))
+        return [*actions, *chunks]
 
     def _pause(self, _: dict[str, Any]) -> list[Action]:
-        self._state = "paused" if self._state == "open" else self._state
-        return []
+        if self._state != "open":
+            return []
+        self._state = "paused"
+        return [] if self._probe else [InterruptAudio("paused", "paused by the client")]
 
     def _resume(self, parameters: dict[str, Any]) -> list[Action]:
-        self._state = "open" if self._state == "paused" else self._state
-        return self._leave_gap(parameters)
+        was_paused, self._state = self._state == "paused", "open" if self._state == "paused" else self._state
+        try:
+            actions = self._leave_gap(parameters)
+        except ProtocolViolation as violation:  # the audio that follows is valid
+            actions = [LeftOut(str(violation))]
+        if was_paused and not self._probe:
+            actions.append(InterruptAudio("resumed", "resumed by the client"))
+        return actions
 
     def _leave_gap(self, parameters: dict[str, Any]) -> list[Action]:
         """Leave a gap of the `discarded` duration."""

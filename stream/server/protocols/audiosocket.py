@@ -5,6 +5,9 @@
 
 A connection carries the audio of one channel, i.e. one party's track: the first connection of a UUID is the customer,
 the second the agent. Packets have no timestamps: frames are counted from the start of the connection.
+
+Asterisk hangs up the caller when it receives anything but audio or a hang-up: a hang-up packet is the only one that is
+ever sent to it, and the dialplan goes on behind `AudioSocket()`. Packets of other types are skipped by their length.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import uuid
 from collections.abc import Sequence
 
 import numpy as np
+import soxr
 
 from stream.audio.pcm import decode
 from stream.server.protocols.base import (
@@ -20,6 +24,7 @@ from stream.server.protocols.base import (
     AudioChunk,
     ConnectionProtocol,
     EndOfAudio,
+    LeftOut,
     OpenStream,
     ProtocolViolation,
     RejectReason,
@@ -31,12 +36,18 @@ RATES_HZ = (8_000, 12_000, 16_000, 24_000, 32_000, 44_100, 48_000, 96_000, 192_0
 HANG_UP, UUID, DTMF, AUDIO, ERROR = 0x00, 0x01, 0x03, 0x10, 0xFF
 HEADER_BYTES = 3
 UUID_BYTES = 16
+SAMPLE_BYTES = 2
+HANG_UP_PACKET = bytes((HANG_UP, 0, 0))
 
 
 class AudioSocketProtocol(ConnectionProtocol):
     """State of one channel's connection."""
 
     name = "audiosocket"
+    pace_hint = (
+        "Dial(AudioSocket/…) of Asterisk before 22.7 sends µ-law where signed linear is meant; "
+        "write Dial(AudioSocket/HOST:PORT/UUID/c(slin))"
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,6 +56,12 @@ class AudioSocketProtocol(ConnectionProtocol):
         self._rate_hz = 0
         self._frames = 0
         self._ended = False
+        self._skipped_types: set[int] = set()
+        self._resamplers: dict[int, soxr.ResampleStream] = {}  # by the rate of packets that have another one
+
+    def audio_finished(self) -> list[Action]:
+        """Hang up and close."""
+        return [SendMessage(HANG_UP_PACKET), *super().audio_finished()]
 
     def _receive(self, message: str | bytes) -> list[Action]:
         if isinstance(message, str):
@@ -69,42 +86,46 @@ class AudioSocketProtocol(ConnectionProtocol):
         return actions
 
     def _check_header(self, kind: int, length: int) -> None:
-        """Reject an invalid packet before its payload arrives."""
+        """Reject a connection that does not begin with its UUID, before the payload arrives."""
         if not self._name and kind not in (UUID, HANG_UP):
             raise ProtocolViolation("the first packet must be a UUID")
-        if kind == UUID and (length != UUID_BYTES or self._name):
-            raise ProtocolViolation("send one UUID, of 16 bytes")
-        if kind == DTMF and length != 1:
-            raise ProtocolViolation("a DTMF packet must hold one digit")
-        if AUDIO <= kind < AUDIO + len(RATES_HZ) and length % 2:
-            raise ProtocolViolation("audio must consist of whole 2-byte samples")
-        if kind not in (HANG_UP, UUID, DTMF, ERROR) and not AUDIO <= kind < AUDIO + len(RATES_HZ):
-            raise ProtocolViolation(f"unknown packet type 0x{kind:02x}")
+        if not self._name and kind == UUID and length != UUID_BYTES:
+            raise ProtocolViolation("a UUID must be of 16 bytes")
 
     def _process_packet(self, kind: int, payload: bytes) -> list[Action]:
         if kind == UUID:
+            if self._name:
+                return [LeftOut("repeated UUID; send it once per connection")]
             self._name = str(uuid.UUID(bytes=payload))
             return [OpenStream(self._name, 0, (None,), leg=True)]
-        if kind == DTMF:
-            return []
         if kind in (HANG_UP, ERROR):
             self._ended = True
-            return [EndOfAudio("the channel has hung up" if kind == HANG_UP else "the channel has failed")]
-        return self._receive_audio(RATES_HZ[kind - AUDIO], payload)
+            return [EndOfAudio("hung up" if kind == HANG_UP else "the channel has failed")]
+        if AUDIO <= kind < AUDIO + len(RATES_HZ):
+            return self._receive_audio(RATES_HZ[kind - AUDIO], payload)
+        if kind == DTMF or kind in self._skipped_types:
+            return []
+        self._skipped_types.add(kind)  # Asterisk's relatives have types of their own, such as 0x02 for silence
+        return [LeftOut(f"packets of type 0x{kind:02x} are skipped")]
 
     def _receive_audio(self, rate_hz: int, payload: bytes) -> list[Action]:
         actions: list[Action] = []
         if not self._rate_hz:  # the first audio packet determines it
             self._rate_hz = rate_hz
             actions.append(SetRate(rate_hz))
-        if rate_hz != self._rate_hz:
-            raise ProtocolViolation("the sample rate must not change within a call")
+        if len(payload) % SAMPLE_BYTES:
+            actions.append(LeftOut("audio must consist of whole 2-byte samples"))
+            payload = payload[: len(payload) // SAMPLE_BYTES * SAMPLE_BYTES]
         samples = np.ascontiguousarray(decode(payload, pcm_format="s16le", channels=1)[:, 0])
+        if rate_hz != self._rate_hz:
+            if rate_hz not in self._resamplers:
+                actions.append(LeftOut(f"the sample rate changed from {self._rate_hz} to {rate_hz} Hz; resampled"))
+                self._resamplers[rate_hz] = soxr.ResampleStream(rate_hz, self._rate_hz, 1, dtype="float32")
+            samples = self._resamplers[rate_hz].resample_chunk(samples)
         if len(samples):
             actions.append(AudioChunk(0, self._frames, samples))
             self._frames += len(samples)
         return actions
 
     def _error_messages(self, reason: RejectReason, message: str) -> Sequence[Action]:  # noqa: ARG002 - has no text field
-        code = 0x01 if reason is RejectReason.MALFORMED else 0x02
-        return [SendMessage(bytes((ERROR, 0, 1, code, HANG_UP, 0, 0)))]
+        return [SendMessage(HANG_UP_PACKET)]

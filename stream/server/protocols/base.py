@@ -4,8 +4,10 @@ A protocol is a state machine: it takes messages (`receive`) and returns actions
 `OpenStream`, `SetRate`, `AudioChunk`, `SendMessage`, `EndOfAudio`, `CloseConnection`. It performs no I/O and reads no
 clock, so a test covers an exchange completely with messages and expected actions.
 
-A message that violates the protocol is answered with the protocol's own error and a closed connection, never with an
-exception. After `CloseConnection` a protocol ignores all input.
+A message that violates the protocol is never answered with an exception. Before the stream is open, and for a missing
+credential, it is answered with the protocol's own error and a closed connection. Once audio flows, a malformed message
+is left out (`LeftOut`) and the call goes on; only a flood of them closes the connection. After `CloseConnection` a
+protocol ignores all input.
 """
 
 from __future__ import annotations
@@ -15,13 +17,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from stream.events import Event, Party
 from stream.types import Samples
 
 MAX_JSON_DEPTH = 64
 """Maximum nesting of received JSON."""
+
+MAX_MALFORMED = 100
+"""By how many the malformed messages of an open connection may outnumber the others before it is closed."""
 
 
 class RejectReason(StrEnum):
@@ -103,7 +108,22 @@ class CloseConnection:
     reject_reason: RejectReason | None = None
 
 
-Action = OpenStream | SetRate | AudioChunk | SendMessage | EndOfAudio | CloseConnection
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A malformed message was left out, wholly or in part; the connection goes on."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptAudio:
+    """The peer says that it sends no audio for now (`paused`), or sends it again (`resumed`)."""
+
+    state: Literal["paused", "resumed"]
+    reason: str
+
+
+Action = OpenStream | SetRate | AudioChunk | SendMessage | EndOfAudio | CloseConnection | LeftOut | InterruptAudio
 
 
 class ProtocolViolation(Exception):
@@ -119,21 +139,34 @@ class Unauthorized(ProtocolViolation):
 
 
 class ConnectionProtocol(ABC):
-    """Protocol state of one connection. `name` is the protocol's name in statistics."""
+    """Protocol state of one connection. `name` is the protocol's name in statistics.
+
+    `timestamped` says that `AudioChunk.start_frame` comes from the peer's timestamps, so that audio that the peer
+    omits leaves a gap; otherwise frames are counted. `pace_hint` is what to do when audio arrives at half or twice the
+    speed of the clock.
+    """
 
     name: ClassVar[str]
+    timestamped: ClassVar[bool] = False
+    pace_hint: ClassVar[str] = "check the sample rate and the number of channels that it was announced with"
 
     def __init__(self) -> None:
         self.closed = False
+        self.awaits_proof = False  # whether the client has yet to prove who it is, by opening a stream
+        self.is_open = False  # a stream was opened: from here on a malformed message is left out
+        self._malformed = 0  # by how many the malformed messages outnumber the others
 
     def receive(self, message: str | bytes) -> list[Action]:
         """Process one WebSocket message, or the bytes read from a TCP socket."""
         if self.closed:
             return []
         try:
-            return self._track_close(self._receive(message))
+            actions = self._receive(message)
         except ProtocolViolation as violation:
-            return self.reject(violation.reject_reason, str(violation))
+            if not self._tolerates(violation):
+                return self.reject(violation.reject_reason, str(violation))
+            actions = [LeftOut(str(violation))]
+        return self._track_malformed(self._track_close(actions))
 
     def encode_event(self, event: Event) -> list[Action]:  # noqa: ARG002 - most protocols send no events
         """Encode an event of the connection's own call or stream."""
@@ -151,6 +184,10 @@ class ConnectionProtocol(ABC):
         """Acknowledge an `OpenStream`; `name` is the name of the stream or call in the pipeline."""
         return []
 
+    def left_out(self, message: str) -> list[Action]:  # noqa: ARG002
+        """Tell the peer about the first message that was left out, if the protocol has a message for it."""
+        return []
+
     def reject(self, reason: RejectReason, message: str) -> list[Action]:
         """Send the protocol's own error and close the connection."""
         if self.closed:
@@ -165,9 +202,23 @@ class ConnectionProtocol(ABC):
     def _error_messages(self, reason: RejectReason, message: str) -> Sequence[Action]:  # noqa: ARG002
         return ()
 
+    def _tolerates(self, violation: ProtocolViolation) -> bool:
+        """Whether the connection goes on without the message that violates the protocol."""
+        return self.is_open and violation.reject_reason is RejectReason.MALFORMED
+
+    def _track_malformed(self, actions: list[Action]) -> list[Action]:
+        """Count what was left out; a flood of it closes the connection."""
+        left_out = [action.message for action in actions if isinstance(action, LeftOut)]
+        well_formed = sum(isinstance(action, AudioChunk) for action in actions) or int(not left_out)
+        self._malformed = max(0, self._malformed + len(left_out) - well_formed)
+        if self._malformed <= MAX_MALFORMED or self.closed:
+            return actions
+        return [*actions, *self.reject(RejectReason.MALFORMED, f"too many malformed messages: {left_out[-1]}")]
+
     def _track_close(self, actions: list[Action]) -> list[Action]:
-        """Update `closed` from `actions`, and return them."""
+        """Update `closed` and `is_open` from `actions`, and return them."""
         self.closed = self.closed or any(isinstance(action, CloseConnection) for action in actions)
+        self.is_open = self.is_open or any(isinstance(action, OpenStream) for action in actions)
         return actions
 
 

@@ -6,6 +6,8 @@
     client: {"type": "stop"}                                            server: the remaining events
                                                                         server: {"type": "stopped"}, closes with 1000
 
+Once audio flows, a malformed message is left out, and the first one is answered with {"type": "warning", "message": …}.
+
 A call of two tracks has `"call": "ID", "channels": 2, "parties": ["customer", "agent"]` instead of `source`. On an
 error the server sends {"type": "error", "code": …, "message": …} and closes.
 """
@@ -26,6 +28,7 @@ from stream.server.protocols.base import (
     AudioChunk,
     ConnectionProtocol,
     EndOfAudio,
+    LeftOut,
     OpenStream,
     ProtocolViolation,
     RejectReason,
@@ -68,6 +71,10 @@ class GenericProtocol(ConnectionProtocol):
     def audio_finished(self) -> list[Action]:
         """Send `stopped` and close."""
         return [_message("stopped"), *super().audio_finished()]
+
+    def left_out(self, message: str) -> list[Action]:
+        """Send a warning."""
+        return [_message("warning", message=message)]
 
     def _receive(self, message: str | bytes) -> list[Action]:
         if self._ended:
@@ -114,16 +121,20 @@ class GenericProtocol(ConnectionProtocol):
     def _receive_audio(self, data: bytes) -> list[Action]:
         if self._open is None:
             raise ProtocolViolation("audio before start")
+        actions: list[Action] = []
         if len(data) % self._frame_bytes:
-            raise ProtocolViolation(f"audio must consist of whole frames of {self._frame_bytes} bytes")
+            actions.append(LeftOut(f"audio must consist of whole frames of {self._frame_bytes} bytes"))
+            data = data[: len(data) // self._frame_bytes * self._frame_bytes]
         if not data:
-            return []
+            return actions
         channels = len(self._open.tracks)
         samples = decode(data, pcm_format=self._format, channels=channels)
-        if self._format == "f32le" and not (np.abs(samples) <= MAX_SAMPLE).all():  # false for NaN as well
-            raise ProtocolViolation("samples must be numbers from -1 to 1")
+        if self._format == "f32le" and not (valid := np.abs(samples) <= MAX_SAMPLE).all():  # false for NaN as well
+            actions.append(LeftOut("samples must be numbers from -1 to 1"))
+            samples = np.where(valid, samples, np.float32(0))
         start, self._frames = self._frames, self._frames + len(samples)
-        return [AudioChunk(track, start, np.ascontiguousarray(samples[:, track])) for track in range(channels)]
+        chunks = (AudioChunk(track, start, np.ascontiguousarray(samples[:, track])) for track in range(channels))
+        return [*actions, *chunks]
 
     def _error_messages(self, reason: RejectReason, message: str) -> Sequence[Action]:
         return [_message("error", code=reason.value, message=message)]

@@ -27,6 +27,7 @@ from stream.server.protocols.base import (
     AudioChunk,
     ConnectionProtocol,
     EndOfAudio,
+    LeftOut,
     OpenStream,
     ProtocolViolation,
     Unauthorized,
@@ -52,10 +53,12 @@ class TwilioProtocol(ConnectionProtocol):
     """State of one media stream. `is_authorized` checks its custom parameters, if the request had no credential."""
 
     name = "twilio"
+    timestamped = True
 
     def __init__(self, *, is_authorized: Callable[[dict[str, Any]], bool] | None = None) -> None:
         super().__init__()
         self._is_authorized = is_authorized
+        self.awaits_proof = is_authorized is not None
         self._next: int | None = None
         self._reorder_buffer: dict[int, dict[str, Any]] = {}
         self._tracks: dict[str, int] = {}
@@ -97,7 +100,12 @@ class TwilioProtocol(ConnectionProtocol):
                 self._next = min(self._reorder_buffer)
             fields = self._reorder_buffer.pop(self._next)
             self._next += 1
-            actions += self._process(fields["event"], fields)
+            try:
+                actions += self._process(fields["event"], fields)
+            except ProtocolViolation as violation:  # the messages before and behind it are valid
+                if not (self._tolerates(violation) or any(isinstance(action, OpenStream) for action in actions)):
+                    raise
+                actions.append(LeftOut(str(violation)))
         return actions
 
     def _process(self, event: str, fields: dict[str, Any]) -> list[Action]:

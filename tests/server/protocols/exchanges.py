@@ -13,6 +13,7 @@ from stream.server.protocols.base import (
     AudioChunk,
     CloseConnection,
     ConnectionProtocol,
+    LeftOut,
     OpenStream,
     SendMessage,
 )
@@ -46,6 +47,12 @@ def closed(actions: Sequence[Action]) -> CloseConnection:
     (found,) = [action for action in actions if isinstance(action, CloseConnection)]
     assert actions[-1] == found, "no action follows a close"
     return found
+
+
+def violation(actions: Sequence[Action]) -> str:
+    """Return what was wrong: of a message that was left out, or of one that closed the connection."""
+    left_out = [action.message for action in actions if isinstance(action, LeftOut)]
+    return left_out[-1] if left_out else closed(actions).reason
 
 
 def spans(actions: Sequence[Action], track: int = 0) -> list[tuple[int, int]]:

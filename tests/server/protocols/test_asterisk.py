@@ -9,7 +9,7 @@ import pytest
 
 from stream.server.protocols.asterisk import CODECS, AsteriskProtocol
 from stream.server.protocols.base import SendMessage
-from tests.server.protocols.exchanges import audio, closed, feed, opened, spans
+from tests.server.protocols.exchanges import audio, feed, opened, spans, violation
 from tests.server.protocols.messages import MEDIA_START, MEDIA_START_JSON
 
 
@@ -46,7 +46,9 @@ def test_every_codec_has_its_rate(codec: str, rate_hz: int) -> None:
         (({"event": 7},), "event is not text"),
     ],
 )
-def test_a_violation_hangs_up(messages: tuple[Any, ...], fragment: str) -> None:
-    actions = feed(AsteriskProtocol(), *messages)
-    assert fragment in closed(actions).reason
-    assert any(isinstance(action, SendMessage) and "HANGUP" in str(action.data) for action in actions)
+def test_a_violation_hangs_up_before_the_call_and_is_left_out_of_it(messages: tuple[Any, ...], fragment: str) -> None:
+    tested = AsteriskProtocol()
+    actions = feed(tested, *messages)
+    assert fragment in violation(actions)
+    hung_up = any(isinstance(action, SendMessage) and "HANGUP" in str(action.data) for action in actions)
+    assert hung_up == tested.closed != tested.is_open

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stream.server.protocols.audiosocket import RATES_HZ, AudioSocketProtocol
 from stream.server.protocols.base import EndOfAudio, OpenStream, SendMessage, SetRate
-from tests.server.protocols.exchanges import closed, feed, kinds, opened, spans
+from tests.server.protocols.exchanges import closed, feed, kinds, opened, spans, violation
 from tests.server.protocols.messages import AUDIO_PACKET, CALL_UUID, HANG_UP_PACKET, UUID_PACKET
 
 
@@ -41,21 +41,46 @@ def test_every_rate_has_its_packet_type(index: int, rate_hz: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "fragment"),
-    [
-        (AUDIO_PACKET, "first packet must be a UUID"),
-        (b"\x01\x00\x02ab", "16 bytes"),
-        (UUID_PACKET + UUID_PACKET, "one UUID"),
-        (UUID_PACKET + b"\x10\x00\x03", "whole 2-byte samples"),
-        (UUID_PACKET + b"\x77\x00\x00", "unknown packet type 0x77"),
-        (UUID_PACKET + b"\x03\x00\x02", "one digit"),
-        (UUID_PACKET + AUDIO_PACKET + b"\x12\x00\x02\x00\x00", "rate must not change"),
-    ],
+    ("data", "fragment"), [(AUDIO_PACKET, "first packet must be a UUID"), (b"\x01\x00\x02ab", "16 bytes")]
 )
-def test_a_violation_is_answered_with_an_error_packet(data: bytes, fragment: str) -> None:
+def test_a_connection_without_a_uuid_is_refused_with_a_hang_up_alone(data: bytes, fragment: str) -> None:
     actions = feed(AudioSocketProtocol(), data)
     assert fragment in closed(actions).reason
-    assert SendMessage(b"\xff\x00\x01\x01\x00\x00\x00") in actions
+    assert [action.data for action in actions if isinstance(action, SendMessage)] == [HANG_UP_PACKET]
+
+
+@pytest.mark.parametrize(
+    ("packet", "fragment"),
+    [
+        (UUID_PACKET, "repeated UUID"),
+        (b"\x02\x00\x06\x01\x35\x00\x00\x00\x00", "0x02 are skipped"),
+        (b"\x77\xff\xff" + bytes(0xFFFF), "0x77 are skipped"),
+        (b"\x10\x00\x03abc", "whole 2-byte samples"),
+    ],
+)
+def test_a_call_goes_on_without_a_packet_that_is_not_understood(packet: bytes, fragment: str) -> None:
+    tested = AudioSocketProtocol()
+    actions = feed(tested, UUID_PACKET, AUDIO_PACKET, packet, AUDIO_PACKET)
+    assert fragment in violation(actions)
+    assert sum(end - start for start, end in spans(actions)) in (320, 321)
+    assert not any(isinstance(action, SendMessage) for action in actions)
+
+
+def test_a_change_of_the_sample_rate_is_resampled() -> None:
+    tested = AudioSocketProtocol()
+    feed(tested, UUID_PACKET, AUDIO_PACKET)
+    wide = b"\x12\x02\x80" + bytes(640)
+    actions = feed(tested, *[wide] * 50)
+    assert "resampled" in violation(actions)
+    assert sum(end - start for start, end in spans(actions)) == pytest.approx(50 * 160, abs=640)  # it holds some back
+
+
+def test_skipped_packets_are_reported_once_by_type() -> None:
+    tested = AudioSocketProtocol()
+    feed(tested, UUID_PACKET)
+    silence = b"\x02\x00\x00"
+    assert len(feed(tested, silence * 5_000)) == 1
+    assert not tested.closed
 
 
 def test_an_error_or_a_hang_up_ends_the_audio() -> None:

@@ -7,17 +7,19 @@ from itertools import islice
 
 import pytest
 
-from stream.server.protocols.base import AudioChunk, CloseConnection, EndOfAudio
+from stream.server.protocols.base import AudioChunk, CloseConnection, EndOfAudio, LeftOut
 from tests.server.protocols.corruption import corrupted
 from tests.server.protocols.messages import EXCHANGES
 
 MESSAGES = 10_000
+MEAN_CONNECTION = 50
+"""Messages after which a connection that goes on is replaced, on average."""
 
 
 @pytest.mark.parametrize("name", sorted(EXCHANGES))
 def test_corrupted_messages_cause_only_the_protocols_own_error(name: str) -> None:
     protocol, valid = EXCHANGES[name]
-    chance, tested, closes = random.Random(7), protocol(), 0
+    chance, tested, defects = random.Random(7), protocol(), 0
     for message in islice(corrupted(valid, chance), MESSAGES):
         sent = message if not isinstance(message, str) or name != "audiosocket" else message.encode("utf-8", "replace")
         actions = tested.receive(sent)
@@ -29,10 +31,11 @@ def test_corrupted_messages_cause_only_the_protocols_own_error(name: str) -> Non
             assert isinstance(actions[-1], CloseConnection)
             assert tested.closed
             assert not tested.receive(valid[0])
-            closes, tested = closes + 1, protocol()
+            defects, tested = defects + 1, protocol()
             for opening in valid[: chance.randrange(len(valid))]:  # corrupt the next exchange at its start or later
                 tested.receive(opening)
             tested = protocol() if tested.closed else tested
-        elif any(isinstance(action, EndOfAudio) for action in actions):
+        elif any(isinstance(action, EndOfAudio) for action in actions) or chance.random() < 1 / MEAN_CONNECTION:
             tested = protocol()
-    assert closes > MESSAGES / 100
+        defects += any(isinstance(action, LeftOut) for action in actions)
+    assert defects > MESSAGES / 100

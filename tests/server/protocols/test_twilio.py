@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from stream.audio.g711 import MU_LAW
-from stream.server.protocols.base import EndOfAudio
+from stream.server.protocols.base import MAX_MALFORMED, EndOfAudio
 from stream.server.protocols.twilio import MAX_REORDERED_MESSAGES, TwilioProtocol
-from tests.server.protocols.exchanges import audio, closed, feed, kinds, opened, spans
+from tests.server.protocols.exchanges import audio, closed, feed, kinds, opened, spans, violation
 from tests.server.telephone import StereoCall, twilio_messages
 
 CALL = StereoCall(
@@ -129,5 +129,15 @@ def test_a_stream_without_the_token_is_rejected() -> None:
         (b"\0\1", "must be text"),
     ],
 )
-def test_a_violation_ends_the_stream(message: Any, fragment: str) -> None:
-    assert fragment in closed(process(*MESSAGES[:2], message)).reason
+def test_a_malformed_message_is_left_out(message: Any, fragment: str) -> None:
+    tested = TwilioProtocol()
+    assert fragment in violation(feed(tested, *MESSAGES[:2], message))
+    assert spans(feed(tested, *MESSAGES[2:10])), "the call goes on"
+
+
+def test_a_flood_of_malformed_messages_ends_the_stream() -> None:
+    tested = TwilioProtocol()
+    feed(tested, *MESSAGES[:2])
+    for _ in range(MAX_MALFORMED):
+        assert not tested.receive("{")[1:]
+    assert "too many malformed messages" in closed(tested.receive("{")).reason
