@@ -38,6 +38,9 @@ def connect(
         result = database.execute("PRAGMA quick_check(1)").fetchone()[0]
         if result != "ok":
             raise sqlite3.DatabaseError(result)  # noqa: TRY301 - the handler below closes the database
+    except UnicodeDecodeError as error:  # a damaged name in a message of SQLite's own
+        database.close()
+        raise sqlite3.DatabaseError(str(error)) from None
     except BaseException:
         database.close()
         raise

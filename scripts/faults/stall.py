@@ -56,7 +56,7 @@ def main() -> None:
         ordered = [event.id for event in events if event.type in ("turn", "stream")]
         (file,) = Path(f"{folder}/box").glob("*.sqlite")
         with closing(sqlite3.connect(file)) as database:
-            rows = database.execute("SELECT payload FROM owed ORDER BY number").fetchall()
+            rows = database.execute("SELECT payload FROM pending ORDER BY number").fetchall()
         pending = [from_json(payload).id for (payload,) in rows]
         health = events[-1]
         memory_mb = getattr(health, "memory_mb", None)

@@ -6,7 +6,8 @@ writes it, in batches. A file belongs to one process at a time: a second process
 process adopts the rows that a terminated one left.
 
 A full or broken disk costs durability, not events: they stay in memory, are counted as `not_persisted`, logged once,
-and written when the disk accepts them again. A damaged file is renamed and logged; it never stops a run.
+and written when the disk accepts them again. A damaged file is renamed and logged, a damaged row put aside and logged;
+neither stops a run, and neither is sent.
 
 Wall-clock times are used between processes only; a clock that was set back, or not set at all, makes no event old.
 """
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import logging
 import os
 import sqlite3
@@ -27,6 +27,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from stream.database import connect, remove
+from stream.sinks.mqtt.journal_rows import (
+    StoredRow,
+    clear_rows,
+    create_schema,
+    has_rows,
+    insert_rows,
+    read_rows,
+    remove_rows,
+)
 from stream.sinks.mqtt.outbox import Message
 from stream.sinks.mqtt.topics import BrokerAddress
 
@@ -39,18 +48,19 @@ RETRY_S = 5.0
 MIN_CLOCK_S = 1_577_836_800.0
 """Start of 2020: an earlier wall-clock time comes from a clock that has not been set."""
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS owed (number INTEGER PRIMARY KEY, told REAL NOT NULL,
-  topic TEXT NOT NULL, payload TEXT NOT NULL)
-"""
-
-ADD = """
-INSERT OR REPLACE INTO owed
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?)
-"""
-"""All rows in one step: Python releases its lock at every step of a statement, and a busy loop returns it slowly."""
-
-REMOVE = "DELETE FROM owed WHERE number IN (SELECT value FROM json_each(?))"
+DISK_ERRORS = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+"""Errors that say nothing about the content of a file."""
 
 Result = TypeVar("Result")
 
@@ -132,7 +142,7 @@ class Journal:
         except OSError as error:
             self._fail(error)
             return []
-        rows: list[tuple[float, str, str]] = []
+        rows: list[StoredRow] = []
         orphans: list[tuple[Path, sqlite3.Connection]] = []  # left by terminated processes
         for slot in range(MAX_SLOTS):
             path = self._slot_path(slot)
@@ -141,7 +151,13 @@ class Journal:
             database = self._claim(path)
             if database is None:
                 continue
-            rows += database.execute("SELECT told, topic, payload FROM owed ORDER BY number").fetchall()
+            try:
+                rows += self._read(path, database)
+            except sqlite3.Error as error:
+                database.close()
+                database = self._replace_damaged(path, error)
+                if database is None:
+                    continue
             if self._database is None:
                 self._database, self._path = database, path
             else:
@@ -156,31 +172,46 @@ class Journal:
     def _claim(self, path: Path) -> sqlite3.Connection | None:
         """Open a slot exclusively; None if another process owns it or it cannot be used."""
         try:
-            return connect(path, create_schema=_create_schema, exclusive=True)
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
+            return connect(path, create_schema=create_schema, exclusive=True)
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+            if code not in DISK_ERRORS:
+                return self._replace_damaged(path, error)
+            if code not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 self._fail(error)
             return None
-        except sqlite3.DatabaseError as error:
-            backup = path.with_name(f"{path.name}.damaged-{int(self._time_of_day())}")
-            log.warning("outbox %s is damaged (%s); renamed to %s, its events are lost", path, error, backup.name)
-            with suppress(OSError, sqlite3.Error):
-                path.rename(backup)
-                remove(path)  # its -wal and -shm files
-                return connect(path, create_schema=_create_schema, exclusive=True)
-            return None
 
-    def _adopt(self, rows: list[tuple[float, str, str]]) -> list[Message]:
+    def _replace_damaged(self, path: Path, error: Exception) -> sqlite3.Connection | None:
+        """Rename a damaged file and return a new one in its place; None if the disk refuses."""
+        backup = path.with_name(f"{path.name}.damaged-{int(self._time_of_day())}")
+        log.warning("outbox %s is damaged (%s); renamed to %s, its events are lost", path, error, backup.name)
+        with suppress(OSError, sqlite3.Error):
+            path.rename(backup)
+            remove(path)  # its -wal and -shm files
+            return connect(path, create_schema=create_schema, exclusive=True)
+        return None
+
+    def _read(self, path: Path, database: sqlite3.Connection) -> list[StoredRow]:
+        """Return time, topic and payload of the sound rows; damaged ones are put aside in a file and logged."""
+        rows, damaged = read_rows(database)
+        if damaged:
+            aside = path.with_name(f"{path.name}.damaged-rows-{int(self._time_of_day())}")
+            log.warning("%d events in outbox %s are damaged and not sent; see %s", len(damaged), path, aside.name)
+            with suppress(OSError), open(aside, "a", encoding="ascii", opener=_private) as file:
+                file.writelines(f"{row!r}\n" for row in damaged)
+        return rows
+
+    def _adopt(self, rows: list[StoredRow]) -> list[Message]:
         """Renumber the rows found, in their order, and store them all in the claimed slot."""
         now_s, wall_s = self._clock(), self._time_of_day()
         messages = [
-            Message(topic, payload, rolling=False, number=number, added_s=now_s - _age_s(added_wall_s, wall_s))
-            for number, (added_wall_s, topic, payload) in enumerate(rows)
+            Message(topic, payload, rolling=False, number=number, added_s=now_s - _age_s(added_ms / 1_000, wall_s))
+            for number, (added_ms, topic, payload) in enumerate(rows)
         ]
-        if self._database is not None and rows:
+        if self._database is not None:
             try:
                 with self._database as database:
-                    database.execute("DELETE FROM owed")
+                    clear_rows(database)
                     self._insert(database, messages)
             except sqlite3.Error as error:
                 self._fail(error)
@@ -200,7 +231,7 @@ class Journal:
             assert self._database is not None  # noqa: S101 - `_reopen` raises otherwise
             with self._database as database:
                 if acknowledged:
-                    database.execute(REMOVE, (json.dumps(list(acknowledged)),))
+                    remove_rows(database, acknowledged)
                 self._insert(database, self._not_persisted.values())
         except (sqlite3.Error, OSError) as error:
             self._acknowledged |= acknowledged
@@ -213,11 +244,13 @@ class Journal:
 
     def _insert(self, database: sqlite3.Connection, messages: Iterable[Message]) -> None:
         now_s, wall_s = self._clock(), self._time_of_day()
-        rows = [
-            (message.number, wall_s - (now_s - message.added_s), message.topic, message.payload) for message in messages
-        ]
-        if rows:
-            database.execute(ADD, (json.dumps(rows),))
+        insert_rows(
+            database,
+            [
+                (message.number, round((wall_s - (now_s - message.added_s)) * 1_000), message.topic, message.payload)
+                for message in messages
+            ],
+        )
 
     def _reopen(self) -> None:
         assert self._folder is not None  # noqa: S101 - the thread runs only with a folder
@@ -226,7 +259,7 @@ class Journal:
         path = self._path or next(unused, None)
         if path is None:
             raise OSError(f"all {MAX_SLOTS} slots are in use")
-        self._database, self._path = connect(path, create_schema=_create_schema, exclusive=True), path
+        self._database, self._path = connect(path, create_schema=create_schema, exclusive=True), path
 
     def _slot_path(self, slot: int) -> Path:
         assert self._folder is not None  # noqa: S101 - the thread runs only with a folder
@@ -250,7 +283,7 @@ class Journal:
         if database is None:
             return
         with suppress(sqlite3.Error):
-            if self._path is not None and not database.execute("SELECT count(*) FROM owed").fetchone()[0]:
+            if self._path is not None and not has_rows(database):
                 remove(self._path)
         database.close()
 
@@ -275,11 +308,8 @@ def file_name(node: str, address: BrokerAddress) -> str:
     return f"outbox-{node}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 
-def _create_schema(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA synchronous=NORMAL")
-    with connection:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(SCHEMA)
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _age_s(added_wall_s: float, wall_s: float) -> float:

@@ -188,7 +188,7 @@ def test_undelivered_events_survive_the_process(tmp_path: Path) -> None:
         (file,) = (tmp_path / "box").glob("*.sqlite")
         assert file.stat().st_mode & 0o077 == 0, "only the owner can read events"
         with closing(sqlite3.connect(file)) as database:
-            assert database.execute("SELECT count(*) FROM owed").fetchone() == (6,)
+            assert database.execute("SELECT count(*) FROM pending").fetchone() == (6,)
         broker.start()
         asyncio.run(with_broker())
         assert not list((tmp_path / "box").iterdir()), "an empty outbox leaves no file"
