@@ -18,6 +18,7 @@ from stream.server.call_legs import choose_parties
 from stream.server.counts import ProtocolCounters
 from stream.server.intake import AudioIntake
 from stream.server.interfaces import ConnectionContext, Transport
+from stream.server.limits import LimitExceeded, check_streams, close_reason
 from stream.server.protocols.base import (
     Action,
     AudioChunk,
@@ -38,18 +39,9 @@ from stream.sources.push import PushSource
 FLUSH_TIMEOUT_S = 30.0
 """Maximum time for sending the remaining events after the end of the audio."""
 
-MAX_CLOSE_REASON_CHARACTERS = 120
-"""A WebSocket close frame holds 123 bytes of text (RFC 6455)."""
+DEFECT = "the connection failed inside the node; its log has the details"
 
 log = logging.getLogger(__name__)
-
-
-class _Rejected(Exception):
-    """A limit was exceeded."""
-
-    def __init__(self, reason: RejectReason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 class ClientConnection:
@@ -105,6 +97,9 @@ class ClientConnection:
                     await self._process(message)
         except ConnectionError:
             log.info("client %s disconnected", self._peer)
+        except Exception:  # a defect; other connections have nothing to do with it
+            log.exception("%s connection from %s failed", self._protocol.name, self._peer)
+            await self._reject_if_open(RejectReason.INTERNAL, DEFECT)
         finally:
             self._release_tracks()
             if self._event_task is not None:
@@ -120,6 +115,11 @@ class ClientConnection:
         if message is None and not self._done:
             self._ending = ("the client closed the connection", "hung_up")
         return message
+
+    def abort(self) -> None:
+        """Close at once, without the protocol's own error."""
+        self._done = True
+        self._transport.abort()
 
     def check_idle(self, now_s: float) -> None:
         """Close the connection if it sends no data, or opens no stream, for `serve.idle_timeout_s`."""
@@ -182,7 +182,7 @@ class ClientConnection:
                     await self._perform(action)
             for _, track in self._tracks:
                 await track.wait_for_capacity()
-        except _Rejected as rejected:
+        except LimitExceeded as rejected:
             await self.reject(rejected.reason, str(rejected))
 
     async def _perform(self, action: Action) -> None:
@@ -195,7 +195,7 @@ class ClientConnection:
                 await self._open(action)
             case SetRate():
                 if not self._intake.set_rate(action.rate_hz):
-                    raise _Rejected(RejectReason.MALFORMED, f"the call's audio does not have {action.rate_hz} Hz")
+                    raise LimitExceeded(RejectReason.MALFORMED, f"the call's audio does not have {action.rate_hz} Hz")
             case EndOfAudio():
                 self._ending = (action.reason, "hung_up")
                 await self._end_audio()
@@ -215,7 +215,7 @@ class ClientConnection:
         self._release_tracks()
         try:
             async with asyncio.timeout(self._settings.write_timeout_s):
-                await self._transport.close(action.code, action.reason[:MAX_CLOSE_REASON_CHARACTERS])
+                await self._transport.close(action.code, close_reason(action.reason))
         except TimeoutError:  # the peer does not read
             self._transport.abort()
 
@@ -223,12 +223,12 @@ class ClientConnection:
         gateway = self._gateway
         pipeline = gateway.pipeline
         if pipeline is None:
-            raise _Rejected(RejectReason.STOPPING, "node is starting; retry later")
-        self._check_limits(len(action.tracks))
+            raise LimitExceeded(RejectReason.STOPPING, "node is starting; retry later")
+        check_streams(gateway, peer=self._peer, count=len(action.tracks))
         call = gateway.find_call(action.name) if action.leg else None
         parties = choose_parties(action.tracks, call) if action.leg else action.tracks
         if not parties:
-            raise _Rejected(RejectReason.TOO_MANY, "both parties of this call are already connected")
+            raise LimitExceeded(RejectReason.TOO_MANY, "both parties of this call are already connected")
         name = call.name if call is not None else gateway.unique_name(action.name)
         # legs share no clock: this one starts at the current end of the other
         offset_s = max(track.end_s for track in call.tracks.values()) if call is not None else 0.0
@@ -242,7 +242,7 @@ class ClientConnection:
         try:
             pipeline.add(*tracks)
         except SourceError as error:
-            raise _Rejected(RejectReason.BUSY, str(error)) from None
+            raise LimitExceeded(RejectReason.BUSY, str(error)) from None
         self._transport.slot.prove()
         self._opened_s = time.monotonic()
         self._tracks = list(zip(parties, tracks, strict=True))
@@ -252,24 +252,13 @@ class ClientConnection:
         for reply in self._protocol.stream_opened(name):
             await self._perform(reply)
 
-    def _check_limits(self, count: int) -> None:
-        """Raises `_Rejected` if `count` more tracks exceed a limit."""
-        settings = self._settings
-        if self._gateway.total_streams() + count > settings.max_streams:
-            raise _Rejected(RejectReason.BUSY, f"stream limit reached (serve.max_streams = {settings.max_streams})")
-        if self._gateway.streams_of(self._peer) + count > settings.streams_per_peer:
-            raise _Rejected(
-                RejectReason.TOO_MANY,
-                f"stream limit per address reached (serve.streams_per_peer = {settings.streams_per_peer})",
-            )
-
     def _put_audio(self, audio: AudioChunk) -> None:
         if self._done:  # the run stopped meanwhile
             return
         now_s = time.monotonic()
         self._intake.put(audio, now_s)
         if self._intake.ahead_s(now_s) > self._settings.max_ahead_s:
-            raise _Rejected(
+            raise LimitExceeded(
                 RejectReason.TOO_FAST,
                 f"audio is more than {self._settings.max_ahead_s:g} s ahead of real time (serve.max_ahead_s)",
             )
@@ -337,6 +326,8 @@ class ClientConnection:
                         await self._send(action.data)
         except ConnectionError:
             return
+        except Exception:  # a defect; the audio is still processed, for the other sinks
+            log.exception("%s connection from %s gets no more events", self._protocol.name, self._peer)
 
     async def _send(self, data: str | bytes) -> None:
         """Send a message. Aborts the connection and raises `ConnectionAbortedError` if the peer does not read."""

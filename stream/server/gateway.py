@@ -7,6 +7,7 @@ connections, limits, and statistics.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Coroutine
@@ -32,6 +33,9 @@ MAX_LAG_S = 1.0
 
 MAX_NAME_CHARACTERS = 54
 """Leaves space for the party's suffix within the 64 characters of a track's name."""
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +144,16 @@ class Gateway:
             previous_s, now_s = now_s, time.monotonic()
             if now_s - previous_s < interval_s + MAX_LAG_S:  # a delayed event loop has not read its sockets yet
                 for connection in tuple(self._connections):
-                    connection.check_idle(now_s)
-                    connection.check_audio(now_s)
+                    self._check(connection, now_s)
             self.fill_silence(now_s)
+
+    def _check(self, connection: ClientConnection, now_s: float) -> None:
+        try:
+            connection.check_idle(now_s)
+            connection.check_audio(now_s)
+        except Exception:  # a defect in one connection; the others are to be checked as well
+            log.exception("a connection could not be checked; it is closed")
+            connection.abort()
 
     def fill_silence(self, now_s: float) -> None:
         """Fill tracks that lag behind their call by more than `MAX_LAG_S`, in media time and on the clock.

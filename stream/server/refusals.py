@@ -32,6 +32,7 @@ class RefusalLog:
 
     def add(self, *, protocol: str, peer: str, reason: str, message: str, now_s: float) -> None:
         """Note and log a refusal; `now_s` is the time of day."""
+        message = message.encode(errors="replace").decode()  # lone surrogates could not be published
         key = (protocol, peer, message)
         before = self._entries.pop(key, None)
         count = before.count + 1 if before is not None else 1

@@ -40,6 +40,7 @@ class RejectReason(StrEnum):
     IDLE = "idle"
     BUSY = "busy"
     STOPPING = "stopping"
+    INTERNAL = "internal"
 
 
 CLOSE_CODES = {
@@ -47,6 +48,7 @@ CLOSE_CODES = {
     RejectReason.TOO_BIG: 1009,
     RejectReason.STOPPING: 1001,
     RejectReason.BUSY: 1013,
+    RejectReason.INTERNAL: 1011,
 }
 """WebSocket close codes (RFC 6455 and its IANA registry); every other reason is 1008, policy violation."""
 
