@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from stream.dashboard.attention import attention
 from stream.dashboard.card_state import CardState
-from stream.dashboard.views import CardStatus, CardView, DetailView, EmotionView, ShareView, SpeakerView
+from stream.dashboard.ending import ending_view
+from stream.dashboard.views import CardStatus, CardView, DetailView, EmotionView, EndingView, ShareView, SpeakerView
 from stream.events import CallEvent, CallParty, Event, StreamEvent
+from stream.tracking.emotion import SILENCE
 
 TRACK_STATES: tuple[CardStatus, ...] = ("stalled", "paused", "live", "ended")
 """A card has the first of these states that any of its tracks has."""
@@ -22,6 +24,8 @@ class Card:
     def __init__(self, *, key: str, name: str, node: str) -> None:
         self.key, self.name, self.node = key, name, node
         self.version = self.serial = 0
+        self.heard_ms = 0.0  # time of day at which the newest event arrived
+        self.is_seen_live = False  # an event came while it happened, not from the broker's memory
         self._state = CardState()
 
     @property
@@ -42,18 +46,25 @@ class Card:
         states = {track.state for track in self._state.tracks.values()} or {"live"}
         return next(state for state in TRACK_STATES if state in states)
 
-    def apply(self, event: Event) -> None:
-        """Apply one event. A new session, or a start after the end, begins with an empty state at media time 0."""
+    def apply(self, event: Event, *, now_ms: float = 0.0, retained: bool = False) -> None:
+        """Apply one event that arrived at `now_ms`; `retained` marks a broker's memory of an earlier time.
+
+        A new session, or a start after the end, begins with an empty state at media time 0.
+        """
         restarted = self.ended and isinstance(event, StreamEvent) and event.state == "started"
         if restarted or event.session != self._state.session:
             self._state = CardState(session=event.session)
+        self.heard_ms = max(self.heard_ms, min(now_ms, event.time.timestamp() * 1000) if retained else now_ms)
+        self.is_seen_live = self.is_seen_live or not retained
         self.serial += 1
         self._state.apply(event, self.serial)
 
     def view(self, *, offline: bool = False) -> CardView:
         """Return what the wall shows; `offline` says that the card's node is."""
         state = self._state
-        status: CardStatus = "offline" if offline and not state.ended else self.state
+        status = self.state
+        if offline and not state.ended:  # what only the broker remembers ended with its node some time ago
+            status = "offline" if self.is_seen_live else "ended"
         emotion, alerts = self._emotion(), tuple(state.alerts.values())
         points, reason = attention(state=status, alerts=alerts, emotion=emotion, recent_loss=state.recent_loss)
         return CardView(
@@ -64,11 +75,13 @@ class Card:
             state=status,
             started_ms=state.started_ms,
             end_s=round(state.end_s, 2),
+            heard_ms=self.heard_ms,
             speaker=self._speaker(),
             emotion=emotion,
-            trend=tuple(state.trend),
+            trend=state.overview.points if status == "ended" else tuple(state.trend),
             anger_trend=max((party.emotion.trend for party in self._parties() if party.emotion), default=None),
             shares=self._shares(),
+            talk=self._talk(),
             silent_since_s=state.silent_since_s,
             alerts=alerts,
             latency_ms=max((track.latency_ms for track in state.tracks.values()), default=0.0),
@@ -76,6 +89,7 @@ class Card:
             lost_s=round(state.lost_s, 2),
             attention=points,
             reason=reason,
+            ending=self._ending() if status == "ended" else None,
         )
 
     def detail(self, after: int = 0) -> DetailView:
@@ -110,14 +124,24 @@ class Card:
             return active[0]
         return SpeakerView(state="silence", name=None, enrolled=False, since_s=state.silent_since_s or 0.0)
 
+    def _ending(self) -> EndingView:
+        state = self._state
+        alerts = state.call.alerts_raised if state.call is not None else {}
+        return ending_view(state.ends, emotions_s=state.emotions_s, alerts=alerts)
+
     def _emotion(self) -> EmotionView | None:
-        """The emotion of a call's customer, or of the stream's current speaker."""
+        """The emotion of a call's customer, or of the stream's current speaker; since when, without interruption."""
         emotions = [track.emotion for track in self._state.tracks.values() if track.emotion is not None]
         customer = next((emotion for emotion in emotions if emotion.party == "customer"), None)
         if customer is not None:
             return customer
         if emotions:
-            return emotions[0]
+            emotion, speaker = emotions[0], self._speaker()
+            if emotion.label == SILENCE:
+                return emotion
+            if speaker.state == "silence" or speaker.name != emotion.speaker:
+                return None  # it is another voice's
+            return emotion.model_copy(update={"since_s": max(emotion.since_s, speaker.since_s)})
         if self.ended:
             return None
         return next((_party_emotion(party) for party in self._parties() if party.emotion is not None), None)
@@ -129,6 +153,12 @@ class Card:
             return state.totals.shares(state.open_turns.values(), state.end_s)
         return _call_shares(state.call)
 
+    def _talk(self) -> tuple[ShareView, ...]:
+        """Seconds of speech by speaker; both parties' include crosstalk, as `talk_share` of the events."""
+        if self._state.call is None:
+            return self._shares()
+        return tuple(ShareView(name=party.party, seconds=round(party.talk_s, 2)) for party in self._parties())
+
 
 def _call_shares(call: CallEvent) -> tuple[ShareView, ...]:
     parts = {
@@ -136,6 +166,7 @@ def _call_shares(call: CallEvent) -> tuple[ShareView, ...]:
         "agent": call.agent_s,
         "crosstalk": call.crosstalk_s,
         "silence": call.silence_s,
+        "lost": call.lost_s,
     }
     return tuple(ShareView(name=name, seconds=round(seconds, 2)) for name, seconds in parts.items())
 

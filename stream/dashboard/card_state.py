@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 
+from stream.dashboard.ending import TrackEnd
 from stream.dashboard.history import History
+from stream.dashboard.overview import Overview
 from stream.dashboard.speech_totals import SpeechTotals
 from stream.dashboard.views import (
     AlertNoteView,
@@ -77,6 +79,9 @@ class CardState:
     gaps: int = 0
     lost_s: float = 0.0
     lost_at_s: float = -RECENT_LOSS_S
+    ends: list[TrackEnd] = field(default_factory=list)
+    emotions_s: Counter[str] = field(default_factory=Counter)  # of ended turns, by label
+    overview: Overview = field(default_factory=Overview)
     history: History = field(default_factory=History)
 
     @property
@@ -155,6 +160,7 @@ class CardState:
         self.labels = tuple(event.probabilities) or self.labels
         if event.label != "silence":
             self.trend.append((event.label, round(100 * event.confidence)))
+            self.overview.add(event.label, event.confidence)
         point = PointView(
             time_s=event.end_s,
             values=tuple(round(value, 3) for value in event.probabilities.values()) or None,
@@ -178,6 +184,8 @@ class CardState:
         else:
             self.open_turns.pop(turn.id, None)
             self.totals.add(turn.speaker or "", turn.seconds, turn.end_s)
+            for label, share in event.emotions.items():
+                self.emotions_s[label] += share * event.speech_s
         self.history.turns.put(turn.id, serial, turn)
 
     def _on_stream(self, track: Track, event: StreamEvent, serial: int) -> None:
@@ -191,6 +199,9 @@ class CardState:
                     self.lost_at_s = event.end_s
             case "stalled" | "paused" | "ended":
                 track.state = event.state
+                if event.state == "ended":
+                    end = TrackEnd(party=event.party, outcome=event.outcome, detail=event.detail, end_s=event.end_s)
+                    self.ends.append(end)
         if track.state != "live":
             track.speaker = track.emotion = None
         note = StreamNoteView(

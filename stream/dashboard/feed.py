@@ -46,15 +46,25 @@ class Feed:
         self.capabilities = PageCapabilities()
         self._subscribers: set[asyncio.Event] = set()
 
-    def apply(self, event: Event, *, node: str) -> None:
-        """Apply one event of a node and wake the pages."""
-        self.wall.apply(event, node=node)
+    def apply(self, event: Event, *, node: str, retained: bool = False) -> None:
+        """Apply one event of a node and wake the pages; `retained` marks a broker's memory of an earlier time."""
+        self.wall.apply(event, node=node, retained=retained)
         self.notify()
 
     def update_node(self, node: str, *, online: bool | None = None, version: str | None = None) -> None:
         """Set whether a node is online, and its version, and wake the pages."""
         self.wall.update_node(node, online=online, version=version)
         self.notify()
+
+    def set_broker(self, *, name: str, connected: bool, error: str = "") -> None:
+        """Set whether the broker that the events come from is connected, and wake the pages."""
+        self.wall.set_broker(name=name, connected=connected, error=error)
+        self.notify()
+
+    def expire(self) -> None:
+        """Remove cards of which nothing is heard any more."""
+        if self.wall.expire():
+            self.notify()
 
     def set_capabilities(self, capabilities: PageCapabilities) -> None:
         """Replace what pages can do, and wake them."""

@@ -20,7 +20,8 @@ from stream.dashboard.wall import MAX_NODES
 from stream.events import EVENT_TYPE_NAMES, MAX_EVENT_BYTES, read_event
 from stream.settings import Settings
 from stream.sinks.mqtt import topics
-from stream.sinks.mqtt.connection import BrokerConnection, BrokerError, cancel_and_wait, read_password, tls_context
+from stream.sinks.mqtt.connection import BrokerConnection, BrokerError, cancel_and_wait
+from stream.sinks.mqtt.credentials import read_password, tls_context
 
 FIRST_BACKOFF_S = 0.5
 MAX_VERSION_LENGTH = 32
@@ -73,17 +74,21 @@ class MqttFeed:
                     topic = f"{self._address.prefix}/#"
                     if refusal := await connection.subscribe_to(topic, qos=min(1, self._settings.qos)):
                         raise BrokerError(f"subscription to {topic!r} refused: {refusal}")  # noqa: TRY301 - as any loss
+                    if warned:
+                        log.warning("%s:%s: connected again", self._address.host, self._address.port)
                     backoff_s, warned = FIRST_BACKOFF_S, False
+                    self._feed.set_broker(name=self._address.host, connected=True)
                     async for message in connection.messages:
-                        self.take(str(message.topic), message.payload)
+                        self.take(str(message.topic), message.payload, retained=message.retain)
             except (BrokerError, OSError) as error:
+                self._feed.set_broker(name=self._address.host, connected=False, error=str(error))
                 if not warned:
                     log.warning("%s:%s: connection lost (%s); retrying", self._address.host, self._address.port, error)
                     warned = True
             await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnecting dashboards
             backoff_s = min(2 * backoff_s, self._settings.reconnect_max_s)
 
-    def take(self, topic: str, payload: Any) -> None:
+    def take(self, topic: str, payload: Any, *, retained: bool = False) -> None:
         """Apply one message of the broker."""
         levels = topic.removeprefix(f"{self._address.prefix}/").split("/")
         data = payload if isinstance(payload, bytes) else str(payload).encode()
@@ -92,7 +97,7 @@ class MqttFeed:
         try:
             if len(data) > MAX_EVENT_BYTES:
                 raise ValueError  # noqa: TRY301 - rejected like other invalid messages
-            self._apply(levels, data)
+            self._apply(levels, data, retained=retained)
         except (ValueError, AttributeError, RecursionError):
             self.rejected += 1
             if self.rejected == 1:
@@ -103,7 +108,7 @@ class MqttFeed:
                 "the dashboard shows at most %d nodes; ignoring %s and further ones", MAX_NODES, levels[0][:200]
             )
 
-    def _apply(self, levels: list[str], data: bytes) -> None:
+    def _apply(self, levels: list[str], data: bytes, *, retained: bool) -> None:
         """Apply a payload by the levels of its topic below the prefix. Raises what invalid JSON and events raise."""
         node = levels[0]
         if levels[1:] == ["availability"]:
@@ -111,7 +116,7 @@ class MqttFeed:
         elif levels[1:] == ["info"]:
             self._feed.update_node(node, version=str(json.loads(data).get("version", ""))[:MAX_VERSION_LENGTH])
         elif levels[-1] in EVENT_TYPE_NAMES and len(levels) in (2, 3):
-            self._feed.apply(read_event(data), node=node)
+            self._feed.apply(read_event(data), node=node, retained=retained)
 
     def _connection(self, tls: ssl.SSLContext | None, password: str) -> BrokerConnection:
         return BrokerConnection(

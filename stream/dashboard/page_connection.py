@@ -38,6 +38,7 @@ LABELS = {
     "stream_states": dict(labels.STREAM_STATE_LABELS),
     "emotions": dict(labels.EMOTION_LABELS),
     "floor": dict(labels.FLOOR_LABELS),
+    "outcomes": dict(labels.OUTCOME_LABELS),
 }
 """Display names for the page; its scripts have none of their own."""
 
@@ -76,6 +77,7 @@ class PageConnection:
         with self._feed.subscribe() as changed:
             while True:
                 changed.clear()
+                self._feed.expire()
                 updated = await self._send_changes()
                 await asyncio.sleep(1 / UPDATE_RATE_HZ)
                 if updated or self._level() is not None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, field_serializer
 
 from stream.control.commands import CommandReply
-from stream.events import AlertKind, CallBody, HealthEvent, Identity, Party, Reason, SpeakerState
+from stream.events import AlertKind, CallBody, HealthEvent, Identity, Outcome, Party, Reason, SpeakerState
 
 CardStatus = Literal["live", "paused", "stalled", "ended", "offline"]
 StreamNoteState = Literal["started", "gap", "stalled", "paused", "resumed", "ended"]
@@ -65,12 +65,27 @@ class AlertView(View):
     since_s: float
 
 
+class EndingView(View):
+    """How a stream or call ended: `outcome` is None if its node did not say.
+
+    `emotions` are shares of the scored speech, the largest first; `alerts` are numbers of alerts by display name.
+    """
+
+    outcome: Outcome | None
+    text: str
+    detail: str
+    emotions: dict[str, float]
+    alerts: dict[str, int]
+
+
 class CardView(View):
     """One card of the wall.
 
-    `started_ms` is the Unix time of media time 0, `silent_since_s` the media time at which speech last ended (None
-    while a speaker is active), `trend` the newest emotions as (label, confidence in percent), `reason` why the card
-    needs attention.
+    `heard_ms` is the Unix time at which its newest event arrived; `talk` are seconds of speech by speaker, to whose sum
+    the shares of speech refer (crosstalk counts for both parties). `started_ms` is the Unix time of media time 0,
+    `silent_since_s` the media time at which speech last ended (None while a speaker is active), `trend` the newest
+    emotions as (label, confidence in percent), or those of the whole of an ended stream, `reason` why the card needs
+    attention.
     """
 
     key: str
@@ -80,11 +95,13 @@ class CardView(View):
     state: CardStatus
     started_ms: float | None
     end_s: float
+    heard_ms: float
     speaker: SpeakerView
     emotion: EmotionView | None
     trend: tuple[tuple[str, int], ...]
     anger_trend: float | None
     shares: tuple[ShareView, ...]
+    talk: tuple[ShareView, ...]
     silent_since_s: float | None
     alerts: tuple[AlertView, ...]
     latency_ms: float
@@ -92,6 +109,7 @@ class CardView(View):
     lost_s: float
     attention: int
     reason: str
+    ending: EndingView | None
 
 
 class TurnView(View):
@@ -196,12 +214,22 @@ class DetailView(View):
 
 
 class NodeHealthView(View):
-    """One node: whether it is online, its version, and its newest `health` event."""
+    """One node: whether it is online, its version, and its newest `health` event, which arrived at `heard_ms`."""
 
     node: str
     online: bool = True
     version: str = ""
     health: HealthEvent | None = None
+    heard_ms: float | None = None
+
+
+class BrokerView(View):
+    """The broker that the page's events come from: since when it is connected or not, and why not."""
+
+    name: str
+    connected: bool
+    since_ms: float
+    error: str = ""
 
 
 class HelloMessage(View):
@@ -223,6 +251,7 @@ class WallUpdate(View):
     t: Literal["snapshot", "delta"]
     version: int
     nodes: tuple[NodeHealthView, ...]
+    broker: BrokerView | None
     removed: tuple[str, ...]
 
 

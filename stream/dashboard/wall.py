@@ -10,15 +10,20 @@ nodes beyond `MAX_NODES` are ignored.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
 
 from stream.dashboard.card import Card
-from stream.dashboard.views import NodeHealthView, WallUpdate
+from stream.dashboard.views import BrokerView, NodeHealthView, WallUpdate
 from stream.events import NODE, Event, HealthEvent
 
 MAX_CARDS = 600
 MAX_NODES = 200
 MAX_ENDED_CARDS = 100
+
+EXPIRY_S = 300.0
+"""Time after which a card leaves of which nothing more is heard."""
 
 MAX_REMOVED_KEYS = 1_000
 """Keys of removed cards that are kept for deltas; a page further behind receives a snapshot."""
@@ -27,8 +32,10 @@ MAX_REMOVED_KEYS = 1_000
 class Wall:
     """Cards and nodes under one version, which rises with every change."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self.version = 0
+        self.broker: BrokerView | None = None
         self.ignored_events = 0
         """Events of nodes beyond `MAX_NODES`."""
         self._cards: OrderedDict[str, Card] = OrderedDict()  # in the order of their last change
@@ -40,14 +47,16 @@ class Wall:
     def __len__(self) -> int:
         return len(self._cards)
 
-    def apply(self, event: Event, *, node: str) -> None:
-        """Apply one event of a node."""
+    def apply(self, event: Event, *, node: str, retained: bool = False) -> None:
+        """Apply one event of a node; `retained` marks a broker's memory of an earlier time."""
         if self._is_full(node):
             self.ignored_events += 1
             return
         if event.source == NODE:
             if isinstance(event, HealthEvent):
-                self._set_node(self._node(node).model_copy(update={"health": event.model_copy(update={"models": ()})}))
+                health = event.model_copy(update={"models": ()})
+                given = {"health": health, "heard_ms": min(self._now_ms(), event.time.timestamp() * 1000)}
+                self._set_node(self._node(node).model_copy(update=given))
             return
         name = event.call or event.source
         key = f"{node}/{name}"
@@ -57,7 +66,7 @@ class Wall:
             self._set_node(self._node(node))
             card = self._cards[key] = Card(key=key, name=name, node=node)
         had_ended = card.ended
-        card.apply(event)
+        card.apply(event, now_ms=self._now_ms(), retained=retained)
         self._mark_changed(card)
         if added or (card.ended and not had_ended):
             self._remove_old()
@@ -74,6 +83,28 @@ class Wall:
         if after.online != before.online:  # its cards show it
             for card in [card for card in self._cards.values() if card.node == node]:
                 self._mark_changed(card)
+
+    def set_broker(self, *, name: str, connected: bool, error: str = "") -> None:
+        """Set whether the broker that the events come from is connected."""
+        if self.broker is None or self.broker.connected != connected:
+            self.version += 1
+            self.broker = BrokerView(name=name, connected=connected, since_ms=self._now_ms(), error=error)
+
+    def expire(self) -> bool:
+        """Remove cards that have not ended, but of which nothing was heard for `EXPIRY_S`; returns whether any was.
+
+        A stream that is paused or stalled sends nothing: its card stays while its node is heard.
+        """
+        limit_ms = self._now_ms() - 1000 * EXPIRY_S
+        stale = [
+            key
+            for key, card in self._cards.items()
+            if not card.ended
+            and card.heard_ms < limit_ms
+            and (card.state == "live" or (self._node(card.node).heard_ms or 0.0) < limit_ms)
+        ]
+        self._remove(stale)
+        return bool(stale)
 
     def card(self, key: str) -> Card | None:
         """Return the card of a key."""
@@ -92,10 +123,14 @@ class Wall:
         head = WallUpdate(
             t="snapshot" if whole else "delta",
             version=self.version,
+            broker=self.broker,
             nodes=tuple(entry for name, entry in self._nodes.items() if whole or self._node_versions[name] > since),
             removed=() if whole else tuple(key for version, key in self._removed if version > since),
         )
         return head.to_json()[:-1] + ',"cards":[' + ",".join(reversed(changed)) + "]}"
+
+    def _now_ms(self) -> float:
+        return round(1000 * self._clock())
 
     def _mark_changed(self, card: Card) -> None:
         self.version += 1
@@ -130,6 +165,9 @@ class Wall:
         if excess > 0:
             already = set(stale)
             stale += [key for key in self._cards if key not in already][:excess]
+        self._remove(stale)
+
+    def _remove(self, stale: Iterable[str]) -> None:
         for key in stale:
             del self._cards[key]
             self._json.pop(key, None)

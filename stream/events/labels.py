@@ -45,6 +45,15 @@ STREAM_STATE_LABELS: Mapping[str, str] = {
     "ended": "stream ended",
 }
 
+OUTCOME_LABELS: Mapping[str, str] = {
+    "finished": "finished",
+    "hung_up": "hung up",
+    "cut": "connection lost",
+    "refused": "ended by the node",
+    "failed": "source failed",
+    "stopped": "node stopped",
+}
+
 EMOTION_LABELS: Mapping[str, str] = {
     "neu": "neutral",
     "hap": "happy",

@@ -74,7 +74,7 @@ def call_events() -> list[Event]:
 
 
 def wall(events: Iterable[Event]) -> Wall:
-    made = Wall()
+    made = Wall(clock=lambda: STARTED.timestamp() + 12)
     for event in events:
         made.apply(event, node="floor")
     return made

@@ -2,7 +2,7 @@
 import { h } from "./dom.js";
 import { duration, emotionLabel, labelOf, percent } from "./words.js";
 
-const PARTS = [["customer", "Customer"], ["agent", "Agent"], ["crosstalk", "Crosstalk"], ["silence", "Silence"]];
+const PARTS = [["customer", "Customer"], ["agent", "Agent"], ["crosstalk", "Crosstalk"], ["silence", "Silence"], ["lost", "No audio"]];
 const facts = (rows) => h("dl", { class: "facts" }, rows.flatMap(([name, value]) => [h("dt", null, name), h("dd", null, value)]));
 
 function partyFacts(party) {
@@ -26,7 +26,7 @@ export class CallPanel {
     if (!call) return;
     const alerts = Object.entries(call.alerts_raised).map(([kind, times]) => `${labelOf("alerts", kind)} ${times}×`).join(", ");
     this.element.replaceChildren(h("header", null, h("h2", null, call.phase === "final" ? "Call" : "Call so far")),
-      h("div", { class: "quad" }, PARTS.map(([name, label]) => h("div", null, h("b", null, percent(call[`${name}_s`] / Math.max(call.end_s, 0.001))), h("span", null, `${label}, ${duration(call[`${name}_s`])}`)))),
+      h("div", { class: "quad" }, PARTS.filter(([name]) => name !== "lost" || call.lost_s > 0).map(([name, label]) => h("div", null, h("b", null, percent(call[`${name}_s`] / Math.max(call.end_s, 0.001))), h("span", null, `${label}, ${duration(call[`${name}_s`])}`)))),
       facts([["Longest silence", duration(call.longest_silence_s)], ["Alerts", alerts || "none"]]),
       ...call.parties.flatMap(partyFacts));
   }

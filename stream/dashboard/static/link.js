@@ -2,12 +2,13 @@
 // A lost connection is made again after a pause that doubles; the last state stays meanwhile.
 import { setLabels } from "./words.js";
 
-const FIRST_BACKOFF_MS = 400, MAX_BACKOFF_MS = 8000, SILENCE_TIMEOUT_MS = 40000, REPLY_TIMEOUT_MS = 15000;
+const FIRST_BACKOFF_MS = 400, MAX_BACKOFF_MS = 8000, SILENCE_TIMEOUT_MS = 40000, REPLY_TIMEOUT_MS = 15000, STALE_S = 4;
 
 // Emits "state", "hello", "wall", "detail" and "level".
 export class Link extends EventTarget {
   cards = new Map();
   nodes = new Map();
+  broker = null; // of a page that shows what nodes publish: { name, connected, since_ms, error }
   hello = { commands: [], about: {}, levels: false, microphone: null };
   state = "connecting";
   #socket = null;
@@ -31,10 +32,19 @@ export class Link extends EventTarget {
   // The server's time of day in ms.
   now() { return Date.now() + this.#clockOffset; }
 
+  // Seconds since the newest event of a card if that is too long for a live one, or its events cannot arrive; else null.
+  staleFor(card) {
+    if (card.state !== "live") return null;
+    const age = Math.max(0, (this.now() - card.heard_ms) / 1000);
+    return age >= STALE_S || this.state !== "open" || this.broker?.connected === false ? age : null;
+  }
+
+  // The state of a card, `stale` for a live one of which nothing is heard.
+  stateOf(card) { return this.staleFor(card) === null ? card.state : "stale"; }
+
   // Media time of a card: that of its newest event, or what the clock gives, whichever is later.
   mediaNow(card) {
-    if (card.state === "ended" || card.started_ms === null) return card.end_s;
-    if (card.state === "offline" || this.state !== "open") return card.end_s;
+    if (card.state !== "live" || card.started_ms === null || this.staleFor(card) !== null) return card.end_s;
     return Math.max(card.end_s, (this.now() - card.started_ms) / 1000);
   }
 
@@ -67,6 +77,7 @@ export class Link extends EventTarget {
       for (const card of message.cards) this.cards.set(card.key, card);
       for (const key of message.removed) this.cards.delete(key);
       for (const node of message.nodes) this.nodes.set(node.node, node);
+      this.broker = message.broker;
       this.#emit("wall", { ...message, changed: message.cards.map((card) => card.key) });
     } else if (message.t === "detail" || message.t === "level") this.#emit(message.t, message);
     else if (message.t === "reply") this.#resolve(message.reply);

@@ -1,10 +1,11 @@
 // Entry point: one link to the server, and one view at a time, chosen by the address.
-import { announce, toast } from "./dom.js";
+import { announce, setAttribute, setText, toast } from "./dom.js";
 import { Link } from "./link.js";
 import { clearColours } from "./parts.js";
+import { duration } from "./words.js";
 import { Wall } from "./wall.js";
 
-const BANNER_DELAY_MS = 1500, TICK_MS = 1000;
+const BANNER_DELAY_MS = 1500, TICK_MS = 1000, MANY_PENDING = 20;
 
 if (location.hash.startsWith("#token=")) history.replaceState(null, "", location.pathname); // already authorized
 const link = new Link(), main = document.getElementById("main"), wall = new Wall(link);
@@ -29,10 +30,26 @@ async function navigate() {
 }
 
 const pill = document.getElementById("link"), banner = document.getElementById("banner");
+// What the page knows of the way that its events take: its server, the broker, the nodes.
+function showLink() {
+  const [state, text] = linkState();
+  setAttribute(pill, "data-state", state);
+  setText(pill.lastElementChild, text);
+}
+function linkState() {
+  if (link.state !== "open") return ["lost", "Connection lost"];
+  if (link.broker?.connected === false) return ["lost", `Broker unreachable for ${duration(Math.max(0, (link.now() - link.broker.since_ms) / 1000))}`];
+  const attending = new Set([...link.cards.values()].filter((card) => card.state !== "ended").map((card) => card.node));
+  const offline = [...link.nodes.values()].filter((node) => !node.online && attending.has(node.node));
+  if (offline.length) return ["lost", offline.length === 1 ? `Node ${offline[0].node} is offline` : `${offline.length} nodes are offline`];
+  const waiting = [...link.nodes.values()].flatMap((node) => node.health?.sinks ?? []).filter((sink) => sink.connected === false || sink.pending > MANY_PENDING);
+  if (waiting.length) return ["late", `${waiting[0].sink.replace(/^(\w+:\/\/)[^@]*@/, "$1")}: ${waiting[0].pending} events wait`];
+  return ["open", "Live"];
+}
+link.addEventListener("wall", () => showLink());
 let bannerTimer = 0;
 link.addEventListener("state", ({ detail: { state } }) => {
-  pill.dataset.state = state;
-  pill.lastElementChild.textContent = state === "open" ? "Live" : "Connection lost";
+  showLink();
   clearTimeout(bannerTimer);
   if (state === "open") {
     if (!banner.hidden) announce("Connected again");
@@ -61,6 +78,6 @@ addEventListener("keydown", (event) => {
   else if (event.key === "Escape" && !typing && view !== wall) location.hash = "#/";
 });
 addEventListener("hashchange", navigate);
-setInterval(() => view?.tick(), TICK_MS);
+setInterval(() => { showLink(); view?.tick(); }, TICK_MS);
 navigate();
 link.open();

@@ -1,8 +1,8 @@
 // Parts that the wall and the view of a stream share: speaker, emotion, shares of speech, trend.
 import { h, setAttribute, setText, setVariable } from "./dom.js";
-import { CALL_PARTS, duration, emotionKey, emotionLabel, glyphOf, initials, labelOf, percent, speakerColour, speakerName } from "./words.js";
+import { CALL_PARTS, duration, emotionKey, emotionLabel, glyphOf, initials, labelOf, percent, sentence, speakerColour, speakerName } from "./words.js";
 
-const INACTIVE = { paused: ["Paused", "audio is discarded"], stalled: ["No audio", "waiting for the source"], ended: ["Ended", "stream ended"], offline: ["Node offline", "last known state"] };
+const INACTIVE = { paused: ["Paused", "audio is discarded"], stalled: ["No audio", "waiting for the source"], ended: ["Ended", ""], offline: ["Node offline", "last known state"], stale: ["No data", ""] };
 export const MIN_TREND = 0.08; // a smaller change of anger or arousal shows no word
 
 export function makeSpeaker() {
@@ -10,17 +10,19 @@ export function makeSpeaker() {
   const element = h("div", { class: "speaker" }, avatar, h("div", { class: "speaker-text" }, name, state));
   return {
     element,
-    // `silence_s`: how long there has been no speech, or null.
-    show(card, silence_s) {
+    // `silence_s`: how long there has been no speech, or null; `stale_s`: how long nothing was heard of a live card, or null.
+    show(card, silence_s, stale_s = null) {
       const speaker = card.speaker, silent = speaker.state === "silence", certain = speaker.state === "confirmed" || speaker.state === "overlap";
-      const [inactive, explanation] = INACTIVE[card.state] ?? [null, null], idle = silent || inactive !== null;
+      const [inactive, explanation] = INACTIVE[stale_s === null ? card.state : "stale"] ?? [null, null], idle = silent || inactive !== null;
       setText(avatar, idle ? "·" : initials(speaker.name));
       setVariable(avatar, "--speaker", idle ? "var(--faint)" : speakerColour(speaker.name));
       setAttribute(avatar, "data-on", idle ? null : certain ? "yes" : "maybe");
-      setText(name, inactive ?? (silent ? "Silence" : speakerName(speaker.name)));
+      const ending = card.ending ? sentence(card.ending.text) : null;
+      setText(name, ending ?? inactive ?? (silent ? "Silence" : speakerName(speaker.name)));
       const current = () => (speaker.name === null && speaker.state === "unknown" ? "speaking" : labelOf("speaker_states", speaker.state)) + (speaker.enrolled ? ", enrolled" : "");
       const quiet = () => (silence_s === null ? labelOf("speaker_states", "silence") : `silent for ${silence_s < 10 ? `${Math.round(silence_s)} s` : duration(silence_s)}`);
-      setText(state, explanation ?? (silent ? quiet() : current()));
+      const reason = card.ending ? card.ending.detail || `after ${duration(card.end_s)}` : stale_s !== null ? `for ${duration(stale_s)}` : explanation;
+      setText(state, reason ?? (silent ? quiet() : current()));
     },
   };
 }
@@ -30,6 +32,15 @@ export function makeEmotion() {
   const element = h("span", { class: "emotion" }, glyph, label, confidence);
   return {
     element,
+    // Of a stream that has ended: how it sounded over all its speech.
+    showEnding({ emotions }) {
+      const [largest, ...others] = Object.entries(emotions);
+      const name = largest?.[0] ?? null;
+      setAttribute(element, "data-emotion", emotionKey(name));
+      setText(glyph, glyphOf(name));
+      setText(label, name ? emotionLabel(name) : "no speech scored");
+      setText(confidence, largest ? [percent(largest[1]), ...others.slice(0, 1).map(([other, share]) => `${emotionLabel(other)} ${percent(share)}`)].join(", ") : "");
+    },
     show(emotion, angerTrend) {
       const name = emotion?.label ?? null;
       setAttribute(element, "data-emotion", emotionKey(name));
@@ -49,9 +60,9 @@ export function makeShares({ legendEntries = 3 } = {}) {
     element: h("div", null, bar, legend),
     show(card, total_s) {
       const sum = (shares) => shares.reduce((seconds, share) => seconds + share.seconds, 0);
-      const speech = card.shares.filter((share) => !CALL_PARTS.has(share.name)), speech_s = sum(speech);
+      const speech_s = sum(card.talk); // crosstalk counts for both parties, as in the call's figures
       const known_s = sum(card.shares), whole_s = Math.max(total_s, known_s, 0.001);
-      const state = card.shares.map((share) => `${share.name}${Math.round((1000 * share.seconds) / whole_s)}`).join();
+      const state = [...card.shares, ...card.talk].map((share) => `${share.name}${Math.round((1000 * share.seconds) / whole_s)}`).join();
       if (state === shown) return;
       shown = state;
       const ordered = [...card.shares].sort((a, b) => CALL_PARTS.has(a.name) - CALL_PARTS.has(b.name));
@@ -64,7 +75,7 @@ export function makeShares({ legendEntries = 3 } = {}) {
       const rest = h("i", { "data-part": "silence" });
       rest.style.flexGrow = Math.max(0, 1 - known_s / whole_s);
       bar.append(rest);
-      legend.replaceChildren(...speech.slice(0, legendEntries).map((share) => {
+      legend.replaceChildren(...card.talk.slice(0, legendEntries).map((share) => {
         const entry = h("span", null, `${share.name || "unknown"} ${percent(speech_s ? share.seconds / speech_s : 0)}`);
         entry.style.setProperty("--part", shareColour(share.name));
         return entry;

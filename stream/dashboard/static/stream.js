@@ -124,14 +124,16 @@ export class StreamView {
     this.#showCommands(card);
     if (!card) return;
     const now = this.link.mediaNow(card);
-    setText(this.state, { live: `live · ${clock(now)}`, paused: `paused · ${clock(now)}`, ended: `ended after ${clock(card.end_s)}` }[card.state] ?? (card.state === "offline" ? "node is offline" : labelOf("stream_states", card.state)));
-    this.state.className = `pill ${{ live: "calm", ended: "calm", paused: "warn" }[card.state] ?? "bad"}`;
-    this.speaker.show(card, card.silent_since_s === null ? null : Math.max(0, now - card.silent_since_s));
-    this.emotion.show(card.emotion, card.anger_trend);
+    const stale_s = this.link.staleFor(card), state = this.link.stateOf(card);
+    setText(this.state, { live: `live · ${clock(now)}`, paused: `paused · ${clock(now)}`, ended: `${card.ending?.text ?? "ended"} after ${clock(card.end_s)}`, stale: `no data for ${duration(stale_s ?? 0)}` }[state] ?? (card.state === "offline" ? "node is offline" : labelOf("stream_states", card.state)));
+    this.state.className = `pill ${{ live: "calm", ended: "calm", paused: "warn" }[state] ?? "bad"}`;
+    this.speaker.show(card, card.silent_since_s === null ? null : Math.max(0, now - card.silent_since_s), stale_s);
+    if (card.ending) this.emotion.showEnding(card.ending);
+    else this.emotion.show(card.emotion, card.anger_trend);
     const speaker = card.emotion && card.emotion.label !== "silence" && card.emotion.speaker ? `${card.emotion.speaker}, ` : "";
-    setText(this.since, card.emotion ? `${speaker}since ${clock(card.emotion.since_s)}` : "No speech scored yet");
+    setText(this.since, card.ending ? "over all its speech" : card.emotion ? `${speaker}since ${clock(card.emotion.since_s)}` : "No speech scored yet");
     this.shares.show(card, now);
-    this.meters.hidden = card.state === "ended" || !this.link.hello.levels;
+    this.meters.hidden = state !== "live" || !this.link.hello.levels;
   }
 
   #showCommands(card) {

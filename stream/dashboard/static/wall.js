@@ -5,9 +5,9 @@ import { clock, duration, labelOf } from "./words.js";
 
 const FILTERS = {
   all: ["All", () => true],
-  attention: ["Need attention", (card) => card.reason !== ""],
-  speaking: ["Speaking", (card) => card.state === "live" && card.speaker.state !== "silence"],
-  silent: ["Silent", (card) => card.state === "live" && card.speaker.state === "silence"],
+  attention: ["Need attention", (card, link) => card.reason !== "" || link.stateOf(card) === "stale"],
+  speaking: ["Speaking", (card, link) => link.stateOf(card) === "live" && card.speaker.state !== "silence"],
+  silent: ["Silent", (card, link) => link.stateOf(card) === "live" && card.speaker.state === "silence"],
   ended: ["Ended", (card) => card.state === "ended"],
 };
 const ORDERS = {
@@ -109,12 +109,12 @@ export class Wall {
   arrange(move) {
     this.#movedAt = Date.now();
     const cards = [...this.link.cards.values()];
-    for (const [name, [, matches]] of Object.entries(FILTERS)) setText(this.chips[name].number, String(cards.filter(matches).length));
-    const urgent = cards.filter(FILTERS.attention[1]).length;
+    for (const [name, [, matches]] of Object.entries(FILTERS)) setText(this.chips[name].number, String(cards.filter((card) => matches(card, this.link)).length));
+    const urgent = cards.filter((card) => FILTERS.attention[1](card, this.link)).length;
     this.chips.attention.button.classList.toggle("urgent", urgent > 0);
     document.title = urgent ? `(${urgent}) tonewatch` : "tonewatch";
     if (!this.shown) return;
-    const shown = cards.filter(FILTERS[this.#filter][1]).filter((card) => this.#matchesQuery(card));
+    const shown = cards.filter((card) => FILTERS[this.#filter][1](card, this.link)).filter((card) => this.#matchesQuery(card));
     shown.sort((a, b) => (a.state === "ended") - (b.state === "ended") || ORDERS[this.#order][1](a, b) || a.name.localeCompare(b.name, "en", { numeric: true }) || a.key.localeCompare(b.key));
     const keys = new Set(shown.map((card) => card.key));
     for (const [key, tile] of this.#tiles) if (!keys.has(key) && tile.item.isConnected) tile.item.remove();
@@ -191,10 +191,9 @@ class Tile {
     this.trend = h("canvas", { "aria-hidden": "true", width: 104, height: 28 });
     this.shares = makeShares();
     this.pill = h("span", { class: "pill" });
-    this.latency = h("span", { class: "latency", title: "Latency of the newest event" });
     this.element = h("a", { class: "card", href: `#/stream/${encodeURIComponent(key)}` },
       h("div", { class: "card-top" }, this.name, this.node, this.time), this.speaker.element,
-      h("div", { class: "emotion-row" }, this.emotion.element, this.trend), this.shares.element, h("div", { class: "card-end" }, this.pill, this.latency));
+      h("div", { class: "emotion-row" }, this.emotion.element, this.trend), this.shares.element, h("div", { class: "card-end" }, this.pill));
     this.item = h("li", null, this.element);
   }
 
@@ -203,11 +202,10 @@ class Tile {
     const card = this.link.cards.get(this.key);
     setText(this.name, card.name);
     setText(this.node, this.link.nodes.size > 1 ? card.node : "");
-    setAttribute(this.element, "data-state", card.state);
     setAttribute(this.element, "data-alert", card.alerts.length ? "yes" : null);
-    this.emotion.show(card.emotion, card.anger_trend);
+    if (card.ending) this.emotion.showEnding(card.ending);
+    else this.emotion.show(card.emotion, card.anger_trend);
     drawTrend(this.trend, card.trend);
-    setText(this.latency, card.latency_ms && card.state === "live" ? `${Math.round(card.latency_ms)} ms` : "");
     this.tick();
   }
 
@@ -216,14 +214,16 @@ class Tile {
     const card = this.link.cards.get(this.key);
     if (!card) return;
     const now = this.link.mediaNow(card);
+    const stale_s = this.link.staleFor(card);
     setText(this.time, clock(now));
-    this.speaker.show(card, card.silent_since_s === null ? null : Math.max(0, now - card.silent_since_s));
+    setAttribute(this.element, "data-state", stale_s === null ? card.state : "stale");
+    this.speaker.show(card, card.silent_since_s === null ? null : Math.max(0, now - card.silent_since_s), stale_s);
     this.shares.show(card, now);
     this.#showPill(card, now);
   }
 
   #showPill(card, now) {
-    const [level, symbol, text] = pillOf(card, now);
+    const [level, symbol, text] = pillOf(card, now, this.link.staleFor(card));
     this.pill.hidden = level === null;
     if (level === null) return;
     if (this.pillKind !== `${level} ${symbol}`) {
@@ -237,12 +237,15 @@ class Tile {
 }
 
 // Level, icon and text of what stands out most about a card; null without anything.
-function pillOf(card, now) {
+function pillOf(card, now, stale_s) {
   const alert = card.alerts.find((one) => one.label === card.reason) ?? card.alerts[0];
   if (alert) return ["bad", "alert", `${alert.label}${card.alerts.length > 1 ? ` +${card.alerts.length - 1}` : ""} · ${duration(Math.max(0, now - alert.since_s))}`];
+  if (stale_s !== null) return ["bad", "mute", `no data for ${duration(stale_s)}`];
   if (card.state === "stalled" || card.state === "offline") return ["bad", "mute", card.reason];
   if (card.state === "paused") return ["warn", "pause", "paused"];
   if (card.reason) return ["warn", card.reason === labelOf("stream_states", "gap") ? "gap" : "alert", card.reason];
   if (card.gaps) return ["calm", "gap", `${card.gaps} ${card.gaps > 1 ? "gaps" : "gap"}, ${duration(card.lost_s)} lost`];
-  return card.state === "ended" ? ["calm", "check", "ended"] : [null, null, ""];
+  const raised = Object.entries(card.ending?.alerts ?? {}).map(([label, times]) => (times > 1 ? `${label} ${times}×` : label)).join(", ");
+  if (raised) return ["calm", "alert", raised];
+  return card.state === "ended" ? ["calm", "check", "no alerts"] : [null, null, ""];
 }

@@ -2,7 +2,7 @@
 export const GLYPHS = { neutral: "–", happy: "▲", angry: "!", sad: "▼", uncertain: "?", silence: "·" };
 export const DASHES = { neutral: [], happy: [8, 3], angry: [], sad: [3, 3] };
 export const COLOURED = new Set(["neutral", "happy", "angry", "sad"]); // emotions with a colour of their own
-export const CALL_PARTS = new Set(["crosstalk", "silence"]); // parts of a call that belong to no speaker
+export const CALL_PARTS = new Set(["crosstalk", "silence", "lost"]); // parts of a call that belong to no speaker
 
 let labels = {};
 export function setLabels(tables) { labels = tables; }
