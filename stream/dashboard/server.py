@@ -78,7 +78,7 @@ class _HostGuard:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         app: ASGIApp = self._app
         if not self._access.is_allowed_host(headers):
-            app = PlainTextResponse("host name not allowed; use 127.0.0.1 or localhost\n", 421)
+            app = PlainTextResponse(f"{self._access.why_not_local}\n", 421)
         await app(scope, receive, send_with_headers)
 
 
@@ -112,7 +112,7 @@ class _Endpoints:
             httponly=True,
             samesite="strict",
             max_age=COOKIE_AGE_S,
-            secure=request.scope["scheme"] == "https",
+            secure="https" in (request.scope["scheme"], request.headers.get("x-forwarded-proto", "")),
             path=request.scope.get("root_path") or "/",
         )
         return response

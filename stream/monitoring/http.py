@@ -21,6 +21,9 @@ from stream.settings import ServiceSettings
 
 SHUTDOWN_TIMEOUT_S = 1
 
+MAX_SOCKETS = 32
+"""Sockets of the probe port; a silent one gives way to a newer one."""
+
 
 def application(*, node: NodeMonitor, token: str) -> ASGIApp:
     """Return the application; with a `token`, every request needs it as its bearer token."""
@@ -58,6 +61,6 @@ def probe_server(*, settings: ServiceSettings, node: NodeMonitor) -> HttpServer:
         port=settings.port,
         setting="service.port",
         shutdown_timeout_s=SHUTDOWN_TIMEOUT_S,
+        max_sockets=MAX_SOCKETS,
         ws="none",
-        limit_concurrency=32,
     )

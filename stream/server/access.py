@@ -1,6 +1,7 @@
 """Access control of the web server (pure decisions on request headers, whose names are lower-case throughout).
 
-* On a loopback address every local user has access. On any other address clients need a token of at least
+* On a loopback address without a token every local user has access, and nobody else: a request that names another host,
+  or that a proxy has forwarded, is refused. On any other address clients need a token of at least
   `MIN_TOKEN_CHARACTERS`: programs send it with every request, a browser once. The browser then gets a cookie that
   scripts cannot read and other sites cannot send; it contains a digest of the token and stays valid after a restart.
 * A browser names the site that opens a WebSocket (`Origin`): it must be the server's own, or an allowed one. A foreign
@@ -23,6 +24,11 @@ from stream.settings.base import MIN_TOKEN_CHARACTERS
 COOKIE = "tonewatch"
 """Name of the session cookie."""
 
+FORWARDING_HEADERS = frozenset(
+    ("forwarded", "via", "x-real-ip", *(f"x-forwarded-{what}" for what in ("for", "host", "port", "proto", "server")))
+)
+"""Headers that proxies add to the requests that they pass on."""
+
 MAX_COOKIE_CHARACTERS = 4_096
 """A longer `Cookie` header is not read beyond this."""
 
@@ -35,6 +41,12 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def is_local(headers: Mapping[str, str]) -> bool:
+    """Whether a request to a loopback address comes from this machine, as far as its headers show."""
+    names_this_machine = "host" not in headers or is_loopback(hostname(headers["host"]))
+    return names_this_machine and not any(name in headers for name in FORWARDING_HEADERS)
 
 
 def is_same_secret(given: str, expected: str) -> bool:
@@ -72,31 +84,42 @@ class AccessPolicy:
     """
 
     def __init__(self, *, host: str, token: str = "", origins: Collection[str] = (), branch: str = "dashboard") -> None:
-        self._is_loopback = is_loopback(host)
-        if not self._is_loopback and not token:
+        if not is_loopback(host) and not token:
             raise SettingsError(
                 f"{branch}.token must be set before others can reach {host}; put at least {MIN_TOKEN_CHARACTERS} "
                 f"characters into the environment variable TONEWATCH__{branch.upper()}__TOKEN, or listen on 127.0.0.1"
             )
-        if not self._is_loopback and len(token) < MIN_TOKEN_CHARACTERS:
+        if not is_loopback(host) and len(token) < MIN_TOKEN_CHARACTERS:
             raise SettingsError(f"{branch}.token is too short; use at least {MIN_TOKEN_CHARACTERS} characters")
-        self._token = token
+        self._token, self.branch = token, branch
         self.cookie_value = hmac.new(token.encode(), b"tonewatch", hashlib.sha256).hexdigest() if token else ""
         self._origins = {origin.rstrip("/").lower() for origin in origins}
 
+    @property
+    def has_token(self) -> bool:
+        """Whether a token is set."""
+        return bool(self._token)
+
     def is_allowed_host(self, headers: Mapping[str, str]) -> bool:
-        """Whether the `Host` header names this server; without a token on loopback only loopback names do."""
-        name = hostname(headers.get("host", ""))
-        return bool(self._token) or not self._is_loopback or is_loopback(name)
+        """Whether a request is answered at all: without a token only a local one is."""
+        return bool(self._token) or is_local(headers)
+
+    @property
+    def why_not_local(self) -> str:
+        """What to tell a client that is not local, where no token is set."""
+        return (
+            f"host name not allowed, or forwarded by a proxy; use 127.0.0.1 or localhost, or set "
+            f"TONEWATCH__{self.branch.upper()}__TOKEN"
+        )
 
     def is_token(self, text: str) -> bool:
         """Whether `text` is the token."""
         return is_same_secret(text, self._token)
 
     def is_authorized(self, headers: Mapping[str, str]) -> bool:
-        """Whether a request has the token or the cookie, or none is required."""
+        """Whether a request has the token or the cookie, or is local and none is required."""
         if not self._token:
-            return True
+            return is_local(headers)
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self.is_token(bearer.strip()):
             return True

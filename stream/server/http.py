@@ -11,6 +11,7 @@ time for a request, the number and size of headers, and a `Host` that can be par
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import socket
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from stream.errors import ListenError
 from stream.server.access import hostname, is_loopback
-from stream.server.descriptors import socket_limit
+from stream.server.descriptors import MAX_DESCRIPTORS, socket_limit
 from stream.server.sockets import PROOF_TIMEOUT_S, SocketBudget, SocketSlot
 
 BACKLOG = 512
@@ -38,6 +39,12 @@ BACKLOG = 512
 MAX_HEADERS = 64
 MAX_HEADER_BYTES = 8_000
 """Longest header, or request line: the WebSocket library takes 8,192 bytes a line (RFC 9110 recommends 8,000)."""
+
+UNKNOWN_ADDRESS = "unknown"
+"""Stands for the client's address where a proxy gives none that is valid."""
+
+MAX_UNREAD_BYTES = 262_144
+"""Replies to pings that a client may leave unread before it is disconnected."""
 
 log = logging.getLogger(__name__)
 
@@ -106,16 +113,25 @@ class GuardedProtocol(H11Protocol):
 
 
 class GuardedWebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, which frees the slot that its HTTP request took."""
+    """uvicorn's WebSocket, which frees the slot that its HTTP request took, and buffers no endless replies to pings."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Free the slot."""
         self.app_state["slot"].release()
         super().connection_lost(exc)
 
+    def handle_ping(self) -> None:
+        """Reply, unless the client reads no replies."""
+        super().handle_ping()
+        if self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES and not self.writable.is_set():
+            self.transport.abort()
+
 
 class _RequestGuard:
-    """Middleware that rejects requests with too many or too long headers, or a malformed `Host`."""
+    """Middleware that rejects requests with too many or too long headers, or a malformed `Host`.
+
+    What a trusted proxy says about the client is taken only if it is an address.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -124,7 +140,17 @@ class _RequestGuard:
         app = self._app
         if scope["type"] == "http" and not _has_sound_headers(scope["headers"]):
             app = PlainTextResponse("invalid request: too many or too long headers, or a malformed Host\n", 400)
+        if scope.get("client") is not None and not _is_address(scope["client"][0]):
+            scope["client"] = (UNKNOWN_ADDRESS, 0)
         await app(scope, receive, send)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _has_sound_headers(headers: Sequence[tuple[bytes, bytes]]) -> bool:
@@ -148,15 +174,25 @@ class HttpServer:
     """Serves one application on one port while entered.
 
     `setting` is the settings key of the port, for error messages; `options` are uvicorn's. `shutdown_timeout_s` limits
-    how long requests may take to complete when the server closes.
+    how long requests may take to complete when the server closes. Headers of the `trusted_proxies` (networks) say who
+    the client is, and whether it uses TLS. `max_sockets` of them may be open, as many as the process may have if None.
     """
 
     def __init__(
-        self, *, app: ASGIApp, host: str, port: int, setting: str, shutdown_timeout_s: int, **options: Any
+        self,
+        *,
+        app: ASGIApp,
+        host: str,
+        port: int,
+        setting: str,
+        shutdown_timeout_s: int,
+        trusted_proxies: Sequence[str] = (),
+        max_sockets: int | None = None,
+        **options: Any,
     ) -> None:
         self.host, self.port = host, port  # the actual port once entered
         self._setting = setting
-        self.budget = SocketBudget(max_sockets=socket_limit())
+        self.budget = SocketBudget(max_sockets=min(socket_limit(), max_sockets or MAX_DESCRIPTORS))
         self._config = uvicorn.Config(
             _RequestGuard(app),
             http=partial(GuardedProtocol, budget=self.budget),  # type: ignore[arg-type]
@@ -165,6 +201,8 @@ class HttpServer:
             lifespan="off",
             server_header=False,
             backlog=BACKLOG,
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=[str(ipaddress.ip_network(network, strict=False)) for network in trusted_proxies],
             timeout_graceful_shutdown=shutdown_timeout_s,
             **options,
         )

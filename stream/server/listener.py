@@ -7,6 +7,7 @@ the run, once every connection is closed.
 from __future__ import annotations
 
 import asyncio
+import base64
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -19,6 +20,7 @@ from stream.server.gateway import Gateway
 from stream.server.http import BACKLOG, GuardedWebSocket, HttpServer, bind
 from stream.server.sockets import SocketBudget
 from stream.server.websockets import Mounts, create_app
+from stream.settings import ServeSettings
 
 SHUTDOWN_TIMEOUT_S = 2
 
@@ -62,16 +64,14 @@ class NetworkListener:
         access = AccessPolicy(
             host=settings.host, token=settings.token.get_secret_value(), origins=settings.origins, branch="serve"
         )
-        try:
-            signatures.is_within("127.0.0.1", settings.audiosocket_peers)
-        except ValueError as error:
-            raise SettingsError(f"invalid serve.audiosocket_peers: {error}; use networks such as 10.0.0.0/8") from None
+        _check(settings)
         server = HttpServer(
             app=create_app(self._gateway, access=access, page_access=self._page_access, mounts=self._mounts),
             host=settings.host,
             port=settings.port,
             setting="serve.port",
             shutdown_timeout_s=SHUTDOWN_TIMEOUT_S,
+            trusted_proxies=settings.trusted_proxies,
             ws=_WebSocket,
             ws_max_size=settings.max_message_bytes,
             ws_ping_interval=None,  # idle connections are closed anyway; under back-pressure a pong could not be read
@@ -100,3 +100,25 @@ class NetworkListener:
         self.audiosocket_port = listening.getsockname()[1]
         handle = AudioSocketServer(self._gateway, budget).handle
         return await asyncio.start_server(handle, sock=listening, backlog=BACKLOG)
+
+
+def _check(settings: ServeSettings) -> None:
+    """Raises `SettingsError` for what could only fail later, call by call."""
+    for key, networks in (
+        ("audiosocket_peers", settings.audiosocket_peers),
+        ("trusted_proxies", settings.trusted_proxies),
+    ):
+        try:
+            signatures.is_within("127.0.0.1", networks)
+        except ValueError as error:
+            raise SettingsError(f"invalid serve.{key}: {error}; use networks such as 10.0.0.0/8") from None
+    if settings.twilio_auth_token.get_secret_value() and not settings.public_url:
+        raise SettingsError(
+            "serve.twilio_auth_token needs serve.public_url, which Twilio signs; set it to the address it calls"
+        )
+    try:
+        base64.b64decode(settings.audiohook_secret.get_secret_value(), validate=True)
+    except ValueError:
+        raise SettingsError(
+            "serve.audiohook_secret is not base64; copy the client secret of the integration as it is shown"
+        ) from None

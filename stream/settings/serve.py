@@ -19,6 +19,10 @@ class ServeSettings(Branch):
         description=f"Access token, at least {MIN_TOKEN_CHARACTERS} characters; preferably set in the environment.",
     )
     origins: tuple[str, ...] = Field((), description="Further web origins that may connect, beside the listener's own.")
+    trusted_proxies: tuple[str, ...] = Field(
+        (),
+        description="Networks of the proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, e.g. 127.0.0.1.",
+    )
     public_url: str = Field(
         "", description="Address at which Twilio reaches the listener, e.g. wss://calls.example.org."
     )
@@ -35,6 +39,9 @@ class ServeSettings(Branch):
     )
     audiosocket_peers: tuple[str, ...] = Field(
         ("127.0.0.0/8", "::1/128"), description="Networks from which AudioSocket connections are accepted."
+    )
+    mask_numbers: bool = Field(
+        False, description="Show only the last digits of telephone numbers, in events and on the dashboard."
     )
     max_message_bytes: int = Field(65_536, ge=1_024, le=16_777_216, description="Maximum size of a message.")
     max_streams: int = Field(256, ge=1, le=10_000, description="Maximum number of streams at a time.")

@@ -142,8 +142,12 @@ def test_an_application_can_be_mounted_beside_the_endpoints() -> None:
 
 def test_the_audio_of_an_aborted_connection_is_flushed() -> None:
     async def check() -> int | None:
-        proxied = {"X-Forwarded-For": "203.0.113.5"}
-        async with network_node() as tested, connect(tested.listener, "/v1/stream", additional_headers=proxied) as link:
+        token = "sesame-open-sesame"
+        proxied = {"X-Forwarded-For": "203.0.113.5", "Authorization": f"Bearer {token}"}
+        async with (
+            network_node(serve={"token": token, "trusted_proxies": ["127.0.0.1"]}) as tested,
+            connect(tested.listener, "/v1/stream", additional_headers=proxied) as link,
+        ):
             await link.send(json.dumps(START))
             await link.recv()
             await link.send(LOUD[:8_000, 0].astype("<i2").tobytes())

@@ -166,7 +166,7 @@ def test_odd_credentials_are_refused_without_a_trace(header: str, path: str, cap
         request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n{UPGRADE}\r\n"
         assert (await answer(tested.listener, request)).startswith(b"HTTP/1.1 403")
 
-    on_a_node(check, token=TOKEN, twilio_auth_token="t", audiohook_secret="c2VjcmV0")
+    on_a_node(check, token=TOKEN, twilio_auth_token="t", public_url="wss://a", audiohook_secret="c2VjcmV0")
     assert "Traceback" not in caplog.text
 
 
