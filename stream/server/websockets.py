@@ -82,25 +82,6 @@ class _Endpoints:
             base = settings.public_url.rstrip("/") or f"wss://{websocket.headers.get('host', '')}"
             authorized = signatures.is_signed_by_twilio(
                 websocket.headers.get("x-twilio-signature", ""),
-    async def describe_call(self, request: Request) -> Response:
-        """Take the labels of a call, whose protocol may not carry them: a JSON object, before or during the call."""
-        if not (self._has_token(request) and self._access.is_allowed_origin(request.headers)):
-            return PlainTextResponse("missing or wrong token; send it as `Authorization: Bearer TOKEN`\n", 401)
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > MAX_LABELS_BYTES:
-                return PlainTextResponse(f"request too long; at most {MAX_LABELS_BYTES} bytes\n", 413)
-        try:
-            fields = parse_object(body.decode())
-        except (ProtocolViolation, UnicodeDecodeError):
-            return PlainTextResponse("send a JSON object\n", 400)
-        labels = read_labels(fields)
-        if not labels:
-            return PlainTextResponse(f"send at least one of {', '.join(LABELS)}\n", 400)
-        self._gateway.describe(request.path_params["call"], labels)
-        return Response(status_code=204)
-
                 url=f"{base}{_target(websocket)}",
                 key=self._twilio_token,
             )
@@ -153,17 +134,17 @@ class _Endpoints:
                     f"{state} signature; check serve.audiohook_secret, the clocks of both sides, and that a proxy "
                     f"passes Host and path on unchanged (here {seen!r})"
                 )
+        if not self._access.has_token:
+            return f"a request from another machine ({seen!r}) needs a token; set TONEWATCH__SERVE__TOKEN"
         return "missing or wrong token; send it as `Authorization: Bearer TOKEN` or as ?token=TOKEN"
 
-    def _has_token(self, websocket: HTTPConnection) -> bool:
+    def _has_token(self, websocket: WebSocket) -> bool:
         """Whether the token is in a header, or in the URL for clients that cannot set headers."""
         return self._access.is_authorized(websocket.headers) or self._access.is_token(
             websocket.query_params.get("token", "")
         )
 
     def _has_token_parameter(self, parameters: Mapping[str, Any]) -> bool:
-        if not self._access.has_token:
-            return f"a request from another machine ({seen!r}) needs a token; set TONEWATCH__SERVE__TOKEN"
         return self._access.is_token(str(parameters.get("token", "")))
 
     async def _serve(
