@@ -18,6 +18,7 @@ class DashboardSettings(Branch):
         SecretStr(""),
         description=f"Access token, at least {MIN_TOKEN_CHARACTERS} characters; preferably set in the environment.",
     )
+    token_file: str = Field("", description="File that contains the token, readable by its owner only.")
     origins: tuple[str, ...] = Field(
         (), description="Further web origins that may connect, such as `https://wall.example`."
     )

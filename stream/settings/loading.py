@@ -21,6 +21,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from stream.errors import SettingsError
 from stream.settings.base import ANY_ITEM, secret_paths
+from stream.settings.secret_files import read_secret_files
 from stream.settings.tree import Settings, SourceSettings
 
 ENVIRONMENT_PREFIX = "TONEWATCH__"
@@ -84,6 +85,7 @@ def load(
         _require_private_file(config, layers[-1][1])
     layers.extend(environment_layers(environment or {}))
     if flags:
+        _refuse_secrets(flags)
         layers.append(("the command line", flags))
     return build(layers)
 
@@ -155,6 +157,7 @@ def build(layers: Sequence[Layer]) -> Settings:
     for name, values in layers:
         _refuse_renamed(name, values)
         _merge(merged, values, origins=origins, layer=name, path=())
+    read_secret_files(merged)
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
@@ -174,11 +177,26 @@ def _require_private_file(path: Path, values: Mapping[str, Any]) -> None:
         return
     for secret in secret_paths(Settings):
         if any(_find(values, secret)):
-            variable = ENVIRONMENT_PREFIX + "__".join(takewhile(lambda key: key != ANY_ITEM, secret)).upper()
             raise SettingsError(
                 f"{path} contains {'.'.join(secret)} and other users can read it; "
-                f"run `chmod 600 {path}` or set {variable} instead"
+                f"run `chmod 600 {path}` or set {_variable(secret)} instead"
             )
+
+
+def _refuse_secrets(flags: Mapping[str, Any]) -> None:
+    """Refuse a secret on the command line, which every user of the machine can read. Raises `SettingsError`."""
+    for secret in secret_paths(Settings):
+        if any(_find(flags, secret)):
+            key = ".".join(secret)
+            raise SettingsError(
+                f"{key} is a secret and every user of this machine can read a command line; "
+                f"set {_variable(secret)} or name a file in {key}_file instead"
+            )
+
+
+def _variable(secret: Sequence[str]) -> str:
+    """Return the environment variable that sets a secret."""
+    return ENVIRONMENT_PREFIX + "__".join(takewhile(lambda key: key != ANY_ITEM, secret)).upper()
 
 
 def _find(values: Any, path: Sequence[str]) -> list[Any]:

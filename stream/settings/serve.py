@@ -18,6 +18,7 @@ class ServeSettings(Branch):
         SecretStr(""),
         description=f"Access token, at least {MIN_TOKEN_CHARACTERS} characters; preferably set in the environment.",
     )
+    token_file: str = Field("", description="File that contains the token, readable by its owner only.")
     origins: tuple[str, ...] = Field((), description="Further web origins that may connect, beside the listener's own.")
     trusted_proxies: tuple[str, ...] = Field(
         (),
@@ -29,10 +30,17 @@ class ServeSettings(Branch):
     twilio_auth_token: SecretStr = Field(
         SecretStr(""), description="Auth token of the Twilio account; if set, X-Twilio-Signature is verified."
     )
+    twilio_auth_token_file: str = Field(
+        "", description="File that contains the auth token, readable by its owner only."
+    )
     audiohook_api_key: SecretStr = Field(SecretStr(""), description="API key that Genesys Cloud sends.")
+    audiohook_api_key_file: str = Field("", description="File that contains the API key, readable by its owner only.")
     audiohook_secret: SecretStr = Field(
         SecretStr(""),
         description="Client secret of the AudioHook integration (base64); if set, signatures are verified.",
+    )
+    audiohook_secret_file: str = Field(
+        "", description="File that contains the client secret, readable by its owner only."
     )
     audiosocket_port: Annotated[int, Field(ge=0, le=65_535)] | None = Field(
         None, description="TCP port for Asterisk's AudioSocket; 0: any free one; unset: none."

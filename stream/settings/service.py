@@ -19,6 +19,7 @@ class ServiceSettings(Branch):
         SecretStr(""),
         description=f"Bearer token of that port, at least {MIN_TOKEN_CHARACTERS} characters; empty: none is required.",
     )
+    token_file: str = Field("", description="File that contains the token, readable by its owner only.")
     stall_timeout_s: float = Field(
         30.0, ge=1, le=3_600, description="Time without audio progress of a stream after which the node is unhealthy."
     )

@@ -10,7 +10,7 @@ from pydantic import Field, SecretBytes, SecretStr, ValidationError
 
 from stream.cli.options import options_layer
 from stream.errors import SettingsError
-from stream.settings import Settings, load
+from stream.settings import Settings, load, secret_files
 from stream.settings.base import MIN_TOKEN_CHARACTERS, Branch, secret_paths
 
 SECRETS = [".".join(path) for path in secret_paths(Settings)]
@@ -142,3 +142,60 @@ def test_a_token_has_a_minimum_length(key: str) -> None:
 def test_secrets_of_other_systems_have_any_length(key: str) -> None:
     environment: dict[str, Any] = {variable(key): "x"}
     assert secret(load(environment=environment), key).get_secret_value() == "x"
+
+
+FILES = [key for key in SECRETS if key != "mqtt.password"]  # tested with the sink that reads it
+
+
+@pytest.mark.parametrize("key", FILES)
+def test_a_secret_is_read_from_a_file_of_its_own(tmp_path: Path, key: str) -> None:
+    file = tmp_path / "secret"
+    file.write_text(f"{VALUE}\n")
+    file.chmod(0o600)
+    named = {f"{variable(key)}_FILE": str(file)}
+    assert secret(load(environment=named), key).get_secret_value() == VALUE
+    with pytest.raises(SettingsError, match=f"{key} and {key}_file are both set"):
+        load(environment={**named, variable(key): VALUE})
+    file.chmod(0o640)
+    with pytest.raises(SettingsError, match=f"{key}_file '.*' is readable by others"):
+        load(environment=named)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"two\nlines", b"\xff\xfe", b"x" * 5_000])
+def test_a_file_that_holds_no_secret_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(content)
+    file.chmod(0o600)
+    with pytest.raises(SettingsError, match=r"serve\.token_file"):
+        load(environment={"TONEWATCH__SERVE__TOKEN_FILE": str(file)})
+    with pytest.raises(SettingsError, match=r"cannot read serve\.token_file"):
+        load(environment={"TONEWATCH__SERVE__TOKEN_FILE": str(tmp_path / "missing")})
+
+
+def test_secrets_that_a_container_is_given_may_have_any_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secret_files, "PRIVATE_FOLDERS", (tmp_path,))
+    file = tmp_path / "token"
+    file.write_text(VALUE)
+    file.chmod(0o444)
+    assert (
+        secret(load(environment={"TONEWATCH__SERVE__TOKEN_FILE": str(file)}), "serve.token").get_secret_value() == VALUE
+    )
+
+
+def test_a_token_file_counts_as_a_token(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(VALUE)
+    file.chmod(0o600)
+    flags = {"service": {"port": 1, "host": "203.0.113.9", "token_file": str(file)}}
+    assert load(flags=flags).service.token.get_secret_value() == VALUE
+
+
+@pytest.mark.parametrize("key", SECRETS)
+def test_a_secret_on_the_command_line_is_refused(key: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(flags=options_layer(settings=[f"{key}={VALUE}"]))
+    message = str(refused.value)
+    assert f"{key} is a secret" in message
+    assert variable(key) in message
+    assert f"{key}_file" in message
+    assert VALUE not in message
