@@ -14,6 +14,7 @@ from typing import Any
 from stream.demo.conversation import AUDIO
 from stream.errors import ModelNotFound, SettingsError, SourceNotFound, TonewatchError
 from stream.settings import ModelSettings, Settings, SourceSettings
+from stream.sources.network import is_address
 from stream.types import Model, Sink, Source
 
 SOURCES = "stream.sources"
@@ -35,7 +36,10 @@ def source(settings: SourceSettings) -> Source:
 
 
 def parse_source(text: str) -> dict[str, Any]:
-    """Return the settings of a source: `-`, `demo`, `microphone`, `microphone:NAME`, a plug-in's `KIND:TARGET`, a file.
+    """Return the settings of a source.
+
+    That is `-`, `demo`, `microphone`, `microphone:NAME`, an address `SCHEME://…`, a plug-in's `KIND:TARGET`, a named
+    pipe, or a file.
 
     A file of that name takes precedence over `demo` and over kinds.
     """
@@ -43,6 +47,10 @@ def parse_source(text: str) -> dict[str, Any]:
         return {"kind": "pipe"}
     if text == "demo" and not Path(text).exists():
         return demo_source()
+    if Path(text).is_fifo():
+        return {"kind": "pipe", "target": text}
+    if is_address(text):
+        return {"kind": "network", "target": text}
     kind, _, target = text.partition(":")
     if kind in names(SOURCES) and not Path(text).exists():
         return {"kind": kind, "target": target}

@@ -62,13 +62,23 @@ def run(
     *,
     sources: Annotated[
         list[str] | None,
-        typer.Argument(help="Files, `microphone`, `microphone:NAME` or `-` (raw PCM). Default: the settings' sources."),
+        typer.Argument(
+            help="Files, `microphone`, `microphone:NAME` or `-` (a pipe: raw PCM or a recording). "
+            "Default: the settings' sources."
+        ),
     ] = None,
     realtime: Realtime = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="A pipe is live: the newest audio first, wall time by the clock.")
+    ] = False,
     channels: Channels = None,
     rate: Annotated[int | None, typer.Option(help="Raw PCM: frames per second.")] = None,
-    pcm_channels: Annotated[int | None, typer.Option(help="Raw PCM: channels.")] = None,
-    pcm_format: Annotated[str | None, typer.Option(help="Raw PCM: s16le or f32le.")] = None,
+    pcm_channels: Annotated[
+        int | None, typer.Option(help="Raw PCM: channels. On a pipe `--channels NUMBER` means the same.")
+    ] = None,
+    pcm_format: Annotated[
+        str | None, typer.Option("--format", "--pcm-format", help="Raw PCM: s16le, f32le, mulaw or alaw.")
+    ] = None,
     enroll: Enroll = None,
     sink: Sinks = None,
     emotion: Emotion = None,
@@ -89,13 +99,20 @@ def run(
     )
     options = {"channels": channels, "rate_hz": rate, "pcm_channels": pcm_channels, "pcm_format": pcm_format}
     shared: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
-    if realtime:
-        shared["realtime"] = True
+    shared |= {name: True for name, given in (("realtime", realtime), ("live", live)) if given}
     if sources:
-        layer["sources"] = [{**parse_source(text), **shared} for text in sources]
+        layer["sources"] = [_with_options(parse_source(text), shared) for text in sources]
     elif shared:
         raise SettingsError(f"no source given for {', '.join(shared)}; name one on the command line")
     _run(_read_settings(layer, preset=preset, config=config, verbose=verbose), quiet=quiet, dashboard=dashboard)
+
+
+def _with_options(source: dict[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a source with the options; of a pipe `channels` as a number is how many it has."""
+    channels = str(shared.get("channels", ""))
+    if source["kind"] == "pipe" and channels.isdigit() and "pcm_channels" not in shared:
+        shared = {**shared, "channels": "mix", "pcm_channels": channels}
+    return {**source, **shared}
 
 
 def dashboard(
