@@ -145,6 +145,7 @@ async def _run_with_dashboard(
         registrar = Registrar(settings=settings)
         pipeline = await assemble(settings, sinks={**sinks, "dashboard": page.sink()}, registrar=registrar)
         page.attach(pipeline, levels=pipeline.levels_dbfs, handlers=registrar.handlers)
+        pipeline.set_protocol_health(page.refused.health)
         signals.run = pipeline
         report = await _run_monitored(pipeline, settings.service)
         if keep_dashboard and not signals.exit_code:
@@ -188,6 +189,7 @@ async def _serve(settings: Settings, sinks: dict[str, Sink], signals: SignalHand
         gateway.attach(pipeline)
         if page is not None:
             page.attach(pipeline, levels=pipeline.levels_dbfs, handlers=registrar.handlers, microphone="/v1/stream")
+            pipeline.set_protocol_health(lambda: (*gateway.statistics().protocols, *page.refused.health()))
         signals.run = pipeline
         _print(f"listening on ws://{settings.serve.host}:{listener.port}/v1/")
         if listener.audiosocket_port:

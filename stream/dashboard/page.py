@@ -24,6 +24,7 @@ from stream.dashboard.server import create_app
 from stream.dashboard.sink import DashboardSink
 from stream.server.access import AccessPolicy, is_loopback
 from stream.server.http import GuardedWebSocket, HttpServer
+from stream.server.refusals import RefusedRequests
 from stream.settings import Settings
 
 SHUTDOWN_TIMEOUT_S = 3
@@ -42,7 +43,8 @@ class Dashboard:
         self.feed = Feed()
         self.feed.set_capabilities(PageCapabilities(about=_about(settings)))
         self.access = AccessPolicy(host=branch.host, token=branch.token.get_secret_value(), origins=branch.origins)
-        self.app = create_app(feed=self.feed, access=self.access)
+        self.refused = RefusedRequests("page")
+        self.app = create_app(feed=self.feed, access=self.access, refused=self.refused)
         self.http_server = HttpServer(
             app=self.app,
             host=branch.host,

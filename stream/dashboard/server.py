@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote_plus
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -20,6 +20,7 @@ from starlette.websockets import WebSocket
 from stream.dashboard.feed import Feed
 from stream.dashboard.page_connection import MAX_MESSAGE_LENGTH, PageConnection
 from stream.server.access import COOKIE, AccessPolicy
+from stream.server.refusals import RefusedRequests
 
 STATIC = Path(__file__).parent / "static"
 MAX_PAGES = 64
@@ -41,9 +42,9 @@ HEADERS: Mapping[str, str] = {
 POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013
 
 
-def create_app(*, feed: Feed, access: AccessPolicy) -> Starlette:
-    """Create the app of one feed."""
-    endpoints = _Endpoints(feed, access)
+def create_app(*, feed: Feed, access: AccessPolicy, refused: RefusedRequests) -> Starlette:
+    """Create the app of one feed; `refused` counts requests without the credential."""
+    endpoints = _Endpoints(feed, access, refused)
     routes = [
         Route("/", endpoints.index),
         Route("/enter", endpoints.enter, methods=["POST"]),
@@ -85,8 +86,8 @@ class _HostGuard:
 class _Endpoints:
     """Handlers of the routes."""
 
-    def __init__(self, feed: Feed, access: AccessPolicy) -> None:
-        self._feed, self._access = feed, access
+    def __init__(self, feed: Feed, access: AccessPolicy, refused: RefusedRequests) -> None:
+        self._feed, self._access, self._refused = feed, access, refused
         self._open_pages = 0
 
     async def index(self, request: Request) -> Response:
@@ -104,6 +105,7 @@ class _Endpoints:
                 return PlainTextResponse(f"request too long; at most {MAX_MESSAGE_LENGTH} bytes\n", 413)
         field, _, value = body.decode("utf-8", "replace").partition("=")
         if field != "token" or not self._access.is_token(unquote_plus(value)):
+            await self._refused.add(_address(request), "wrong token in the form")
             return self._token_form("Wrong token.")
         response = RedirectResponse("./", 303)
         response.set_cookie(
@@ -123,6 +125,7 @@ class _Endpoints:
         if not (
             access.is_allowed_host(headers) and access.is_allowed_origin(headers) and access.is_authorized(headers)
         ):
+            await self._refused.add(_address(socket), "a page of another site, or without the cookie")
             await socket.close(POLICY_VIOLATION)  # before it is accepted: the browser receives 403
             return
         await socket.accept()
@@ -139,3 +142,7 @@ class _Endpoints:
     def _token_form(self, error: str) -> Response:
         form = (STATIC / "enter.html").read_text(encoding="utf-8").replace("<!-- error -->", error)
         return HTMLResponse(form, 401)
+
+
+def _address(connection: HTTPConnection) -> str:
+    return connection.client.host if connection.client is not None else "unknown"

@@ -17,6 +17,7 @@ from stream.monitoring import metrics
 from stream.monitoring.node import NodeMonitor
 from stream.server.access import is_same_secret
 from stream.server.http import HttpServer
+from stream.server.refusals import RefusedRequests
 from stream.settings import ServiceSettings
 
 SHUTDOWN_TIMEOUT_S = 1
@@ -27,11 +28,14 @@ MAX_SOCKETS = 32
 
 def application(*, node: NodeMonitor, token: str) -> ASGIApp:
     """Return the application; with a `token`, every request needs it as its bearer token."""
+    refused = RefusedRequests("service")
 
     def guarded(answer: Callable[[], Response]) -> Callable[[Request], Awaitable[Response]]:
         async def respond(request: Request) -> Response:
             given = request.headers.get("authorization", "")
             if token and not is_same_secret(given, f"Bearer {token}"):
+                peer = request.client.host if request.client is not None else "unknown"
+                await refused.add(peer, "missing or wrong bearer token (service.token)")
                 return PlainTextResponse("missing or wrong bearer token\n", 401, {"WWW-Authenticate": "Bearer"})
             return answer()
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from stream.events import ProtocolHealth
 from stream.pipeline.pipeline import Pipeline
+from stream.server.attempts import FailedAttempts
 from stream.server.call_legs import CallLegs, PartyTracks
 from stream.server.connection import ClientConnection
 from stream.server.counts import ProtocolCounters
@@ -60,6 +61,7 @@ class Gateway:
         self._counters: defaultdict[str, ProtocolCounters] = defaultdict(ProtocolCounters)  # by protocol
         self._connections: dict[ClientConnection, str] = {}  # and their peers
         self._refusals = RefusalLog()
+        self._attempts = FailedAttempts()
         self._filled_s = 0.0
         self._lagging: dict[PushSource, int] = {}  # tracks that lagged at the last check, and their end frames
 
@@ -95,11 +97,15 @@ class Gateway:
         """Count the tracks of all connections."""
         return self._streams.total()
 
-    def count_rejected(self, protocol: str, *, peer: str, message: str) -> None:
-        """Count and log a connection that was rejected as unauthorized before it was accepted."""
+    def count_rejected(self, protocol: str, *, peer: str, message: str) -> float:
+        """Count and log a connection that was rejected as unauthorized before it was accepted.
+
+        Returns how long its answer is to be delayed.
+        """
         reason = RejectReason.UNAUTHORIZED.value
         self._counters[protocol].rejected[reason] += 1
         self.note_refusal(protocol, peer=peer, reason=reason, message=message)
+        return self._attempts.add(peer, time.monotonic())
 
     def note_refusal(self, protocol: str, *, peer: str, reason: str, message: str) -> None:
         """Log a connection that was refused or ended, and keep it for `health` events."""

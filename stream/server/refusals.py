@@ -1,4 +1,4 @@
-"""Connections that the node refused or ended: one log line each, and the newest ones for `health` events.
+"""Connections and requests that the node refused or ended: one log line each, and the newest ones for `health` events.
 
 A refusal that is repeated is logged once in `REPEAT_S`, with a count, and no more than `MAX_LINES` a minute are logged
 in all, so that an attack does not fill a disk.
@@ -6,11 +6,15 @@ in all, so that an attack does not fill a disk.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections import OrderedDict
 from datetime import UTC, datetime
 
-from stream.events import Refusal
+from stream.events import ProtocolHealth, Refusal
+from stream.server.attempts import FailedAttempts
+from stream.server.counts import ProtocolCounters
 
 MAX_REFUSALS = 8
 """Refusals that `health` events show, by protocol."""
@@ -18,6 +22,8 @@ MAX_REFUSALS = 8
 MAX_REMEMBERED = 256
 REPEAT_S = 60.0
 MAX_LINES = 30
+
+UNAUTHORIZED = "unauthorized"
 
 log = logging.getLogger(__name__)
 
@@ -59,3 +65,25 @@ class RefusalLog:
         self._logged_s[key] = now_s
         protocol, peer, message = key
         log.warning("%s connection from %s refused: %s%s", protocol, peer, message, f" ({count}x)" if count > 1 else "")
+
+
+class RefusedRequests:
+    """Requests without the credential of a page or port that has no gateway, under a name of its own in `health`."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._counters = ProtocolCounters()
+        self._log = RefusalLog()
+        self._attempts = FailedAttempts()
+
+    async def add(self, peer: str, message: str) -> None:
+        """Count and log a request that is refused; returns when it may be answered."""
+        self._counters.rejected[UNAUTHORIZED] += 1
+        self._log.add(protocol=self._name, peer=peer, reason=UNAUTHORIZED, message=message, now_s=time.time())
+        await asyncio.sleep(self._attempts.add(peer, time.monotonic()))
+
+    def health(self) -> tuple[ProtocolHealth, ...]:
+        """Return the row of `health` events; none while nothing was refused."""
+        if not self._counters.rejected:
+            return ()
+        return (self._counters.health(self._name, self._log.newest(self._name)),)

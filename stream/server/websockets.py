@@ -13,6 +13,7 @@ URLs. ASGI has no operation that aborts a connection: the server must put an `ab
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
@@ -152,7 +153,8 @@ class _Endpoints:
     ) -> None:
         peer = websocket.client.host if websocket.client is not None else "unknown"
         if not (authorized and self._access.is_allowed_origin(websocket.headers)):
-            self._gateway.count_rejected(protocol.name, peer=peer, message=self._why_refused(websocket, protocol))
+            message = self._why_refused(websocket, protocol)
+            await asyncio.sleep(self._gateway.count_rejected(protocol.name, peer=peer, message=message))
             await websocket.close(1008)  # before acceptance: HTTP 403
             return
         if not protocol.awaits_proof:
