@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,9 +37,7 @@ def connect(
             database.execute("PRAGMA locking_mode=EXCLUSIVE")
         database.execute("PRAGMA journal_mode=WAL")
         create_schema(database)
-        result = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if result != "ok":
-            raise sqlite3.DatabaseError(result)  # noqa: TRY301 - the handler below closes the database
+        _check(database)
     except UnicodeDecodeError as error:  # a damaged name in a message of SQLite's own
         database.close()
         raise sqlite3.DatabaseError(str(error)) from None
@@ -45,6 +45,46 @@ def connect(
         database.close()
         raise
     return database
+
+
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """Open a file that cannot be written, such as one on a read-only disk. Raises `sqlite3.Error`."""
+    log = path.with_name(path.name + "-wal")
+    complete = not (log.exists() and log.stat().st_size)  # else the newest changes are in the log
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' * complete}", uri=True)
+    try:
+        _check(database)
+    except UnicodeDecodeError as error:
+        database.close()
+        raise sqlite3.DatabaseError(str(error)) from None
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def create(path: Path, *, create_schema: Callable[[sqlite3.Connection], None]) -> None:
+    """Create a file that does not exist. It appears with its tables, so that an empty file is a damaged one."""
+    if path.exists():
+        return
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        connect(temporary, create_schema=create_schema).close()
+        os.link(temporary, path)
+    except FileExistsError:  # another process was quicker
+        pass
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS) or not temporary.exists():
+            raise
+        temporary.rename(path)  # a file system without links
+    finally:
+        remove(temporary)
+
+
+def _check(database: sqlite3.Connection) -> None:
+    result = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if result != "ok":
+        raise sqlite3.DatabaseError(result)
 
 
 def remove(path: Path) -> None:

@@ -16,6 +16,7 @@
     │   ├── SinkClosed           the reader closed the output
     │   └── BrokerUnreachable    the MQTT broker does not answer               (recoverable)
     ├── ProfilesError            the profile database or an import cannot be used
+    │   ├── ProfilesDamaged      the profile database is damaged
     │   └── ProfileNotFound      no profile of that name
     ├── EnrolmentRefused         the audio does not suffice for an enrolment
     ├── ListenError              the listener cannot bind its address
@@ -89,6 +90,10 @@ class InferenceError(ModelError):
 
 class ProfilesError(TonewatchError):
     """The profile database or an import file cannot be used."""
+
+
+class ProfilesDamaged(ProfilesError):
+    """The profile database is damaged."""
 
 
 class ProfileNotFound(ProfilesError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,9 @@ def enroll(
     ] = None,
     microphone: Annotated[bool, typer.Option("--microphone", help="Record at the microphone, with guidance.")] = False,
     device: Annotated[str, typer.Option(help="Name or number of the microphone. Default: the system's.")] = "",
+    allow_similar: Annotated[
+        bool, typer.Option("--allow-similar", help="Enrol although the voice is enrolled under another name.")
+    ] = False,
     note: Annotated[str | None, typer.Option(help="Consent of the person, with its date.")] = None,
     profiles: Profiles = None,
     speaker: Speaker = None,
@@ -51,11 +55,26 @@ def enroll(
     read_profiles(path)  # an unusable database is reported before anything is recorded
     source = MicrophoneEnrolment(device) if microphone else enrolment.FileEnrolment(paths)
     try:
-        result = enrolment.enrol(name, source, models=enrolment.EnrolmentModels(merged), path=path, note=note)
+        result = enrolment.enrol(
+            name,
+            source,
+            models=enrolment.EnrolmentModels(merged),
+            path=path,
+            note=note,
+            confirm=lambda issue: allow_similar or _confirm(issue),
+        )
     except KeyboardInterrupt:
         typer.echo("tonewatch: cancelled; nothing was stored", err=True)
         raise typer.Exit(130) from None
     _report(result)
+
+
+def _confirm(issue: str) -> bool:
+    """Ask on a terminal whether to enrol in spite of `issue`."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    typer.echo(f"tonewatch: {issue}", err=True)
+    return typer.confirm("Are these two people?", default=False, err=True)
 
 
 def _report(result: EnrolmentResult) -> None:

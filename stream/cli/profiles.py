@@ -151,7 +151,7 @@ def delete(
     profiles: Profiles = None,
     config: Config = None,
 ) -> None:
-    """Delete profiles permanently; the file keeps no trace of them."""
+    """Delete profiles permanently, with the calibration fitted on them; the file keeps no trace."""
     from stream.profiles.store import ProfileStore  # noqa: PLC0415
 
     with ProfileStore(profiles_path(_settings(profiles, config=config))) as store:
@@ -159,8 +159,12 @@ def delete(
             store.profile(name)
         if not yes:
             typer.confirm(f"Delete {', '.join(names)} permanently?", abort=True, err=True)
-        store.delete(*names)
+        fitted = store.delete(*names)
     typer.echo(f"Deleted {', '.join(names)}. Running nodes keep them until `reload` or a restart")
+    for model in fitted:
+        typer.echo(
+            f"Deleted the calibration of {model.name}, which was fitted on them; run `tonewatch calibrate` for a new one"
+        )
 
 
 def _count(profiles: Sequence[Profile]) -> str:

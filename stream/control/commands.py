@@ -64,6 +64,7 @@ class EnrollCommand(_Request):
     name: Name = Field(description="Name of the person.")
     source: Name = Field(description="Stream in which the person spoke.")
     voice: Name | None = Field(None, description="Current name of the voice (`S1`); null: the current speaker.")
+    allow_similar: bool = Field(False, description="Enrol although the voice is enrolled under another name.")
 
 
 class ReloadCommand(_Request):

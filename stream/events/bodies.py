@@ -22,6 +22,7 @@ Reason = Literal[
     "below_threshold",
     "no_profiles",
     "ambiguous",
+    "too_alike",
     "overlap",
     "silence",
     "track",

@@ -22,6 +22,7 @@ REASON_LABELS: Mapping[str, str] = {
     "too_short": "too little speech in the window",
     "below_threshold": "no known voice is close enough",
     "ambiguous": "best voice is below speakers.match",
+    "too_alike": "two enrolled voices are too alike",
     "overlap": "several people speak at once",
     "silence": "no speech",
     "track": "the channel identifies the speaker",

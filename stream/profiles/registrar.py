@@ -8,22 +8,26 @@ once, without a break, and to streams that open later. A refused command changes
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from stream.control.commands import EnrollCommand, ReloadCommand
 from stream.control.dispatcher import Handler
-from stream.errors import CommandRefused
+from stream.errors import CommandRefused, ProfilesDamaged
 from stream.events import ModelRef
 from stream.profiles.known_voices import KnownVoices, configured_voices, known_voices
-from stream.profiles.profile import EnrolledRecording, Exemplar, FittedCalibration, checked_name
+from stream.profiles.profile import EnrolledRecording, Exemplar, FittedCalibration, checked_name, voice_of
 from stream.profiles.quality import WindowEmbedding, length_issue, same_speaker_probability, speaker_issue
+from stream.profiles.similar import same_person_probabilities, similar_names, too_alike
 from stream.profiles.store import ProfileStore, database_path, read_calibration
 from stream.settings import Settings
 from stream.tracking.stream_tracker import build_scorer
 from stream.tracking.voice import Voice
 from stream.types import Model, SpeechDetector
+
+log = logging.getLogger(__name__)
 
 
 class EnrolmentTarget(Protocol):
@@ -68,9 +72,16 @@ class Registrar:
     async def read(
         self, model: Model, detector: SpeechDetector, segmentation: Model | None = None
     ) -> tuple[Voice, ...]:
-        """Return all voices `model` can recognise. Raises `ProfilesError`, `SourceError` or `SettingsError`."""
+        """Return all voices `model` can recognise; only those that the settings name if the database is damaged.
+
+        Raises `ProfilesError`, `SourceError` or `SettingsError`.
+        """
         self._model, self._detector, self._segmentation = model, detector, segmentation
-        return (await self._read_all(model, detector)).voices
+        try:
+            return (await self._read_all(model, detector)).voices
+        except ProfilesDamaged as error:
+            log.error("nobody with a stored profile is recognised: %s", error)  # noqa: TRY400 - it says enough
+            return tuple(self._configured)
 
     def attach(self, target: EnrolmentTarget) -> None:
         """Set the streams that the commands apply to."""
@@ -92,6 +103,8 @@ class Registrar:
         recording = self._recording(model, stream, voice, requested=command.voice)
         assert voice is not None  # noqa: S101 - `_recording` refuses None
         async with self._lock:
+            if not command.allow_similar:
+                await self._refuse_similar(name, recording, model)
             await asyncio.to_thread(_store, path, name, recording)
             people = await known_voices(settings=self._settings, model=model, configured=self._configured)
             target.set_enrolled(people.voices, stream=stream, session_voice=voice.name, name=name)
@@ -102,6 +115,16 @@ class Registrar:
             "speech_s": round(recording.speech_s, 3),
             "exemplars": len(recording.exemplars),
         }
+
+    async def _refuse_similar(self, name: str, recording: EnrolledRecording, model: Model) -> None:
+        """Raise `CommandRefused` if the voice is enrolled already under another name."""
+        people = await known_voices(settings=self._settings, model=model, configured=self._configured)
+        scorer = build_scorer(model.info, self._settings.speakers.threshold)
+        similar = similar_names(name, same_person_probabilities(voice_of("", [recording]), people.voices, scorer))
+        if similar:
+            raise CommandRefused(
+                f"{too_alike(name, similar)}; enrol as {similar[0]!r}, or set allow_similar if these are two people"
+            )
 
     async def _reload(self, command: ReloadCommand) -> Mapping[str, Any]:  # noqa: ARG002 - it has no arguments
         target, model, detector = self._target, self._model, self._detector

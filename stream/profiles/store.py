@@ -7,15 +7,18 @@ Every method is one transaction. Removed data leaves no trace once the method re
 (`secure_delete`), rebuilds the file without it (`VACUUM`) and truncates the write-ahead log. Several processes may
 share the file; each waits up to `LOCK_TIMEOUT_S` for the lock of another.
 
-A file that is damaged, of a newer version, of another program, locked, on a full disk or not writable raises
-`ProfilesError`; it is never moved or replaced, since profiles cannot be recreated. Names and vectors are never logged.
+A file that is damaged, of a newer version, of another program, locked or on a full disk raises `ProfilesError`; it is
+never moved or replaced, since profiles cannot be recreated. A file that cannot be written is opened for reading. Single
+damaged rows are left out and logged. Names and vectors are never logged.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -23,16 +26,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import platformdirs
 
 from stream import database
-from stream.errors import ProfileNotFound, ProfilesError
+from stream.errors import ProfileNotFound, ProfilesDamaged, ProfilesError
 from stream.events import ModelRef
-from stream.profiles.profile import EnrolledRecording, Exemplar, FittedCalibration, Profile, checked_name, checked_note
-from stream.profiles.schema import create_tables, explain
+from stream.profiles.profile import EnrolledRecording, FittedCalibration, Profile, checked_name, checked_note
+from stream.profiles.rows import delete_copies, insert_recording, read_calibrations, seal
+from stream.profiles.rows import read_profiles as read_rows
+from stream.profiles.schema import UNWRITABLE_ADVICE, VERSION, check_version, create_tables, explain
 from stream.settings import SpeakersSettings
-from stream.tracking.voice import Vector
 from stream.types import ModelInfo
 
 LOCK_TIMEOUT_S = 5.0
@@ -40,6 +43,18 @@ LOCK_TIMEOUT_S = 5.0
 
 FILE_NAME = "profiles.sqlite"
 TRUNCATE_LOG = "PRAGMA wal_checkpoint(TRUNCATE)"
+
+UNWRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+"""Errors of a file that may still be readable."""
+
+_DELETE_CALIBRATION = "DELETE FROM calibrations WHERE model = ? AND revision = ?"
+
+_FITTED_ON = """
+SELECT DISTINCT model, revision FROM recordings JOIN calibrations USING (model, revision) WHERE person = ?
+AND recordings.created <= calibrations.fitted
+"""
+
+log = logging.getLogger(__name__)
 
 
 def database_path(setting: str) -> Path | None:
@@ -58,12 +73,16 @@ def read_profiles(path: Path | None) -> tuple[Profile, ...]:
 
 
 def read_calibration(info: ModelInfo, speakers: SpeakersSettings) -> FittedCalibration | None:
-    """Return the calibration fitted for a model; None if `speakers.threshold` is set. Raises `ProfilesError`."""
+    """Return the calibration fitted for a model; None if `speakers.threshold` is set or the file is damaged.
+
+    Raises `ProfilesError`.
+    """
     path = database_path(speakers.profiles)
     if path is None or speakers.threshold is not None:
         return None
-    with ProfileStore(path) as store:
+    with suppress(ProfilesDamaged), ProfileStore(path) as store:
         return store.calibration(ModelRef(name=info.name, revision=info.revision))
+    return None
 
 
 class ProfileStore:
@@ -73,18 +92,20 @@ class ProfileStore:
         self.path = path
         self._create = create
         self._open: sqlite3.Connection | None = None
+        self._checked = True  # whether the rows have checksums
+        self._read_only = False
 
     def __enter__(self) -> Self:
-        """Open the file. Raises `ProfilesError`."""
+        """Open the file. Raises `ProfilesError`, `ProfilesDamaged` if it is damaged."""
         with self._translated_errors():
             if self._create:
                 self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not self._create and not os.path.exists(self.path):  # noqa: PTH110 - False also without permission to look
+                database.create(self.path, create_schema=create_tables)
+            if not os.path.exists(self.path):  # noqa: PTH110 - False also without permission to look
                 self._open = sqlite3.connect(":memory:", isolation_level="IMMEDIATE")
                 create_tables(self._open)
             else:
-                self._open = database.connect(self.path, create_schema=create_tables, lock_timeout_s=LOCK_TIMEOUT_S)
-                self.path.chmod(0o600)
+                self._open = self._connect()
         return self
 
     def __exit__(
@@ -100,37 +121,14 @@ class ProfileStore:
     def profiles(self) -> tuple[Profile, ...]:
         """Return all profiles, ordered by name."""
         with self._translated_errors():
-            exemplars: dict[int, list[Exemplar]] = {}
-            for recording, speech_s, blob in self._rows(
-                "SELECT recording, speech_s, vector FROM exemplars ORDER BY recording, place"
-            ):
-                exemplars.setdefault(recording, []).append(Exemplar(_vector(blob), speech_s))
-            recordings: dict[int, list[EnrolledRecording]] = {}
-            for number, person, model, revision, kind, origin, speech_s, created in self._rows(
-                "SELECT id, person, model, revision, kind, origin, speech_s, created FROM recordings ORDER BY id"
-            ):
-                recordings.setdefault(person, []).append(
-                    EnrolledRecording(
-                        model=ModelRef(name=model, revision=revision),
-                        kind=kind,
-                        origin=origin,
-                        speech_s=speech_s,
-                        exemplars=tuple(exemplars.get(number, ())),
-                        created=_time(created),
-                    )
-                )
-            return tuple(
-                Profile(
-                    name=name,
-                    note=note,
-                    created=_time(created),
-                    updated=_time(updated),
-                    recordings=tuple(recordings.get(person, ())),
-                )
-                for person, name, note, created, updated in self._rows(
-                    "SELECT id, name, note, created, updated FROM people ORDER BY name"
-                )
+            profiles, damaged = read_rows(self._connection, checked=self._checked)
+        if damaged:
+            log.warning(
+                "%d damaged rows in %s are left out; restore a backup, or enrol again who is missing",
+                damaged,
+                self.path,
             )
+        return profiles
 
     def profile(self, name: str) -> Profile:
         """Return one profile. Raises `ProfileNotFound`."""
@@ -142,6 +140,8 @@ class ProfileStore:
     def add(self, name: str, *recordings: EnrolledRecording, note: str | None = None) -> None:
         """Keep recordings of somebody, new or known already; `note` takes the place of the one there was.
 
+        A recording that is there already is kept once.
+
         Raises `ProfilesError`, also when an x-vector's length is not that of its model's others.
         """
         name = checked_name(name)
@@ -149,14 +149,17 @@ class ProfileStore:
             now = datetime.now(UTC).timestamp()
             connection.execute(
                 "INSERT INTO people (name, note, created, updated) VALUES (?, '', ?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET updated = excluded.updated",
+                " ON CONFLICT (name) DO UPDATE SET updated = excluded.updated, checksum = NULL",
                 (name, now, now),
             )
             person = self._profile_id(name)
             if note is not None:
-                connection.execute("UPDATE people SET note = ? WHERE id = ?", (checked_note(note), person))
+                connection.execute(
+                    "UPDATE people SET note = ?, checksum = NULL WHERE id = ?", (checked_note(note), person)
+                )
             for recording in recordings:
-                self._insert(connection, person, recording)
+                insert_recording(connection, person, recording)
+            delete_copies(connection, person)
 
     def restore(self, profiles: Sequence[Profile]) -> None:
         """Store exported profiles unchanged, all or none. Raises `ProfilesError` if a name is taken."""
@@ -170,7 +173,7 @@ class ProfileStore:
                     (profile.name, profile.note, profile.created.timestamp(), profile.updated.timestamp()),
                 ).lastrowid
                 for recording in profile.recordings:
-                    self._insert(connection, int(person or 0), recording)
+                    insert_recording(connection, int(person or 0), recording)
 
     def rename(self, name: str, new: str) -> None:
         """Rename a profile. Raises `ProfileNotFound`, or `ProfilesError` if the new name is taken."""
@@ -182,56 +185,56 @@ class ProfileStore:
                     f"{new!r} is enrolled already; use `tonewatch profiles merge` to combine two profiles"
                 )
             connection.execute(
-                "UPDATE people SET name = ?, updated = ? WHERE id = ?", (new, datetime.now(UTC).timestamp(), person)
+                "UPDATE people SET name = ?, updated = ?, checksum = NULL WHERE id = ?",
+                (new, datetime.now(UTC).timestamp(), person),
             )
 
     def merge(self, name: str, into: str) -> None:
-        """Move the recordings of one profile to another and delete the first. Raises `ProfileNotFound`."""
+        """Move the recordings of one profile to another and delete the first. Raises `ProfileNotFound`.
+
+        A recording that both have is kept once.
+        """
         with self._transaction(removing=True) as connection:
             source, target = self._profile_id(name), self._profile_id(into)
             if source == target:
                 raise ProfilesError("a profile cannot be merged with itself; give two names")
-            connection.execute("UPDATE recordings SET person = ? WHERE person = ?", (target, source))
+            connection.execute("UPDATE recordings SET person = ?, checksum = NULL WHERE person = ?", (target, source))
+            delete_copies(connection, target)
             connection.execute(
-                "UPDATE people SET updated = ?, note = trim(note || char(10) || (SELECT note FROM people WHERE id = ?),"
-                " char(10)) WHERE id = ?",
+                "UPDATE people SET updated = ?, checksum = NULL,"
+                " note = trim(note || char(10) || (SELECT note FROM people WHERE id = ?), char(10)) WHERE id = ?",
                 (datetime.now(UTC).timestamp(), source, target),
             )
             connection.execute("DELETE FROM people WHERE id = ?", (source,))
 
-    def delete(self, *names: str) -> None:
-        """Delete profiles permanently, all or none of those named. Raises `ProfileNotFound`."""
+    def delete(self, *names: str) -> tuple[ModelRef, ...]:
+        """Delete profiles permanently, all or none of those named, and the calibrations fitted on their voices.
+
+        Returns the models of these calibrations. Raises `ProfileNotFound`.
+        """
+        fitted: dict[ModelRef, None] = {}
         with self._transaction(removing=True) as connection:
             for person in [self._profile_id(name) for name in names]:
+                for model, revision in connection.execute(_FITTED_ON, (person,)).fetchall():
+                    fitted[ModelRef(name=model, revision=revision)] = None
                 connection.execute("DELETE FROM people WHERE id = ?", (person,))
             if not connection.execute("SELECT 1 FROM people").fetchone():
-                connection.execute("DELETE FROM calibrations")  # fitted on the deleted voices
+                connection.execute("DELETE FROM calibrations")
+            for ref in fitted:
+                connection.execute(_DELETE_CALIBRATION, (ref.name, ref.revision))
+        return tuple(fitted)
 
     def calibration(self, model: ModelRef) -> FittedCalibration | None:
         """Return the calibration fitted for a model, None if there is none."""
         with self._translated_errors():
-            row = self._connection.execute(
-                "SELECT weights, threshold, genuine, impostor, fitted FROM calibrations"
-                " WHERE model = ? AND revision = ?",
-                (model.name, model.revision),
-            ).fetchone()
-            if row is None:
-                return None
-            weights, threshold, genuine, impostor, fitted = row
-            return FittedCalibration(
-                model=model,
-                weights=tuple(map(float, json.loads(weights))),
-                threshold=threshold,
-                genuine=genuine,
-                impostor=impostor,
-                fitted=_time(fitted),
-            )
+            found = read_calibrations(self._connection, checked=self._checked)
+        return next((calibration for calibration in found if calibration.model == model), None)
 
     def set_calibration(self, calibration: FittedCalibration) -> None:
         """Store a calibration, replacing an earlier one of the same model."""
         with self._transaction() as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO calibrations VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO calibrations VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
                 (
                     calibration.model.name,
                     calibration.model.revision,
@@ -246,9 +249,7 @@ class ProfileStore:
     def clear_calibration(self, model: ModelRef) -> None:
         """Delete the calibration fitted for a model, so that its own applies."""
         with self._transaction() as connection:
-            connection.execute(
-                "DELETE FROM calibrations WHERE model = ? AND revision = ?", (model.name, model.revision)
-            )
+            connection.execute(_DELETE_CALIBRATION, (model.name, model.revision))
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -259,7 +260,9 @@ class ProfileStore:
         return self._connection.execute(query).fetchall()
 
     def _profile_id(self, name: str) -> int:
-        found = self._connection.execute("SELECT id FROM people WHERE name = ?", (checked_name(name),)).fetchone()
+        found = self._connection.execute(
+            "SELECT id FROM people NOT INDEXED WHERE name = ?", (checked_name(name),)
+        ).fetchone()
         if found is None:
             names = ", ".join(known for (known,) in self._rows("SELECT name FROM people ORDER BY name"))
             raise ProfileNotFound(
@@ -267,47 +270,38 @@ class ProfileStore:
             )
         return int(found[0])
 
-    def _insert(self, connection: sqlite3.Connection, person: int, recording: EnrolledRecording) -> None:
-        model = recording.model
-        length = connection.execute(
-            "SELECT length(vector) FROM exemplars JOIN recordings ON recordings.id = recording"
-            " WHERE model = ? AND revision = ? LIMIT 1",
-            (model.name, model.revision),
-        ).fetchone()
-        blobs = [np.asarray(exemplar.vector, dtype="<f4").tobytes() for exemplar in recording.exemplars]
-        if length is not None and length[0] != len(blobs[0]):
-            raise ProfilesError(
-                f"x-vectors of {model.name} {model.revision} have {length[0] // 4} dimensions in this file, not "
-                f"{len(blobs[0]) // 4}; use the model that made the others"
+    def _connect(self) -> sqlite3.Connection:
+        """Open the existing file, for reading if it cannot be written."""
+        status = self.path.stat()
+        if stat.S_ISREG(status.st_mode) and not status.st_size:
+            raise ProfilesDamaged(
+                f"{self.path} is damaged: it is empty; restore a backup, or move it away and enrol again"
             )
-        number = connection.execute(
-            "INSERT INTO recordings (person, model, revision, kind, origin, speech_s, created)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                person,
-                model.name,
-                model.revision,
-                recording.kind,
-                recording.origin,
-                recording.speech_s,
-                recording.created.timestamp(),
-            ),
-        ).lastrowid
-        connection.executemany(
-            "INSERT INTO exemplars VALUES (?, ?, ?, ?)",
-            [
-                (number, place, exemplar.speech_s, blob)
-                for place, (exemplar, blob) in enumerate(zip(recording.exemplars, blobs, strict=True))
-            ],
-        )
+        try:
+            opened = database.connect(self.path, create_schema=create_tables, lock_timeout_s=LOCK_TIMEOUT_S)
+            if stat.S_IMODE(status.st_mode) & 0o077:
+                self.path.chmod(0o600)
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in UNWRITABLE or self._create:
+                raise
+            opened = database.connect_read_only(self.path)
+            self._checked, self._read_only = check_version(opened) >= VERSION, True
+        except ProfilesError as error:
+            raise type(error)(f"{self.path}: {error}") from None
+        return opened
 
     @contextmanager
     def _transaction(self, *, removing: bool = False) -> Iterator[sqlite3.Connection]:
         """Run one transaction; with `removing`, leave no trace of removed data in the file or beside it."""
+        if self._read_only:
+            raise ProfilesError(f"{self.path}: {UNWRITABLE_ADVICE}")
         with self._translated_errors():
             with self._connection as connection:
                 connection.execute("BEGIN IMMEDIATE")
+                if removing:
+                    connection.execute("REINDEX")  # through a damaged index, rows would be missed
                 yield connection
+                seal(connection)
             if removing:
                 self._connection.execute("VACUUM")
                 busy = self._connection.execute(TRUNCATE_LOG).fetchone()[0]
@@ -323,16 +317,9 @@ class ProfileStore:
         try:
             yield
         except sqlite3.Error as error:
-            raise ProfilesError(f"{self.path}: {explain(error)}") from error
+            explained = explain(error)
+            raise type(explained)(f"{self.path}: {explained}") from error
         except OSError as error:
             raise ProfilesError(
                 f"cannot use {self.path} ({error.strerror}); choose another file with speakers.profiles"
             ) from error
-
-
-def _vector(blob: bytes) -> Vector:
-    return np.frombuffer(blob, dtype="<f4").astype(np.float32)
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

@@ -9,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.events import Reason, SpeakerState
+from stream.tracking.scoring import Scorer
 from stream.tracking.voice import Voice
+
+MIN_ALIKE_PROBABILITY = 0.9
+"""Probability of one person from which two enrolled voices that share the belief are called too alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,14 @@ class Evidence:
     belief: NDArray[np.float64]
     evidence_s: float
     mixed: bool
+
+    def ambiguity(self, match: float, scorer: Scorer) -> Reason:
+        """Return why no voice reaches `match`: the two likeliest are one enrolled voice under two names, or not."""
+        order = np.argsort(-self.belief[:-1])[:2]
+        likeliest = [self.voices[place] for place in order]
+        if len(likeliest) == 2 and all(voice.enrolled for voice in likeliest) and self.belief[order].sum() >= match:  # noqa: PLR2004
+            return "too_alike" if scorer.probability(*likeliest) >= MIN_ALIKE_PROBABILITY else "ambiguous"
+        return "ambiguous"
 
     def decision(
         self,

@@ -239,7 +239,7 @@ class SpeakerTracker:
         best = int(evidence.belief.argmax())
         if best < len(self._voices):
             if evidence.belief[best] < settings.match:
-                return self._undecided("ambiguous", evidence)
+                return self._undecided(evidence.ambiguity(settings.match, self._scorer), evidence)
             return self._match(span, vector, self._voices[best], evidence, pure=pure)
         if evidence.belief[best] < settings.create or seconds(self._evidence_samples) < settings.create_s:
             return self._undecided(self._unknown_reason, evidence)

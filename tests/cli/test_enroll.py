@@ -54,7 +54,9 @@ def test_people_are_enrolled_from_recordings_and_recognised(database: Path, tmp_
         assert in_form(result.output) in shown, "the page shows what the command prints"
     other = run_command("profiles", "verify", parts["Stranger_1"][0], *options)
     assert (other.code, other.output.startswith("no match; closest is ")) == (1, True)
-    similar = run_command("enroll", "Robert", parts["Bob"][1], *options)
+    refused = run_command("enroll", "Robert", parts["Bob"][1], *options)
+    assert (refused.code, "nothing was stored: too alike: 'Bob' or 'Robert'" in refused.errors) == (1, True)
+    similar = run_command("enroll", "Robert", parts["Bob"][1], "--allow-similar", *options)
     assert similar.code == 0
     assert "the voice is very similar to Bob" in similar.errors
     both = wav(tmp_path / "both.wav", np.concatenate([demo_speech(name)[: 5 * 16_000] for name in ("Alice", "Bob")]))

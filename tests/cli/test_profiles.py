@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from stream.events import ModelRef
+from stream.profiles.profile import FittedCalibration
 from stream.profiles.store import ProfileStore, read_profiles
 from stream.tools.enrolment import enrolment
-from tests.profiles.examples import recording
+from tests.profiles.examples import MODEL, recording
 from tests.support.command import run_command
 from tests.support.tones import tone, wav
 from tests.tools.enrolment.models import ToneEnrolmentModels
@@ -40,7 +41,11 @@ def test_profiles_are_listed_renamed_merged_and_deleted(database: Path) -> None:
     assert run_command("profiles", "merge", "Bob", "Alan", *options) == (0, "Merged Bob into Alan\n", "")
     assert run_command("profiles", "delete", "Alan", *options, stdin="n\n").code == 1
     assert len(read_profiles(database)) == 1
-    assert run_command("profiles", "delete", "Alan", "--yes", *options).output.startswith("Deleted Alan. ")
+    with ProfileStore(database) as store:
+        store.set_calibration(FittedCalibration(MODEL, (9.0, 0.4, 1.1), 0.5, 12, 40))
+    deleted = run_command("profiles", "delete", "Alan", "--yes", *options).output
+    assert deleted.startswith("Deleted Alan. ")
+    assert "Deleted the calibration of compact-speaker, which was fitted on them" in deleted
     assert read_profiles(database) == ()
     assert "no profiles in" in run_command("profiles", "list", *options).errors
 

@@ -12,7 +12,7 @@ import aiomqtt
 import pytest
 
 from stream.events import ModelRef, SpeakerEvent, SpeakerResolvedEvent, TurnEvent
-from stream.profiles.profile import FittedCalibration
+from stream.profiles.profile import EnrolledRecording, Exemplar, FittedCalibration
 from stream.profiles.store import ProfileStore, read_profiles
 from tests.profiles.examples import OTHER, recording
 from tests.support.mosquitto import Broker
@@ -240,6 +240,40 @@ def test_a_damaged_database_is_reported_and_the_voices_stay(path: Path) -> None:
     run_script(node, "aaaaaaa", damage, "-aa")
     assert "is damaged" in replies[0]["error"]
     assert speakers(node) == ["S1", "Alice"]
+
+
+def test_a_voice_enrolled_under_another_name_is_refused_unless_allowed(path: Path) -> None:
+    replies: list[dict[str, Any]] = []
+    node = EnrolmentNode(path)
+
+    async def enrol() -> None:
+        await node.wait_voice("S1")
+        with ProfileStore(path, create=True) as store:  # stored during the run, so that this node does not know it yet
+            _, voice = node.pipeline.session_voice("room", "S1")
+            assert voice is not None
+            exemplars = tuple(Exemplar(vector, speech_s) for vector, speech_s in voice.recent)
+            store.add("Alice", EnrolledRecording(TONE_MODEL, "stream", "hall", 6.0, exemplars))
+        replies.append(await node.ask(command="enroll", name="Alice2", source="room"))
+        replies.append(await node.ask(command="enroll", name="Alice2", source="room", allow_similar=True))
+
+    run_script(node, "aaaaaaa", enrol, "a")
+    assert replies[0]["error"].startswith("too alike: 'Alice' or 'Alice2'")
+    assert replies[1]["ok"]
+
+
+def test_a_run_starts_without_a_damaged_database_and_says_so(
+    path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    enrol_alice(path)
+    data = bytearray(path.read_bytes())
+    data[100] ^= 255  # the type of the first page
+    path.write_bytes(data)
+    node = EnrolmentNode(path, enrolled={"Bob": str(wav(tmp_path / "b.wav", tone(1_100.0, 5.0, level=0.3)))})
+    run_script(node, "aaaa-bbb")
+    assert speakers(node) == ["S1", "Bob"]
+    assert "nobody with a stored profile is recognised" in caplog.text
+    assert "is damaged" in caplog.text
+    assert path.read_bytes() == data
 
 
 def test_a_name_in_the_settings_takes_precedence_over_the_database(path: Path, tmp_path: Path) -> None:

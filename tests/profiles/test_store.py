@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream.errors import ProfileNotFound, ProfilesError
+from scripts.faults.bit_flips import flip_bits, write_profiles
+from scripts.faults.bit_flips import read_profiles as read_flipped
+from stream.errors import ProfileNotFound, ProfilesDamaged, ProfilesError
 from stream.profiles import store as store_module
 from stream.profiles.profile import FittedCalibration, checked_name, voices_for
 from stream.profiles.store import ProfileStore, database_path, read_profiles
@@ -33,6 +38,12 @@ def traces(path: Path, *secrets: bytes) -> list[tuple[str, bytes]]:
     """Return the secrets found in the database file and the files beside it."""
     files = [file for file in path.parent.iterdir() if file.is_file()]
     return [(file.name, secret) for file in files for secret in secrets if secret in file.read_bytes()]
+
+
+def make_version_1(store: ProfileStore) -> None:
+    for table in ("people", "recordings", "exemplars", "calibrations"):
+        store._connection.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
+    store._connection.execute("PRAGMA user_version=1")
 
 
 def test_stored_profiles_are_read_back_unchanged(store: ProfileStore, path: Path) -> None:
@@ -82,6 +93,14 @@ def test_a_former_name_leaves_no_trace(store: ProfileStore, path: Path) -> None:
     assert len(store.profile("Bob").recordings) == 2
 
 
+def test_a_recording_counts_once(store: ProfileStore) -> None:
+    store.add("Al", recording(1))
+    store.add("Al", recording(1), recording(2))
+    store.add("Allan", recording(1), recording(3))
+    store.merge("Allan", "Al")
+    assert [len(kept.exemplars) for kept in store.profile("Al").recordings] == [3, 3, 3]
+
+
 def test_traces_kept_by_another_reader_are_reported(
     store: ProfileStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,19 +117,20 @@ def test_traces_kept_by_another_reader_are_reported(
     assert traces(path, b"Mathilda") == []
 
 
-def test_deletion_is_all_or_none_and_the_last_one_deletes_the_calibration(store: ProfileStore) -> None:
-    store.add("Al", recording(1))
+def test_deletion_is_all_or_none_and_deletes_the_calibration_fitted_on_the_voice(store: ProfileStore) -> None:
+    store.add("Al", recording(1, model=OTHER))
     store.add("Bob", recording(2))
     store.set_calibration(FittedCalibration(MODEL, (9.0, 0.4, 1.1), 0.5, 12, 40))
-    with pytest.raises(ProfileNotFound, match="no profile 'Zed'; available: Al, Bob"):
+    store.add("Late", recording(3))
+    with pytest.raises(ProfileNotFound, match="no profile 'Zed'; available: Al, Bob, Late"):
         store.delete("Al", "Zed")
-    assert len(store.profiles()) == 2
-    store.delete("Al")
+    assert len(store.profiles()) == 3
+    assert store.delete("Al", "Late") == (), "one of another model, one enrolled after the fit"
     found = store.calibration(MODEL)
     assert found is not None
     assert (found.weights, found.threshold, found.genuine, found.impostor) == ((9.0, 0.4, 1.1), 0.5, 12, 40)
     assert store.calibration(OTHER) is None
-    store.delete("Bob")
+    assert store.delete("Bob") == (MODEL,)
     assert store.calibration(MODEL) is None
 
 
@@ -156,6 +176,7 @@ def test_the_path_follows_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_of_a_newer_version_or_another_program_is_refused(
     store: ProfileStore, path: Path, tmp_path: Path
 ) -> None:
+    store._connection.execute("ALTER TABLE people ADD COLUMN face BLOB")
     store._connection.execute("PRAGMA user_version=7")
     with pytest.raises(ProfilesError, match="version 7, written by a newer tonewatch; update"), ProfileStore(path):
         pass
@@ -201,3 +222,94 @@ def test_an_unusable_folder_is_reported(tmp_path: Path) -> None:
         ProfileStore(tmp_path / "file" / "x" / "p.sqlite", create=True).__enter__()
     with pytest.raises(ProfilesError, match=r"cannot write the file .* set speakers.profiles"):
         ProfileStore(tmp_path, create=True).__enter__()
+
+
+def test_a_damaged_row_is_left_out_and_logged(
+    store: ProfileStore, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.add("Al", recording(1), recording(2))
+    store.add("Bob", recording(3))
+    store.set_calibration(FittedCalibration(MODEL, (9.0, 0.4, 1.1), 0.5, 12, 40))
+    before = store.profile("Al")
+    connection = store._connection
+    connection.execute("UPDATE exemplars SET vector = zeroblob(256) WHERE recording = 1 AND place = 0")
+    connection.execute("UPDATE recordings SET speech_s = 9000 WHERE id = 2")
+    connection.execute("UPDATE people SET name = 'Mallory' WHERE name = 'Bob'")
+    connection.execute("UPDATE calibrations SET weights = '[1.0, -9.0, 1.1]'")
+    connection.commit()
+    (al,) = read_profiles(path)
+    assert [len(kept.exemplars) for kept in al.recordings] == [2]
+    assert np.array_equal(al.recordings[0].exemplars[0].vector, before.recordings[0].exemplars[1].vector)
+    assert "3 damaged rows" in caplog.text
+    assert "Mallory" not in caplog.text
+    assert store.calibration(MODEL) is None
+
+
+def test_an_earlier_version_is_migrated_and_its_rows_kept(path: Path) -> None:
+    with ProfileStore(path, create=True) as store:
+        store.add("Al", recording(1), note="yes")
+        expected = store.profiles()
+        make_version_1(store)
+    with ProfileStore(path) as store:
+        (al,) = store.profiles()
+        assert (al.name, al.note, len(al.recordings[0].exemplars)) == ("Al", "yes", 3)
+        assert al.created == expected[0].created
+        assert store._connection.execute("SELECT count(*) FROM exemplars WHERE checksum IS NULL").fetchone() == (0,)
+        store.add("Bob", recording(2))
+    assert [profile.name for profile in read_profiles(path)] == ["Al", "Bob"]
+
+
+def test_an_empty_file_is_damaged_and_kept(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
+    for create in (False, True):
+        with pytest.raises(ProfilesDamaged, match="is empty; restore a backup"), ProfileStore(path, create=create):
+            pass
+    assert path.stat().st_size == 0
+
+
+def test_a_new_file_is_never_seen_without_its_tables(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    link = os.link
+
+    def observed(source: Path, target: Path) -> None:
+        assert not path.exists()
+        link(source, target)
+        seen.append(path.stat().st_size)
+
+    monkeypatch.setattr(os, "link", observed)
+    with ProfileStore(path, create=True) as store:
+        store.add("Al", recording(1))
+    assert seen[0] > 0
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_profiles_that_cannot_be_written_can_be_read(version: int) -> None:
+    folder = Path(tempfile.mkdtemp())
+    path = folder / "profiles.sqlite"
+    with ProfileStore(path, create=True) as store:
+        store.add("Al", recording(1))
+        if version == 1:
+            make_version_1(store)
+    is_root = os.geteuid() == 0
+    try:
+        if is_root:
+            os.chown(path, 65_534, -1)
+        path.chmod(0o400)
+        folder.chmod(0o555)
+        if is_root:
+            os.seteuid(65_534)
+        with ProfileStore(path) as store:
+            assert [profile.name for profile in store.profiles()] == ["Al"]
+            with pytest.raises(ProfilesError, match="cannot write the file"):
+                store.add("Bob", recording(2))
+    finally:
+        if is_root:
+            os.seteuid(0)
+        shutil.rmtree(folder)
+
+
+def test_a_flipped_bit_stops_no_start_and_makes_nothing_false(tmp_path: Path) -> None:
+    counts = flip_bits(write_profiles, read_flipped, times=100, seed=11, folder=tmp_path)
+    assert counts["failed"] == counts["false"] == 0

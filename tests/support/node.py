@@ -172,7 +172,7 @@ class EnrolmentNode(Node):
         self.registrar.attach(self.pipeline)
         self.dispatcher = CommandDispatcher(pipeline=self.pipeline, handlers=self.registrar.handlers)
 
-    async def ask(self, **command: str) -> dict[str, Any]:
+    async def ask(self, **command: str | bool) -> dict[str, Any]:
         """Return the reply to a command."""
         reply = await self.dispatcher.answer(json.dumps(command), allowed=COMMANDS)
         found: dict[str, Any] = json.loads(reply.model_dump_json())

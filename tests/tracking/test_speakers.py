@@ -53,6 +53,14 @@ def test_too_little_speech_is_tentative_then_confirmed() -> None:
     assert run(tested, 12, 12.3, voice(0))[0].state == "tentative", "a short word neither creates nor confirms a voice"
 
 
+def test_one_voice_under_two_names_is_called_too_alike() -> None:
+    twice = [Voice(name=name, exemplars=[voice(0)], enrolled=True, evidence_s=9.0) for name in ("Alice", "Alice2")]
+    decisions = run(tracker(*twice), 0, 4, voice(0))
+    assert names(decisions) == []
+    assert {decision.reason for decision in decisions[4:]} - {"silence"} == {"too_alike"}
+    assert {decisions[6].best, decisions[6].runner_up} == {"Alice", "Alice2"}
+
+
 def test_evidence_is_counted_once() -> None:
     decisions = run(tracker(), 0, 6, voice(0))
     assert max(decision.evidence_s for decision in decisions) == 6.0

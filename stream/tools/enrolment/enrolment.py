@@ -6,7 +6,7 @@ Cheap checks come first: names and files before models are loaded, models before
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import exp
 from pathlib import Path
@@ -18,17 +18,15 @@ from stream.events import ModelRef
 from stream.profiles.clean_speech import NOTHING_LEFT_OUT
 from stream.profiles.enrolment_audio import EnrolmentAudio, speakers_issue
 from stream.profiles.known_voices import read_enrolment
-from stream.profiles.profile import EnrolledRecording, Kind, Profile, voice_of, voices_for
+from stream.profiles.profile import EnrolledRecording, Kind, Profile, checked_name, voice_of, voices_for
 from stream.profiles.quality import audio_issues, length_issue
+from stream.profiles.similar import same_person_probabilities, similar_names, too_alike
 from stream.profiles.store import ProfileStore, read_calibration, read_profiles
 from stream.settings import ModelSettings, Settings
 from stream.tracking.scoring import Scorer
 from stream.tracking.stream_tracker import build_scorer
 from stream.tracking.voice import Voice
 from stream.types import Model, Task
-
-MIN_SIMILAR_PROBABILITY = 0.95
-"""Probability from which the voice of another profile is reported as very similar."""
 
 MIN_CONSISTENT_PROBABILITY = 0.05
 """Probability below which a recording is reported as unlike the earlier ones of the same profile."""
@@ -140,18 +138,35 @@ async def read_take(path: Path, models: EnrolmentModels) -> EnrolmentTake:
 
 
 def enrol(
-    name: str, source: EnrolmentSource, *, models: EnrolmentModels, path: Path, note: str | None
+    name: str,
+    source: EnrolmentSource,
+    *,
+    models: EnrolmentModels,
+    path: Path,
+    note: str | None,
+    confirm: Callable[[str], bool] = lambda _: False,
 ) -> EnrolmentResult:
-    """Process the audio of a source, check its quality and store it. Raises `TonewatchError`."""
+    """Process the audio of a source, check its quality and store it. Raises `TonewatchError`.
+
+    A voice that is enrolled already under another name is refused, unless `confirm` returns True for what is wrong.
+    """
     takes = asyncio.run(source.record(models))
     require_quality(takes, models)
     recordings = tuple(
         take.audio.recording(kind=take.kind, origin=take.origin) for take in takes if take.audio.exemplars
     )
+    known, _ = voices_for(read_profiles(path), models.ref)
+    probabilities = same_person_probabilities(voice_of("", recordings), known, models.scorer)
+    similar = similar_names(name, probabilities)
+    if similar and not confirm(too_alike(name, similar)):
+        raise EnrolmentRefused(
+            f"nothing was stored: {too_alike(name, similar)}; enrol as {similar[0]!r}, or add --allow-similar if these "
+            "are two people"
+        )
     with ProfileStore(path, create=True) as store:
-        before = store.profiles()
         store.add(name, *recordings, note=note)
-    return _result(name, recordings, before, models)
+    unlike_before = probabilities.get(checked_name(name), 1.0) < MIN_CONSISTENT_PROBABILITY
+    return EnrolmentResult(name, recordings, similar, unlike_before)
 
 
 def require_quality(takes: Sequence[EnrolmentTake], models: EnrolmentModels) -> None:
@@ -194,27 +209,11 @@ def _rank(recordings: Sequence[EnrolledRecording], known: Sequence[Voice], score
     return sorted(found, key=lambda match: -match.probability)
 
 
-def _result(
-    name: str, recordings: Sequence[EnrolledRecording], before: Sequence[Profile], models: EnrolmentModels
-) -> EnrolmentResult:
-    """Compare new recordings with the profiles that were stored before."""
-    known, _ = voices_for(before, models.ref)
-    probabilities = {match.name: match.probability for match in _rank(recordings, known, models.scorer)}
-    return EnrolmentResult(
-        name=name,
-        recordings=tuple(recordings),
-        similar=tuple(
-            other
-            for other, probability in probabilities.items()
-            if other != name and probability >= MIN_SIMILAR_PROBABILITY
-        ),
-        unlike_before=probabilities.get(name, 1.0) < MIN_CONSISTENT_PROBABILITY,
-    )
-
-
 def verify(file: Path, *, models: EnrolmentModels, path: Path) -> VerificationResult:
     """Identify the speaker of a recording. Raises `SourceError`, `ProfilesError` or `EnrolmentRefused`."""
     take = asyncio.run(read_take(file, models))
+    if (several := speakers_issue([take.audio], models.scorer)) is not None:
+        raise EnrolmentRefused(f"{file}: {several.message}")
     matches = rank_profiles(take, read_profiles(path), models)
     return VerificationResult(
         matches=tuple(matches),

@@ -23,12 +23,19 @@ def describe_decision(events: Sequence[SpeakerEvent]) -> str:
     newest = events[-1]
     if newest.reason in REASONS_WITHOUT_SCORES:
         return REASON_LABELS[newest.reason]
-    parts = [REASON_LABELS.get(newest.reason, newest.reason.replace("_", " ")), *_probability(events), *_scores(events)]
+    parts = [_reason(newest), *_probability(events), *_scores(events)]
     parts.append(f"{_range(one.evidence_s for one in events)} s of speech")
     if newest.identity is not None:
         named = (f"{one.label} {_percent([one.probability])}" for one in newest.identity.candidates)
         parts.append(f"closed set (demonstration): {', '.join(named)}")
     return "; ".join(parts)
+
+
+def _reason(event: SpeakerEvent) -> str:
+    text = REASON_LABELS.get(event.reason, event.reason.replace("_", " "))
+    if event.reason == "too_alike" and event.best is not None and event.runner_up is not None:
+        return f"{text}: {event.best!r} or {event.runner_up!r}; use `tonewatch profiles merge` if they are one person"
+    return text
 
 
 def _probability(events: Iterable[SpeakerEvent]) -> list[str]:
@@ -43,7 +50,9 @@ def _scores(events: Sequence[SpeakerEvent]) -> list[str]:
         return []
     threshold = events[-1].threshold
     limit = "" if threshold is None else f" (threshold {threshold:.2f})"
-    parts = [f"nearest voice at cosine {_range(scores, 2)}{limit}"]
+    others = dict.fromkeys(one.best for one in events if one.best is not None and one.best != one.speaker)
+    named = f" {' or '.join(others)}" if others else ""
+    parts = [f"nearest voice{named} at cosine {_range(scores, 2)}{limit}"]
     margins = [(one.margin, one.runner_up) for one in events if one.margin is not None]
     if margins:
         margin, runner_up = min(margins, key=lambda pair: pair[0])

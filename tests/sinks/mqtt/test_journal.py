@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.faults.bit_flips import flip_bits
+from scripts.faults.bit_flips import flip_bits, read_outbox, write_outbox
 from stream.sinks.mqtt.journal import RETRY_S, Journal, state_folder
 from stream.sinks.mqtt.outbox import Message, Outbox
 
@@ -307,7 +307,7 @@ def test_outbox_and_journal_together_lose_no_event(script: list[str], tmp_path_f
 
 
 def test_a_flipped_bit_stops_no_start_and_sends_nothing_false(tmp_path: Path) -> None:
-    counts = asyncio.run(flip_bits(times=100, seed=11, folder=tmp_path))
+    counts = flip_bits(write_outbox, read_outbox, times=100, seed=11, folder=tmp_path)
     assert counts["failed"] == counts["false"] == 0
 
 

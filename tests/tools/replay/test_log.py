@@ -84,6 +84,15 @@ def test_closed_set_candidates_are_marked_as_a_demonstration() -> None:
     assert line.text.endswith("; closed set (demonstration): id1 40 %")
 
 
+def test_undecided_windows_name_the_nearest_voices() -> None:
+    scene = Scene("room")
+    unknown = scene.speaker(None, 1.0, state="unknown", reason="below_threshold", best="Alice")
+    alike = scene.speaker(None, 2.0, state="tentative", reason="too_alike", best="Alice", runner_up="Alice2")
+    texts = [line.text for line in build_log([unknown, alike, scene.stream("ended", 3.0)])]
+    assert "nearest voice Alice at cosine" in texts[0]
+    assert texts[1].startswith("two enrolled voices are too alike: 'Alice' or 'Alice2'; use `tonewatch profiles merge`")
+
+
 def test_lines_are_in_order_of_media_time() -> None:
     starts = [line.start_s for line in build_log(example_events())]
     assert starts == sorted(starts)
