@@ -6,7 +6,7 @@ its source's rate. Audio arrays are float32 in [-1, 1] and are never modified by
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -71,11 +71,15 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Interruption:
-    """A source that stays open stopped delivering audio (`stalled`; `paused`: on purpose), or resumes (`resumed`)."""
+    """A source that stays open stopped delivering audio (`stalled`; `paused`: on purpose), or resumes (`resumed`).
+
+    `described` changes nothing but the labels: what is known about a call.
+    """
 
     source_id: str
-    state: str  # "stalled" | "paused" | "resumed"
+    state: str  # "stalled" | "paused" | "resumed" | "described"
     reason: str
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +184,10 @@ class ModelInfo:
     revision: str
     task: Task
     labels: tuple[str, ...] = ()
-    dimensions: tuple[str, ...] = ()
     threshold: float | None = None
     calibration: tuple[float, float, float] | None = None
     cohort: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    dimensions: tuple[str, ...] = ()
 
 
 class Model(Protocol):
@@ -286,8 +290,13 @@ class Source(Protocol):
 
 
 @runtime_checkable
-class EndedSource(Protocol):
-    """A source that knows why and how its audio ended."""
+class ConnectedSource(Protocol):
+    """A source that knows what its peer said about the call, and why and how its audio ended."""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Caller, agent, queue; empty if nothing is known."""
+        ...
 
     @property
     def ending(self) -> tuple[str, Outcome]:

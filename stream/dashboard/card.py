@@ -71,6 +71,7 @@ class Card:
             key=self.key,
             name=self.name,
             node=self.node,
+            about=dict(state.about),
             kind="stream" if state.call is None else "call",
             state=status,
             started_ms=state.started_ms,

@@ -79,6 +79,7 @@ class CardState:
     gaps: int = 0
     lost_s: float = 0.0
     lost_at_s: float = -RECENT_LOSS_S
+    about: dict[str, str] = field(default_factory=dict)  # caller, agent, queue
     ends: list[TrackEnd] = field(default_factory=list)
     emotions_s: Counter[str] = field(default_factory=Counter)  # of ended turns, by label
     overview: Overview = field(default_factory=Overview)
@@ -189,6 +190,7 @@ class CardState:
         self.history.turns.put(turn.id, serial, turn)
 
     def _on_stream(self, track: Track, event: StreamEvent, serial: int) -> None:
+        self.about.update(event.labels)
         match event.state:
             case "started" | "resumed":
                 track.state = "live"

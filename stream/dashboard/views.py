@@ -13,7 +13,7 @@ from stream.control.commands import CommandReply
 from stream.events import AlertKind, CallBody, HealthEvent, Identity, Outcome, Party, Reason, SpeakerState
 
 CardStatus = Literal["live", "paused", "stalled", "ended", "offline"]
-StreamNoteState = Literal["started", "gap", "stalled", "paused", "resumed", "ended"]
+StreamNoteState = Literal["started", "gap", "stalled", "paused", "resumed", "described", "ended"]
 
 
 class View(BaseModel):
@@ -81,16 +81,17 @@ class EndingView(View):
 class CardView(View):
     """One card of the wall.
 
-    `heard_ms` is the Unix time at which its newest event arrived; `talk` are seconds of speech by speaker, to whose sum
-    the shares of speech refer (crosstalk counts for both parties). `started_ms` is the Unix time of media time 0,
-    `silent_since_s` the media time at which speech last ended (None while a speaker is active), `trend` the newest
-    emotions as (label, confidence in percent), or those of the whole of an ended stream, `reason` why the card needs
-    attention.
+    `about` is what is known of a call: caller, agent, queue. `heard_ms` is the Unix time at which its newest event
+    arrived; `talk` are seconds of speech by speaker, to whose sum the shares of speech refer (crosstalk counts for both
+    parties). `started_ms` is the Unix time of media time 0, `silent_since_s` the media time at which speech last ended
+    (None while a speaker is active), `trend` the newest emotions as (label, confidence in percent), or those of the
+    whole of an ended stream, `reason` why the card needs attention.
     """
 
     key: str
     name: str
     node: str
+    about: dict[str, str]
     kind: Literal["stream", "call"]
     state: CardStatus
     started_ms: float | None

@@ -163,13 +163,19 @@ class StreamBody(EventModel):
     """State of a stream's audio."""
 
     type: Literal["stream"] = "stream"
-    state: Literal["started", "gap", "stalled", "paused", "resumed", "ended"] = Field(
-        description="`gap`: audio is missing; `stalled`: no audio arrives; `paused`: audio is discarded."
+    state: Literal["started", "gap", "stalled", "paused", "resumed", "described", "ended"] = Field(
+        description="`gap`: audio is missing; `stalled`: no audio arrives; `paused`: audio is discarded; `described`: "
+        "`labels` became known."
     )
     start_s: Seconds = Field(description="Media time from which the state holds.")
     end_s: Seconds = Field(description="Media time of the event; of a gap, its end.")
     lost_s: Seconds = Field(default=0.0, description="Audio lost in a gap.")
     detail: str = Field(default="", description="Rate and channels, or the reason; free text.")
+    labels: dict[str, str] = Field(
+        default_factory=dict,
+        description="What the telephone system says about the call, at `started` and `described`: `caller`, "
+        "`caller_name`, `called`, `agent`, `queue`.",
+    )
     outcome: Outcome | None = Field(
         default=None,
         description="How the stream ended; null unless it has. `finished`: its audio ended; `hung_up`: the peer ended "

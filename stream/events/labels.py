@@ -43,6 +43,7 @@ STREAM_STATE_LABELS: Mapping[str, str] = {
     "stalled": "no audio arrives",
     "paused": "paused: audio is discarded",
     "resumed": "resumed",
+    "described": "call identified",
     "ended": "stream ended",
 }
 

@@ -32,7 +32,7 @@ from stream.pipeline.streams import StreamRegistry, dispatch_block
 from stream.profiles.profile import FittedCalibration
 from stream.settings import Settings
 from stream.tracking.voice import Voice
-from stream.types import Block, EndedSource, Ensemble, Interruption, Model, Sink, Source, SpeechDetector, Task
+from stream.types import Block, ConnectedSource, Ensemble, Interruption, Model, Sink, Source, SpeechDetector, Task
 
 log = logging.getLogger(__name__)
 
@@ -293,7 +293,8 @@ class Pipeline:
     async def _process(self, blocks: AsyncIterator[Block | Interruption], streams: Sequence[LiveStream]) -> None:
         source = streams[0].source
         for stream in streams:
-            await stream.processor.start(f"{source.format.rate_hz} Hz, {source.format.channels} channel(s)")
+            labels = source.labels if isinstance(source, ConnectedSource) else {}
+            await stream.processor.start(f"{source.format.rate_hz} Hz, {source.format.channels} channel(s)", labels)
         failure: SourceError | None = None
         try:
             async for block in blocks:
@@ -309,7 +310,7 @@ class Pipeline:
         """Return why and how the streams of a source have ended."""
         if failure is not None:
             return str(failure), "failed"
-        if isinstance(source, EndedSource):
+        if isinstance(source, ConnectedSource):
             return source.ending
         return "the sound has ended", "stopped" if self._stopping.is_set() else "finished"
 

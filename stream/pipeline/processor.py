@@ -19,9 +19,9 @@ windows (live audio).
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal
 
 from stream.audio.buffer import StreamBuffer, required_capacity
@@ -29,7 +29,6 @@ from stream.audio.loudness import SILENCE_DBFS, level_dbfs
 from stream.audio.resampling import Resampler
 from stream.clock import samples, seconds
 from stream.events import Body, EmotionBody, Outcome, StreamBody
-from stream.inference.batching import MAX_CONSECUTIVE_FAILURES
 from stream.inference.pool import LaneSlot, ModelLane, SpeechLane
 from stream.pipeline.live_stream import LiveStream
 from stream.pipeline.pending import (
@@ -41,15 +40,14 @@ from stream.pipeline.pending import (
     narrowed,
 )
 from stream.pipeline.publisher import Publisher
+from stream.pipeline.speech_detection import SpeechDetection
 from stream.queues import Policy
 from stream.settings import GateSettings
 from stream.tracking.stream_tracker import StreamTracker
 from stream.types import (
-    FRAME_SAMPLES,
     SAMPLE_RATE_HZ,
     Model,
     Samples,
-    SpeechRequest,
     Task,
     WindowSpan,
     WindowSpec,
@@ -57,8 +55,6 @@ from stream.types import (
 
 MAX_PENDING_WINDOWS = 64
 """Window spans of one stream that may wait for their results."""
-
-log = logging.getLogger(__name__)
 
 
 class StreamProcessor:
@@ -115,8 +111,7 @@ class StreamProcessor:
         tasks = {model.info.task for model in models}
         speaker = next((slots[model.info.name][0] for model in models if model.info.task is Task.SPEAKER), None)
         self._deferred_lane = speaker if Task.OVERLAP in tasks else None
-        self._speech_lane = speech_lane
-        self._detector_state: object | None = None
+        self._speech = SpeechDetection(name=stream.name, lane=speech_lane)
         self._settled = 0  # sample up to which speech segments were passed to the call
         self._spans_without_model = 0  # spans that did not pass the gate but that no model wanted either
         self._level_dbfs = SILENCE_DBFS
@@ -130,9 +125,9 @@ class StreamProcessor:
         """Level of the newest block; `SILENCE_DBFS` unless the stream is listening."""
         return self._level_dbfs if self._stream.state == "listening" else SILENCE_DBFS
 
-    async def start(self, detail: str) -> None:
+    async def start(self, detail: str, labels: Mapping[str, str] = MappingProxyType({})) -> None:
         """Queue the event that the stream has started."""
-        await self._pending.put(StreamBody(state="started", start_s=0.0, end_s=0.0, detail=detail))
+        await self._report("started", detail, labels)
 
     async def push(self, audio: Samples, *, start_frame: int, captured_s: float) -> None:
         """Process mono samples (n,) at the source's rate; a `start_frame` beyond the last one received is a gap.
@@ -155,15 +150,18 @@ class StreamProcessor:
                 if self._buffer.is_due():
                     await self._process_frames(last=False)
 
-    async def interrupt(self, state: str, detail: str) -> None:
+    async def interrupt(self, state: str, detail: str, labels: Mapping[str, str] = MappingProxyType({})) -> None:
         """Note that the source has no audio (`stalled`, `paused`: what was received is processed now), or again."""
         async with self._order:
+            if state == "described":
+                await self._report("described", detail, labels)
+                return
             self._stream.is_stalled, self._stream.is_held = state == "stalled", state == "paused"
             self._gap_detail = state if state != "resumed" else self._gap_detail
-            if self._stream.is_stalled or self._stream.is_held:
-                await self._flush_and_report("stalled" if self._stream.is_stalled else "paused", detail)
+            if state == "resumed":
+                await self._report("resumed", detail)
             else:
-                await self._report_resumed(detail)
+                await self._flush_and_report("paused" if state == "paused" else "stalled", detail)
 
     async def pause(self, detail: str) -> None:
         """Discard audio until `resume`; what was received is processed, and open turns end. Idempotent."""
@@ -179,7 +177,7 @@ class StreamProcessor:
         async with self._order:
             if self._stream.is_paused and not self._stream.is_ended:
                 self._stream.is_paused = False
-                await self._report_resumed(detail)
+                await self._report("resumed", detail)
 
     async def finish(self, detail: str, outcome: Outcome = "finished") -> None:
         """End the stream: flush, and queue its last event."""
@@ -241,10 +239,16 @@ class StreamProcessor:
             GapMarker(StreamBody(state=state, start_s=at_s, end_s=at_s, detail=detail, outcome=outcome))
         )
 
-    async def _report_resumed(self, detail: str) -> None:
+    async def _report(
+        self,
+        state: Literal["started", "resumed", "described"],
+        detail: str,
+        labels: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._stream.progress.advanced_s = time.monotonic()
         at_s = seconds(self._buffer.end_sample)
-        await self._pending.put(StreamBody(state="resumed", start_s=at_s, end_s=at_s, detail=detail))
+        body = StreamBody(state=state, start_s=at_s, end_s=at_s, detail=detail, labels=dict(labels))
+        await self._pending.put(body)
 
     async def _skip_gap(self, start_frame: int) -> None:
         """Start afresh at `start_frame` if audio was lost before it, or if the audio so far has been flushed."""
@@ -260,7 +264,8 @@ class StreamProcessor:
         start_s = seconds(self._buffer.end_sample)
         self._buffer.gap(lost)
         self._update_progress()
-        self._detector_state, self._flushed = None, False
+        self._flushed = False
+        self._speech.reset()
         await self._queue_settled_speech(lost=lost)
         end_s = seconds(self._buffer.end_sample)
         why, self._gap_detail = "paused" if self._discarded > self._frames else self._gap_detail, ""
@@ -277,33 +282,12 @@ class StreamProcessor:
         await self._process_frames(last=True)
 
     async def _process_frames(self, *, last: bool) -> None:
-        probabilities = await self._detect_speech(self._buffer.frames(last=last))
+        probabilities = await self._speech.detect(self._buffer.frames(last=last))
         spans = self._buffer.add_speech(probabilities, last=last)
         self._update_progress()
         for span in spans:
             await self._submit(span)
         await self._queue_settled_speech(last=last)
-
-    async def _detect_speech(self, frames: Samples) -> Sequence[float]:
-        """Return the probability of speech in each frame; `frames` has shape (n * 512,).
-
-        A batch that failed is submitted again at once: the ring may have dropped its audio by the next window, and
-        after the last window there is no next. Frames on which the detector fails repeatedly count as silence.
-        """
-        if not len(frames):
-            return ()
-        name = self._stream.name
-        request = SpeechRequest(name, frames, self._detector_state)
-        for _ in range(MAX_CONSECUTIVE_FAILURES):
-            result = await (await self._speech_lane.submit(name, request, policy="wait"))
-            if result is not None:
-                self._detector_state = result.state
-                return list(result.probabilities)
-        log.warning(
-            "%s: speech detection failed for %.2f s of audio, treated as silence", name, len(frames) / SAMPLE_RATE_HZ
-        )
-        self._detector_state = None
-        return [0.0] * (len(frames) // FRAME_SAMPLES)
 
     async def _queue_settled_speech(self, *, last: bool = False, lost: int = 0) -> None:
         """Queue the party's settled speech, after all windows that end by then: the call needs their emotions first."""

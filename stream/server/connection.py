@@ -26,7 +26,7 @@ from stream.server.protocols.base import (
     ConnectionProtocol,
     EndOfAudio,
     InterruptAudio,
-    LeftOut,
+    Omission,
     OpenStream,
     RejectReason,
     SendMessage,
@@ -201,7 +201,7 @@ class ClientConnection:
                 await self._end_audio()
             case CloseConnection():
                 await self._close(action)
-            case LeftOut():
+            case Omission():
                 await self._note_left_out(action.message)
             case InterruptAudio():
                 self._intake.announce(action.state, action.reason)
@@ -236,6 +236,9 @@ class ClientConnection:
             PushSource(source_id=name, channels=party or "mix", rate_hz=action.rate_hz, on_stop=self._on_stop)
             for party in parties
         ]
+        labels = gateway.labels_of(action.name, action.labels)
+        for track in tracks:
+            track.labels = labels
         if action.events:
             self._subscription = gateway.clients.subscribe(name, is_call=parties != (None,))
             self._event_task = asyncio.create_task(self._send_events(self._subscription), name=f"client {name}")

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from stream.events import ProtocolHealth
 from stream.pipeline.pipeline import Pipeline
 from stream.server.attempts import FailedAttempts
+from stream.server.call_labels import AnnouncedCalls, masked
 from stream.server.call_legs import CallLegs, PartyTracks
 from stream.server.connection import ClientConnection
 from stream.server.counts import ProtocolCounters
@@ -62,6 +63,7 @@ class Gateway:
         self._connections: dict[ClientConnection, str] = {}  # and their peers
         self._refusals = RefusalLog()
         self._attempts = FailedAttempts()
+        self._announced = AnnouncedCalls()
         self._filled_s = 0.0
         self._lagging: dict[PushSource, int] = {}  # tracks that lagged at the last check, and their end frames
 
@@ -110,6 +112,18 @@ class Gateway:
     def note_refusal(self, protocol: str, *, peer: str, reason: str, message: str) -> None:
         """Log a connection that was refused or ended, and keep it for `health` events."""
         self._refusals.add(protocol=protocol, peer=peer, reason=reason, message=message, now_s=time.time())
+
+    def describe(self, key: str, labels: Mapping[str, str]) -> None:
+        """Set labels of a call, which may be connected already."""
+        self._announced.set(key, labels)
+        call = self.calls.get(key)
+        for track in call.tracks.values() if call is not None else ():
+            track.describe(self.labels_of(key, {}))
+
+    def labels_of(self, key: str, labels: Mapping[str, str]) -> dict[str, str]:
+        """Return the labels of a call: what its own connection says, and what was announced."""
+        found = {**self._announced.get(key), **labels}
+        return masked(found) if self.settings.mask_numbers else found
 
     def find_call(self, key: str) -> CallLegs | None:
         """Return the call that connections joined under `key`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 
 from stream.pipeline.pipeline import Pipeline
@@ -65,6 +65,10 @@ class ConnectionContext(Protocol):
 
     def total_streams(self) -> int:
         """Count the tracks of all connections."""
+        ...
+
+    def labels_of(self, key: str, labels: Mapping[str, str]) -> dict[str, str]:
+        """Return the labels of a call: what its own connection says, and what was announced."""
         ...
 
     def find_call(self, key: str) -> CallLegs | None:

@@ -4,6 +4,7 @@
     /v1/twilio       Twilio and Telnyx media streams
     /v1/asterisk     chan_websocket; ?call=ID&party=customer|agent
     /v1/audiohook    Genesys AudioHook
+    /v1/calls/ID     POST: who is on a call whose protocol cannot say it
 
 `create_app` can mount further applications, such as the dashboard. Requests of pages with another origin, and requests
 without the token or the protocol's own credential, are rejected before the WebSocket is accepted. A browser that is
@@ -20,17 +21,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Mount, WebSocketRoute
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from stream.events import Party
 from stream.server import signatures
 from stream.server.access import AccessPolicy, is_same_secret
+from stream.server.call_labels import LABELS, read_labels
 from stream.server.gateway import Gateway
 from stream.server.protocols.asterisk import AsteriskProtocol
 from stream.server.protocols.audiohook import AudioHookProtocol
-from stream.server.protocols.base import ConnectionProtocol
+from stream.server.protocols.base import ConnectionProtocol, ProtocolViolation, parse_object
 from stream.server.protocols.generic import GenericProtocol
 from stream.server.protocols.twilio import TwilioProtocol
 from stream.server.sockets import SocketSlot
@@ -40,6 +44,8 @@ Mounts = Sequence[tuple[str, ASGIApp]]
 
 ABNORMAL_CLOSURE = 1006
 """Code of a connection that was lost without a closing handshake (RFC 6455)."""
+
+MAX_LABELS_BYTES = 4_096
 
 MAX_LOGGED_CHARACTERS = 120
 """Maximum length of a client's text within a log line."""
@@ -55,6 +61,7 @@ def create_app(
         WebSocketRoute("/v1/twilio", endpoints.twilio),
         WebSocketRoute("/v1/asterisk", endpoints.asterisk),
         WebSocketRoute("/v1/audiohook", endpoints.audiohook),
+        Route("/v1/calls/{call}", endpoints.describe_call, methods=["POST"]),
         *(Mount(path, app) for path, app in mounts),
     ]
     return Starlette(routes=routes)
@@ -75,6 +82,28 @@ class _Endpoints:
         """Serve tonewatch's own protocol; the dashboard's cookie is accepted as well as the token."""
         authorized = self._has_token(websocket) or self._page_access.is_authorized(websocket.headers)
         await self._serve(websocket, GenericProtocol(), authorized=authorized)
+
+    async def describe_call(self, request: Request) -> Response:
+        """Take the labels of a call, whose protocol may not carry them: a JSON object, before or during the call."""
+        if not (self._has_token(request) and self._access.is_allowed_origin(request.headers)):
+            peer = request.client.host if request.client is not None else "unknown"
+            message = "missing or wrong token in a request to /v1/calls"
+            await asyncio.sleep(self._gateway.count_rejected("calls", peer=peer, message=message))
+            return PlainTextResponse("missing or wrong token; send it as `Authorization: Bearer TOKEN`\n", 401)
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_LABELS_BYTES:
+                return PlainTextResponse(f"request too long; at most {MAX_LABELS_BYTES} bytes\n", 413)
+        try:
+            fields = parse_object(body.decode())
+        except (ProtocolViolation, UnicodeDecodeError):
+            return PlainTextResponse("send a JSON object\n", 400)
+        labels = read_labels(fields)
+        if not labels:
+            return PlainTextResponse(f"send at least one of {', '.join(LABELS)}\n", 400)
+        self._gateway.describe(request.path_params["call"], labels)
+        return Response(status_code=204)
 
     async def twilio(self, websocket: WebSocket) -> None:
         """Serve Twilio: the request is signed, or the stream has the token as a custom parameter."""
@@ -100,7 +129,9 @@ class _Endpoints:
                 party = "customer"
             case "agent":
                 party = "agent"
-        protocol = AsteriskProtocol(call=websocket.query_params.get("call", ""), party=party)
+        protocol = AsteriskProtocol(
+            call=websocket.query_params.get("call", ""), party=party, parameters=dict(websocket.query_params)
+        )
         await self._serve(websocket, protocol, authorized=self._has_token(websocket), subprotocol="media")
 
     async def audiohook(self, websocket: WebSocket) -> None:
@@ -139,7 +170,7 @@ class _Endpoints:
             return f"a request from another machine ({seen!r}) needs a token; set TONEWATCH__SERVE__TOKEN"
         return "missing or wrong token; send it as `Authorization: Bearer TOKEN` or as ?token=TOKEN"
 
-    def _has_token(self, websocket: WebSocket) -> bool:
+    def _has_token(self, websocket: HTTPConnection) -> bool:
         """Whether the token is in a header, or in the URL for clients that cannot set headers."""
         return self._access.is_authorized(websocket.headers) or self._access.is_token(
             websocket.query_params.get("token", "")

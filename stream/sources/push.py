@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -63,6 +63,7 @@ class PushSource:
         self._buffered_frames = 0
         self._buffered_gaps = 0  # and interruptions
         self.interruption = ""  # "stalled" or "paused" while no audio comes
+        self.labels: Mapping[str, str] = {}
         self.ending: tuple[str, Outcome] = ("the sound has ended", "finished")
         self._readable = asyncio.Event()
         self._writable = asyncio.Event()
@@ -127,6 +128,14 @@ class PushSource:
         self._chunks.append(Interruption(self.id, state, reason))
         self._buffered_gaps += 1
         self._readable.set()
+
+    def describe(self, labels: Mapping[str, str]) -> None:
+        """Set what is known about the call."""
+        self.labels = {**self.labels, **labels}
+        if not self._ended:
+            self._chunks.append(Interruption(self.id, "described", "", labels=self.labels))
+            self._buffered_gaps += 1
+            self._readable.set()
 
     def end(self, reason: str = "", outcome: Outcome = "finished") -> None:
         """End the track, for a `reason` if it is known; buffered audio is still read."""

@@ -1,9 +1,10 @@
 // The emotion probabilities, drawn by uPlot, which is loaded with the first stream that is opened.
 import { colour } from "./parts.js";
-import { COLOURED, DASHES, clock, emotionKey } from "./words.js";
+import { COLOURED, DASHES, clock, emotionKey, marksFor, timeMarks } from "./words.js";
 
 const MAX_LINE_GAP_S = 2.5; // over longer gaps no line is drawn: nothing was scored in between
 
+const yAxisWidth = () => (innerWidth > 620 ? 106 : 72);
 let loading = null;
 function loadLibrary() {
   loading ??= new Promise((resolve, reject) => {
@@ -71,7 +72,7 @@ export class Chart {
       ...this.#size(), legend: { show: false }, cursor: { show: false },
       padding: [8, 0, 0, 0],
       scales: { x: { time: false, auto: false }, y: { range: [0, 1] } },
-      axes: [{ ...axis, values: (_, ticks) => ticks.map(clock), space: 70, size: 24, gap: 4 }, { ...axis, values: (_, ticks) => ticks.map((tick) => `${Math.round(100 * tick)} %`), size: () => (innerWidth > 620 ? 106 : 72), space: 36, gap: 8 }],
+      axes: [{ ...axis, values: (_, ticks) => ticks.map(clock), splits: () => timeMarks(this.#range[0], this.#range[1] - this.#range[0], marksFor(this.container.clientWidth - yAxisWidth())), size: 24, gap: 4 }, { ...axis, values: (_, ticks) => ticks.map((tick) => `${Math.round(100 * tick)} %`), size: yAxisWidth, space: 36, gap: 8 }],
       series: [{}, ...labels.map((label, index) => {
         const emotion = emotionKey(label), ink = colour(COLOURED.has(emotion) ? emotion : `s${(index + 4) % 8}`);
         return { label, stroke: ink, width: emotion === "angry" ? 2.5 : 1.75, dash: DASHES[emotion] ?? [2, 2], points: { show: true, size: 3.5, fill: ink } };

@@ -48,9 +48,10 @@ export class Health {
         tile(decimal(health.real_time_factor, 3), "real-time factor"), tile(integer(dropped), "windows dropped"), tile(duration(health.audio_s), "audio processed"), tile(duration(health.speech_s), "speech"),
         tile(health.memory_mb === null ? "–" : `${Math.round(health.memory_mb)} MB`, "memory")),
       table(["Model", "Submitted", "Inferred", "Dropped", "Failed", "Waiting", "Mean batch", "Batch time"], health.lanes.map((lane) => [lane.model, ...[lane.submitted, lane.inferred, lane.dropped, lane.failed, lane.waiting].map(integer), decimal(lane.mean_batch, 1), `${decimal(lane.inference_ms, 1)} ms`])),
-      health.sinks.length ? table(["Sink", "Sent", "Dropped", "Conflated", "Waiting"], health.sinks.map((sink) => [sink.sink, ...[sink.sent, sink.dropped, sink.conflated, sink.waiting].map(integer)])) : null,
+      health.sinks.length ? table(["Sink", "Sent", "Dropped", "Conflated", "Waiting", "Undelivered"], health.sinks.map((sink) => [sink.broker?.state === "lost" ? `${sink.sink} (unreachable)` : sink.sink, ...[sink.sent, sink.dropped, sink.conflated, sink.waiting, sink.pending].map(integer)])) : null,
       health.protocols.length ? table(["Protocol", "Open", "Accepted", "Rejected", "Messages", "Received", "Gaps", "Lost"], health.protocols.map((row) => [row.protocol, integer(row.open), integer(row.accepted),
-        Object.entries(row.refused).map(([reason, times]) => `${reason.replaceAll("_", " ")} ${integer(times)}`).join(", ") || "0", integer(row.messages), `${decimal(row.bytes / 1e6, 1)} MB`, integer(row.gaps), duration(row.lost_s)])) : null);
+        Object.entries(row.refused).map(([reason, times]) => `${reason.replaceAll("_", " ")} ${integer(times)}`).join(", ") || "0", integer(row.messages), `${decimal(row.bytes / 1e6, 1)} MB`, integer(row.gaps), duration(row.lost_s)])) : null,
+      refusals(health.protocols));
   }
 
   #showSettings() {
@@ -60,6 +61,14 @@ export class Health {
     const query = this.filterInput.value.trim().toLowerCase();
     this.rows.replaceChildren(...flatten(tree).filter(([key]) => key.includes(query)).map(([key, value]) => h("tr", null, h("td", null, h("code", null, key)), h("td", null, value))));
   }
+}
+
+// What was refused and why, the newest first.
+function refusals(protocols) {
+  const rows = protocols.flatMap((row) => row.refusals.map((refusal) => [row.protocol, refusal])).sort(([, a], [, b]) => b.time.localeCompare(a.time));
+  if (!rows.length) return null;
+  return h("div", { class: "gap" }, h("h2", null, "Refused connections"), h("ol", { class: "log" }, rows.map(([protocol, refusal]) => h("li", null, h("time", null, refusal.time.slice(11, 19)),
+    h("span", null, h("b", null, `${protocol}, ${refusal.peer}${refusal.count > 1 ? ` (${integer(refusal.count)}×)` : ""}: `), refusal.message)))));
 }
 
 const tile = (value, label) => h("div", null, h("b", null, value), h("span", null, label));

@@ -42,8 +42,9 @@ function linkState() {
   const attending = new Set([...link.cards.values()].filter((card) => card.state !== "ended").map((card) => card.node));
   const offline = [...link.nodes.values()].filter((node) => !node.online && attending.has(node.node));
   if (offline.length) return ["lost", offline.length === 1 ? `Node ${offline[0].node} is offline` : `${offline.length} nodes are offline`];
-  const waiting = [...link.nodes.values()].flatMap((node) => node.health?.sinks ?? []).filter((sink) => sink.connected === false || sink.pending > MANY_PENDING);
-  if (waiting.length) return ["late", `${waiting[0].sink.replace(/^(\w+:\/\/)[^@]*@/, "$1")}: ${waiting[0].pending} events wait`];
+  const waiting = [...link.nodes.values()].flatMap((node) => node.health?.sinks ?? []).filter((sink) => sink.broker?.state === "lost" || sink.pending > MANY_PENDING);
+  const [first] = waiting;
+  if (first) return ["late", `${first.sink.replace(/^(\w+:\/\/)[^@]*@/, "$1")}${first.broker?.state === "lost" ? " unreachable" : ""}: ${first.pending} events wait`];
   return ["open", "Live"];
 }
 link.addEventListener("wall", () => showLink());

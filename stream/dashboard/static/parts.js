@@ -1,6 +1,6 @@
 // Parts that the wall and the view of a stream share: speaker, emotion, shares of speech, trend.
 import { h, setAttribute, setText, setVariable } from "./dom.js";
-import { CALL_PARTS, duration, emotionKey, emotionLabel, glyphOf, initials, labelOf, percent, sentence, speakerColour, speakerName } from "./words.js";
+import { CALL_PARTS, age, duration, emotionKey, emotionLabel, glyphOf, initials, labelOf, percent, sentence, speakerColour, speakerName } from "./words.js";
 
 const INACTIVE = { paused: ["Paused", "audio is discarded"], stalled: ["No audio", "waiting for the source"], ended: ["Ended", ""], offline: ["Node offline", "last known state"], stale: ["No data", ""] };
 export const MIN_TREND = 0.08; // a smaller change of anger or arousal shows no word
@@ -21,7 +21,7 @@ export function makeSpeaker() {
       setText(name, ending ?? inactive ?? (silent ? "Silence" : speakerName(speaker.name)));
       const current = () => (speaker.name === null && speaker.state === "unknown" ? "speaking" : labelOf("speaker_states", speaker.state)) + (speaker.enrolled ? ", enrolled" : "");
       const quiet = () => (silence_s === null ? labelOf("speaker_states", "silence") : `silent for ${silence_s < 10 ? `${Math.round(silence_s)} s` : duration(silence_s)}`);
-      const reason = card.ending ? card.ending.detail || `after ${duration(card.end_s)}` : stale_s !== null ? `for ${duration(stale_s)}` : explanation;
+      const reason = card.ending ? card.ending.detail || `after ${duration(card.end_s)}` : stale_s !== null ? `for ${age(stale_s)}` : explanation;
       setText(state, reason ?? (silent ? quiet() : current()));
     },
   };
@@ -45,7 +45,7 @@ export function makeEmotion() {
       const name = emotion?.label ?? null;
       setAttribute(element, "data-emotion", emotionKey(name));
       setText(glyph, glyphOf(name));
-      setText(label, emotionLabel(name));
+      setText(label, `${emotion?.party ? `${emotion.party}: ` : ""}${emotionLabel(name)}`);
       const trend = angerTrend === null || Math.abs(angerTrend) < MIN_TREND ? "" : angerTrend > 0 ? ", angrier" : ", calming";
       setText(confidence, emotion && name !== "silence" ? percent(emotion.confidence) + trend : "");
     },
@@ -93,7 +93,7 @@ export function colour(name) {
 }
 // One column per emotion in its colour, as high as its confidence; the newest on the right.
 export function drawTrend(canvas, trend, columns = 32) {
-  const ratio = window.devicePixelRatio || 1, width = 104, height = 28;
+  const ratio = window.devicePixelRatio || 1, width = 84, height = 28;
   if (canvas.width !== Math.round(width * ratio)) { canvas.width = Math.round(width * ratio); canvas.height = Math.round(height * ratio); }
   const pen = canvas.getContext("2d"), step = width / columns;
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);

@@ -5,7 +5,7 @@ import { Chart } from "./chart.js";
 import { DecisionPanel } from "./decision.js";
 import { MIN_TREND, makeEmotion, makeShares, makeSpeaker } from "./parts.js";
 import { TurnsPanel } from "./turns.js";
-import { clock, duration, emotionKey, emotionLabel, glyphOf, labelOf, percent, sentence } from "./words.js";
+import { age, clock, duration, emotionKey, emotionLabel, glyphOf, labelOf, percent, sentence, subtitleOf, titleOf } from "./words.js";
 
 const SPANS = [[60, "1 min"], [300, "5 min"], [0, "All"]];
 const MAX_POINTS = 360, MAX_DECISIONS = 40, MAX_NOTES = 60, MIN_SPAN_S = 10, MIN_DBFS = -60, SILENT_DBFS = -99;
@@ -23,6 +23,7 @@ export class StreamView {
     this.link = link;
     this.key = key;
     this.name = h("h1");
+    this.subtitle = h("span", { class: "note" });
     this.state = h("span", { class: "pill calm" });
     this.pause = h("button", { type: "button", class: "button", "aria-pressed": "false", onclick: () => this.#togglePause() });
     this.enrol = h("button", { type: "button", class: "button", onclick: () => this.#enrol() }, icon("person"), "Enrol this voice");
@@ -44,7 +45,7 @@ export class StreamView {
     this.log = h("ol", { class: "log" });
     this.models = h("p", { class: "note" });
     this.element = h("section", null,
-      h("div", { class: "head" }, h("a", { class: "back", href: "#/" }, "‹ Wall"), this.name, this.state, h("div", { class: "acts" }, this.pause, this.enrol)),
+      h("div", { class: "head" }, h("a", { class: "back", href: "#/" }, "‹ Wall"), this.name, this.state, this.subtitle, h("div", { class: "acts" }, this.pause, this.enrol)),
       (this.missing = h("p", { class: "panel", hidden: true }, "No such stream. It may have ended some time ago.")),
       (this.body = h("div", { class: "split" },
         h("div", { class: "stack" },
@@ -118,14 +119,15 @@ export class StreamView {
 
   #show() {
     const card = this.card;
-    setText(this.name, card?.name ?? this.key.split("/").at(-1));
+    setText(this.name, card ? titleOf(card) : this.key.split("/").at(-1));
+    setText(this.subtitle, card ? [subtitleOf(card), titleOf(card) === card.name ? "" : card.name, card.latency_ms && card.state === "live" ? `${Math.round(card.latency_ms)} ms behind` : ""].filter(Boolean).join(" · ") : "");
     this.missing.hidden = card !== undefined || this.link.state !== "open" || this.link.cards.size === 0;
     this.body.hidden = card === undefined;
     this.#showCommands(card);
     if (!card) return;
     const now = this.link.mediaNow(card);
     const stale_s = this.link.staleFor(card), state = this.link.stateOf(card);
-    setText(this.state, { live: `live · ${clock(now)}`, paused: `paused · ${clock(now)}`, ended: `${card.ending?.text ?? "ended"} after ${clock(card.end_s)}`, stale: `no data for ${duration(stale_s ?? 0)}` }[state] ?? (card.state === "offline" ? "node is offline" : labelOf("stream_states", card.state)));
+    setText(this.state, { live: `live · ${clock(now)}`, paused: `paused · ${clock(now)}`, ended: `${card.ending?.text ?? "ended"} after ${clock(card.end_s)}`, stale: `no data for ${age(stale_s ?? 0)}` }[state] ?? (card.state === "offline" ? "node is offline" : labelOf("stream_states", card.state)));
     this.state.className = `pill ${{ live: "calm", ended: "calm", paused: "warn" }[state] ?? "bad"}`;
     this.speaker.show(card, card.silent_since_s === null ? null : Math.max(0, now - card.silent_since_s), stale_s);
     if (card.ending) this.emotion.showEnding(card.ending);
@@ -161,8 +163,12 @@ export class StreamView {
   #drawTurns() {
     if (!this.card) return;
     const range = this.#range();
-    this.turns.draw(this.#turns.values(), range, (turn) => this.#newestEmotion(turn));
+    this.turns.draw(this.#turns.values(), range, (turn) => this.#newestEmotion(turn), (turn) => this.#pointsOf(turn));
     this.chart.setRange(range.from, range.from + range.length);
+  }
+
+  #pointsOf(turn) {
+    return this.#points.filter((point) => point.values !== null && point.time_s > turn.start_s && (turn.open || point.time_s <= turn.end_s + 1) && (point.speaker === turn.speaker || point.speaker === null));
   }
 
   #newestEmotion(turn) {

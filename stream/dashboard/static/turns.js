@@ -1,8 +1,22 @@
 // Turns by speaker on the time axis, and as a table.
 import { h } from "./dom.js";
-import { clock, emotionKey, emotionLabel, glyphOf, percent, speakerColour, speakerName } from "./words.js";
+import { GLYPHS, clock, emotionKey, emotionLabel, glyphOf, marksFor, percent, speakerColour, speakerName, timeMarks } from "./words.js";
 
 const MAX_TABLE_ROWS = 100;
+
+// The emotions along a turn as one colour after the other; each point stands for the speech before it.
+function gradient(points, start, end) {
+  const stops = [];
+  let position = start;
+  for (const point of points) {
+    if (point.time_s <= start) continue;
+    const key = emotionKey(point.label), until = Math.min(point.time_s, end), share = (time) => `${(100 * (time - start)) / (end - start)}%`;
+    stops.push(`var(--${key in GLYPHS && key !== "silence" ? key : "uncertain"}) ${share(position)} ${share(until)}`);
+    position = until;
+  }
+  if (!stops.length) return "";
+  return `linear-gradient(90deg, ${stops.join(", ")}, ${stops.at(-1).split(" ")[0]} ${100 * (position - start) / (end - start)}% 100%)`;
+}
 
 export class TurnsPanel {
   constructor(spanButtons) {
@@ -14,8 +28,9 @@ export class TurnsPanel {
         h("table", { class: "rows" }, h("thead", null, h("tr", null, ...["From", "To", "Speaker", "Emotion"].map((head) => h("th", { scope: "col" }, head)))), this.rows))));
   }
 
-  // Draws the turns from media time `from` on; `now` is where open turns end, `emotionOf` the emotion of an open turn.
-  draw(turns, { from, length, now }, emotionOf) {
+  // Draws the turns from media time `from` on; `now` is where open turns end, `emotionOf` the emotion of an open turn, `pointsOf`
+  // the emotions along a turn.
+  draw(turns, { from, length, now }, emotionOf, pointsOf) {
     const bySpeaker = new Map();
     for (const turn of turns) {
       if (!bySpeaker.has(turn.speaker)) bySpeaker.set(turn.speaker, []);
@@ -32,16 +47,18 @@ export class TurnsPanel {
         const block = h("span", { class: "turn", "data-emotion": emotionKey(label), "data-open": turn.open, "data-corrected": turn.previous !== null, title: `${clock(turn.start_s)}–${turn.open ? "now" : clock(turn.end_s)} ${speakerName(speaker)}, ${emotionLabel(label)}` }, label ? glyphOf(label) : "");
         const left = Math.max(0, (turn.start_s - from) / length);
         block.style.left = `${100 * left}%`;
+        const colours = pointsOf ? gradient(pointsOf(turn), Math.max(turn.start_s, from), end) : "";
+        if (colours) block.style.backgroundImage = colours;
         block.style.width = `${100 * Math.max(0.002, (end - from) / length - left)}%`;
         track.append(block);
       }
       return h("div", { class: "lane" }, name, track);
     }));
     if (!speakers.length) this.lanes.replaceChildren(h("p", { class: "note" }, "No turns yet."));
-    const marks = this.axis.clientWidth > 420 ? 6 : 3;
-    this.axis.replaceChildren(...Array.from({ length: marks + 1 }, (_, index) => {
-      const tick = h("span", null, clock(from + (length * index) / marks));
-      tick.style.left = `${(100 * index) / marks}%`;
+    this.axis.replaceChildren(...timeMarks(from, length, marksFor(this.axis.clientWidth)).map((time) => {
+      const tick = h("span", null, clock(time)), share = (time - from) / length;
+      tick.style.left = `${100 * share}%`;
+      if (share < 0.03 || share > 0.97) tick.dataset.edge = share < 0.5 ? "start" : "end";
       return tick;
     }));
   }

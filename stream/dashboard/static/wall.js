@@ -1,7 +1,7 @@
 // One card per stream or call, those that need attention first. Cards keep their places while they are pointed at.
 import { announce, h, icon, setAttribute, setText } from "./dom.js";
 import { drawTrend, makeEmotion, makeShares, makeSpeaker } from "./parts.js";
-import { clock, duration, labelOf } from "./words.js";
+import { age, clock, duration, labelOf, subtitleOf, titleOf } from "./words.js";
 
 const FILTERS = {
   all: ["All", () => true],
@@ -82,7 +82,7 @@ export class Wall {
   #announceAlerts(card, silently) {
     for (const alert of card.alerts) {
       const name = `${card.key} ${alert.alert}`;
-      if (!this.#announced.has(name) && !silently) announce(`${card.name}: ${alert.label}`);
+      if (!this.#announced.has(name) && !silently) announce(`${titleOf(card)}: ${alert.label}`);
       this.#announced.add(name);
     }
     if (this.#announced.size > MAX_ANNOUNCED_ALERTS) this.#announced.clear();
@@ -115,7 +115,7 @@ export class Wall {
     document.title = urgent ? `(${urgent}) tonewatch` : "tonewatch";
     if (!this.shown) return;
     const shown = cards.filter((card) => FILTERS[this.#filter][1](card, this.link)).filter((card) => this.#matchesQuery(card));
-    shown.sort((a, b) => (a.state === "ended") - (b.state === "ended") || ORDERS[this.#order][1](a, b) || a.name.localeCompare(b.name, "en", { numeric: true }) || a.key.localeCompare(b.key));
+    shown.sort((a, b) => (a.state === "ended") - (b.state === "ended") || ORDERS[this.#order][1](a, b) || titleOf(a).localeCompare(titleOf(b), "en", { numeric: true }) || a.key.localeCompare(b.key));
     const keys = new Set(shown.map((card) => card.key));
     for (const [key, tile] of this.#tiles) if (!keys.has(key) && tile.item.isConnected) tile.item.remove();
     const before = move && this.#tiles.size <= MAX_ANIMATED_CARDS ? new Map([...this.grid.children].map((item) => [item, item.getBoundingClientRect()])) : null;
@@ -142,7 +142,7 @@ export class Wall {
 
   #matchesQuery(card) {
     if (!this.#query) return true;
-    const text = [card.name, card.node, card.speaker.name, card.emotion?.label, card.reason, card.state, ...card.shares.map((share) => share.name)].join(" ").toLowerCase();
+    const text = [card.name, ...Object.values(card.about), card.node, card.speaker.name, card.emotion?.label, card.reason, card.state, ...card.shares.map((share) => share.name)].join(" ").toLowerCase();
     return this.#query.split(/\s+/).every((word) => text.includes(word));
   }
 
@@ -188,11 +188,11 @@ class Tile {
     this.time = h("span", { class: "time" });
     this.speaker = makeSpeaker();
     this.emotion = makeEmotion();
-    this.trend = h("canvas", { "aria-hidden": "true", width: 104, height: 28 });
+    this.trend = h("canvas", { "aria-hidden": "true", width: 84, height: 28 });
     this.shares = makeShares();
     this.pill = h("span", { class: "pill" });
     this.element = h("a", { class: "card", href: `#/stream/${encodeURIComponent(key)}` },
-      h("div", { class: "card-top" }, this.name, this.node, this.time), this.speaker.element,
+      h("div", { class: "card-top" }, h("div", null, this.name, this.node), this.time), this.speaker.element,
       h("div", { class: "emotion-row" }, this.emotion.element, this.trend), this.shares.element, h("div", { class: "card-end" }, this.pill));
     this.item = h("li", null, this.element);
   }
@@ -200,8 +200,9 @@ class Tile {
   show() {
     this.dirty = false;
     const card = this.link.cards.get(this.key);
-    setText(this.name, card.name);
-    setText(this.node, this.link.nodes.size > 1 ? card.node : "");
+    setText(this.name, titleOf(card));
+    setAttribute(this.name, "title", card.name);
+    setText(this.node, [subtitleOf(card), this.link.nodes.size > 1 ? card.node : ""].filter(Boolean).join(" · "));
     setAttribute(this.element, "data-alert", card.alerts.length ? "yes" : null);
     if (card.ending) this.emotion.showEnding(card.ending);
     else this.emotion.show(card.emotion, card.anger_trend);
@@ -239,8 +240,8 @@ class Tile {
 // Level, icon and text of what stands out most about a card; null without anything.
 function pillOf(card, now, stale_s) {
   const alert = card.alerts.find((one) => one.label === card.reason) ?? card.alerts[0];
-  if (alert) return ["bad", "alert", `${alert.label}${card.alerts.length > 1 ? ` +${card.alerts.length - 1}` : ""} · ${duration(Math.max(0, now - alert.since_s))}`];
-  if (stale_s !== null) return ["bad", "mute", `no data for ${duration(stale_s)}`];
+  if (alert) return ["bad", "alert", [alert, ...card.alerts.filter((one) => one !== alert)].map((one) => `${one.label} ${age(Math.max(0, now - one.since_s))}`).join(", ")];
+  if (stale_s !== null) return ["bad", "mute", `no data for ${age(stale_s)}`];
   if (card.state === "stalled" || card.state === "offline") return ["bad", "mute", card.reason];
   if (card.state === "paused") return ["warn", "pause", "paused"];
   if (card.reason) return ["warn", card.reason === labelOf("stream_states", "gap") ? "gap" : "alert", card.reason];

@@ -8,7 +8,7 @@ URL; without it the call is named after the connection's id, and the first conne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,12 @@ import numpy as np
 from stream.audio import g711
 from stream.audio.pcm import decode
 from stream.events import Party
+from stream.server.call_labels import read_labels
 from stream.server.protocols.base import (
     Action,
     AudioChunk,
     ConnectionProtocol,
-    LeftOut,
+    Omission,
     OpenStream,
     ProtocolViolation,
     RejectReason,
@@ -43,12 +44,15 @@ SAMPLE_BYTES = 2
 
 
 class AsteriskProtocol(ConnectionProtocol):
-    """State of one channel's connection; `call` and `party` come from the request URL."""
+    """State of one channel's connection; `call`, `party` and `parameters` come from the request URL."""
 
     name = "asterisk"
 
-    def __init__(self, *, call: str = "", party: Party | None = None) -> None:
+    def __init__(
+        self, *, call: str = "", party: Party | None = None, parameters: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__()
+        self._parameters = parameters or {}
         self._call, self._party = call, party
         self._codec = ""
         self._frames = 0
@@ -82,12 +86,13 @@ class AsteriskProtocol(ConnectionProtocol):
             )
         self._codec, rate_hz = CODECS[codec]
         name = self._call or str(fields.get("connection_id") or fields.get("channel_id") or "asterisk")
-        return [OpenStream(name, rate_hz, (self._party,), leg=True)]
+        labels = read_labels(self._parameters, fields.get("channel_variables"), fields)
+        return [OpenStream(name, rate_hz, (self._party,), leg=True, labels=labels)]
 
     def _receive_audio(self, data: bytes) -> list[Action]:
         actions: list[Action] = []
         if self._codec == "slin" and len(data) % SAMPLE_BYTES:
-            actions.append(LeftOut("media must consist of whole 2-byte samples"))
+            actions.append(Omission("media must consist of whole 2-byte samples"))
             data = data[: len(data) // SAMPLE_BYTES * SAMPLE_BYTES]
         samples = self._decode(data)
         start, self._frames = self._frames, self._frames + len(samples)

@@ -20,6 +20,7 @@ import numpy as np
 from stream import events
 from stream.audio import g711
 from stream.events import AlertEvent, CallEvent, Event, Party, TurnEvent
+from stream.server.call_labels import read_labels
 from stream.server.protocols.base import (
     Action,
     AudioChunk,
@@ -27,7 +28,7 @@ from stream.server.protocols.base import (
     ConnectionProtocol,
     EndOfAudio,
     InterruptAudio,
-    LeftOut,
+    Omission,
     OpenStream,
     ProtocolViolation,
     RejectReason,
@@ -130,7 +131,8 @@ class AudioHookProtocol(ConnectionProtocol):
         if self._probe:
             return [opened]
         tracks = tuple(_PARTIES[channel] for channel in self._channels)
-        return [OpenStream(conversation, RATE_HZ, tracks, events=True), opened]
+        labels = read_labels(participant, parameters.get("customConfig"))
+        return [OpenStream(conversation, RATE_HZ, tracks, events=True, labels=labels), opened]
 
     def _close(self, _: dict[str, Any]) -> list[Action]:
         if self._state == "closing":
@@ -147,7 +149,7 @@ class AudioHookProtocol(ConnectionProtocol):
         if len(data) % channels:
             if not self.is_open:
                 raise ProtocolViolation(f"audio must consist of whole frames ({channels} bytes)")
-            actions.append(LeftOut(f"audio must consist of whole frames ({channels} bytes)"))
+            actions.append(Omission(f"audio must consist of whole frames ({channels} bytes)"))
             data = data[: len(data) // channels * channels]
         if self._probe or not data:
             return actions
@@ -167,7 +169,7 @@ class AudioHookProtocol(ConnectionProtocol):
         try:
             actions = self._leave_gap(parameters)
         except ProtocolViolation as violation:  # the audio that follows is valid
-            actions = [LeftOut(str(violation))]
+            actions = [Omission(str(violation))]
         if was_paused and not self._probe:
             actions.append(InterruptAudio("resumed", "resumed by the client"))
         return actions

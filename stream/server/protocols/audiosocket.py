@@ -24,7 +24,7 @@ from stream.server.protocols.base import (
     AudioChunk,
     ConnectionProtocol,
     EndOfAudio,
-    LeftOut,
+    Omission,
     OpenStream,
     ProtocolViolation,
     RejectReason,
@@ -95,7 +95,7 @@ class AudioSocketProtocol(ConnectionProtocol):
     def _process_packet(self, kind: int, payload: bytes) -> list[Action]:
         if kind == UUID:
             if self._name:
-                return [LeftOut("repeated UUID; send it once per connection")]
+                return [Omission("repeated UUID; send it once per connection")]
             self._name = str(uuid.UUID(bytes=payload))
             return [OpenStream(self._name, 0, (None,), leg=True)]
         if kind in (HANG_UP, ERROR):
@@ -106,7 +106,7 @@ class AudioSocketProtocol(ConnectionProtocol):
         if kind == DTMF or kind in self._skipped_types:
             return []
         self._skipped_types.add(kind)  # Asterisk's relatives have types of their own, such as 0x02 for silence
-        return [LeftOut(f"packets of type 0x{kind:02x} are skipped")]
+        return [Omission(f"packets of type 0x{kind:02x} are skipped")]
 
     def _receive_audio(self, rate_hz: int, payload: bytes) -> list[Action]:
         actions: list[Action] = []
@@ -114,12 +114,12 @@ class AudioSocketProtocol(ConnectionProtocol):
             self._rate_hz = rate_hz
             actions.append(SetRate(rate_hz))
         if len(payload) % SAMPLE_BYTES:
-            actions.append(LeftOut("audio must consist of whole 2-byte samples"))
+            actions.append(Omission("audio must consist of whole 2-byte samples"))
             payload = payload[: len(payload) // SAMPLE_BYTES * SAMPLE_BYTES]
         samples = np.ascontiguousarray(decode(payload, pcm_format="s16le", channels=1)[:, 0])
         if rate_hz != self._rate_hz:
             if rate_hz not in self._resamplers:
-                actions.append(LeftOut(f"the sample rate changed from {self._rate_hz} to {rate_hz} Hz; resampled"))
+                actions.append(Omission(f"the sample rate changed from {self._rate_hz} to {rate_hz} Hz; resampled"))
                 self._resamplers[rate_hz] = soxr.ResampleStream(rate_hz, self._rate_hz, 1, dtype="float32")
             samples = self._resamplers[rate_hz].resample_chunk(samples)
         if len(samples):

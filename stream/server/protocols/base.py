@@ -6,7 +6,7 @@ clock, so a test covers an exchange completely with messages and expected action
 
 A message that violates the protocol is never answered with an exception. Before the stream is open, and for a missing
 credential, it is answered with the protocol's own error and a closed connection. Once audio flows, a malformed message
-is left out (`LeftOut`) and the call goes on; only a flood of them closes the connection. After `CloseConnection` a
+is left out (`Omission`) and the call goes on; only a flood of them closes the connection. After `CloseConnection` a
 protocol ignores all input.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Literal
@@ -66,6 +66,7 @@ class OpenStream:
     tracks: tuple[Party | None, ...]
     events: bool = False
     leg: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)  # what the peer says about the call
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class CloseConnection:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class Omission:
     """A malformed message was left out, wholly or in part; the connection goes on."""
 
     message: str
@@ -125,7 +126,7 @@ class InterruptAudio:
     reason: str
 
 
-Action = OpenStream | SetRate | AudioChunk | SendMessage | EndOfAudio | CloseConnection | LeftOut | InterruptAudio
+Action = OpenStream | SetRate | AudioChunk | SendMessage | EndOfAudio | CloseConnection | Omission | InterruptAudio
 
 
 class ProtocolViolation(Exception):
@@ -167,7 +168,7 @@ class ConnectionProtocol(ABC):
         except ProtocolViolation as violation:
             if not self._tolerates(violation):
                 return self.reject(violation.reject_reason, str(violation))
-            actions = [LeftOut(str(violation))]
+            actions = [Omission(str(violation))]
         return self._track_malformed(self._track_close(actions))
 
     def encode_event(self, event: Event) -> list[Action]:  # noqa: ARG002 - most protocols send no events
@@ -210,7 +211,7 @@ class ConnectionProtocol(ABC):
 
     def _track_malformed(self, actions: list[Action]) -> list[Action]:
         """Count what was left out; a flood of it closes the connection."""
-        left_out = [action.message for action in actions if isinstance(action, LeftOut)]
+        left_out = [action.message for action in actions if isinstance(action, Omission)]
         well_formed = sum(isinstance(action, AudioChunk) for action in actions) or int(not left_out)
         self._malformed = max(0, self._malformed + len(left_out) - well_formed)
         if self._malformed <= MAX_MALFORMED or self.closed:

@@ -23,12 +23,13 @@ import numpy as np
 from stream import events
 from stream.audio.pcm import SAMPLE_BYTES, decode
 from stream.events import Event, Party
+from stream.server.call_labels import read_labels
 from stream.server.protocols.base import (
     Action,
     AudioChunk,
     ConnectionProtocol,
     EndOfAudio,
-    LeftOut,
+    Omission,
     OpenStream,
     ProtocolViolation,
     RejectReason,
@@ -44,7 +45,9 @@ MAX_SAMPLE = 4.0
 """Largest absolute value of a float sample that is accepted; the nominal range is -1 to 1."""
 
 
-START_FIELDS = frozenset(("type", "rate_hz", "channels", "format", "source", "call", "parties", "events", "token"))
+START_FIELDS = frozenset(
+    ("type", "rate_hz", "channels", "format", "source", "call", "parties", "events", "token", "labels")
+)
 
 
 class GenericProtocol(ConnectionProtocol):
@@ -113,9 +116,10 @@ class GenericProtocol(ConnectionProtocol):
         )
         if len(name) > MAX_NAME_CHARACTERS:
             raise ProtocolViolation(f"name too long: {len(name)} characters, at most {MAX_NAME_CHARACTERS}")
+        labels = read_labels(get_field(fields, "labels", kind=dict)) if "labels" in fields else {}
         self._frame_bytes = SAMPLE_BYTES[self._format] * channels
         events_wanted = get_field(fields, "events", kind=bool) if "events" in fields else True
-        self._open = OpenStream(name or "client", rate_hz, tracks, events=events_wanted)
+        self._open = OpenStream(name or "client", rate_hz, tracks, events=events_wanted, labels=labels)
         return [self._open]
 
     def _receive_audio(self, data: bytes) -> list[Action]:
@@ -123,14 +127,14 @@ class GenericProtocol(ConnectionProtocol):
             raise ProtocolViolation("audio before start")
         actions: list[Action] = []
         if len(data) % self._frame_bytes:
-            actions.append(LeftOut(f"audio must consist of whole frames of {self._frame_bytes} bytes"))
+            actions.append(Omission(f"audio must consist of whole frames of {self._frame_bytes} bytes"))
             data = data[: len(data) // self._frame_bytes * self._frame_bytes]
         if not data:
             return actions
         channels = len(self._open.tracks)
         samples = decode(data, pcm_format=self._format, channels=channels)
         if self._format == "f32le" and not (valid := np.abs(samples) <= MAX_SAMPLE).all():  # false for NaN as well
-            actions.append(LeftOut("samples must be numbers from -1 to 1"))
+            actions.append(Omission("samples must be numbers from -1 to 1"))
             samples = np.where(valid, samples, np.float32(0))
         start, self._frames = self._frames, self._frames + len(samples)
         chunks = (AudioChunk(track, start, np.ascontiguousarray(samples[:, track])) for track in range(channels))

@@ -22,12 +22,13 @@ import numpy as np
 from stream.audio import g711
 from stream.audio.pcm import decode
 from stream.events import Party
+from stream.server.call_labels import read_labels
 from stream.server.protocols.base import (
     Action,
     AudioChunk,
     ConnectionProtocol,
     EndOfAudio,
-    LeftOut,
+    Omission,
     OpenStream,
     ProtocolViolation,
     Unauthorized,
@@ -105,7 +106,7 @@ class TwilioProtocol(ConnectionProtocol):
             except ProtocolViolation as violation:  # the messages before and behind it are valid
                 if not (self._tolerates(violation) or any(isinstance(action, OpenStream) for action in actions)):
                     raise
-                actions.append(LeftOut(str(violation)))
+                actions.append(Omission(str(violation)))
         return actions
 
     def _process(self, event: str, fields: dict[str, Any]) -> list[Action]:
@@ -154,7 +155,7 @@ class TwilioProtocol(ConnectionProtocol):
         name = parameters.get("call") or start.get("callSid") or start.get("call_control_id") or ""
         name = name or fields.get("streamSid") or fields.get("stream_id") or "twilio"
         parties = tuple(inbound if track == "inbound" else outbound for track in names)
-        return [OpenStream(str(name), self._rate_hz, parties)]
+        return [OpenStream(str(name), self._rate_hz, parties, labels=read_labels(parameters, start))]
 
     def _media(self, media: dict[str, Any]) -> list[Action]:
         if not self._started:

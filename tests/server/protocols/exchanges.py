@@ -13,7 +13,7 @@ from stream.server.protocols.base import (
     AudioChunk,
     CloseConnection,
     ConnectionProtocol,
-    LeftOut,
+    Omission,
     OpenStream,
     SendMessage,
 )
@@ -51,7 +51,7 @@ def closed(actions: Sequence[Action]) -> CloseConnection:
 
 def violation(actions: Sequence[Action]) -> str:
     """Return what was wrong: of a message that was left out, or of one that closed the connection."""
-    left_out = [action.message for action in actions if isinstance(action, LeftOut)]
+    left_out = [action.message for action in actions if isinstance(action, Omission)]
     return left_out[-1] if left_out else closed(actions).reason
 
 

@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 
-from stream.server.protocols.base import AudioChunk, CloseConnection, EndOfAudio, LeftOut
+from stream.server.protocols.base import AudioChunk, CloseConnection, EndOfAudio, Omission
 from tests.server.protocols.corruption import corrupted
 from tests.server.protocols.messages import EXCHANGES
 
@@ -37,5 +37,5 @@ def test_corrupted_messages_cause_only_the_protocols_own_error(name: str) -> Non
             tested = protocol() if tested.closed else tested
         elif any(isinstance(action, EndOfAudio) for action in actions) or chance.random() < 1 / MEAN_CONNECTION:
             tested = protocol()
-        defects += any(isinstance(action, LeftOut) for action in actions)
+        defects += any(isinstance(action, Omission) for action in actions)
     assert defects > MESSAGES / 100
