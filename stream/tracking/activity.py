@@ -46,25 +46,49 @@ MIN_SHARE_TO_STAY = 0.5
 """Share of the newest frames in which a speaker stays in the foreground although another has begun."""
 
 OVERLAP_FRAMES = 50
-MIN_OVERLAP_SHARE = 0.2
+MIN_OVERLAP_SHARE = 0.25
 """Share of the newest second in which several people speak from which they speak at once now."""
+
+MIN_OVERLAP = 0.3
+"""Probability that several people speak in a frame, from which they count as several there."""
 
 NEWEST_WEIGHT = 0.5
 """Weight of a window in the running mean of a frame that earlier windows covered."""
 
 
 @dataclass(frozen=True, slots=True)
+class TrackRun:
+    """The newest run of a track's activity, in samples; short pauses do not end it.
+
+    `active_samples` is its activity without these pauses, `shared_samples` the part in which several people speak.
+    """
+
+    track: int
+    start_sample: int
+    end_sample: int
+    active_samples: int
+    shared_samples: int
+
+
+@dataclass(frozen=True, slots=True)
 class Foreground:
     """What segmentation says about the newest speech.
 
-    `track` is who speaks, or the first of several; `present` are all tracks in the window. `onset_sample` is where the
-    newest speech of `track` began, or where the one who was in the foreground before fell silent, whichever is later.
+    `track` is who speaks, or the first of several. `began_sample` is where the newest speech of `track` began;
+    `onset_sample` is that, or where the one who was in the foreground before fell silent, whichever is later. `others`
+    are the runs of the other tracks in the window.
     """
 
     track: int | None = None
     onset_sample: int = 0
+    began_sample: int = 0
     overlapped: bool = False
-    present: frozenset[int] = frozenset()
+    others: tuple[TrackRun, ...] = ()
+
+    @property
+    def present(self) -> frozenset[int]:
+        """All tracks in the window."""
+        return frozenset((*((self.track,) if self.track is not None else ()), *(one.track for one in self.others)))
 
 
 NO_FOREGROUND = Foreground()
@@ -86,7 +110,9 @@ class ActivityTracker:
         self._tracks: list[SpeakerTrack] = []
         self._end = 0  # the frame after the last one kept
         self._foreground = NO_FOREGROUND  # at the end of the newest window
-        self._free_sample = 0  # where the one who was in the foreground before fell silent
+        self._before: int | None = None  # the track that was in the foreground before
+        self._free_sample = 0  # where it fell silent
+        self._several = np.zeros(MEMORY_FRAMES, np.float32)  # probability that several people speak
         self._count = 0
 
     def observe(self, span: WindowSpan, probabilities: Activity) -> None:
@@ -102,9 +128,9 @@ class ActivityTracker:
         for track in self._tracks:
             local = next((own for own, to in zip(locals_, matched, strict=True) if to is track), None)
             newest = np.zeros(len(probabilities), np.float32) if local is None else local
-            kept = track.activity[window]
-            kept[:known] += NEWEST_WEIGHT * (newest[:known] - kept[:known])
-            kept[known:] = newest[known:]
+            _blend(track.activity[window], newest, known)
+        several = _several(probabilities)
+        _blend(self._several[window], several, known)
         for local, continued in zip(locals_, matched, strict=True):
             if continued is None:
                 self._count += 1
@@ -116,13 +142,16 @@ class ActivityTracker:
         self._tracks = [one for one in self._tracks if (one.activity[window] >= MIN_ACTIVITY).any()]
         foremost = self._foremost()
         if foremost != before:
-            self._free_sample = silent_from
-        newest = probabilities[-OVERLAP_FRAMES:] >= MIN_ACTIVITY
+            self._before, self._free_sample = before, silent_from
+        else:
+            self._free_sample = self._silent_sample(self._before, self._free_sample)
+        began = 0 if foremost is None else self._newest_run(foremost)[0]
         self._foreground = Foreground(
             track=foremost,
-            onset_sample=0 if foremost is None else max(self._newest_run(foremost)[0], self._free_sample),
-            overlapped=float((newest.sum(axis=1) > 1).mean()) >= MIN_OVERLAP_SHARE,
-            present=frozenset(one.number for one in self._tracks),
+            onset_sample=0 if foremost is None else max(began, self._free_sample),
+            began_sample=began,
+            overlapped=float((several[-OVERLAP_FRAMES:] >= MIN_OVERLAP).mean()) >= MIN_OVERLAP_SHARE,
+            others=tuple(self._run(one.number) for one in self._tracks if one.number != foremost),
         )
 
     def foreground(self, end_sample: int) -> Foreground | None:
@@ -145,6 +174,13 @@ class ActivityTracker:
             for start, end in runs_of(active[own] & (active.sum(axis=0) == 1))
         ]
 
+    def _run(self, number: int) -> TrackRun:
+        start, end = self._newest_run(number)
+        part = self._part(start, end)
+        own = self._active(part)[[one.number for one in self._tracks].index(number)]
+        shared = own & (self._several[part] >= MIN_OVERLAP)
+        return TrackRun(number, start, end, int(own.sum()) * FRAME_SAMPLES, int(shared.sum()) * FRAME_SAMPLES)
+
     def _newest_run(self, number: int) -> tuple[int, int]:
         """Return the samples at which the newest run of a track's activity began and ended."""
         activity = next(one.activity for one in self._tracks if one.number == number)
@@ -156,6 +192,15 @@ class ActivityTracker:
             begin = start
         first = self._end - MEMORY_FRAMES
         return (first + begin) * FRAME_SAMPLES, (first + last) * FRAME_SAMPLES
+
+    def _silent_sample(self, number: int | None, until: int) -> int:
+        """Return where a track fell silent before `until`, as far as later windows know better."""
+        activity = next((one.activity for one in self._tracks if one.number == number), None)
+        place = MEMORY_FRAMES - (self._end - until // FRAME_SAMPLES)
+        if activity is None or place <= 0:
+            return until
+        active = np.flatnonzero(activity[:place] >= MIN_ACTIVITY)
+        return until if not len(active) else (self._end - MEMORY_FRAMES + int(active[-1]) + 1) * FRAME_SAMPLES
 
     def _foremost(self) -> int | None:
         """Return the track of the newest frames; who begins while another goes on stays in the background."""
@@ -187,8 +232,8 @@ class ActivityTracker:
         if shift <= 0:
             return
         for track in self._tracks:
-            track.activity = np.concatenate((track.activity, np.zeros(min(shift, MEMORY_FRAMES), np.float32)))
-            track.activity = track.activity[-MEMORY_FRAMES:]
+            track.activity = _shifted(track.activity, shift)
+        self._several = _shifted(self._several, shift)
         self._end = end
 
     def _match(self, parts: list[Activity], shared: slice) -> list[SpeakerTrack | None]:
@@ -209,6 +254,27 @@ class ActivityTracker:
             if total > best and len(set(taken)) == len(taken):
                 best, matched = total, tracks
         return matched
+
+
+def _several(probabilities: Activity) -> Activity:
+    """Return the probability that several people speak in each frame; `probabilities` is (frames, speakers).
+
+    The probabilities of all speakers add up to the expected number of people, whoever they are: beyond one, it is the
+    probability of a second. Two candidates for the second voice do not share it out among them.
+    """
+    several: Activity = np.clip(probabilities.sum(axis=1) - 1.0, 0.0, 1.0).astype(np.float32)
+    return several
+
+
+def _blend(kept: Activity, newest: Activity, known: int) -> None:
+    """Update the frames of a window in place; the first `known` of them were covered by earlier windows."""
+    kept[:known] += NEWEST_WEIGHT * (newest[:known] - kept[:known])
+    kept[known:] = newest[known:]
+
+
+def _shifted(frames: Activity, shift: int) -> Activity:
+    moved: Activity = np.concatenate((frames, np.zeros(min(shift, MEMORY_FRAMES), np.float32)))[-MEMORY_FRAMES:]
+    return moved
 
 
 def runs_of(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:

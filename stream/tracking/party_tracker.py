@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stream.clock import seconds
 from stream.events import ActiveSpeaker, Body, Party, SpeakerBody
 from stream.settings import Settings
+from stream.tracking.activity import NO_FOREGROUND, Foreground
 from stream.tracking.decision import Decision
 from stream.tracking.stream_tracker import StreamTracker
 from stream.types import SAMPLE_RATE_HZ, ModelInfo, Task, WindowSpan, WindowSpec
@@ -58,7 +59,13 @@ class PartyTracker(StreamTracker):
             bodies.append(self._speaker_body(span.start_sample, span.end_sample, decision))
         return bodies
 
-    def _speaker_body(self, start_sample: int, end_sample: int, decision: Decision) -> SpeakerBody:
+    def _speaker_body(
+        self,
+        start_sample: int,
+        end_sample: int,
+        decision: Decision,
+        foreground: Foreground = NO_FOREGROUND,  # noqa: ARG002
+    ) -> SpeakerBody:
         silent = decision.state == "silence"
         return SpeakerBody(
             start_s=seconds(start_sample),

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import exp
 
 import numpy as np
@@ -40,7 +40,7 @@ from stream.tracking.decision import Decision, Evidence, SpeakerCorrection
 from stream.tracking.mixture import is_mixed
 from stream.tracking.scoring import Scorer
 from stream.tracking.track_memory import TrackMemories, TrackMemory
-from stream.tracking.voice import Vector, Voice
+from stream.tracking.voice import NewVoiceCandidate, Vector, Voice, voice_of_window
 from stream.tracking.voice_list import VoiceList
 from stream.types import WindowSpan
 
@@ -58,14 +58,6 @@ TRACK_CONTINUITY = 0.9
 
 OTHER_TRACK_NATS = 3.0
 """Evidence against a new track being the voice of another track in the window."""
-
-
-@dataclass(frozen=True, slots=True)
-class _NewVoiceCandidate:
-    """A possible new voice from one window, which another window has to confirm."""
-
-    voice: Voice
-    end_sample: int
 
 
 class SpeakerTracker:
@@ -86,7 +78,7 @@ class SpeakerTracker:
         self._previous: Voice | None = None  # decided last in this segment
         self._windows: deque[tuple[WindowSpan, Vector]] = deque(maxlen=MAX_RECALLED_WINDOWS)  # of this segment
         self._updated_until = 0
-        self._candidate: _NewVoiceCandidate | None = None
+        self._candidate: NewVoiceCandidate | None = None
         self._corrections: list[SpeakerCorrection] = []
 
     @property
@@ -144,6 +136,13 @@ class SpeakerTracker:
             return False
         return float(self._belief.probabilities.max()) >= self._settings.update
 
+    def voice_of(self, track: int) -> tuple[Voice | None, float | None]:
+        """Return whose voice a track in the background is, as far as known, with the probability."""
+        memory = self._tracks.get(track)
+        if memory is None or memory.current is None:
+            return None, None
+        return self._voices.find(memory.current), memory.probabilities.get(memory.current)
+
     def observe(self, span: WindowSpan, vector: Vector | None, foreground: Foreground = NO_FOREGROUND) -> Decision:
         """Decide on one window; `vector` (unit length) is None if there is none, `foreground` is by segmentation."""
         if span.segment is None or span.new_speech_samples == 0:
@@ -186,7 +185,7 @@ class SpeakerTracker:
         if self._track is not None:
             speaker = self._current.name if self._current is not None else None
             believed = self._belief.named(self._voices.names)
-            self._tracks[self._track] = TrackMemory(believed, speaker, self._evidence_samples)
+            self._tracks[self._track] = TrackMemory(believed, speaker, self._evidence_samples, self._speech_end)
         self._tracks.keep(foreground.present)
         for voice in self._voices.silent(start_sample):
             if voice.evidence_s < MIN_MERGE_EVIDENCE_S:
@@ -208,7 +207,7 @@ class SpeakerTracker:
         self._segment, self._track, self._candidate = start_sample, track, None
         self._evidence_samples = known.evidence_samples if known is not None else 0
         self._pure_from = start_sample if track is None else max(start_sample, foreground.onset_sample)
-        speaker = known.current if known is not None else None
+        speaker = known.held(start_sample) if known is not None else None
         self._current = self._previous = None if speaker is None else self.session_voice(speaker)
         self._windows.clear()
 
@@ -265,7 +264,7 @@ class SpeakerTracker:
         if not trusted or not self._free_slot(span.end_sample):
             self._current = None
             return evidence.decision("unknown", self._unknown_reason, settled=trusted, likely_unknown=True)
-        voice = _voice_of_window(self._voices.new_name(), span, vector)
+        voice = voice_of_window(self._voices.new_name(), span, vector)
         self._voices.add(voice, since_sample=self._segment if self._segment is not None else span.start_sample)
         voice.mark_speech(span.end_sample)
         self._updated_until = span.end_sample
@@ -285,9 +284,9 @@ class SpeakerTracker:
     def _is_one_voice(self, span: WindowSpan, vector: Vector) -> bool:
         if self._previous is None:  # no other voice was decided in this segment
             return True
-        candidate, voice = self._candidate, _voice_of_window("", span, vector)
+        candidate, voice = self._candidate, voice_of_window("", span, vector)
         if candidate is None or self._scorer.probability(candidate.voice, voice) < 0.5:  # noqa: PLR2004
-            self._candidate = _NewVoiceCandidate(voice, span.end_sample)
+            self._candidate = NewVoiceCandidate(voice, span.end_sample)
             return False
         return candidate.end_sample <= span.start_sample + span.length_samples // 2
 
@@ -343,7 +342,3 @@ class SpeakerTracker:
             return evidence.decision("confirmed", "held", self._current)
         unknown = reason == self._unknown_reason
         return evidence.decision("tentative", reason, settled=False, likely_unknown=unknown)
-
-
-def _voice_of_window(name: str, span: WindowSpan, vector: Vector) -> Voice:
-    return Voice(name=name, exemplars=[vector], enrolled=False, evidence_s=seconds(span.speech_samples))

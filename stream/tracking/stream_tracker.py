@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from stream.clock import milliseconds, seconds
 from stream.events import ActiveSpeaker, Body, EmotionBody, SpeakerBody, SpeakerResolvedBody
 from stream.settings import Settings
-from stream.tracking.activity import ActivityTracker
+from stream.tracking.activity import NO_FOREGROUND, OVERLAP_FRAMES, ActivityTracker, Foreground
+from stream.tracking.background_turns import BackgroundSpeech
 from stream.tracking.calibration import Calibration
 from stream.tracking.decision import Decision
 from stream.tracking.emotion import SILENCE, EmotionState, EmotionTracker
@@ -28,7 +29,7 @@ from stream.tracking.scoring import Cohort, Scorer
 from stream.tracking.speakers import UNCALIBRATED_GAIN_NATS, SpeakerTracker
 from stream.tracking.turns import TurnTracker
 from stream.tracking.voice import Voice
-from stream.types import SAMPLE_RATE_HZ, ModelInfo, Task, WindowSpan
+from stream.types import OVERLAP_FRAME_SAMPLES, SAMPLE_RATE_HZ, ModelInfo, Task, WindowSpan
 
 DEFAULT_THRESHOLD = 0.7
 """Cosine threshold where neither the settings nor the model have one."""
@@ -122,7 +123,9 @@ class StreamTracker:
         return bodies
 
     def _observe_leader(self, task: Task, span: WindowSpan, values: NDArray[np.float32] | None) -> list[Body]:
+        foreground = NO_FOREGROUND
         if task is Task.SPEAKER:
+            foreground = self._activity.foreground(span.end_sample) or NO_FOREGROUND
             decision = self._observe_speech(span, values)
         else:
             decision = Decision("unknown", "below_threshold") if span.passes_gate else Decision("silence", "silence")
@@ -138,11 +141,14 @@ class StreamTracker:
                 likely_unknown=decision.likely_unknown,
                 speech_samples=span.new_speech_samples,
                 changed_at=decision.changed_at,
+                foreground=foreground,
             )
+            if foreground is not NO_FOREGROUND:
+                bodies += self._observe_background(foreground, span.end_sample)
             if decision.state != "tentative":
                 self._identity.set_speaker(name, span, changed_at=decision.changed_at)
         if self._must_publish(task, silent=decision.state == "silence") and task is not Task.EMOTION:
-            bodies.append(self._speaker_body(span.start_sample, span.end_sample, decision))
+            bodies.append(self._speaker_body(span.start_sample, span.end_sample, decision, foreground))
         self._speaker = name
         return bodies
 
@@ -154,6 +160,14 @@ class StreamTracker:
         if foreground is None or span.segment is None or foreground.onset_sample <= span.segment.start_sample:
             return decision
         return replace(decision, changed_at=decision.changed_at or foreground.onset_sample)  # without a pause
+
+    def _observe_background(self, foreground: Foreground, end_sample: int) -> list[Body]:
+        """Add who speaks while another is in the foreground to the turns."""
+        speech = []
+        for run in foreground.others:
+            voice, _ = self._speakers.voice_of(run.track)
+            speech.append(BackgroundSpeech(run, None if voice is None else voice.name))
+        return list(self._turns.observe_background(speech, end_sample, foreground=foreground.track))
 
     def _apply_corrections(self, end_sample: int) -> list[Body]:
         """Publish speaker corrections; the open turn, identity and emotion move to the right name."""
@@ -238,20 +252,27 @@ class StreamTracker:
             speaker=self._speaker,
         )
 
-    def _speaker_body(self, start_sample: int, end_sample: int, decision: Decision) -> SpeakerBody:
+    def _speaker_body(
+        self, start_sample: int, end_sample: int, decision: Decision, foreground: Foreground = NO_FOREGROUND
+    ) -> SpeakerBody:
         name = decision.voice.name if decision.voice is not None else None
         enrolled = decision.voice is not None and decision.voice.enrolled
         probability = None if decision.probability is None else _places(decision.probability)
+        since = self._turns.foremost_since
         foremost = ActiveSpeaker(
-            speaker=name, enrolled=enrolled, probability=probability, since_s=seconds(start_sample)
+            speaker=name,
+            enrolled=enrolled,
+            probability=probability,
+            since_s=seconds(start_sample if since is None else since),
         )
+        others = self._others(foreground, end_sample) if decision.state == "overlap" else ()
         return SpeakerBody(
             start_s=seconds(start_sample),
             end_s=seconds(end_sample),
             state=decision.state,
             speaker=name,
             enrolled=enrolled,
-            speakers=() if decision.state == "silence" else (foremost,),
+            speakers=() if decision.state == "silence" else (foremost, *others),
             best=decision.best,
             score=None if decision.score is None else _places(decision.score),
             probability=probability,
@@ -263,6 +284,26 @@ class StreamTracker:
             mixed=decision.mixed,
             identity=None if decision.state == "silence" else self._identity.identity(),
         )
+
+    def _others(self, foreground: Foreground, end_sample: int) -> tuple[ActiveSpeaker, ...]:
+        """Return who spoke in the newest second beside the one in the foreground: at least somebody."""
+        others = []
+        for run in sorted(foreground.others, key=lambda one: one.start_sample):
+            if end_sample - run.end_sample < OVERLAP_FRAMES * OVERLAP_FRAME_SAMPLES:
+                voice, probability = self._speakers.voice_of(run.track)
+                since = self._turns.background_since(run.track)
+                others.append(
+                    ActiveSpeaker(
+                        speaker=None if voice is None else voice.name,
+                        enrolled=voice is not None and voice.enrolled,
+                        probability=None if probability is None else _places(probability),
+                        since_s=seconds(run.start_sample if since is None else since),
+                    )
+                )
+        if not others:  # several voices, none of which is a track of its own yet
+            since_s = seconds(max(0, end_sample - OVERLAP_FRAMES * OVERLAP_FRAME_SAMPLES))
+            others.append(ActiveSpeaker(speaker=None, enrolled=False, since_s=since_s))
+        return tuple(others)
 
 
 def build_scorer(model: ModelInfo | None, threshold: float | None) -> Scorer:

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from stream.clock import samples
+
+MAX_HELD_PAUSE_S = 1.0
+"""Pause of a track from which its speaker is not held but has to be recognised again."""
+
 
 @dataclass(slots=True)
 class TrackMemory:
-    """Probabilities of voices and the current speaker of a track, by name, and the speech they rest on."""
+    """Probabilities of voices and the current speaker of a track, by name, the speech they rest on, and its end."""
 
     probabilities: Mapping[str, float]
     current: str | None
     evidence_samples: int
+    end_sample: int
+
+    def held(self, start_sample: int) -> str | None:
+        """Return the speaker who goes on at `start_sample`: after a pause, speech may be another person's."""
+        return self.current if start_sample - self.end_sample < samples(MAX_HELD_PAUSE_S) else None
 
 
 class TrackMemories(dict[int, TrackMemory]):

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stream.clock import seconds
+from stream.types import WindowSpan
 
 Vector = NDArray[np.float32]
 
@@ -70,3 +74,16 @@ class Voice:
         self._sum = self._sum + vector * np.float32(speech_s)
         self.evidence_s += speech_s
         self._centroid = unit(self._sum)
+
+
+@dataclass(frozen=True, slots=True)
+class NewVoiceCandidate:
+    """A possible new voice from one window, which another window has to confirm."""
+
+    voice: Voice
+    end_sample: int
+
+
+def voice_of_window(name: str, span: WindowSpan, vector: Vector) -> Voice:
+    """Return a session voice that rests on one window."""
+    return Voice(name=name, exemplars=[vector], enrolled=False, evidence_s=seconds(span.speech_samples))
