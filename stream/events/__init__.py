@@ -38,7 +38,15 @@ from stream.events.envelope import (
     stamp,
     to_json,
 )
-from stream.events.health_bodies import HealthBody, LaneHealth, ProtocolHealth, Refusal, SinkHealth
+from stream.events.health_bodies import (
+    BrokerHealth,
+    HealthBody,
+    LaneHealth,
+    ProtocolHealth,
+    Refusal,
+    SetAside,
+    SinkHealth,
+)
 from stream.events.parsing import EVENT_TYPE_NAMES, MAX_EVENT_BYTES, read_event
 
 __all__ = [
@@ -52,6 +60,7 @@ __all__ = [
     "AlertEvent",
     "AlertKind",
     "Body",
+    "BrokerHealth",
     "CallAlert",
     "CallBody",
     "CallEmotion",
@@ -76,6 +85,7 @@ __all__ = [
     "Reason",
     "Refusal",
     "Seconds",
+    "SetAside",
     "SinkHealth",
     "SpeakerBody",
     "SpeakerEvent",

@@ -32,6 +32,31 @@ class LaneHealth(EventModel):
     )
 
 
+class SetAside(EventModel):
+    """Messages of one kind that a broker refused; they are not sent."""
+
+    topic: str = Field(description="Topic of the newest one.")
+    reason: str = Field(description="Reason of the newest one; free text.")
+    count: int = Field(ge=1, description="How many there were.")
+    time: TimeOfDay = Field(description="When the newest one was refused, UTC.")
+
+
+class BrokerHealth(EventModel):
+    """Connection of a sink to its broker."""
+
+    state: Literal["connecting", "connected", "lost"] = Field(
+        description="`connecting`: not connected yet since the start."
+    )
+    since: TimeOfDay = Field(description="When the state began, UTC.")
+    error: str = Field(default="", description="Why the connection was lost or the newest attempt failed; free text.")
+    outages: int = Field(default=0, description="How often the connection was lost since the start.")
+    outage_s: Seconds | None = Field(default=None, description="Duration of the last outage that is over.")
+    recovered: int = Field(default=0, description="Messages that waited at its end and were sent then.")
+    set_aside: tuple[SetAside, ...] = Field(
+        default=(), description="What the broker refused, by kind of message, the newest first."
+    )
+
+
 class SinkHealth(EventModel):
     """Queue and delivery of one sink."""
 
@@ -43,6 +68,7 @@ class SinkHealth(EventModel):
     pending: int = Field(default=0, description="Events accepted by the sink and not delivered yet.")
     rejected: int = Field(default=0, description="Events rejected by the receiver, for example by an access list.")
     not_persisted: int = Field(default=0, description="Undelivered events not on disk because it is full or broken.")
+    broker: BrokerHealth | None = Field(default=None, description="Connection to the broker, of a sink that has one.")
 
 
 class Refusal(EventModel):

@@ -133,6 +133,7 @@ def _health(worker: _SinkWorker) -> SinkHealth:
         pending=counters.pending,
         rejected=counters.refused,
         not_persisted=counters.not_persisted,
+        broker=counters.broker,
     )
 
 

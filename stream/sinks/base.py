@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
-from stream.events import Event
+from stream.events import BrokerHealth, Event
 
 
 class ObserverSink:
@@ -31,6 +31,7 @@ class SinkCounters:
     refused: int = 0  # rejected by the receiver
     pending: int = 0  # not delivered yet
     not_persisted: int = 0  # pending, and lost if the process ends
+    broker: BrokerHealth | None = None
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ import aiomqtt
 
 from stream.clock import steady_s
 from stream.settings import MqttSettings, Settings
-from stream.sinks.mqtt.delivery import DeliveryLimits
+from stream.sinks.mqtt.limits import DeliveryLimits
 from stream.sinks.mqtt.sink import CLEAR_DELAY_S, DEFAULT_LIMITS, MqttSink
 from tests.support.waiting import WAIT_TIMEOUT_S
 

@@ -1,4 +1,4 @@
-"""One connection to an MQTT broker: the only module of the sinks that imports aiomqtt and paho.
+"""One connection to an MQTT broker; only this module and `properties` import aiomqtt and paho.
 
 `BrokerConnection` extends aiomqtt's client:
 
@@ -8,6 +8,9 @@
 * `abort_connect` interrupts a connection attempt, so that an unresponsive broker cannot delay a shutdown by paho's
   timeouts: connecting blocks a thread that the event loop waits for.
 * The queue of incoming messages is bounded; messages beyond it are dropped.
+* What the broker announces in CONNACK is honoured: its maximum packet size, receive maximum, maximum QoS and whether it
+  retains messages (paho honours the keep-alive; topic aliases and sessions are not used). What `refusals` has a verdict
+  about is not sent either. In both cases `post` reports a refusal, as if the broker had.
 
 A connection is used once: paho keeps messages in flight and would resend them without the outbox knowing.
 """
@@ -15,24 +18,32 @@ A connection is used once: paho keeps messages in flight and would resend them w
 from __future__ import annotations
 
 import asyncio
-import math
+import logging
 import socket
 import ssl
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from copy import copy
-from functools import lru_cache
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
-from stream.errors import SettingsError
+from stream.clock import steady_s
 from stream.settings import MqttSettings
+from stream.sinks.mqtt.refusals import (
+    MIN_FAILURE_CODE,
+    NOT_AUTHORIZED,
+    PACKET_TOO_LARGE,
+    BrokerLimits,
+    Packet,
+    Refusals,
+    acknowledgements,
+)
 from stream.sinks.mqtt.topics import BrokerAddress
 
 MAX_IN_FLIGHT_MESSAGES = 20
@@ -41,14 +52,8 @@ MAX_IN_FLIGHT_MESSAGES = 20
 MAX_INCOMING_MESSAGES = 64
 """Default bound of the queue of incoming messages."""
 
-MAX_PASSWORD_LENGTH = 65_535
-"""The protocol's limit."""
-
-MIN_FAILURE_CODE = 0x80
-"""Reason codes from here on are failures (MQTT 5, section 2.4)."""
-
-QUOTA_EXCEEDED = 0x97
-"""The failure that permits a retry."""
+RECEIVED_BYTES = 65_536
+"""Bytes read from a connection that is lost."""
 
 CONNECT_TIMEOUT_S = 5.0
 SUBSCRIBE_TIMEOUT_S = 10.0
@@ -57,6 +62,12 @@ VERSIONS = {"5": aiomqtt.ProtocolVersion.V5, "3.1.1": aiomqtt.ProtocolVersion.V3
 
 BrokerError = aiomqtt.MqttError
 IncomingMessage = aiomqtt.Message
+
+client_log = logging.getLogger("mqtt")
+client_log.addFilter(lambda record: not str(record.msg).startswith("failed to receive on socket"))  # reported as a loss
+
+KEEP_ALIVE_TIMEOUT = 0x8D
+"""paho's reason when the broker did not answer a ping."""
 
 Outcome = Callable[[int, str], None]
 """Called once with the broker's reason code and its name; with 0 and "" where there is none."""
@@ -81,7 +92,14 @@ class BrokerConnection(aiomqtt.Client):
         password: str,
         will: tuple[str, str] | None = None,
         max_incoming: int = MAX_INCOMING_MESSAGES,
+        refusals: Refusals | None = None,
     ) -> None:
+        self.limits = BrokerLimits()
+        """What the broker announced, once connected."""
+        self.closed_by_broker = False
+        self.disconnect_code, self.disconnect_reason = 0, ""
+        """The broker's reason code and its name, 0 and "" if it gave none."""
+        self._refusals = refusals or Refusals(clock=steady_s)
         self.v5 = settings.protocol == "5"
         super().__init__(
             address.host,
@@ -97,9 +115,11 @@ class BrokerConnection(aiomqtt.Client):
             tls_context=tls,
             max_inflight_messages=MAX_IN_FLIGHT_MESSAGES,
             max_queued_incoming_messages=max_incoming,
+            logger=client_log,
         )
         self._disconnected.add_done_callback(_retrieve_exception)
-        self._outcomes: dict[int, Outcome] = {}
+        self._outcomes: dict[int, tuple[Packet, Outcome]] = {}
+        self._unconfirmed: deque[Packet] = deque(maxlen=MAX_IN_FLIGHT_MESSAGES)  # of QoS 0: nothing acknowledges them
         self._connecting: list[socket.socket] = []
         self._connecting_lock = threading.Lock()
         self._aborted = False
@@ -125,14 +145,41 @@ class BrokerConnection(aiomqtt.Client):
         properties: Properties | None = None,
         outcome: Outcome = lambda code, reason: None,  # noqa: ARG005
     ) -> None:
-        """Publish; `outcome` is called on the acknowledgement (QoS 0: once it is sent). Raises `BrokerError`."""
-        info = self._client.publish(topic, payload, qos, retain, properties)
+        """Publish; `outcome` is called on the acknowledgement (QoS 0: once it is sent) or refusal.
+
+        Raises `BrokerError`.
+        """
+        packet = Packet(topic, payload, self._size(topic, payload, properties), steady_s())
+        limit = self.limits.max_packet_bytes
+        if limit is not None and packet.size > limit:
+            outcome(PACKET_TOO_LARGE, f"the broker takes packets of {limit} bytes at most; this one has {packet.size}")
+            return
+        if verdict := self._refusals.verdict(topic, payload, packet.size):
+            outcome(NOT_AUTHORIZED, verdict)
+            return
+        if self._refusals.has_suspects:
+            qos = max(qos, 1)  # only an acknowledgement clears a suspect
+        qos = min(qos, self.limits.max_qos)
+        info = self._client.publish(topic, payload, qos, retain and self.limits.can_retain, properties)
         if info.rc:
             raise aiomqtt.MqttCodeError(info.rc, "could not publish")
+        if not qos:
+            self._unconfirmed.append(packet)
         if info.is_published():
             outcome(0, "")
         else:
-            self._outcomes[info.mid] = outcome
+            self._outcomes[info.mid] = packet, outcome
+
+    @property
+    def in_flight(self) -> list[Packet]:
+        """Packets that the broker has not acknowledged, and the newest ones of QoS 0."""
+        return [packet for packet, _ in self._outcomes.values()] + list(self._unconfirmed)
+
+    def _size(self, topic: str, payload: str | bytes, properties: Properties | None) -> int:
+        """Return the size of a PUBLISH packet; at most a few bytes too large."""
+        parts = len(topic.encode()) + len(payload if isinstance(payload, bytes) else payload.encode())
+        packed: Any = properties.pack() if properties is not None else b"\0" * self.v5  # type: ignore[no-untyped-call]
+        return parts + 9 + len(packed)
 
     async def subscribe_to(self, topic: str, *, qos: int = 1) -> str:
         """Subscribe and wait for the SUBACK; returns the reason of a refusal, else "". Raises `BrokerError`."""
@@ -181,12 +228,55 @@ class BrokerConnection(aiomqtt.Client):
         """Close the socket without a DISCONNECT packet, so that the broker publishes the will."""
         self._client._reset_sockets()  # noqa: SLF001 - paho's public way sends DISCONNECT
 
+    def _on_connect(self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None) -> None:
+        self.limits = BrokerLimits(
+            max_packet_bytes=getattr(properties, "MaximumPacketSize", None),
+            max_in_flight=min(MAX_IN_FLIGHT_MESSAGES, getattr(properties, "ReceiveMaximum", MAX_IN_FLIGHT_MESSAGES)),
+            max_qos=getattr(properties, "MaximumQoS", 2),
+            can_retain=bool(getattr(properties, "RetainAvailable", 1)),
+        )
+        # paho queues messages beyond this; its setter refuses a change on a connection, though none was sent yet
+        self._client._max_inflight_messages = self.limits.max_in_flight  # noqa: SLF001
+        super()._on_connect(client, userdata, flags, reason_code, properties)
+
+    def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None) -> None:
+        if not self._disconnected.done():
+            self.closed_by_broker = reason_code.value not in (0, KEEP_ALIVE_TIMEOUT)
+            if flags.is_disconnect_packet_from_server:
+                self.disconnect_code, self.disconnect_reason = reason_code.value, str(reason_code)
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
+    def _on_socket_close(self, client: Any, userdata: Any, sock: Any) -> None:
+        """Read the acknowledgements that arrived before the connection was lost, or their messages would be sent twice.
+
+        paho closes a socket when it cannot write to it, without reading what it holds.
+        """
+        packet = client._in_packet  # noqa: SLF001
+        if isinstance(sock, socket.socket) and (
+            not packet["command"] or (packet["have_remaining"] and not packet["to_process"])
+        ):
+            with suppress(OSError, ValueError, KeyError):
+                sock.setblocking(False)
+                for mid, code in acknowledgements(sock.recv(RECEIVED_BYTES)):
+                    self._settle(mid, ReasonCode(PacketTypes.PUBACK, identifier=code))
+        super()._on_socket_close(client, userdata, sock)
+
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
-        outcome = self._outcomes.pop(mid, None)
-        if outcome is None:
+        if mid not in self._outcomes:
             super()._on_publish(client, userdata, mid, reason_code, properties)
+            return
+        self._settle(mid, reason_code)
+
+    def _settle(self, mid: int, reason: Any) -> None:
+        """Report the broker's answer to a packet."""
+        if mid not in self._outcomes:
+            return
+        packet, outcome = self._outcomes.pop(mid)
+        if reason.value < MIN_FAILURE_CODE:
+            self._refusals.acknowledged(packet)
         else:
-            outcome(reason_code.value, str(reason_code))
+            self._refusals.refused(packet, code=reason.value)
+        outcome(reason.value, str(reason))
 
     def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:  # noqa: ARG002 - paho's own
         """Register a writer as aiomqtt does, except for a socket that was closed in the meantime."""
@@ -243,78 +333,6 @@ class BrokerConnection(aiomqtt.Client):
             if self._aborted:
                 raise OSError("connection attempt aborted")
             self._connecting.append(attempt)
-
-
-@lru_cache(maxsize=32)
-def _permanent_properties(content_type: str) -> Properties:
-    """Properties of a payload that does not expire, cached because they are slow to build."""
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    properties.PayloadFormatIndicator = 1
-    properties.ContentType = content_type
-    return properties
-
-
-def publish_properties(*, content_type: str, expires_s: float | None, v5: bool) -> Properties | None:
-    """Build the MQTT 5 properties of a payload; None for a 3.1.1 connection."""
-    if not v5:
-        return None
-    if expires_s is None:
-        return _permanent_properties(content_type)
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    properties.PayloadFormatIndicator = 1
-    properties.ContentType = content_type
-    properties.MessageExpiryInterval = max(1, math.ceil(expires_s))
-    return properties
-
-
-def response_target(message: IncomingMessage, *, v5: bool) -> tuple[str, Properties | None]:
-    """Return a request's response topic (MQTT 5; "" if it names none) and the properties of the response."""
-    properties = publish_properties(content_type="application/json", expires_s=None, v5=v5)
-    request = message.properties
-    correlation = getattr(request, "CorrelationData", None)
-    if properties is not None and correlation:
-        properties = copy(properties)
-        properties.CorrelationData = correlation
-    return str(getattr(request, "ResponseTopic", "") or ""), properties
-
-
-def tls_context(settings: MqttSettings) -> ssl.SSLContext:
-    """Load the trusted authorities and the client certificate. Raises `SettingsError`."""
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file or None)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(
-            f"cannot load mqtt.ca_file {settings.ca_file!r} ({error}); name a PEM file of certificates"
-        ) from None
-    if settings.cert_file:
-        try:
-            context.load_cert_chain(settings.cert_file, settings.key_file or None, password=_no_password)
-        except (OSError, ssl.SSLError) as error:
-            raise SettingsError(
-                f"cannot load mqtt.cert_file {settings.cert_file!r} ({error}); name a PEM certificate and its key"
-            ) from None
-    return context
-
-
-def read_password(settings: MqttSettings) -> str:
-    """Return `mqtt.password`, or the content of `mqtt.password_file`. Raises `SettingsError`."""
-    if not settings.password_file:
-        return settings.password.get_secret_value()
-    path = Path(settings.password_file)
-    try:
-        if path.stat().st_mode & 0o077:
-            raise SettingsError(f"mqtt.password_file {str(path)!r} is readable by others; run `chmod 600 {path}`")
-        text = path.read_text(encoding="utf-8").strip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"cannot read mqtt.password_file {str(path)!r} ({error}); name a text file") from None
-    if not text or "\n" in text or len(text) > MAX_PASSWORD_LENGTH:
-        raise SettingsError(f"mqtt.password_file {str(path)!r} is not a password; write one line, the password")
-    return text
-
-
-def _no_password() -> str:
-    """Refuse an encrypted key, for which OpenSSL would otherwise prompt on the terminal."""
-    raise ssl.SSLError("the private key is encrypted; use an unencrypted key readable by its owner only")
 
 
 async def cancel_and_wait(task: asyncio.Task[None], *, retry_s: float) -> None:

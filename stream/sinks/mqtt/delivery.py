@@ -1,8 +1,10 @@
 """Delivery of the outbox to the broker: connect, publish with several messages in flight, reconnect, close.
 
-An acknowledgement removes a message from the outbox (QoS 1 and 2). A refusal (MQTT 5) is counted and the message is not
-retried, or it would block those behind it. A connection that is lost, or on which nothing is acknowledged for
-`ack_timeout_s`, is replaced by a new one after a backoff that doubles up to `reconnect_max_s`, with jitter.
+An acknowledgement removes a message from the outbox (QoS 1 and 2). A refusal is told and the message is not retried, or
+it would block those behind it; only one for a quota is, a few times, while the others are published. A connection that
+is lost, or on which nothing is acknowledged for `ack_timeout_s`, is replaced by a new one after a backoff that doubles
+up to `reconnect_max_s`, with jitter, and starts again only after a connection that lasted for `stable_s`. If the broker
+closed it, `Refusals` finds the message that it was closed for.
 
 The node is `online` (retained) once its command topics are subscribed and acknowledged. `offline` is the will, and is
 also published before a clean disconnect, which does not trigger the will. A close waits for a broker that acknowledges
@@ -14,23 +16,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
-from stream.sinks.mqtt.connection import (
-    MAX_IN_FLIGHT_MESSAGES,
-    MIN_FAILURE_CODE,
-    QUOTA_EXCEEDED,
-    SHUTDOWN_TIMEOUT_S,
-    BrokerConnection,
-    BrokerError,
-    cancel_and_wait,
-    publish_properties,
-)
+from stream.sinks.mqtt.connection import BrokerConnection, BrokerError, cancel_and_wait
 from stream.sinks.mqtt.journal import Journal
+from stream.sinks.mqtt.limits import DeliveryLimits
+from stream.sinks.mqtt.link import Link
 from stream.sinks.mqtt.outbox import Message, Outbox
+from stream.sinks.mqtt.properties import publish_properties
+from stream.sinks.mqtt.quota import QuotaRetries
+from stream.sinks.mqtt.refusals import MIN_FAILURE_CODE, QUOTA_EXCEEDED, Refusals
 
 ACKNOWLEDGED_BATCH = 256
 """Acknowledged messages that trigger a journal write before the next housekeeping."""
@@ -39,32 +37,6 @@ RetainedMessage = tuple[str, str]
 """A topic and its retained payload."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryLimits:
-    """Time limits of a delivery, in seconds."""
-
-    flush_timeout_s: float = 5.0
-    """Longest wait of a close; before the first connection it counts from the start of the delivery."""
-
-    idle_timeout_s: float = 1.0
-    """Longest wait of a close without an acknowledgement."""
-
-    abort_timeout_s: float = 0.5
-    """Longest wait of a close after an error."""
-
-    min_backoff_s: float = 0.5
-    """Pause before the first reconnect, and the longest one while closing."""
-
-    ack_timeout_s: float = 10.0
-    """A connection with messages in flight and no acknowledgement for so long is replaced."""
-
-    housekeeping_s: float = 1.0
-    """Period of housekeeping."""
-
-    shutdown_timeout_s: float = SHUTDOWN_TIMEOUT_S
-    """Longest wait for the acknowledgement of `offline`."""
 
 
 class Delivery:
@@ -79,6 +51,8 @@ class Delivery:
         *,
         broker: str,
         connect: Callable[[], BrokerConnection],
+        refusals: Refusals,
+        link: Link,
         outbox: Outbox,
         journal: Journal,
         qos: int,
@@ -95,11 +69,13 @@ class Delivery:
     ) -> None:
         self._broker = broker
         self._connect = connect
+        self._refusals = refusals
+        self.link = link
         self._outbox = outbox
         self._journal = journal
         self._qos = qos
         self._reconnect_max_s = reconnect_max_s
-        self._birth = birth
+        self._birth = [Message(topic, payload, rolling=True) for topic, payload in birth]
         self._offline = offline
         self._subscribe = subscribe
         self._receive = receive
@@ -111,12 +87,16 @@ class Delivery:
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
         self._batch_acknowledged = asyncio.Event()
-        self._warned = self._quota_exceeded = False
+        self._next: deque[Message] = deque()  # to be published before the outbox
+        self._quota = QuotaRetries(pauses_s=limits.quota_pauses_s, clock=clock)
+        self._warned = self._is_alone = False
+        self._settling: asyncio.TimerHandle | None = None
         self._in_flight = 0
         self._started_s = self._progress_s = 0.0
         self._task: asyncio.Task[None] | None = None
         self.connected = self.ever_connected = False
         self.failure = "no answer"
+        self._closed_reason = ""
 
     def start(self) -> None:
         """Start connecting in the background."""
@@ -161,17 +141,21 @@ class Delivery:
         backoff_s = self._limits.min_backoff_s
         while True:
             lost: BaseException | None = None
+            self._closed_reason = ""
             try:
                 await self._run_connection()
             except* (BrokerError, OSError) as group:
                 lost = _first_error(group)
             if lost is None:
                 return
-            self.failure = str(lost)
+            self.failure = self._closed_reason or str(lost)
             if self.connected or not self._warned:
-                log.warning("%s: connection lost (%s); retrying", self._broker, lost)
-                backoff_s, self._warned = self._limits.min_backoff_s, True
+                log.warning("%s: connection lost (%s); retrying", self._broker, self.failure)
+                self._warned = True
+            if self.link.connected_s > self._limits.stable_s:
+                backoff_s = self._limits.min_backoff_s
             self.connected = False
+            self.link.lost(self.failure)
             await self._pause(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter keeps many nodes apart
             backoff_s = min(2 * backoff_s, self._reconnect_max_s)
 
@@ -187,16 +171,13 @@ class Delivery:
     async def _run_connection(self) -> None:
         """Use one connection, from subscribing to `offline`. Raises a group around `BrokerError` when it is lost."""
         connection = self._connect()
-        self._in_flight, self._quota_exceeded = 0, False
+        self._in_flight, self._is_alone = 0, False
+        self._next.clear()
+        self._quota.restart()
         async with connection:
             try:
                 await self._subscribe(connection)
-                self.connected = self.ever_connected = True
-                self._progress_s = self._clock()
-                self._outbox.requeue_unacknowledged()
-                self._housekeeping()  # drops what has expired during the outage
-                for topic, payload in self._birth:
-                    self._post_retained(connection, topic, payload)
+                self._begin()
                 async with asyncio.TaskGroup() as group:
                     background = [
                         group.create_task(self._receive(connection), name="mqtt incoming"),
@@ -207,7 +188,28 @@ class Delivery:
                     for task in background:
                         task.cancel()
             finally:  # a clean disconnect does not trigger the will, not even after a cancellation
+                if self._settling is not None:
+                    self._settling.cancel()
+                if connection.closed_by_broker:
+                    self._closed_reason = connection.disconnect_reason or "closed by the broker"
+                    self._refusals.closed(connection.in_flight, code=connection.disconnect_code)
                 await self._publish_offline(connection)
+
+    def _begin(self) -> None:
+        """Start publishing on a new connection: first the birth, then all that is not acknowledged."""
+        self.connected = self.ever_connected = True
+        self._progress_s = self._clock()
+        self._outbox.requeue_unacknowledged()
+        self._housekeeping()  # drops what has expired during the outage
+        counts = self._outbox.statistics()
+        self.link.connected(sent=counts.sent, waiting=counts.waiting)
+        self._tell_recovery()
+        self._next.extend(self._birth)
+
+    def _tell_recovery(self) -> None:
+        counts = self._outbox.statistics()
+        if recovery := self.link.recovery(sent=counts.sent, waiting=counts.waiting):
+            log.warning("%s: %s", self._broker, recovery)
 
     async def _publish_offline(self, connection: BrokerConnection) -> None:
         """Publish `offline`; if the broker does not acknowledge it, close so that it publishes the will."""
@@ -239,20 +241,41 @@ class Delivery:
         """Publish the outbox with several messages in flight, until it is empty during a close."""
         while not self._finished:
             self._wake.clear()
-            while self._in_flight < MAX_IN_FLIGHT_MESSAGES:
-                message = self._outbox.take(now_s=self._clock())
-                if message is None:
-                    break
-                self._publish(connection, message)
-            if self._quota_exceeded:
-                raise BrokerError("quota exceeded")
+            self._fill(connection)
             if not self._finished:
                 await self._wake.wait()
+
+    def _fill(self, connection: BrokerConnection) -> None:
+        """Publish as much as may be in flight; a suspect only alone."""
+        while self._in_flight < connection.limits.max_in_flight and not self._is_alone:
+            message = self._next.popleft() if self._next else self._outbox.take(now_s=self._clock())
+            if message is None:
+                return
+            if self._refusals.is_suspect(message.topic):
+                if self._in_flight or not self._refusals.is_settled:
+                    self._next.appendleft(message)
+                    if not self._in_flight:
+                        self._wait_to_settle()
+                    return
+                self._is_alone = True
+            self._publish(connection, message)
+
+    def _wait_to_settle(self) -> None:
+        """Publish nothing for a moment, in which the broker may close the connection."""
+        self._is_alone = True
+        self._settling = asyncio.get_running_loop().call_later(self._limits.settle_s, self._settle)
+
+    def _settle(self) -> None:
+        """Go on: the connection has outlived what was acknowledged."""
+        self._refusals.settled()
+        self._is_alone = False
+        self._wake.set()
 
     @property
     def _finished(self) -> bool:
         """Whether a close has nothing left to deliver."""
-        return self._closing.is_set() and self._outbox.empty and not self._in_flight
+        idle = not self._in_flight and not self._next and not self._is_alone
+        return self._closing.is_set() and self._outbox.empty and idle
 
     def _publish(self, connection: BrokerConnection, message: Message) -> None:
         if not self._in_flight:
@@ -272,16 +295,21 @@ class Delivery:
     def _on_outcome(self, message: Message, code: int, reason: str) -> None:
         """Handle the broker's answer to one message."""
         self._in_flight -= 1
+        if self._is_alone:
+            self._wait_to_settle()
         self._progress_s = self._clock()
         self._wake.set()
-        if code == QUOTA_EXCEEDED:  # not the message's fault: it is published again on the next connection
-            self._quota_exceeded = True
+        if code == QUOTA_EXCEEDED and self._quota.accept(message):
             return
+        self._quota.answered(message)
+        is_birth = message in self._birth
         if code >= MIN_FAILURE_CODE:
-            self._outbox.refuse(message)
+            if not is_birth:
+                self._outbox.refuse(message)
             self._on_refused(message, reason)
-        else:
+        elif not is_birth:
             self._outbox.acknowledge(message)
+            self._tell_recovery()
         if not message.rolling and self._journal.mark_acknowledged(message) == ACKNOWLEDGED_BATCH:
             self._batch_acknowledged.set()
 
@@ -299,6 +327,9 @@ class Delivery:
             if self._in_flight and self._clock() - self._progress_s > self._limits.ack_timeout_s:
                 raise BrokerError(f"no acknowledgement for {self._limits.ack_timeout_s:g} s")
             self._housekeeping()
+            if due := self._quota.due():
+                self._next.extend(due)
+                self._wake.set()
             await self._journal.write()
 
 

@@ -11,13 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 
 from stream.control.commands import CommandReply
 from stream.control.dispatcher import DEFECT
-from stream.sinks.mqtt.connection import BrokerConnection, IncomingMessage, response_target
+from stream.sinks.mqtt.connection import BrokerConnection, BrokerError, IncomingMessage
+from stream.sinks.mqtt.properties import response_target
 
 COMMAND_TIMEOUT_S = 60.0
+
+MAX_CLOSED = 2
+"""Connections that the broker closed at a subscription, after which the node does without it."""
 
 Answer = Callable[[bytes, Collection[str]], Awaitable[CommandReply]]
 """Executes a command if it is among the allowed ones; an error becomes a reply."""
@@ -46,6 +51,7 @@ class CommandReceiver:
         self._on_online = on_online
         self._answer: Answer | None = None
         self._refused_topics: set[str] = set()
+        self._closed: Counter[str] = Counter()  # connections closed at the subscription to a topic
 
     def attach(self, answer: Answer) -> None:
         """Set the function that executes commands."""
@@ -54,10 +60,25 @@ class CommandReceiver:
     async def subscribe(self, connection: BrokerConnection) -> None:
         """Subscribe to what is needed; returns once the broker has answered. Raises `BrokerError`."""
         for topic in filter(None, [self._topic if self._allowed else "", self._status_topic]):
-            refusal = await connection.subscribe_to(topic)
-            if refusal and topic not in self._refused_topics:
-                self._refused_topics.add(topic)
-                log.warning("broker refuses the subscription to %s (%s); check its access list", topic, refusal)
+            if self._closed[topic] >= MAX_CLOSED:
+                continue
+            try:
+                refusal = await connection.subscribe_to(topic)
+            except BrokerError:
+                if connection.closed_by_broker:  # as AWS IoT does for a topic that its policy denies
+                    self._closed[topic] += 1
+                    if self._closed[topic] == MAX_CLOSED:
+                        self._warn(topic, "it closes the connection")
+                raise
+            self._closed.pop(topic, None)
+            if refusal:
+                self._warn(topic, refusal)
+
+    def _warn(self, topic: str, refusal: str) -> None:
+        """Tell once that a subscription is refused."""
+        if topic not in self._refused_topics:
+            self._refused_topics.add(topic)
+            log.warning("broker refuses the subscription to %s (%s); check its access list", topic, refusal)
 
     async def receive(self, connection: BrokerConnection) -> None:
         """Handle messages until the connection is lost. Raises `BrokerError`."""

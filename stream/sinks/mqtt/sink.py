@@ -26,12 +26,16 @@ from stream.events import Event, StreamEvent
 from stream.settings import Settings
 from stream.sinks.base import SinkCounters
 from stream.sinks.mqtt import presence, topics
-from stream.sinks.mqtt.connection import BrokerConnection, read_password, tls_context
-from stream.sinks.mqtt.delivery import Delivery, DeliveryLimits
+from stream.sinks.mqtt.connection import BrokerConnection
+from stream.sinks.mqtt.credentials import read_password, tls_context
+from stream.sinks.mqtt.delivery import Delivery
 from stream.sinks.mqtt.homeassistant import Discovery
 from stream.sinks.mqtt.incoming import Answer, CommandReceiver
 from stream.sinks.mqtt.journal import Journal, file_name, state_folder
+from stream.sinks.mqtt.limits import DeliveryLimits
+from stream.sinks.mqtt.link import Link
 from stream.sinks.mqtt.outbox import Message, Outbox, OutboxStatistics
+from stream.sinks.mqtt.refusals import Refusals
 
 CLEAR_DELAY_S = 5.0
 """Time after its end until a stream's or call's retained messages and its device are cleared."""
@@ -82,12 +86,12 @@ class MqttSink:
             status_topic=self._discovery.status_topic if self._discovery is not None else "",
             on_online=self._requeue_retained,
         )
+        self._refusals = Refusals(clock=steady_s)
         self._delivery = self._make_delivery(limits)
         self._tls: ssl.SSLContext | None = None
         self._password = ""
         self._dropped_ids: tuple[str, str] | None = None  # the first and the last
         self._reported_drops = 0
-        self._refused_kinds: set[str] = set()
         self._ended: dict[str, tuple[float, bool]] = {}  # streams and calls: time of the end, whether part of a call
 
     def attach(self, answer: Answer) -> None:
@@ -159,6 +163,7 @@ class MqttSink:
             refused=counts.refused,
             pending=counts.waiting,
             not_persisted=self._journal.not_persisted,
+            broker=self._delivery.link.health(),
         )
 
     @property
@@ -219,10 +224,13 @@ class MqttSink:
         self._publish_losses()
 
     def _on_refused(self, message: Message, reason: str) -> None:
-        kind = message.topic.rpartition("/")[2]  # one warning per kind, since sources come and go
-        if kind not in self._refused_kinds:
-            self._refused_kinds.add(kind)
-            log.warning("%s refuses messages on %s (%s); check its access list", self._broker, message.topic, reason)
+        if self._delivery.link.set_aside(message.topic, reason):
+            log.warning(
+                "%s: message on %s set aside (%s); check the broker's access list and limits",
+                self._broker,
+                message.topic,
+                reason,
+            )
         if message.topic != self._node_topic("outbox"):
             self._publish_losses()
 
@@ -260,6 +268,8 @@ class MqttSink:
         return Delivery(
             broker=self._broker,
             connect=self._make_connection,
+            refusals=self._refusals,
+            link=Link(clock=self._clock),
             outbox=self._outbox,
             journal=self._journal,
             qos=settings.qos,
@@ -286,4 +296,5 @@ class MqttSink:
             will=(self._node_topic("availability"), "offline"),
             tls=self._tls,
             password=self._password,
+            refusals=self._refusals,
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from stream.errors import BrokerUnreachable
-from stream.sinks.mqtt.delivery import DeliveryLimits
+from stream.sinks.mqtt.limits import DeliveryLimits
 from tests.support import examples
 from tests.support.mosquitto import Broker
 from tests.support.mqtt import FAST_LIMITS, TcpRelay, mqtt_sink, subscriber
@@ -148,7 +148,7 @@ def test_a_close_does_not_wait_for_a_broker_that_does_not_answer(tmp_path: Path,
     code = """
 import asyncio, sys, time
 from stream.errors import BrokerUnreachable
-from stream.sinks.mqtt.delivery import DeliveryLimits
+from stream.sinks.mqtt.limits import DeliveryLimits
 from tests.support import examples
 from tests.support.mqtt import mqtt_sink
 from tests.support.waiting import wait_until

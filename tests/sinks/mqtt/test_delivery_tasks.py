@@ -11,9 +11,12 @@ from typing import Any, Self, cast
 import pytest
 
 from stream.sinks.mqtt.connection import BrokerConnection, Outcome, cancel_and_wait
-from stream.sinks.mqtt.delivery import ACKNOWLEDGED_BATCH, Delivery, DeliveryLimits
+from stream.sinks.mqtt.delivery import ACKNOWLEDGED_BATCH, Delivery
 from stream.sinks.mqtt.journal import Journal
+from stream.sinks.mqtt.limits import DeliveryLimits
+from stream.sinks.mqtt.link import Link
 from stream.sinks.mqtt.outbox import Message, Outbox
+from stream.sinks.mqtt.refusals import BrokerLimits, Packet, Refusals
 from tests.support.waiting import wait_until
 
 BIRTH, OFFLINE = ("node/availability", "online"), ("node/availability", "offline")
@@ -23,6 +26,9 @@ class FakeConnection:
     """Acknowledges every message at once and records it."""
 
     v5 = False
+    limits = BrokerLimits(max_in_flight=20)
+    closed_by_broker = False
+    in_flight: tuple[Packet, ...] = ()
 
     def __init__(self) -> None:
         self.posted: list[tuple[str, str]] = []
@@ -73,6 +79,8 @@ async def fake_delivery(
     delivery = Delivery(
         broker="fake",
         connect=lambda: cast("BrokerConnection", connection),
+        refusals=Refusals(clock=time.monotonic),
+        link=Link(clock=time.monotonic),
         outbox=outbox,
         journal=journal,
         qos=1,

@@ -1,0 +1,51 @@
+"""What a node proves itself with at the broker: certificates and a password, read once at the start."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from stream.errors import SettingsError
+from stream.settings import MqttSettings
+
+MAX_PASSWORD_LENGTH = 65_535
+"""The protocol's limit."""
+
+
+def tls_context(settings: MqttSettings) -> ssl.SSLContext:
+    """Load the trusted authorities and the client certificate. Raises `SettingsError`."""
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file or None)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"cannot load mqtt.ca_file {settings.ca_file!r} ({error}); name a PEM file of certificates"
+        ) from None
+    if settings.cert_file:
+        try:
+            context.load_cert_chain(settings.cert_file, settings.key_file or None, password=_no_password)
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsError(
+                f"cannot load mqtt.cert_file {settings.cert_file!r} ({error}); name a PEM certificate and its key"
+            ) from None
+    return context
+
+
+def read_password(settings: MqttSettings) -> str:
+    """Return `mqtt.password`, or the content of `mqtt.password_file`. Raises `SettingsError`."""
+    if not settings.password_file:
+        return settings.password.get_secret_value()
+    path = Path(settings.password_file)
+    try:
+        if path.stat().st_mode & 0o077:
+            raise SettingsError(f"mqtt.password_file {str(path)!r} is readable by others; run `chmod 600 {path}`")
+        text = path.read_text(encoding="utf-8").strip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"cannot read mqtt.password_file {str(path)!r} ({error}); name a text file") from None
+    if not text or "\n" in text or len(text) > MAX_PASSWORD_LENGTH:
+        raise SettingsError(f"mqtt.password_file {str(path)!r} is not a password; write one line, the password")
+    return text
+
+
+def _no_password() -> str:
+    """Refuse an encrypted key, for which OpenSSL would otherwise prompt on the terminal."""
+    raise ssl.SSLError("the private key is encrypted; use an unencrypted key readable by its owner only")
