@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from stream.dashboard.attention import attention
 from stream.dashboard.card_state import CardState
 from stream.dashboard.ending import ending_view
-from stream.dashboard.views import CardStatus, CardView, DetailView, EmotionView, EndingView, ShareView, SpeakerView
+from stream.dashboard.views import (
+    CallRecord,
+    CardStatus,
+    CardView,
+    DetailView,
+    EmotionView,
+    EndingView,
+    ShareView,
+    SpeakerView,
+)
 from stream.events import CallEvent, CallParty, Event, StreamEvent
 from stream.tracking.emotion import SILENCE
 
@@ -37,6 +46,28 @@ class Card:
     def sources(self) -> tuple[str, ...]:
         """Names of the card's streams."""
         return tuple(self._state.tracks)
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What is known of a call: caller, agent, queue."""
+        return dict(self._state.about)
+
+    def record(self, session: str) -> CallRecord:
+        """Return what the history keeps of a card that has ended."""
+        view, start_ms = self.view(), self._state.started_ms or self.heard_ms
+        ending = view.ending or self._ending()
+        return CallRecord(
+            id=f"{self.key}/{session}/{start_ms:.0f}",
+            node=self.node,
+            name=self.name,
+            about=view.about,
+            start_ms=start_ms,
+            end_ms=start_ms + 1000 * view.end_s,
+            outcome=ending.text,
+            emotions=ending.emotions,
+            alerts=ending.alerts,
+            talk={share.name or "unknown": share.seconds for share in view.talk},
+        )
 
     @property
     def state(self) -> CardStatus:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from stream.dashboard.ending import TrackEnd
@@ -81,7 +81,7 @@ class CardState:
     lost_at_s: float = -RECENT_LOSS_S
     about: dict[str, str] = field(default_factory=dict)  # caller, agent, queue
     ends: list[TrackEnd] = field(default_factory=list)
-    emotions_s: Counter[str] = field(default_factory=Counter)  # of ended turns, by label
+    emotions_s: dict[str, float] = field(default_factory=dict)  # of ended turns, by label
     overview: Overview = field(default_factory=Overview)
     history: History = field(default_factory=History)
 
@@ -186,7 +186,7 @@ class CardState:
             self.open_turns.pop(turn.id, None)
             self.totals.add(turn.speaker or "", turn.seconds, turn.end_s)
             for label, share in event.emotions.items():
-                self.emotions_s[label] += share * event.speech_s
+                self.emotions_s[label] = self.emotions_s.get(label, 0.0) + share * event.speech_s
         self.history.turns.put(turn.id, serial, turn)
 
     def _on_stream(self, track: Track, event: StreamEvent, serial: int) -> None:

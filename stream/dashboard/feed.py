@@ -7,14 +7,17 @@ less often; nothing is queued for it.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from stream.control.commands import CommandReply
+from stream.dashboard.alert_book import AlertBook
+from stream.dashboard.alert_store import AlertStore
 from stream.dashboard.wall import Wall
-from stream.events import Event
+from stream.events import AlertEvent, Event
 
 Levels = Callable[[], Mapping[str, float]]
 """Returns the input level of each source, in dBFS."""
@@ -43,18 +46,33 @@ class Feed:
 
     def __init__(self) -> None:
         self.wall = Wall()
+        self.alerts = AlertBook(clock=time.time)
+        self.store: AlertStore | None = None
         self.capabilities = PageCapabilities()
         self._subscribers: set[asyncio.Event] = set()
 
     def apply(self, event: Event, *, node: str, retained: bool = False) -> None:
         """Apply one event of a node and wake the pages; `retained` marks a broker's memory of an earlier time."""
+        key = f"{node}/{event.call or event.source}"
+        card = self.wall.card(key)
+        had_ended = card is not None and card.ended
         self.wall.apply(event, node=node, retained=retained)
+        card = self.wall.card(key)
+        if card is not None and isinstance(event, AlertEvent) and not retained:
+            self.alerts.apply(event, node=node, name=card.name, about=card.about)
+        if card is not None and card.ended and not had_ended and self.store is not None:
+            self.store.put_call(card.record(event.session))
         self.notify()
 
     def update_node(self, node: str, *, online: bool | None = None, version: str | None = None) -> None:
         """Set whether a node is online, and its version, and wake the pages."""
         self.wall.update_node(node, online=online, version=version)
         self.notify()
+
+    def attach(self, store: AlertStore) -> None:
+        """Keep alerts, and ended calls, in a store."""
+        self.store = store
+        self.alerts.attach(store)
 
     def set_broker(self, *, name: str, connected: bool, error: str = "") -> None:
         """Set whether the broker that the events come from is connected, and wake the pages."""

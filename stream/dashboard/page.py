@@ -11,6 +11,9 @@ The dashboard outlives the run that it shows, so that the result stays on the pa
 from __future__ import annotations
 
 import asyncio
+import logging
+import sqlite3
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +21,7 @@ from typing import Any, Self
 from stream import __version__
 from stream.control.commands import CommandReply
 from stream.control.dispatcher import CommandDispatcher, CommandTarget, Handler
+from stream.dashboard.alert_store import AlertStore
 from stream.dashboard.feed import Feed, Levels, PageCapabilities
 from stream.dashboard.page_connection import UPDATE_RATE_HZ
 from stream.dashboard.server import create_app
@@ -26,9 +30,12 @@ from stream.server.access import AccessPolicy, is_loopback
 from stream.server.http import GuardedWebSocket, HttpServer
 from stream.server.refusals import RefusedRequests
 from stream.settings import Settings
+from stream.sinks.mqtt.journal import state_folder
 
 SHUTDOWN_TIMEOUT_S = 3
 MAX_FRAME_BYTES = 65_536
+
+log = logging.getLogger(__name__)
 
 LAST_UPDATE_S = 2 / UPDATE_RATE_HZ
 """Time for the last state to reach the pages."""
@@ -42,6 +49,8 @@ class Dashboard:
         self._settings = settings
         self.feed = Feed()
         self.feed.set_capabilities(PageCapabilities(about=_about(settings)))
+        if (store := _open_store(settings)) is not None:
+            self.feed.attach(store)
         self.access = AccessPolicy(host=branch.host, token=branch.token.get_secret_value(), origins=branch.origins)
         self.refused = RefusedRequests("page")
         self.app = create_app(feed=self.feed, access=self.access, refused=self.refused)
@@ -98,6 +107,21 @@ class Dashboard:
         if kind is None and len(self.feed.wall):
             await asyncio.sleep(LAST_UPDATE_S)
         await self.http_server.__aexit__(kind, error, trace)
+        if self.feed.store is not None:
+            self.feed.store.close()
+
+
+def _open_store(settings: Settings) -> AlertStore | None:
+    """Open the file of alerts and calls, if any are kept; one that cannot be opened is logged."""
+    branch, folder = settings.dashboard, state_folder("auto")
+    if folder is None or not (branch.alert_days or branch.call_days):
+        return None
+    path = folder / f"dashboard-{settings.node}.sqlite"
+    try:
+        return AlertStore(path, alert_days=branch.alert_days, call_days=branch.call_days, now_ms=1000 * time.time())
+    except (sqlite3.Error, OSError) as error:
+        log.warning("%s: %s; alerts are kept in memory only", path, error)
+        return None
 
 
 def _about(settings: Settings) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 A page receives a snapshot, then what changed, at most `UPDATE_RATE_HZ` times a second. Nothing is queued for it: the
 next update is made when the page has taken the one before, so that a slow page receives fewer, newer states and delays
 nothing else. A page that does not read for `SEND_TIMEOUT_S` is disconnected. A page sends the key of the card that it
-shows (`{"watch": KEY}`), and commands.
+shows (`{"watch": KEY}`), commands, and what a supervisor does with an alert (`{"alert": ID, "action": "acknowledge"}`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from stream import __version__
 from stream.control.commands import CommandReply, request_id
 from stream.dashboard.feed import Feed, PageCapabilities
-from stream.dashboard.views import DetailMessage, HelloMessage, IdleMessage, LevelMessage, ReplyMessage, View
+from stream.dashboard.views import (
+    AlertsMessage,
+    DetailMessage,
+    HelloMessage,
+    IdleMessage,
+    LevelMessage,
+    ReplyMessage,
+    View,
+)
 from stream.events import labels
 
 UPDATE_RATE_HZ = 10.0
@@ -54,6 +62,7 @@ class PageConnection:
         self._version = 0
         self._watched: str | None = None
         self._serial = 0
+        self._alerts_version = -1
         self._replies: asyncio.Queue[CommandReply] = asyncio.Queue(MAX_QUEUED_REPLIES)
 
     async def run(self) -> None:
@@ -94,6 +103,10 @@ class PageConnection:
         if self._capabilities is not self._feed.capabilities:
             self._capabilities = self._feed.capabilities
             await self._send(hello(self._capabilities))
+        if self._feed.alerts.version > self._alerts_version:
+            store = self._feed.store
+            changed, self._alerts_version = self._feed.alerts.since(self._alerts_version), self._feed.alerts.version
+            await self._send(AlertsMessage(alerts=changed, history=store is not None and store.call_days > 0))
         while not self._replies.empty():
             await self._send(ReplyMessage(reply=self._replies.get_nowait()))
         if wall.version > self._version or self._version == 0:
@@ -137,12 +150,16 @@ class PageConnection:
                 return
             try:
                 message = json.loads(text)
-                watch = message.get("watch", "") if "command" not in message else ""
+                watch = message.get("watch", "") if not {"command", "alert"} & set(message) else ""
             except (ValueError, RecursionError, AttributeError, TypeError):
                 await self._socket.close(UNSUPPORTED_DATA, "message is not a JSON object")
                 return
             if "command" in message:
                 await self._execute(text)
+            elif "alert" in message:
+                error = self._feed.alerts.act(str(message["alert"]), message.get("action"), message.get("value"))
+                await self._replies.put(CommandReply(id=request_id(text), ok=not error, error=error or None))
+                self._feed.notify()
             elif watch is None or isinstance(watch, str):
                 self._watched, self._serial = watch, 0
                 self._feed.notify()

@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from stream.dashboard.call_export import calls_csv
 from stream.dashboard.feed import Feed
 from stream.dashboard.page_connection import MAX_MESSAGE_LENGTH, PageConnection
 from stream.server.access import COOKIE, AccessPolicy
@@ -48,6 +49,8 @@ def create_app(*, feed: Feed, access: AccessPolicy, refused: RefusedRequests) ->
     routes = [
         Route("/", endpoints.index),
         Route("/enter", endpoints.enter, methods=["POST"]),
+        Route("/calls.csv", endpoints.calls),
+        Route("/calls.ndjson", endpoints.calls),
         WebSocketRoute("/live", endpoints.live),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
@@ -95,6 +98,18 @@ class _Endpoints:
         if not self._access.is_authorized(request.headers):
             return self._token_form("")
         return FileResponse(STATIC / "index.html", media_type="text/html")
+
+    async def calls(self, request: Request) -> Response:
+        """The history of calls as a file; `?q=` has words that each call must have."""
+        store = self._feed.store
+        if not self._access.is_authorized(request.headers):
+            return self._token_form("")
+        if store is None or not store.call_days:
+            return PlainTextResponse("no calls are kept; set dashboard.call_days\n", 404)
+        kept = list(store.calls(query=request.query_params.get("q", "")[:MAX_MESSAGE_LENGTH]))
+        if request.url.path.endswith(".csv"):
+            return _file(calls_csv(kept), "text/csv; charset=utf-8", "calls.csv")
+        return _file("".join(f"{call.to_json()}\n" for call in kept), "application/x-ndjson", "calls.ndjson")
 
     async def enter(self, request: Request) -> Response:
         """The posted token: a cookie and the way to the page, or the form again."""
@@ -146,3 +161,7 @@ class _Endpoints:
 
 def _address(connection: HTTPConnection) -> str:
     return connection.client.host if connection.client is not None else "unknown"
+
+
+def _file(text: str, media_type: str, name: str) -> Response:
+    return Response(text, media_type=media_type, headers={"content-disposition": f'attachment; filename="{name}"'})

@@ -65,6 +65,43 @@ class AlertView(View):
     since_s: float
 
 
+class AlertRecord(View):
+    """An alert as an object: its cause, when it began and ended, and what supervisors did with it.
+
+    `card` is the key of its card, `about` who was on the call; `end_ms` is None while it lasts, or if its end never
+    came. `snoozed_ms` is the time until which it is put off.
+    """
+
+    id: str
+    card: str
+    name: str
+    about: dict[str, str]
+    kind: str
+    label: str
+    speaker: Party | None
+    cause: str
+    start_ms: float
+    end_ms: float | None = None
+    acknowledged_ms: float | None = None
+    snoozed_ms: float | None = None
+    note: str = ""
+
+
+class CallRecord(View):
+    """An ended call, or stream, in the history."""
+
+    id: str
+    node: str
+    name: str
+    about: dict[str, str]
+    start_ms: float
+    end_ms: float
+    outcome: str
+    emotions: dict[str, float]
+    alerts: dict[str, int]
+    talk: dict[str, float]
+
+
 class EndingView(View):
     """How a stream or call ended: `outcome` is None if its node did not say.
 
@@ -270,6 +307,14 @@ class LevelMessage(View):
     t: Literal["level"] = "level"
     key: str
     level: dict[str, float]
+
+
+class AlertsMessage(View):
+    """Alerts that changed; the first of a connection has all."""
+
+    t: Literal["alerts"] = "alerts"
+    alerts: tuple[AlertRecord, ...]
+    history: bool
 
 
 class ReplyMessage(View):

@@ -19,6 +19,19 @@ class DashboardSettings(Branch):
         description=f"Access token, at least {MIN_TOKEN_CHARACTERS} characters; preferably set in the environment.",
     )
     token_file: str = Field("", description="File that contains the token, readable by its owner only.")
+    alert_days: int = Field(
+        30,
+        ge=0,
+        le=3_650,
+        description="Days for which alerts, acknowledgements and notes are kept on disk; 0: in memory only.",
+    )
+    call_days: int = Field(
+        0,
+        ge=0,
+        le=3_650,
+        description="Days for which ended calls are kept: names and numbers of the call, duration, outcome, shares of "
+        "emotions and of speech, alerts; 0: none.",
+    )
     origins: tuple[str, ...] = Field(
         (), description="Further web origins that may connect, such as `https://wall.example`."
     )

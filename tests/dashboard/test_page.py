@@ -274,3 +274,14 @@ def test_wrong_token_is_reported(open_page: OpenPage) -> None:
         page.get_by_label("Access token").fill(TOKEN)
         page.get_by_role("button", name="Enter").click()
         expect(page.locator("#main")).to_be_visible()
+
+
+def test_filters_are_part_of_the_address(dashboard: RunningDashboard, open_page: OpenPage) -> None:
+    for name, queue in (("one", "sales"), ("two", "support")):
+        scene = Scene(name, call=True)
+        dashboard.apply([scene.stream(party="customer", labels={"caller": f"+49 {name}", "queue": queue})])
+    page = open_page(dashboard, "#/?q=sales")
+    expect(page.locator(".card")).to_have_count(1)
+    expect(page.locator(".card")).to_contain_text("+49 one")
+    page.get_by_role("button", name="Ended").click()
+    expect(page).to_have_url(re.compile(r"#/\?show=ended&q=sales$"))

@@ -32,8 +32,8 @@ def test_phone_width_needs_no_horizontal_scrolling(
 
 @pytest.mark.parametrize(
     ("route", "dark"),
-    [(route, False) for route in ("", "#/stream/floor%2Fboardroom", "#/stream/floor%2Fdesk-1", "#/health")]
-    + [(route, True) for route in ("", "#/stream/floor%2Fboardroom")],
+    [(route, False) for route in ("", "#/stream/floor%2Fboardroom", "#/stream/floor%2Fdesk-1", "#/health", "#/alerts")]
+    + [(route, True) for route in ("", "#/stream/floor%2Fboardroom", "#/stream/floor%2Fdesk-1", "#/alerts")],
 )
 def test_page_is_accessible(dashboard: RunningDashboard, open_page: OpenPage, route: str, dark: bool) -> None:  # noqa: FBT001
     """Axe, Deque's checker of the WCAG rules, reports no violation, contrast of text included."""
@@ -43,6 +43,8 @@ def test_page_is_accessible(dashboard: RunningDashboard, open_page: OpenPage, ro
     dashboard.apply([examples.event(examples.health(), source="node")])
     stalled = Scene("kitchen")
     dashboard.apply([stalled.stream(), stalled.stream("stalled", 3.0)])
+    refused = Scene("hall")
+    dashboard.apply([refused.stream(), refused.stream("ended", 3.0, outcome="refused", detail="too fast")])
     page = open_page(dashboard, route, dark=dark)
     page.wait_for_selector(".panel:visible" if route else ".card")
     found = Axe().run(page, options={"resultTypes": ["violations"]})

@@ -36,9 +36,14 @@ class FakePipeline:
 class RunningDashboard:
     """`with RunningDashboard() as dashboard: dashboard.apply(events)`; `restart` opens an empty one instead."""
 
-    def __init__(self, *, port: int = 0, token: str = "", host: str = "127.0.0.1", **options: Any) -> None:
+    def __init__(
+        self, *, port: int = 0, token: str = "", host: str = "127.0.0.1", alert_days: int = 0, **options: Any
+    ) -> None:
         self._settings = Settings(
-            node="floor", dashboard=DashboardSettings.model_validate({"port": port, "host": host, "token": token})
+            node="floor",
+            dashboard=DashboardSettings.model_validate(
+                {"port": port, "host": host, "token": token, "alert_days": alert_days}
+            ),
         )
         self._options = options
         self.pipeline = FakePipeline()

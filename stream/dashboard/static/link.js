@@ -2,15 +2,20 @@
 // A lost connection is made again after a pause that doubles; the last state stays meanwhile.
 import { setLabels } from "./words.js";
 
-const FIRST_BACKOFF_MS = 400, MAX_BACKOFF_MS = 8000, SILENCE_TIMEOUT_MS = 40000, REPLY_TIMEOUT_MS = 15000, STALE_S = 4;
+const FIRST_BACKOFF_MS = 400, MAX_BACKOFF_MS = 8000, SILENCE_TIMEOUT_MS = 40000, REPLY_TIMEOUT_MS = 15000, STALE_S = 4, MAX_ALERTS = 500;
 
-// Emits "state", "hello", "wall", "detail" and "level".
+function read(name) { try { return localStorage.getItem(name); } catch { return null; } }
+
+// Emits "state", "hello", "wall", "alerts", "detail" and "level".
 export class Link extends EventTarget {
   cards = new Map();
   nodes = new Map();
   broker = null; // of a page that shows what nodes publish: { name, connected, since_ms, error }
   hello = { commands: [], about: {}, levels: false, microphone: null };
   state = "connecting";
+  alerts = new Map();
+  hasHistory = false;
+  notifies = read("notifies") === "yes";
   #socket = null;
   #watched = null;
   #backoff = FIRST_BACKOFF_MS;
@@ -18,6 +23,7 @@ export class Link extends EventTarget {
   #lastId = 0;
   #clockOffset = 0;
   #silenceTimer = 0;
+  #hasAlerts = false;
 
   open() {
     const address = new URL("live", document.baseURI);
@@ -46,6 +52,34 @@ export class Link extends EventTarget {
   mediaNow(card) {
     if (card.state !== "live" || card.started_ms === null || this.staleFor(card) !== null) return card.end_s;
     return Math.max(card.end_s, (this.now() - card.started_ms) / 1000);
+  }
+
+  // An alert that lasts, as far as the page knows.
+  isActive(alert) {
+    const card = this.cards.get(alert.card);
+    return alert.end_ms === null && card !== undefined && card.state !== "ended";
+  }
+  isSnoozed(alert) { return alert.snoozed_ms !== null && alert.snoozed_ms > this.now(); }
+  // An alert that nobody has acknowledged or put off.
+  isPending(alert) { return alert.acknowledged_ms === null && !this.isSnoozed(alert); }
+
+  setNotifies(on) {
+    this.notifies = on;
+    try { localStorage.setItem("notifies", on ? "yes" : "no"); } catch { /* it holds until the page is closed */ }
+  }
+
+  #onAlerts({ alerts, history }) {
+    const first = !this.#hasAlerts;
+    this.#hasAlerts = true;
+    this.hasHistory = history;
+    for (const alert of alerts) {
+      const known = this.alerts.has(alert.id);
+      this.alerts.delete(alert.id); // the newest last
+      this.alerts.set(alert.id, alert);
+      if (!known && !first && this.notifies && this.isPending(alert)) import("./notify.js").then(({ notify }) => notify(alert.about.caller_name ?? alert.name, `${alert.label}: ${alert.cause}`));
+    }
+    while (this.alerts.size > MAX_ALERTS) this.alerts.delete(this.alerts.keys().next().value);
+    this.#emit("alerts", { alerts });
   }
 
   watch(key) {
@@ -79,11 +113,13 @@ export class Link extends EventTarget {
       for (const node of message.nodes) this.nodes.set(node.node, node);
       this.broker = message.broker;
       this.#emit("wall", { ...message, changed: message.cards.map((card) => card.key) });
-    } else if (message.t === "detail" || message.t === "level") this.#emit(message.t, message);
+    } else if (message.t === "alerts") this.#onAlerts(message);
+    else if (message.t === "detail" || message.t === "level") this.#emit(message.t, message);
     else if (message.t === "reply") this.#resolve(message.reply);
   }
 
   #onHello(message) {
+    if (this.state !== "open") { this.alerts.clear(); this.#hasAlerts = false; }
     this.hello = message;
     setLabels(message.labels);
     this.#clockOffset = message.now_ms - Date.now();

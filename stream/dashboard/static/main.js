@@ -12,8 +12,9 @@ const link = new Link(), main = document.getElementById("main"), wall = new Wall
 let view = null, route = 0;
 
 async function navigate() {
-  const current = ++route, [, name = "", rest = ""] = /^#\/([^/]*)\/?(.*)$/.exec(location.hash) ?? [];
+  const current = ++route, [, name = "", rest = "", query = ""] = /^#\/([^/?]*)\/?([^?]*)\??(.*)$/.exec(location.hash) ?? [];
   const next = name === "stream" ? new (await import("./stream.js")).StreamView(link, decodeURIComponent(rest))
+    : name === "alerts" ? new (await import("./alerts.js")).Alerts(link)
     : name === "health" ? new (await import("./health.js")).Health(link) : wall;
   if (current !== route) return;
   const first = view === null;
@@ -21,6 +22,7 @@ async function navigate() {
   view = next;
   main.replaceChildren(view.element);
   view.enter();
+  view.select?.(new URLSearchParams(query));
   for (const entry of document.querySelectorAll(".bar nav a")) {
     if (entry.dataset.view === (name || "wall")) entry.setAttribute("aria-current", "page");
     else entry.removeAttribute("aria-current");
@@ -48,6 +50,14 @@ function linkState() {
   return ["open", "Live"];
 }
 link.addEventListener("wall", () => showLink());
+// The number of alerts that last and that nobody has acknowledged or put off.
+const badge = document.getElementById("pending-alerts");
+function showPending() {
+  const pending = [...link.alerts.values()].filter((alert) => link.isPending(alert) && link.isActive(alert)).length;
+  badge.hidden = pending === 0;
+  setText(badge, String(pending));
+}
+for (const type of ["alerts", "wall"]) link.addEventListener(type, showPending);
 let bannerTimer = 0;
 link.addEventListener("state", ({ detail: { state } }) => {
   showLink();

@@ -34,7 +34,7 @@ export class Wall {
       const button = h("button", { type: "button", "aria-pressed": name === "all" ? "true" : "false", onclick: () => this.#setFilter(name) }, label, number);
       return [name, { button, number }];
     }));
-    this.filterInput = h("input", { type: "search", placeholder: "Filter by name or emotion", "aria-label": "Filter by name, speaker or emotion", oninput: () => { this.#query = this.filterInput.value.trim().toLowerCase(); this.arrange(true); } });
+    this.filterInput = h("input", { type: "search", placeholder: "Filter by name, agent, queue", "aria-label": "Filter by name, speaker, agent, queue or emotion", oninput: () => { this.#query = this.filterInput.value.trim().toLowerCase(); this.#writeAddress(); this.arrange(true); } });
     const sort = h("select", { onchange: () => { this.#order = sort.value; this.arrange(true); } }, Object.entries(ORDERS).map(([name, [label]]) => h("option", { value: name }, label)));
     this.grid = h("ul", { class: "grid", "aria-label": "Streams and calls", onpointermove: () => { this.#pointedAt = Date.now(); }, onkeydown: (event) => this.#moveFocus(event) });
     this.empty = h("div", { class: "empty" });
@@ -57,6 +57,22 @@ export class Wall {
     this.tick();
   }
   leave() { this.shown = false; }
+
+  // Takes filter and words from the address, so that a link shows the same: `#/?show=attention&q=sales`.
+  select(parameters) {
+    const show = parameters.get("show"), words = parameters.get("q");
+    if (words !== null) { this.filterInput.value = words; this.#query = words.trim().toLowerCase(); }
+    if (show in FILTERS) this.#setFilter(show);
+    else if (words !== null) this.arrange(true);
+  }
+
+  #writeAddress() {
+    const parameters = new URLSearchParams();
+    if (this.#filter !== "all") parameters.set("show", this.#filter);
+    if (this.#query) parameters.set("q", this.#query);
+    const address = parameters.size ? `#/?${parameters}` : "#/";
+    if (this.shown && (location.hash || "#/") !== address) history.replaceState(null, "", address);
+  }
 
   // Once a second: clocks and silences advance between events.
   tick() {
@@ -162,6 +178,7 @@ export class Wall {
   #setFilter(name) {
     this.#filter = name;
     for (const [other, chip] of Object.entries(this.chips)) setAttribute(chip.button, "aria-pressed", other === name ? "true" : "false");
+    this.#writeAddress();
     this.arrange(true);
   }
 
