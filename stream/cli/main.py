@@ -23,6 +23,9 @@ from stream.cli.replay import replay
 from stream.cli.report import report
 from stream.errors import TonewatchError
 from stream.inference.worker import exit_if_stuck
+from stream.text import printable
+
+NEWLINE = "\n"
 
 
 class _ErrorGroup(TyperGroup):
@@ -32,7 +35,7 @@ class _ErrorGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except TonewatchError as error:
-            typer.echo(f"tonewatch: {error}", err=True)
+            typer.echo(f"tonewatch: {printable(str(error), keep=NEWLINE)}", err=True)
             raise typer.Exit(error.exit_code) from None
 
 
@@ -65,7 +68,7 @@ def devices() -> None:
         raise typer.Exit(1)
     for device in found:
         mark = "*" if device.default else " "
-        typer.echo(f"{mark} {device.index:3}  {device.name}  ({device.channels} ch, {device.rate_hz} Hz)")
+        typer.echo(f"{mark} {device.index:3}  {printable(device.name)}  ({device.channels} ch, {device.rate_hz} Hz)")
 
 
 def schema() -> None:

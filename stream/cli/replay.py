@@ -133,7 +133,9 @@ def _show(
 ) -> None:
     """Print the streams and the summary, and draw the plot if requested."""
     from rich.console import Console  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
+    from stream.text import printable  # noqa: PLC0415
     from stream.tools.replay.display import print_streams, print_summary, replayed_streams  # noqa: PLC0415
     from stream.tools.replay.plot import write_plot  # noqa: PLC0415
 
@@ -144,4 +146,4 @@ def _show(
         print_summary(events, console)
     if plot is not None and streams:
         write_plot(plot, streams)
-        console.print(f"Wrote {plot}")
+        console.print(Text(f"Wrote {printable(str(plot))}"))

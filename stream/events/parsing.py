@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from stream.events.envelope import EVENT_TYPES, Event, from_json
+from stream.text import printable
 
 MAX_EVENT_BYTES = 65_536
 """Maximum length of an event in JSON."""
@@ -34,6 +35,7 @@ def read_event(text: str | bytes) -> Event:
     """Parse one event, also of schema version 1. Raises `ValueError` with a readable reason."""
     if len(text) > MAX_EVENT_BYTES:
         raise ValueError(f"event too long: {len(text)} bytes, at most {MAX_EVENT_BYTES}")
+    text = _shown(text)
     try:
         return from_json(text)
     except ValidationError as error:
@@ -46,6 +48,27 @@ def read_event(text: str | bytes) -> Event:
         return from_json(json.dumps(_without(json.loads(text), [one["loc"][1:] for one in errors])))
     except (ValidationError, RecursionError):
         raise ValueError("not a tonewatch event") from None
+
+
+def _shown(text: str | bytes) -> str | bytes:
+    """Return the event with hidden characters of its strings as escapes: names come from anywhere."""
+    plain = text if isinstance(text, str) else text.decode(errors="replace")
+    if "\\u" not in plain and plain.strip().isprintable():
+        return text
+    try:
+        return json.dumps(_shown_value(json.loads(text)), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text  # the parser says what is wrong
+
+
+def _shown_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [_shown_value(item) for item in value]
+    if isinstance(value, dict):
+        return {printable(key): _shown_value(item) for key, item in value.items()}
+    return value
 
 
 def _read_upgraded(text: str | bytes, errors: list[Any]) -> Event:

@@ -1,7 +1,7 @@
 """The log on standard error: text, or one JSON object per line.
 
-Neither form holds audio, voices, names or emotions. Text from outside stands inside JSON strings, so that no line can
-be forged. Lines of one kind are limited per minute, so that no client can fill a disk.
+Neither form holds audio, voices, names or emotions. Hidden characters of text from outside are escaped, so that no line
+can be forged. Lines of one kind are limited per minute, so that no client can fill a disk.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from stream.text import printable
 
 if TYPE_CHECKING:
     from stream.settings import Settings
@@ -33,8 +35,17 @@ def log_to_stderr(settings: Settings, *, verbose: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     is_json = settings.service.logs == "json"
     handler.addFilter(RepetitionFilter())
-    handler.setFormatter(JsonFormatter() if is_json else logging.Formatter("tonewatch: %(message)s"))
+    handler.setFormatter(JsonFormatter() if is_json else TextFormatter("tonewatch: %(message)s"))
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
+
+
+class TextFormatter(logging.Formatter):
+    """Formats a record as text; its message is one line, whatever it quotes."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name of the base class
+        """Return the line."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
 
 
 class JsonFormatter(logging.Formatter):
@@ -43,7 +54,12 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return one line."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        line = {"time": time, "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
+        line = {
+            "time": time,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": printable(record.getMessage(), keep="\n"),
+        }
         if record.exc_info and record.exc_info[0] is not None:
             line["error"] = f"{record.exc_info[0].__name__}: {record.exc_info[1]}"
         return json.dumps(line, ensure_ascii=False)

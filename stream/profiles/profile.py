@@ -6,7 +6,6 @@ X-vectors of different models, or of two revisions of one model, are not compara
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from stream import text
 from stream.errors import ProfilesError
 from stream.events import ModelRef
 from stream.tracking.voice import Vector, Voice
@@ -22,7 +22,6 @@ from stream.types import ModelInfo
 Kind = Literal["file", "microphone", "stream"]
 """Origin of the audio."""
 
-MAX_NAME_LETTERS = 64
 MAX_NOTE_LETTERS = 2_000
 
 _SESSION_VOICE = re.compile(r"S[0-9]+", re.IGNORECASE)
@@ -117,9 +116,10 @@ class FittedCalibration:
 
 def checked_name(name: str) -> str:
     """Return the name as it is stored: NFC, without surrounding spaces. Raises `ProfilesError`."""
-    name = unicodedata.normalize("NFC", name).strip()
-    if not 0 < len(name) <= MAX_NAME_LETTERS or any(unicodedata.category(letter)[0] == "C" for letter in name):
-        raise ProfilesError(f"invalid name {name!r}; use 1 to {MAX_NAME_LETTERS} letters, no control characters")
+    try:
+        name = text.checked_name(name)
+    except ValueError as error:
+        raise ProfilesError(str(error)) from None
     if _SESSION_VOICE.fullmatch(name):
         raise ProfilesError(f"the name {name!r} is reserved for voices discovered in a stream; choose another name")
     return name

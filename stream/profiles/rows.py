@@ -2,7 +2,7 @@
 
 Every row has a checksum (CRC-32, which finds any single flipped bit); SQLite itself notices damage to its structure
 only. A changed row has none until the end of its transaction, where `seal` computes it. Rows are read without
-indices, which may be damaged as well.
+indices, which may be damaged as well. Names that earlier versions took are read as they can be shown.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from stream.errors import ProfilesError
 from stream.events import ModelRef
 from stream.profiles.profile import EnrolledRecording, Exemplar, FittedCalibration, Profile
+from stream.text import printable
 
 TABLES: dict[str, dict[str, type | None]] = {
     "people": {"id": int, "name": str, "note": str, "created": float, "updated": float},
@@ -69,7 +70,7 @@ def read_profiles(connection: sqlite3.Connection, *, checked: bool) -> tuple[tup
     for number, name, note, created, updated in people:
         try:
             mine = tuple(recordings.get(number, ()))
-            profiles.append(Profile(name, mine, _time(created), _time(updated), note))
+            profiles.append(Profile(printable(name), mine, _time(created), _time(updated), note))
         except (ValueError, OverflowError, OSError):
             damaged += 1
     return tuple(sorted(profiles, key=lambda profile: profile.name)), damaged
@@ -88,6 +89,12 @@ def read_calibrations(connection: sqlite3.Connection, *, checked: bool) -> tuple
         except (ValueError, TypeError, OverflowError, OSError):  # of version 1, without a checksum
             continue
     return tuple(found)
+
+
+def people_by_name(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return the number of every person, also of damaged rows, by the name that can be shown."""
+    raw = _raw_rows(connection, "SELECT name, id FROM people NOT INDEXED")
+    return {printable(bytes(name).decode(errors="replace")): number for name, number in raw}
 
 
 def insert_recording(connection: sqlite3.Connection, person: int, recording: EnrolledRecording) -> None:

@@ -32,7 +32,7 @@ from stream import database
 from stream.errors import ProfileNotFound, ProfilesDamaged, ProfilesError
 from stream.events import ModelRef
 from stream.profiles.profile import EnrolledRecording, FittedCalibration, Profile, checked_name, checked_note
-from stream.profiles.rows import delete_copies, insert_recording, read_calibrations, seal
+from stream.profiles.rows import delete_copies, insert_recording, people_by_name, read_calibrations, seal
 from stream.profiles.rows import read_profiles as read_rows
 from stream.profiles.schema import UNWRITABLE_ADVICE, VERSION, check_version, create_tables, explain
 from stream.settings import SpeakersSettings
@@ -260,15 +260,14 @@ class ProfileStore:
         return self._connection.execute(query).fetchall()
 
     def _profile_id(self, name: str) -> int:
-        found = self._connection.execute(
-            "SELECT id FROM people NOT INDEXED WHERE name = ?", (checked_name(name),)
-        ).fetchone()
+        people = people_by_name(self._connection)
+        found = people.get(checked_name(name))
         if found is None:
-            names = ", ".join(known for (known,) in self._rows("SELECT name FROM people ORDER BY name"))
+            names = ", ".join(sorted(people))
             raise ProfileNotFound(
                 f"no profile {name!r}; {f'available: {names}' if names else 'there are no profiles yet'}"
             )
-        return int(found[0])
+        return found
 
     def _connect(self) -> sqlite3.Connection:
         """Open the existing file, for reading if it cannot be written."""

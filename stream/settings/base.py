@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretBytes, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretBytes, SecretStr, model_validator
 
 MIN_TOKEN_CHARACTERS = 16
 """Characters of a token that clients of this node present; a shorter one can be guessed."""
@@ -29,11 +29,31 @@ Token = Annotated[SecretStr, AfterValidator(_require_token_length)]
 
 
 class Branch(BaseModel):
-    """A branch of the tree: frozen, no unknown keys, defaults validated, no inputs in pydantic's messages."""
+    """A branch of the tree: frozen, no unknown keys, defaults validated, no inputs in pydantic's messages.
+
+    A number stands for text that may be one: `protocol = 5` is natural in TOML.
+    """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, hide_input_in_errors=True
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        coerce_numbers_to_str=True,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_numbers(cls, values: Any) -> Any:
+        """Return the values with numbers as text where that is one of the choices."""
+        if not isinstance(values, dict):
+            return values
+        choices = {name: get_args(field.annotation) for name, field in cls.model_fields.items()}
+        return {
+            name: str(value) if type(value) in (int, float) and str(value) in choices.get(name, ()) else value
+            for name, value in values.items()
+        }
 
 
 def secret_paths(annotation: Any) -> Iterator[tuple[str, ...]]:
@@ -49,3 +69,13 @@ def secret_paths(annotation: Any) -> Iterator[tuple[str, ...]]:
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
         for name, field in annotation.model_fields.items():
             yield from ((name, *path) for path in secret_paths(field.annotation))
+
+
+def masked_address(address: str) -> str:
+    """Return an address without what may be secret in it: user, password and query."""
+    scheme, separator, rest = address.partition("://")
+    netloc, slash, path = rest.partition("/")
+    host = netloc.rpartition("@")[2]
+    user = "***@" if "@" in netloc else ""
+    shown = f"{scheme}{separator}{user}{host.partition('?')[0]}{slash}{path.partition('?')[0]}"
+    return f"{shown}?***" if "?" in rest else shown

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from stream.errors import SettingsError
-from stream.settings.base import ANY_ITEM, secret_paths
+from stream.settings.base import ANY_ITEM, masked_address, secret_paths
 from stream.settings.secret_files import read_secret_files
 from stream.settings.tree import Settings, SourceSettings
 
@@ -243,6 +243,7 @@ def _explain(error: ValidationError, origins: Mapping[tuple[str, ...], str]) -> 
     reason = str(fault["msg"]).removeprefix("Value error, ")
     given = fault["input"]
     hidden = isinstance(given, Mapping | BaseModel) or _contains_secret(path)
+    given = masked_address(given) if isinstance(given, str) and "://" in given else given
     return f"{layer}: {key}: {reason[:1].lower()}{reason[1:]}" + ("" if hidden else f", not {given!r}")
 
 

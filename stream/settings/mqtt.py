@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, SecretStr, model_validator
 
 from stream.control.commands import CommandName
 from stream.settings.base import Branch, Positive
-
-TopicPrefix = Annotated[str, Field(max_length=200, pattern=r"^[^+#\x00-\x1f]*$")]
+from stream.settings.texts import TopicPrefix, UrlPath
 
 
 class MqttSettings(Branch):
@@ -29,9 +28,7 @@ class MqttSettings(Branch):
     ca_file: str = Field("", description="CA certificates, PEM; empty: the system's.")
     cert_file: str = Field("", description="Client certificate, PEM; empty: none.")
     key_file: str = Field("", description="Key of the client certificate, PEM; empty: in `cert_file`.")
-    websocket_path: str = Field(
-        "/mqtt", pattern="^/", description="Path at the broker, for `mqtt+ws://` and `mqtt+wss://`."
-    )
+    websocket_path: UrlPath = Field("/mqtt", description="Path at the broker, for `mqtt+ws://` and `mqtt+wss://`.")
     expiry_s: int = Field(
         300, ge=10, le=86_400, description="Age at which rolling state expires and is no longer published."
     )

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from stream.settings.base import Branch, Fraction, Positive
+from stream.settings.texts import PersonName
 
 MIN_ENROLMENT_SPEECH_S = 3.0
 """Minimum speech for an enrolment; shorter x-vectors depend on the words spoken."""
@@ -65,7 +66,7 @@ class SpeakersSettings(Branch):
         description="Profile database, filled by `tonewatch enroll NAME`; `auto`: profiles.sqlite in the user's data "
         "folder; empty: none.",
     )
-    enrolled: dict[str, str] = Field(
+    enrolled: dict[PersonName, str] = Field(
         default_factory=dict,
         description=f"Enrolled voices: name → recording with at least {MIN_ENROLMENT_SPEECH_S:g} s of speech.",
     )

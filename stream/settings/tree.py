@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_serializer, model_validator
 
-from stream.settings.base import Branch, Fraction, Positive
+from stream.settings.base import Branch, Fraction, Positive, masked_address
 from stream.settings.calls import AlertsSettings, CallsSettings
 from stream.settings.dashboard import DashboardSettings
 from stream.settings.mqtt import MqttSettings
 from stream.settings.serve import ServeSettings
 from stream.settings.service import ServiceSettings
 from stream.settings.speakers import SpeakersSettings
+from stream.settings.texts import Channels, NodeName, SinkAddress, SourceName
 
 
 class SourceSettings(Branch):
     """One audio source."""
 
     kind: str = Field("file", description="Kind of source: `microphone`, `file`, `pipe`, or that of a plug-in.")
-    id: str = Field(
+    id: SourceName = Field(
         "", max_length=64, description="Name in events and topics; empty: derived from the kind or file name."
     )
-    target: str = Field("", description="A file's path; a microphone's name or index (empty: the default one).")
-    channels: str = Field(
+    target: str = Field(
+        "", description="A file's path; a microphone's name or index (empty: the default one); a network address."
+    )
+
+    @field_serializer("target", when_used="json")
+    def _mask_target(self, target: str) -> str:
+        return masked_address(target)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Mask credentials in the address of a network stream."""
+        shown = dict(super().__repr_args__())
+        return (shown | {"target": masked_address(self.target)}).items()
+
+    channels: Channels = Field(
         "mix",
-        pattern=r"^(mix|split|[1-9][0-9]?(,[1-9][0-9]?)*|customer-agent|agent-customer|customer|agent)$",
         description="`mix`: all channels in one stream; `split`: one stream per channel; or the "
         "numbers of some channels, one stream each (`3` or `1,2`); "
         "`customer-agent` or `agent-customer`: the left and right channel are the two parties of a call; "
         "`customer` or `agent`: the audio is one party of a call.",
     )
     realtime: bool = Field(False, description="Play a file in real time.")
+    connect_timeout_s: Positive = Field(10.0, description="Time to open a network stream.")
+    read_timeout_s: Positive = Field(
+        10.0, description="Time without data after which a network stream is opened again; longer than its segments."
+    )
     rate_hz: int = Field(16_000, ge=4_000, le=384_000, description="Sample rate of raw PCM on standard input.")
     pcm_channels: int = Field(1, ge=1, le=64, description="Channels of raw PCM on standard input.")
     pcm_format: Literal["s16le", "f32le", "mulaw", "alaw"] = Field(
@@ -160,9 +177,7 @@ class TurnsSettings(Branch):
 class Settings(Branch):
     """The whole tree."""
 
-    node: str = Field(
-        "tonewatch", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Name of this node in topics and events."
-    )
+    node: NodeName = Field("tonewatch", description="Name of this node in topics and events.")
     sources: tuple[SourceSettings, ...] = Field((), description="Sources, if none are given on the command line.")
     models: ModelsSettings = Field(ModelsSettings(), description="Models.")
     audio: AudioSettings = Field(AudioSettings(), description="Conditioning of audio.")
@@ -174,7 +189,7 @@ class Settings(Branch):
     calls: CallsSettings = Field(CallsSettings(), description="Calls.")
     alerts: AlertsSettings = Field(AlertsSettings(), description="Alerts of calls.")
     serve: ServeSettings = Field(ServeSettings(), description="Network listener.")
-    sinks: tuple[str, ...] = Field((), description="Sinks, if none are given on the command line.")
+    sinks: tuple[SinkAddress, ...] = Field((), description="Sinks, if none are given on the command line.")
     mqtt: MqttSettings = Field(MqttSettings(), description="MQTT.")
     service: ServiceSettings = Field(ServiceSettings(), description="Unattended operation.")
     dashboard: DashboardSettings = Field(DashboardSettings(), description="Dashboard.")

@@ -25,6 +25,7 @@ from stream.settings import SourceSettings
 from stream.sources.decoder_process import PROBE_BYTES, ProcessDecoder
 from stream.sources.decoding import Decoder, Piece, SoundfileDecoder
 from stream.sources.mpeg import is_mpeg
+from stream.text import printable
 from stream.types import AudioFormat, Block
 
 MIN_FILE_S = 0.1
@@ -169,5 +170,5 @@ class FileSource:
 
 
 def _printable(name: str) -> str:
-    """Return a file name without bytes that are not UTF-8: neither events nor logs could carry them."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """Return a file name as it can be shown, also one that is not UTF-8."""
+    return printable(name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))

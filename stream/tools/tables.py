@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from stream.models.zoo import ZOO, local_folder
+from stream.text import printable
 
 
 def models_table() -> list[dict[str, str]]:
@@ -33,5 +35,5 @@ def print_table(rows: Sequence[Mapping[str, object]]) -> None:
     for key in rows[0]:
         table.add_column(key, overflow="fold")
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+        table.add_row(*(Text(printable(str(value))) for value in row.values()))
     console.print(table)

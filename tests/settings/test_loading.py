@@ -55,7 +55,10 @@ def test_presets_are_found_by_their_speaker_model() -> None:
         ({"models": {"emotion": {"device": "tpu"}}}, "'auto', 'cpu', 'cuda' or 'mps', not 'tpu'"),
         ({"models": {"emotion": {"hop_s": 5}}}, "hop_s is longer than window_s"),
         ({"gate": {"on": 0.2}}, "off is above on"),
-        ({"node": "a b"}, "node: string should match pattern"),
+        ({"node": "a b"}, "node: use 1 to 64 of the characters A-Z"),
+        ({"sources": [{"channels": "agent-agent"}]}, "sources.0.channels: use mix, split, numbers such as 3 or 1,2"),
+        ({"mqtt": {"protocol": 4}}, "mqtt.protocol: input should be '5' or '3.1.1', not 4"),
+        ({"sinks": ["mqtt://user:pw@host/x"]}, "must not contain a password"),
         ({"mqtt": {"qos": 3}}, "mqtt.qos: input should be 0, 1 or 2, not 3"),
         ({"health_s": float("nan")}, "health_s: input should be a finite number"),
     ],
@@ -65,6 +68,20 @@ def test_errors_name_layer_key_and_valid_values(flags: dict[str, Any], fragment:
         load(flags=flags)
     assert fragment in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_numbers_stand_for_text() -> None:
+    sources = [{"channels": 2, "id": 7, "target": 0}, {"channels": [1, 3]}]
+    mqtt = {"protocol": 5, "password": 1234, "username": 9}
+    settings = build([("a file", {"mqtt": mqtt, "node": 4, "sources": sources})])
+    assert (settings.mqtt.protocol, settings.mqtt.password.get_secret_value(), settings.node) == ("5", "1234", "4")
+    assert [source.channels for source in settings.sources] == ["2", "1,3"]
+
+
+def test_a_password_in_the_address_of_a_sink_is_not_shown() -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(flags={"sinks": ["mqtt://user:hunter2@broker/x"]})
+    assert "hunter2" not in str(refused.value)
 
 
 def test_an_error_names_the_file(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from stream import __version__, events
 from stream.events import Event, FloorState
 from stream.settings import Settings
 from stream.sinks.mqtt import topics
+from stream.text import printable
 
 SILENCE = "nobody"
 """Value of the speaker sensor in silence."""
@@ -95,7 +96,12 @@ class Discovery:
         device = {"identifiers": [self._id(source)], "manufacturer": "tonewatch", "sw_version": __version__}
         if not source:
             return {**device, "name": f"tonewatch {self._node}", "model": "node"}
-        return {**device, "name": f"{self._node} {source}", "model": self._kinds[source], "via_device": self._id("")}
+        return {
+            **device,
+            "name": printable(f"{self._node} {source}"),
+            "model": self._kinds[source],
+            "via_device": self._id(""),
+        }
 
     def _origin(self) -> dict[str, str]:
         return {"name": "tonewatch", "sw_version": __version__}

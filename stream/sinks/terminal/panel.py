@@ -19,6 +19,7 @@ from rich.text import Text
 from stream.events import Event, HealthEvent, SpeakerEvent
 from stream.events.labels import SPEAKER_STATE_LABELS
 from stream.sinks.terminal.panel_state import PanelState, PanelStream, format_time, turn_rows
+from stream.text import printable
 
 MARKS = {"confirmed": "●", "tentative": "◌", "unknown": "?", "silence": "–", "overlap": "⧉"}
 STREAM_LINES = 16
@@ -80,7 +81,12 @@ def render(state: PanelState, *, width: int, height: int) -> RenderableType:
     shown = state.most_recent(max_streams)
     compact = len(state.streams) > max_streams
     parts: list[RenderableType] = [
-        Panel(Group(*_stream_lines(state.streams[name], width - 4)), title=name, title_align="left", border_style="dim")
+        Panel(
+            Group(*_stream_lines(state.streams[name], width - 4)),
+            title=Text(printable(name)),
+            title_align="left",
+            border_style="dim",
+        )
         for name in (shown if not compact else [])
     ]
     if compact:
@@ -101,7 +107,9 @@ def _stream_lines(stream: PanelStream, width: int) -> list[RenderableType]:
     for turn in list(stream.turns)[-3:]:
         words = f"{format_time(turn.start_s)}–{format_time(turn.end_s)}  "
         lines.append(
-            Text.assemble((words, "dim"), (turn.speaker or "?", stream.colour(turn.speaker)), f"  {turn.emotion or ''}")
+            Text.assemble(
+                (words, "dim"), (printable(turn.speaker or "?"), stream.colour(turn.speaker)), f"  {turn.emotion or ''}"
+            )
         )
     return lines
 
@@ -109,11 +117,14 @@ def _stream_lines(stream: PanelStream, width: int) -> list[RenderableType]:
 def _speaker_line(event: SpeakerEvent | None, stream: PanelStream) -> Text:
     now = Text(f"{format_time(stream.end_s)}  ", style="dim")
     if stream.audio is not None and stream.audio.state in ("stalled", "ended"):
-        return now.append(f"■ {stream.audio.state}: {stream.audio.detail}", style="bold")
+        return now.append(f"■ {stream.audio.state}: {printable(stream.audio.detail)}", style="bold")
     if event is None:
         return now.append("listening …")
-    name = event.speaker or SPEAKER_STATE_LABELS[event.state]
+    name = printable(event.speaker) if event.speaker else SPEAKER_STATE_LABELS[event.state]
     now.append(f"{MARKS[event.state]} {name}", style=f"bold {stream.colour(event.speaker)}")
+    for other in event.speakers[1:]:
+        name = printable(other.speaker) if other.speaker else SPEAKER_STATE_LABELS["unknown"]
+        now.append(" + ", style="dim").append(name, style=f"bold {stream.colour(other.speaker)}")
     if event.score is not None:
         state = f"{event.state}, overlap?" if event.mixed else event.state
         now.append(f"  {state}, {event.reason.replace('_', ' ')}, score {event.score:.2f}", style="dim")
@@ -157,7 +168,9 @@ def _trend_words(trend: float | None) -> str:
 def _compact_line(name: str, stream: PanelStream, width: int) -> Text:
     label = stream.emotion.label if stream.emotion is not None else ""
     line = (
-        Text(f"{name[:20]:<20} ", style="bold").append_text(_speaker_line(stream.speaker, stream)).append(f"  {label}")
+        Text(f"{printable(name)[:20]:<20} ", style="bold")
+        .append_text(_speaker_line(stream.speaker, stream))
+        .append(f"  {label}")
     )
     line.truncate(width)
     return line

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from rich.text import Text
 
 from stream.events import AlertEvent, CallEvent, EmotionEvent, Event, HealthEvent, SpeakerEvent, StreamEvent, TurnEvent
+from stream.text import printable
 
 SPAN_S = 60.0
 """Length of the timeline."""
@@ -115,7 +116,7 @@ def timeline_row(name: str, colour: str, spans: Iterable[Span], view: PanelView,
         last = min(view.width, max(first + 1, round(view.cell(end_s))))
         if end_s > view.begin_s and first < view.width:
             marks[first:last] = [letter] * (last - first)
-    row = Text(f"{name[:8]:<8} ", style=colour)
+    row = Text(f"{printable(name)[:8]:<8} ", style=colour)
     for mark in marks:
         row.append(mark, style="" if mark == " " else f"black on {colour}" if painted else colour)
     return row

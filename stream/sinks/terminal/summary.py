@@ -13,8 +13,10 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from stream.events import Event, HealthEvent, TurnEvent
+from stream.text import printable
 
 UNKNOWN_SPEAKER = "(unknown)"
 MIN_SHARE = 0.005
@@ -69,13 +71,13 @@ class RunSummary:
         """Return the summary for a terminal."""
         parts: list[Table | str] = []
         for source, shares in self.as_dict()["streams"].items():
-            table = Table(title=source, title_justify="left", box=None, pad_edge=False)
+            table = Table(title=Text(printable(source)), title_justify="left", box=None, pad_edge=False)
             for name in ("speaker", "speech", "share", "turns", "emotion"):
                 table.add_column(name, justify="left" if name in ("speaker", "emotion") else "right")
             for speaker, row in shares.items():
                 emotions = ", ".join(f"{label} {part:.0%}" for label, part in row["emotions"].items()) or "–"
                 speech = f"{row['talk_s']:.1f} s"
-                table.add_row(speaker, speech, f"{row['talk_share']:.0%}", str(row["turns"]), emotions)
+                table.add_row(Text(printable(speaker)), speech, f"{row['talk_share']:.0%}", str(row["turns"]), emotions)
             parts.append(table)
         if not parts:
             parts.append("No speech detected.")
@@ -120,7 +122,9 @@ def _processing(health: HealthEvent) -> list[Table | str]:
         table.add_column(name, justify="left" if name == "model" else "right")
     for lane in health.lanes:
         counts = (lane.submitted, lane.inferred, lane.dropped, lane.failed)
-        table.add_row(lane.model, *map(str, counts), f"{lane.mean_batch:.1f}", f"{lane.inference_ms:.1f}")
+        table.add_row(
+            Text(printable(lane.model)), *map(str, counts), f"{lane.mean_batch:.1f}", f"{lane.inference_ms:.1f}"
+        )
     line = f"{health.audio_s:.1f} s of audio, {health.speech_s:.1f} s of speech; "
     line += f"{health.windows_gated} silent windows skipped"
     if health.real_time_factor is not None:

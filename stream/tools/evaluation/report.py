@@ -10,6 +10,7 @@ from typing import Any
 
 from stream import __version__
 from stream.errors import TonewatchError
+from stream.tools.private_files import write_private
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -45,7 +46,7 @@ def write(path: Path, *, title: str, note: str, sections: Sequence[Section]) -> 
         f'<p class="note">{escape(note)} · tonewatch {__version__}</p>\n{body}\n</body></html>\n'
     )
     try:
-        path.write_text(page, encoding="utf-8")
+        write_private(path, page.encode())
     except OSError as error:
         raise TonewatchError(f"{path} cannot be written ({error.strerror}); choose another file") from error
 

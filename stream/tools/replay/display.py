@@ -59,7 +59,9 @@ def _parse_time(text: str, option: str) -> float:
         numbers = [float(part) for part in parts]
     except ValueError:
         numbers = []
-    if not 1 <= len(numbers) <= _HOURS_MINUTES_SECONDS or not all(0 <= number < float("inf") for number in numbers):
+    in_range = all(0 <= number < float("inf") for number in numbers)
+    in_range = in_range and all(number < _SEXAGESIMAL for number in numbers[1:])
+    if not 1 <= len(numbers) <= _HOURS_MINUTES_SECONDS or not in_range:
         raise SettingsError(f"invalid {option} {text!r}; use seconds, MM:SS or H:MM:SS")
     at_s = 0.0
     for number in numbers:

@@ -16,6 +16,7 @@ from stream.errors import SettingsError
 from stream.events import Event, SpeakerEvent
 from stream.sinks.terminal.panel_state import COLOURS, PanelView, time_axis, timeline_row
 from stream.tools.evaluation.segments import Segment
+from stream.tools.private_files import write_private
 from stream.tools.replay.decisions import MARKS, DecisionSpan, LogLine, speaker_spans
 from stream.tools.replay.explain import describe_decision, format_time
 from stream.tools.report.drawing import SOFT
@@ -83,7 +84,7 @@ def write_plot(path: Path, streams: Sequence[ReplayedStream]) -> None:
         )
         content = page("".join(parts), title=path.stem).encode()
     try:
-        path.write_bytes(content)
+        write_private(path, content)
     except OSError as error:
         raise SettingsError(f"{path} cannot be written ({error.strerror or error}); choose another file") from None
 

@@ -6,14 +6,16 @@ that readers can judge its reliability.
 
 from __future__ import annotations
 
+import html as markup
 from collections.abc import Iterator, Sequence
-from html import escape
 from pathlib import Path
 
 from stream import __version__
 from stream.errors import SettingsError
 from stream.events import Event, read_event
 from stream.events.labels import ALERT_LABELS
+from stream.text import printable
+from stream.tools.private_files import write_private
 from stream.tools.report.session import SessionRecord, session_records
 from stream.tools.report.timeline import clock_text, stack, timeline
 
@@ -55,7 +57,7 @@ def write_report(file: Path, *, out: Path, png: Path | None = None, only: str | 
         contents.append((png, stack([timeline(one) for one in records]).png()))
     for path, content in contents:
         try:
-            path.write_bytes(content)
+            write_private(path, content)
         except OSError as error:
             raise SettingsError(f"{path} cannot be written ({error.strerror or error}); choose another file") from None
     return [path for path, _ in contents]
@@ -95,6 +97,11 @@ def page(parts: str, *, title: str) -> str:
         "emotion is not inferred unless the operator opted in: EU AI Act, Article 5(1)(f). "
         f"Made by tonewatch {__version__}.</p></main></body></html>"
     )
+
+
+def escape(text: str) -> str:
+    """Return text as HTML, with hidden characters as escapes."""
+    return markup.escape(printable(text))
 
 
 def _section(recording: SessionRecord) -> str:

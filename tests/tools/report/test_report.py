@@ -97,6 +97,15 @@ def test_a_report_of_one_stream(tmp_path: Path) -> None:
         write_report(file, out=tmp_path / "none.html", only="cellar")
 
 
+def test_only_the_owner_can_read_a_report(tmp_path: Path) -> None:
+    file, out = written(tmp_path / "x.ndjson", call()), tmp_path / "x.html"
+    out.write_text("an earlier one, longer than the report " * 10_000)
+    out.chmod(0o644)
+    write_report(file, out=out)
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert out.read_text().endswith("</html>")
+
+
 def test_names_are_escaped(tmp_path: Path) -> None:
     evil = '<script>alert("x")</script>'
     scene = Scene(evil)
