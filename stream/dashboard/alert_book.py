@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from stream.dashboard.alert_store import AlertStore
-from stream.dashboard.views import AlertRecord
+from stream.dashboard.views import RaisedAlert
 from stream.events import AlertEvent
 from stream.events.labels import ALERT_LABELS
 
@@ -27,7 +27,7 @@ class AlertBook:
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.version = 0
-        self._records: OrderedDict[str, AlertRecord] = OrderedDict()  # the oldest first
+        self._records: OrderedDict[str, RaisedAlert] = OrderedDict()  # the oldest first
         self._versions: dict[str, int] = {}
         self._store: AlertStore | None = None
 
@@ -42,7 +42,7 @@ class AlertBook:
         key = f"{node}/{event.session}/{event.source}/{event.alert}"
         known, at_ms = self._records.get(key), event.time.timestamp() * 1000
         if known is None:
-            known = AlertRecord(
+            known = RaisedAlert(
                 id=key,
                 card=f"{node}/{name}",
                 name=name,
@@ -79,11 +79,11 @@ class AlertBook:
         self._put(record.model_copy(update=changed))
         return ""
 
-    def since(self, version: int) -> tuple[AlertRecord, ...]:
+    def since(self, version: int) -> tuple[RaisedAlert, ...]:
         """Return the alerts that changed after a version, the oldest first."""
         return tuple(record for key, record in self._records.items() if self._versions[key] > version)
 
-    def _put(self, record: AlertRecord, *, persist: bool = True) -> None:
+    def _put(self, record: RaisedAlert, *, persist: bool = True) -> None:
         self.version += 1
         self._records[record.id] = record
         self._versions[record.id] = self.version

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stream import database
-from stream.dashboard.views import AlertRecord, CallRecord
+from stream.dashboard.views import CallRecord, RaisedAlert
 
 LOCK_TIMEOUT_S = 0.2
 DAY_MS = 86_400_000
@@ -33,18 +33,18 @@ class AlertStore:
         self._deleted_ms = 0.0
         self._delete_old(now_ms)
 
-    def newest_alerts(self, count: int) -> list[AlertRecord]:
+    def newest_alerts(self, count: int) -> list[RaisedAlert]:
         """Return the newest alerts, the oldest first; rows that cannot be read are left out."""
         rows = self._read("SELECT record FROM alerts ORDER BY start_ms DESC LIMIT ?", (count,))
         found = []
         for (text,) in rows:
             try:
-                found.append(AlertRecord.model_validate_json(text))
+                found.append(RaisedAlert.model_validate_json(text))
             except ValueError:
                 log.warning("%s: an alert cannot be read; left out", self._path)
         return found[::-1]
 
-    def put_alert(self, record: AlertRecord) -> None:
+    def put_alert(self, record: RaisedAlert) -> None:
         """Insert an alert or replace it."""
         if not self._alert_days:
             return

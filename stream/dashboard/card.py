@@ -14,6 +14,7 @@ from stream.dashboard.views import (
     DetailView,
     EmotionView,
     EndingView,
+    OtherSpeakerView,
     ShareView,
     SpeakerView,
 )
@@ -144,14 +145,15 @@ class Card:
         return self._state.call.parties if self._state.call is not None else ()
 
     def _speaker(self) -> SpeakerView:
-        """The current speaker; both parties of a call at once are one speaker in the state `overlap`."""
+        """The current speaker; both parties of a call at once are in the state `overlap`."""
         state = self._state
         if state.ended:
             return SpeakerView(state="silence", name=None, enrolled=False, since_s=state.end_s)
         active = [track.speaker for track in state.tracks.values() if track.speaker and track.is_speaking]
         if len(active) > 1:
-            names = " + ".join(sorted(speaker.name or "?" for speaker in active))
-            return active[0].model_copy(update={"state": "overlap", "name": names})
+            first, *rest = sorted(active, key=lambda speaker: speaker.name or "")
+            others = tuple(OtherSpeakerView(name=speaker.name, enrolled=speaker.enrolled) for speaker in rest)
+            return first.model_copy(update={"state": "overlap", "others": others})
         if active:
             return active[0]
         return SpeakerView(state="silence", name=None, enrolled=False, since_s=state.silent_since_s or 0.0)

@@ -16,6 +16,7 @@ from stream.dashboard.views import (
     CorrectionNoteView,
     DecisionView,
     EmotionView,
+    OtherSpeakerView,
     PointView,
     SpeakerView,
     StreamNoteView,
@@ -137,7 +138,10 @@ class CardState:
         same = before is not None and (before.state, before.name) == (event.state, event.speaker)
         since_s = before.since_s if same and before is not None else event.end_s
         track.latency_ms = event.latency_ms
-        track.speaker = SpeakerView(state=event.state, name=event.speaker, enrolled=event.enrolled, since_s=since_s)
+        others = tuple(OtherSpeakerView(name=one.speaker, enrolled=one.enrolled) for one in event.speakers[1:])
+        track.speaker = SpeakerView(
+            state=event.state, name=event.speaker, enrolled=event.enrolled, since_s=since_s, others=others
+        )
         if any(one.is_speaking for one in self.tracks.values()):
             self.silent_since_s = None
         elif self.silent_since_s is None:

@@ -26,13 +26,21 @@ class View(BaseModel):
         return json.dumps(self.model_dump(mode="json", by_alias=True), separators=(",", ":"))
 
 
+class OtherSpeakerView(View):
+    """Another person who speaks at the same time; `name` is None if it is not known who."""
+
+    name: str | None
+    enrolled: bool = False
+
+
 class SpeakerView(View):
-    """The current speaker: `name` is None in silence and for an unknown speaker; `since_s` is media time."""
+    """The foremost speaker: `name` is None in silence and for an unknown speaker; `since_s` is media time."""
 
     state: SpeakerState
     name: str | None
     enrolled: bool
     since_s: float
+    others: tuple[OtherSpeakerView, ...] = ()
 
 
 class EmotionView(View):
@@ -65,7 +73,7 @@ class AlertView(View):
     since_s: float
 
 
-class AlertRecord(View):
+class RaisedAlert(View):
     """An alert as an object: its cause, when it began and ended, and what supervisors did with it.
 
     `card` is the key of its card, `about` who was on the call; `end_ms` is None while it lasts, or if its end never
@@ -313,7 +321,7 @@ class AlertsMessage(View):
     """Alerts that changed; the first of a connection has all."""
 
     t: Literal["alerts"] = "alerts"
-    alerts: tuple[AlertRecord, ...]
+    alerts: tuple[RaisedAlert, ...]
     history: bool
 
 

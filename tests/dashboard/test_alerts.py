@@ -21,7 +21,6 @@ from tests.dashboard.scenes import Scene, phone_call
 from tests.support.browser import OpenPage
 from tests.support.dashboard import RunningDashboard
 
-
 NOW_MS = 1_000 * time.time()
 
 

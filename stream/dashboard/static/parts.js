@@ -1,13 +1,14 @@
 // Parts that the wall and the view of a stream share: speaker, emotion, shares of speech, trend.
 import { h, setAttribute, setText, setVariable } from "./dom.js";
-import { CALL_PARTS, age, duration, emotionKey, emotionLabel, glyphOf, initials, labelOf, percent, sentence, speakerColour, speakerName } from "./words.js";
+import { CALL_PARTS, age, duration, emotionKey, emotionLabel, glyphOf, initials, labelOf, percent, sentence, speakerColour, speakerNames } from "./words.js";
 
 const INACTIVE = { paused: ["Paused", "audio is discarded"], stalled: ["No audio", "waiting for the source"], ended: ["Ended", ""], offline: ["Node offline", "last known state"], stale: ["No data", ""] };
 export const MIN_TREND = 0.08; // a smaller change of anger or arousal shows no word
 
 export function makeSpeaker() {
-  const avatar = h("span", { class: "avatar", "aria-hidden": "true" }), name = h("span", { class: "speaker-name" }), state = h("span", { class: "speaker-state" });
-  const element = h("div", { class: "speaker" }, avatar, h("div", { class: "speaker-text" }, name, state));
+  const avatar = h("span", { class: "avatar", "aria-hidden": "true" }), second = h("span", { class: "avatar second", "aria-hidden": "true" });
+  const name = h("span", { class: "speaker-name" }), state = h("span", { class: "speaker-state" });
+  const element = h("div", { class: "speaker" }, h("span", { class: "avatars" }, avatar, second), h("div", { class: "speaker-text" }, name, state));
   return {
     element,
     // `silence_s`: how long there has been no speech, or null; `stale_s`: how long nothing was heard of a live card, or null.
@@ -17,9 +18,16 @@ export function makeSpeaker() {
       setText(avatar, idle ? "·" : initials(speaker.name));
       setVariable(avatar, "--speaker", idle ? "var(--faint)" : speakerColour(speaker.name));
       setAttribute(avatar, "data-on", idle ? null : certain ? "yes" : "maybe");
+      const others = idle ? [] : speaker.others;
+      second.hidden = !others.length;
+      if (others.length) {
+        setText(second, initials(others[0].name));
+        setVariable(second, "--speaker", speakerColour(others[0].name));
+        setAttribute(second, "data-on", others[0].name === null ? "maybe" : "yes");
+      }
       const ending = card.ending ? sentence(card.ending.text) : null;
-      setText(name, ending ?? inactive ?? (silent ? "Silence" : speakerName(speaker.name)));
-      const current = () => (speaker.name === null && speaker.state === "unknown" ? "speaking" : labelOf("speaker_states", speaker.state)) + (speaker.enrolled ? ", enrolled" : "");
+      setText(name, ending ?? inactive ?? (silent ? "Silence" : speakerNames(speaker, others)));
+      const current = () => (speaker.name === null && speaker.state === "unknown" ? "speaking" : labelOf("speaker_states", speaker.state)) + (speaker.enrolled && !others.length ? ", enrolled" : "");
       const quiet = () => (silence_s === null ? labelOf("speaker_states", "silence") : `silent for ${silence_s < 10 ? `${Math.round(silence_s)} s` : duration(silence_s)}`);
       const reason = card.ending ? card.ending.detail || `after ${duration(card.end_s)}` : stale_s !== null ? `for ${age(stale_s)}` : explanation;
       setText(state, reason ?? (silent ? quiet() : current()));

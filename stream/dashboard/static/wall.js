@@ -158,7 +158,7 @@ export class Wall {
 
   #matchesQuery(card) {
     if (!this.#query) return true;
-    const text = [card.name, ...Object.values(card.about), card.node, card.speaker.name, card.emotion?.label, card.reason, card.state, ...card.shares.map((share) => share.name)].join(" ").toLowerCase();
+    const text = [card.name, ...Object.values(card.about), card.node, card.speaker.name, ...card.speaker.others.map((other) => other.name), card.emotion?.label, card.reason, card.state, ...card.shares.map((share) => share.name)].join(" ").toLowerCase();
     return this.#query.split(/\s+/).every((word) => text.includes(word));
   }
 

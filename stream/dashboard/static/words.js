@@ -55,6 +55,8 @@ export const decimal = (value, digits = 2) => (value === null || value === undef
 export const integer = (value) => (value === null || value === undefined ? "–" : value.toLocaleString("en"));
 
 export const speakerName = (name) => name || "Unknown speaker";
+// Everyone who speaks now; somebody not known is named as such.
+export const speakerNames = (speaker, others) => [speakerName(speaker.name), ...others.map((other) => other.name || (speaker.name ? "unknown" : "another"))].join(" + ");
 export function initials(name) {
   if (!name) return "?";
   const words = name.split(/[\s_.-]+/).filter(Boolean);
