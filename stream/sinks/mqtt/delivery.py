@@ -77,6 +77,7 @@ class Delivery:
         self._reconnect_max_s = reconnect_max_s
         self._birth = [Message(topic, payload, rolling=True) for topic, payload in birth]
         self._offline = offline
+        self._farewell: Sequence[RetainedMessage] = ()
         self._subscribe = subscribe
         self._receive = receive
         self._on_refused = on_refused
@@ -109,8 +110,9 @@ class Delivery:
             self._task.result()
         self._wake.set()
 
-    async def close(self, *, after_error: bool) -> None:
-        """Deliver what the limits permit, publish `offline` and disconnect."""
+    async def close(self, *, after_error: bool, farewell: Sequence[RetainedMessage] = ()) -> None:
+        """Deliver what the limits permit, publish `offline` and then `farewell`, and disconnect."""
+        self._farewell = farewell
         self._closing.set()
         self._wake.set()
         task = self._task
@@ -216,7 +218,10 @@ class Delivery:
         acknowledged = asyncio.Event()
         timeout_s = self._limits.shutdown_timeout_s
         try:
-            self._post_retained(connection, *self._offline, acknowledged=acknowledged)
+            *first, last = (self._offline, *self._farewell)
+            for topic, payload in first:
+                self._post_retained(connection, topic, payload)
+            self._post_retained(connection, *last, acknowledged=acknowledged)
             async with asyncio.timeout(timeout_s / 4 if self._in_flight else timeout_s):
                 await acknowledged.wait()
         except (BrokerError, TimeoutError):

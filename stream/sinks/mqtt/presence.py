@@ -6,13 +6,14 @@ Every value here is the payload of one retained topic, so that a later subscribe
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from stream import __version__, events
 from stream.control.commands import CommandName
-from stream.events import StreamEvent
+from stream.events import Event, StreamEvent
 from stream.settings import Settings
 
 StreamState = Literal["listening", "paused", "stalled", "ended"]
@@ -23,6 +24,10 @@ _STATES: dict[str, StreamState] = {
     "stalled": "stalled",
     "ended": "ended",
 }
+
+
+FINISHED = ("finished", "hung_up")
+"""Outcomes of streams that have ended by themselves."""
 
 
 class _PresenceModel(BaseModel):
@@ -38,6 +43,9 @@ class NodeInfo(_PresenceModel):
     payload: Literal["native", "cloudevents"] = Field(description="Format of event payloads.")
     models: dict[str, str] = Field(description="Model of each task.")
     commands: tuple[CommandName, ...] = Field(description="Commands accepted over MQTT.")
+    stopped: str | None = Field(
+        default=None, description="UTC time at which the node was stopped; null while it runs, and after a crash."
+    )
 
 
 class SourceState(_PresenceModel):
@@ -57,17 +65,47 @@ class OutboxState(_PresenceModel):
     newest: str | None = Field(description="`id` of the last event that was dropped.")
 
 
-def node_info(settings: Settings) -> NodeInfo:
-    """Return the information of a node with these settings."""
+class Endings:
+    """The streams of a run, and how each ended."""
+
+    def __init__(self) -> None:
+        self._outcomes: dict[str, str | None] = {}
+
+    def observe(self, event: Event) -> None:
+        """Note a stream, or its end; a call is forgotten at its end, since a node has any number of them."""
+        if event.source == events.NODE:
+            return
+        if event.call is not None and events.is_last(event):
+            self._outcomes.pop(event.source, None)
+        elif isinstance(event, StreamEvent):
+            self._outcomes[event.source] = event.outcome if event.state == "ended" else None
+        else:
+            self._outcomes.setdefault(event.source, None)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All streams so far, and the calls that have not ended."""
+        return tuple(self._outcomes)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all audio has ended by itself, as that of a file does; not if the run was stopped."""
+        return bool(self._outcomes) and all(outcome in FINISHED for outcome in self._outcomes.values())
+
+
+def node_info(settings: Settings, *, stopped: bool = False) -> str:
+    """Return the information of a node with these settings as JSON; `stopped`: after its end."""
     models = {task: getattr(settings.models, task).name for task in ("emotion", "speaker", "identity", "overlap")}
-    return NodeInfo(
+    info = NodeInfo(
         node=settings.node,
         version=__version__,
         schema_version=events.SCHEMA_VERSION,
         payload=settings.mqtt.payload,
         models={task: name for task, name in models.items() if name},
         commands=settings.mqtt.commands,
+        stopped=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z") if stopped else None,
     )
+    return info.model_dump_json(by_alias=True)
 
 
 def stream_state(event: StreamEvent) -> tuple[SourceState, Literal["online", "offline"]] | None:

@@ -28,7 +28,7 @@ from stream.sinks.base import SinkCounters
 from stream.sinks.mqtt import presence, topics
 from stream.sinks.mqtt.connection import BrokerConnection
 from stream.sinks.mqtt.credentials import read_password, tls_context
-from stream.sinks.mqtt.delivery import Delivery
+from stream.sinks.mqtt.delivery import Delivery, RetainedMessage
 from stream.sinks.mqtt.homeassistant import Discovery
 from stream.sinks.mqtt.incoming import Answer, CommandReceiver
 from stream.sinks.mqtt.journal import Journal, file_name, state_folder
@@ -61,7 +61,7 @@ class MqttSink:
     ) -> None:
         self._settings = settings.mqtt
         self._node = settings.node
-        self._info = presence.node_info(settings).model_dump_json(by_alias=True)
+        self._all_settings = settings
         self._clear_delay_s = clear_delay_s
         self._clock = clock
         self._address = topics.parse_address(target, settings.mqtt)
@@ -92,6 +92,7 @@ class MqttSink:
         self._password = ""
         self._dropped_ids: tuple[str, str] | None = None  # the first and the last
         self._reported_drops = 0
+        self._endings = presence.Endings()
         self._ended: dict[str, tuple[float, bool]] = {}  # streams and calls: time of the end, whether part of a call
 
     def attach(self, answer: Answer) -> None:
@@ -112,9 +113,15 @@ class MqttSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Flush, publish `offline`, disconnect. Raises `BrokerUnreachable` if the broker never answered."""
-        self._clear(*(source for source, (_, of_call) in self._ended.items() if of_call))  # a call does not continue
+        finished = kind is None and self._endings.finished
+        if finished:
+            self._take_back()
+        else:
+            self._clear(
+                *(source for source, (_, of_call) in self._ended.items() if of_call)
+            )  # a call does not continue
         try:
-            await self._delivery.close(after_error=kind is not None)
+            await self._delivery.close(after_error=kind is not None, farewell=self._farewell(finished=finished))
         finally:
             waiting = self._outbox.statistics().waiting
             kept = "; they are kept for the next run" if waiting and self._journal.durable else ""
@@ -125,6 +132,20 @@ class MqttSink:
             )
         if waiting:
             log.warning("%s: %d messages not delivered%s", self._broker, waiting, kept)
+
+    def _take_back(self) -> None:
+        """Clear all that is retained: nobody waits for a run that has finished."""
+        self._clear(*self._endings.sources)
+        for leaf in ("health", "outbox"):
+            self._outbox.clear(self._node_topic(leaf))
+        if self._discovery is not None:
+            self._outbox.clear(self._discovery.node()[0])
+
+    def _farewell(self, *, finished: bool) -> list[RetainedMessage]:
+        """Return what is published after `offline`: a stopped node will come back, a finished one will not."""
+        if finished:
+            return [(self._node_topic(leaf), "") for leaf in ("info", "availability")]
+        return [(self._node_topic("info"), presence.node_info(self._all_settings, stopped=True))]
 
     async def send(self, event: Event) -> None:
         """Add an event to the outbox."""
@@ -180,6 +201,7 @@ class MqttSink:
 
     def _announce(self, event: Event, now_s: float) -> None:
         """Add what subscribers need before the event: its device, and the stream's state and availability."""
+        self._endings.observe(event)
         self._ended.pop(event.source, None)
         if events.is_last(event):
             self._ended[event.source] = (now_s, event.call is not None)
@@ -275,7 +297,7 @@ class MqttSink:
             qos=settings.qos,
             reconnect_max_s=settings.reconnect_max_s,
             birth=[
-                (self._node_topic("info"), self._info),
+                (self._node_topic("info"), presence.node_info(self._all_settings)),
                 (self._node_topic("availability"), "online"),
             ],
             offline=(self._node_topic("availability"), "offline"),

@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import aiomqtt
 import pytest
 
 from stream.errors import BrokerUnreachable
@@ -318,6 +319,42 @@ def test_a_burst_is_published_in_order(tmp_path: Path) -> None:
             await received.until(lambda: len(received.messages) >= 2_002)  # with `info` and `online`
             assert time.perf_counter() - began_s < 20
             assert event_ids(received.payloads(TURN)) == [f"s/room/{number}" for number in range(2_000)]
+
+    with Broker(tmp_path) as broker:
+        asyncio.run(check())
+
+
+async def _retained(port: int) -> dict[str, str]:
+    """What a new subscriber is sent."""
+    async with subscriber(port) as received, aiomqtt.Client("127.0.0.1", port) as client:
+        await client.publish("end", b"1")
+        await received.until(lambda: bool(received.payloads("end")))
+        return {str(one.topic): bytes(one.payload).decode() for one in received.messages if one.retain}
+
+
+@pytest.mark.parametrize("outcome", ["finished", "stopped"])
+def test_a_finished_run_leaves_nothing_and_a_stopped_one_says_so(tmp_path: Path, outcome: str) -> None:
+    async def check() -> None:
+        async with mqtt_sink(broker.port, discovery_prefix="homeassistant") as sink:
+            await sink.send(examples.event(examples.stream("started")))
+            await sink.send(examples.event(examples.speaker("S1")))
+            await sink.send(examples.event(examples.emotion("happy")))
+            await sink.send(examples.event(examples.health(), source="node"))
+            await wait_until(lambda: sink.statistics().waiting == 0)
+            running = await _retained(broker.port)
+            assert running[AVAILABILITY] == "online"
+            assert json.loads(running["home/kitchen/info"])["stopped"] is None
+            assert any(topic.startswith("homeassistant/") for topic in running)
+            ended = examples.stream("ended").model_copy(update={"outcome": outcome})
+            await sink.send(examples.event(ended))
+        left = await _retained(broker.port)
+        if outcome == "finished":
+            assert left == {}
+        else:
+            assert left[AVAILABILITY] == "offline"
+            assert json.loads(left["home/kitchen/info"])["stopped"]
+            assert json.loads(left["home/kitchen/room/state"])["state"] == "ended"
+            assert left["home/kitchen/room/availability"] == "offline"
 
     with Broker(tmp_path) as broker:
         asyncio.run(check())
