@@ -9,6 +9,7 @@ from typing import Any
 
 from stream import events
 from stream.events import (
+    ActiveSpeaker,
     AlertBody,
     Body,
     CallAlert,
@@ -61,7 +62,9 @@ class Scene:
         return self.event(StreamBody(state=state, start_s=fields.pop("start_s", at_s), end_s=at_s, **fields), party)
 
     def speaker(self, name: str | None, at_s: float, party: str | None = None, **fields: Any) -> Event:
-        state = fields.pop("state", "confirmed" if name else "silence")
+        others: tuple[str | None, ...] = fields.pop("others", ())
+        state = fields.pop("state", "overlap" if others else "confirmed" if name else "silence")
+        everyone = () if state == "silence" else (name, *others)
         defaults: dict[str, Any] = {
             "enrolled": False,
             "score": 0.78,
@@ -70,6 +73,7 @@ class Scene:
             "threshold": 0.45,
             "evidence_s": 3.2,
             "reason": "track" if party else "matched" if name else "silence",
+            "speakers": tuple(ActiveSpeaker(speaker=one, enrolled=False, since_s=at_s) for one in everyone),
         }
         body = SpeakerBody(start_s=max(0.0, at_s - 2), end_s=at_s, state=state, speaker=name, **(defaults | fields))
         return self.event(body, party)

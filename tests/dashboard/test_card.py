@@ -75,6 +75,20 @@ def test_two_speaking_tracks_are_shown_as_overlap() -> None:
     assert card.view().speaker.name == "customer"
 
 
+def test_everyone_who_speaks_on_a_stream_is_shown_and_counted() -> None:
+    scene = Scene("room")
+    alice, alice_end = scene.turn(1, "Alice", 1.0, 6.0, label="neutral")
+    bob, bob_end = scene.turn(2, "Bob", 4.0, 9.0, label="neutral")
+    card = card_of(scene.stream(), alice, bob, scene.speaker("Alice", 5.0, others=("Bob", None)))
+    speaker = card.view().speaker
+    assert (speaker.state, speaker.name, [one.name for one in speaker.others]) == ("overlap", "Alice", ["Bob", None])
+    assert shares(card) == {"Alice": 4.0, "Bob": 1.0}
+    for event in (alice_end, bob_end, scene.speaker("Bob", 9.0)):
+        card.apply(event)
+    assert shares(card) == {"Alice": 5.0, "Bob": 5.0}
+    assert card.view().speaker.others == ()
+
+
 def test_emotion_of_a_call_is_the_customers() -> None:
     scene = Scene("desk", call=True)
     card = card_of(

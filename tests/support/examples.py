@@ -60,17 +60,21 @@ def emotion(label: str = "happy", *, end_s: float = 3.0, **more: Any) -> Emotion
     )
 
 
-def speaker(name: str | None = "S1", *, end_s: float = 3.0, state: Any = "confirmed") -> SpeakerBody:
-    """A speaker decision."""
+def speaker(
+    name: str | None = "S1", *, end_s: float = 3.0, state: Any = "confirmed", others: tuple[str | None, ...] = ()
+) -> SpeakerBody:
+    """A speaker decision; `others` speak at the same time."""
+    everyone = () if state == "silence" else (name, *others)
     return SpeakerBody(
         start_s=max(0.0, end_s - 2),
         end_s=end_s,
         state=state,
         speaker=name,
         enrolled=False,
-        speakers=()
-        if state == "silence"
-        else (ActiveSpeaker(speaker=name, enrolled=False, probability=0.9, since_s=1.0),),
+        speakers=tuple(
+            ActiveSpeaker(speaker=one, enrolled=False, probability=0.9 if one else None, since_s=1.0)
+            for one in everyone
+        ),
         score=0.8,
         probability=0.9,
         runner_up="S2",

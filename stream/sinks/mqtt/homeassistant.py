@@ -146,6 +146,15 @@ class Discovery:
                 value_template="{{ '" + SILENCE + "' if " + value("state") + " == 'silence' else "
                 + value("speaker") + " or '" + UNKNOWN_SPEAKER + "' }}",
             )  # fmt: skip
+            components["speakers"] = component(
+                source, "speakers", "sensor", "Speakers", icon="mdi:account-multiple",
+                state_topic=topic(source, "speaker"),
+                value_template="{{ " + value("speakers") + " | map(attribute='speaker') | map('default', '"
+                + UNKNOWN_SPEAKER + "', true) | join(', ') or '" + SILENCE + "' }}",
+                json_attributes_topic=topic(source, "speaker"),
+                json_attributes_template="{{ dict(state=" + value("state") + ", speakers=" + value("speakers")
+                + ") | tojson }}",
+            )  # fmt: skip
         if source in self._labels:
             components["emotion"] = component(
                 source, "emotion", "sensor", "Emotion", icon="mdi:emoticon-outline", device_class="enum",

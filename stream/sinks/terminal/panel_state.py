@@ -30,7 +30,7 @@ class PanelStream:
     emotion: EmotionEvent | None = None
     audio: StreamEvent | None = None
     turns: deque[TurnEvent] = field(default_factory=lambda: deque(maxlen=200))
-    open_turn: TurnEvent | None = None
+    open_turns: dict[str, TurnEvent] = field(default_factory=dict)
     speakers: list[str] = field(default_factory=list)
     end_s: float = 0.0
     latency_ms: float = 0.0
@@ -76,17 +76,17 @@ class PanelState:
         if event.speaker is not None and event.speaker not in stream.speakers:
             stream.speakers.append(event.speaker)
         if event.phase == "start":
-            stream.open_turn = event
+            stream.open_turns[event.turn] = event
         else:
             stream.turns.append(event)
-            stream.open_turn = None
+            stream.open_turns.pop(event.turn, None)
 
 
 def turn_rows(stream: PanelStream, width: int) -> list[Text]:
     """Return a row per speaker for the last `SPAN_S`, with emotion initials on the speaker's colour, and the axis."""
     view = PanelView(max(0.0, stream.end_s - SPAN_S), SPAN_S, width)
     rows = [_row(stream, speaker, view) for speaker in stream.speakers[-len(COLOURS) :]]
-    if any(turn.speaker is None for turn in stream.turns):
+    if any(turn.speaker is None for turn in (*stream.turns, *stream.open_turns.values())):
         rows.append(_row(stream, None, view))
     return [*rows, time_axis(view)] if rows else []
 
@@ -140,10 +140,10 @@ def format_time(second: float) -> str:
 
 def _row(stream: PanelStream, speaker: str | None, view: PanelView) -> Text:
     spans: list[Span] = []
-    turns = [*stream.turns, *([stream.open_turn] if stream.open_turn is not None else [])]
-    for turn in turns:
-        is_open = turn is stream.open_turn
-        label = turn.emotion or (stream.emotion.label if stream.emotion and is_open else "")
+    for turn in [*stream.turns, *stream.open_turns.values()]:
+        is_open = turn.phase == "start"
+        heard = stream.emotion if is_open else None  # of the foremost speaker
+        label = turn.emotion or (heard.label if heard is not None and heard.speaker == turn.speaker else "")
         if turn.speaker == speaker:
             spans.append((turn.start_s, stream.end_s if is_open else turn.end_s, label[:1] or "·"))
     return timeline_row(speaker or UNKNOWN_SPEAKER, stream.colour(speaker), spans, view)

@@ -60,7 +60,7 @@ def merge_spans(events: Sequence[Kind], end_s: float, same: Callable[[Kind], obj
 def speaker_spans(events: Iterable[Event], end_s: float, *, fold: bool = True) -> list[DecisionSpan[SpeakerEvent]]:
     """Return the spans of equal speaker decisions of one stream."""
     selected = [event for event in events if isinstance(event, SpeakerEvent)]
-    return list(merge_spans(selected, end_s, lambda one: (one.state, one.speaker, one.reason) if fold else one.seq))
+    return list(merge_spans(selected, end_s, lambda one: (one.state, _names(one), one.reason) if fold else one.seq))
 
 
 def emotion_spans(events: Iterable[Event], end_s: float, *, fold: bool = True) -> list[DecisionSpan[EmotionEvent]]:
@@ -86,12 +86,20 @@ def build_log(events: Sequence[Event], *, fold: bool = True) -> list[LogLine]:
 
 def _speaker_line(one: DecisionSpan[SpeakerEvent], names: Mapping[str, str]) -> LogLine:
     event = one.events[-1]
-    subject = event.speaker or {"silence": "silence", "tentative": "tentative", "overlap": "several"}.get(
-        event.state, "unknown"
-    )
-    if event.speaker is not None and event.speaker in names:
-        subject = f"{event.speaker} ({names[event.speaker]})"
+    if event.speaker is None and len(event.speakers) <= 1:
+        subject = {"silence": "silence", "tentative": "tentative", "overlap": "several"}.get(event.state, "unknown")
+    else:
+        subject = " + ".join(_corrected(name, names) for name in _names(event))
     return LogLine(one.start_s, one.end_s, MARKS[event.state], subject, explain.describe_decision(one.events))
+
+
+def _names(event: SpeakerEvent) -> list[str]:
+    """Return the names of everyone who speaks, the foremost one first."""
+    return [event.speaker or "unknown", *(other.speaker or "unknown" for other in event.speakers[1:])]
+
+
+def _corrected(name: str, names: Mapping[str, str]) -> str:
+    return f"{name} ({names[name]})" if name in names else name
 
 
 def _emotion_line(one: DecisionSpan[EmotionEvent]) -> LogLine:

@@ -6,11 +6,13 @@ call event. Times are seconds of media time.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 
-from stream.events import NODE, AlertEvent, CallEvent, EmotionEvent, Event, ModelRef, StreamEvent, TurnEvent
+from stream.events import NODE, AlertEvent, CallEvent, EmotionEvent, Event, ModelRef, Outcome, StreamEvent, TurnEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class SessionRecord:
     call: CallEvent | None = None
     models: dict[str, str] = field(default_factory=dict)
     complete: bool = False
+    labels: dict[str, str] = field(default_factory=dict)  # caller, agent, queue
+    outcome: Outcome | None = None
     _open_turns: dict[str, TurnEvent] = field(default_factory=dict)
     _open_alerts: dict[str, AlertEvent] = field(default_factory=dict)
 
@@ -67,6 +71,8 @@ class SessionRecord:
         self.end_s = max(self.end_s, event.end_s)
         if self.started_at is None and isinstance(event, StreamEvent) and event.state == "started":
             self.started_at = event.time
+        if isinstance(event, StreamEvent):
+            self.labels |= event.labels
         self._add_models(event.models)
         if isinstance(event, TurnEvent):
             self._add_turn(event)
@@ -82,6 +88,7 @@ class SessionRecord:
             self.gaps.append((event.start_s, event.end_s, event.detail))
         elif isinstance(event, StreamEvent) and event.state == "ended":
             self.complete = True
+            self.outcome = self.outcome or event.outcome
 
     def close(self) -> None:
         """End the record: open turns and alerts end with the audio."""
@@ -130,9 +137,30 @@ class SessionRecord:
                 ("agent", call.agent_s),
                 ("both at once", call.crosstalk_s),
                 ("silence", call.silence_s),
+                *([("no audio", call.lost_s)] if call.lost_s else []),
             ]
-        speech = [(speaker or "unknown", self.speech_s(speaker)) for speaker in self.speakers]
-        return [*speech, ("no speaker", max(0.0, self.end_s - sum(s for _, s in speech)))]
+        alone, several_s, spoken_s = self._alone()
+        several = [("several at once", several_s)] if several_s else []
+        speech = [(speaker or "unknown", alone[speaker]) for speaker in self.speakers]
+        return [*speech, *several, ("no speaker", max(0.0, self.end_s - spoken_s))]
+
+    def _alone(self) -> tuple[dict[str | None, float], float, float]:
+        """Return the time of each speaker alone, of several at once, and of any speech."""
+        alone, several_s, spoken_s = dict.fromkeys(self.speakers, 0.0), 0.0, 0.0
+        edges = [
+            (at_s, step, turn.speaker) for turn in self.turns for at_s, step in ((turn.start_s, 1), (turn.end_s, -1))
+        ]
+        edges.sort(key=lambda edge: edge[0])
+        speaking: Counter[str | None] = Counter()
+        for (at_s, step, speaker), (next_s, *_) in pairwise(edges):
+            speaking[speaker] += step
+            who = [name for name, turns in speaking.items() if turns > 0]
+            spoken_s += (next_s - at_s) * bool(who)
+            if len(who) == 1:
+                alone[who[0]] += next_s - at_s
+            elif who:
+                several_s += next_s - at_s
+        return alone, several_s, spoken_s
 
     def _add_models(self, models: tuple[ModelRef, ...]) -> None:
         self.models |= {model.name: model.revision for model in models}

@@ -11,10 +11,11 @@ import json
 import re
 from typing import Any
 
+import jinja2
 import pytest
 
 from scripts.homeassistant_examples import cases
-from stream.events import Event
+from stream.events import Event, to_json
 from stream.settings import Settings
 from stream.sinks.mqtt.homeassistant import Discovery
 from tests.support import examples
@@ -60,6 +61,26 @@ def test_a_device_is_announced_again_only_for_new_values() -> None:
     assert discovery.forget("room") is None
 
 
+@pytest.mark.parametrize("payload", ["native", "cloudevents"])
+def test_everyone_who_speaks_is_one_sensor_with_a_list(payload: str) -> None:
+    settings = Settings.model_validate({"node": "k", "mqtt": {"discovery_prefix": "ha", "payload": payload}})
+    announcement = Discovery(settings=settings, prefix="home").observe(examples.event(examples.turn(1)))
+    assert announcement is not None
+    sensor = json.loads(announcement[1])["components"]["speakers"]
+
+    def shown(key: str, **speaker: Any) -> str:
+        event = examples.event(examples.speaker(**speaker))
+        value = json.loads(to_json(event))
+        value = {"data": value} if payload == "cloudevents" else value
+        return str(jinja2.Template(sensor[key]).render(value_json=value))
+
+    assert shown("value_template", state="overlap", others=("Alice", None)) == "S1, Alice, somebody"
+    assert shown("value_template") == "S1"
+    assert shown("value_template", name=None, state="silence") == "nobody"
+    told = json.loads(shown("json_attributes_template", state="overlap", others=("Alice",)))
+    assert [one["speaker"] for one in told["speakers"]] == ["S1", "Alice"]
+
+
 def test_the_switch_needs_both_commands() -> None:
     settings = Settings.model_validate({"node": "k", "mqtt": {"discovery_prefix": "ha", "commands": ["pause"]}})
     announcement = Discovery(settings=settings, prefix="home").observe(examples.event(examples.stream("started")))
@@ -92,6 +113,6 @@ def test_components_of_calls_tracks_and_streams() -> None:
     assert track == {"turn", "speech"}
     assert device["components"]["speech"]["state_topic"] == "home/k/c7-agent/speaker"
     stream, _ = components(examples.event(examples.turn(1)))
-    assert stream == {"turn", "speech", "speaker"}
+    assert stream == {"turn", "speech", "speaker", "speakers"}
     assert discovery.forget("c7") == "ha/device/tonewatch_k_c7/config"
     assert discovery.forget("c7") is None

@@ -66,6 +66,19 @@ def test_speaker_states_are_shown_as_text(speaking: str, words: str) -> None:
     assert words in shown(render(made, width=80, height=24))
 
 
+def test_everyone_who_speaks_is_named_and_has_a_row_of_turns() -> None:
+    made = state("room")
+    made.apply(examples.event(examples.turn(3, "start", name="Bob", start_s=19, end_s=20), source="room"))
+    made.apply(examples.event(examples.speaker("Alice", end_s=21, state="overlap", others=("Bob",)), source="room"))
+    text = shown(render(made, width=80, height=24))
+    assert "⧉ Alice + Bob" in text
+    rows = {line.split()[1]: line for line in text.splitlines() if line.startswith(("│ Alice", "│ Bob"))}
+    assert rows["Alice"].rstrip("│ ")[-1] == "·"
+    assert rows["Bob"].rstrip("│ ")[-1] == "·"
+    made.apply(examples.event(examples.speaker(None, end_s=22, state="overlap", others=("Bob",)), source="room"))
+    assert "⧉ several speakers + Bob" in shown(render(made, width=80, height=24))
+
+
 def test_uncertain_and_silence_differ() -> None:
     made = state("room")
     made.apply(examples.event(examples.emotion("uncertain", end_s=21), source="room"))

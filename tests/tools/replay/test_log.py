@@ -50,6 +50,19 @@ def test_a_decision_spans_from_its_window_to_the_next_decision() -> None:
     assert spans == [(1, 2, None), (2, 4, "S1"), (4, 5, None), (5, 6, "Alice"), (6, 8, None)]
 
 
+def test_everyone_who_speaks_is_named() -> None:
+    scene = Scene("room")
+    events = [
+        scene.speaker("Alice", 1.0, others=("Bob",)),
+        scene.speaker("Alice", 1.5, others=("Bob",)),
+        scene.speaker("Alice", 2.0, others=(None,)),
+        scene.speaker("Alice", 3.0),
+        scene.stream("ended", 4.0),
+    ]
+    subjects = [line.subject for line in build_log(events)][:-1]
+    assert subjects == ["Alice + Bob", "Alice + unknown", "Alice"]
+
+
 def test_equal_decisions_are_one_line_with_the_range_of_their_figures() -> None:
     (line,) = [line for line in log_lines() if "● S1" in line]
     assert line == (

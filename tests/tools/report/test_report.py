@@ -65,6 +65,15 @@ def test_open_turns_end_with_the_file() -> None:
     assert not recording.complete
 
 
+def test_speech_of_several_at_once_counts_for_each_and_is_a_part_of_its_own() -> None:
+    scene = Scene("room")
+    starts = [scene.turn(1, "Alice", 1.0, 6.0, label="neutral"), scene.turn(2, "Bob", 5.0, 9.0, label="neutral")]
+    events_ = [event for pair in zip(*starts, strict=True) for event in pair]
+    (recording,) = session_records([*events_, scene.stream("ended", 12.0)])
+    assert (recording.speech_s("Alice"), recording.speech_s("Bob")) == (5.0, 4.0)
+    assert recording.partition() == [("Alice", 4.0), ("Bob", 3.0), ("several at once", 1.0), ("no speaker", 4.0)]
+
+
 def test_the_parts_of_a_stream_sum_to_its_duration() -> None:
     (recording,) = session_records(conversation("room", 3))
     assert sum(seconds for _, seconds in recording.partition()) == pytest.approx(recording.end_s)
