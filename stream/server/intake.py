@@ -133,11 +133,12 @@ class AudioIntake:
         was_late = held_s > now_s - self._resumed_s + MIN_BURST_S
         if shift_s > MIN_SHIFT_S and not was_late:
             self._offset_frames += round(shift_s * track.rate_hz)
-        for _, one in self.tracks:
-            one.interrupt("resumed", self._reason or "audio arrives again")
-        self._reason, self._received_s = "", now_s
+        self._received_s = now_s
         for chunk in held:
             self._put(chunk)
+        for _, one in self.tracks:  # behind the gap, so that the event is dated right
+            one.interrupt("resumed", self._reason or "audio arrives again")
+        self._reason = ""
 
     def _put(self, chunk: AudioChunk) -> None:
         track = self.tracks[chunk.track][1]

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from stream import __version__
 from stream.errors import SettingsError
-from stream.events import Event, read_event
-from stream.events.labels import ALERT_LABELS
+from stream.events import CallParty, Event, read_event
+from stream.events.labels import ALERT_LABELS, OUTCOME_LABELS
 from stream.text import printable
 from stream.tools.private_files import write_private
 from stream.tools.report.session import SessionRecord, session_records
 from stream.tools.report.timeline import clock_text, stack, timeline
+
+CALL_HEADS = ("Share of speech", "Response time", "Angry speech")
 
 STYLE = """
 :root { color-scheme: light; }
@@ -117,7 +119,8 @@ def _section(recording: SessionRecord) -> str:
     )
     return (
         f"<header><h1>{escape(recording.name)}</h1>"
-        f"<p>{escape(started)} · {clock_text(recording.end_s)} · {escape(models)}</p>{bad}</header>"
+        f"<p>{escape(started)} · {clock_text(recording.end_s)} · {escape(models)}</p>"
+        f"{_call_facts(recording)}{bad}</header>"
         f"<section><h2>Timeline</h2>{timeline(recording).svg()}</section>"
         f'<section><h2>Speaking time</h2><div class="tiles">{tiles}</div>{_people(recording)}</section>'
         f"{_alerts(recording)}{_turns(recording)}"
@@ -138,15 +141,34 @@ def _people(recording: SessionRecord) -> str:
         interruptions = str(party.interruptions) if party else "–"
         longest_s = max((turn.end_s - turn.start_s for turn in recording.turns if turn.speaker == speaker), default=0.0)
         longest_s = party.longest_monologue_s if party else longest_s
-        cells = [f"{speech_s:.1f} s", str(turns), f"{longest_s:.1f} s", interruptions]
+        cells = [f"{speech_s:.1f} s", str(turns), f"{longest_s:.1f} s", interruptions, *_call_cells(party)]
         rows.append(
             f"<tr><td><b>{escape(speaker or 'unknown')}</b></td>"
             + "".join(f'<td class="num">{cell}</td>' for cell in cells)
             + f"<td>{escape(emotions)}</td></tr>"
         )
-    heads = "".join(f'<th class="num">{head}</th>' for head in ("Speech", "Turns", "Longest", "Interruptions"))
+    names = ("Speech", "Turns", "Longest", "Interruptions", *(CALL_HEADS if parties else ()))
+    heads = "".join(f'<th class="num">{head}</th>' for head in names)
     top = f"<thead><tr><th>Speaker</th>{heads}<th>Emotion of turns</th></tr></thead>"
     return f"<table>{top}<tbody>{''.join(rows)}</tbody></table>"
+
+
+def _call_cells(party: CallParty | None) -> list[str]:
+    """Return the figures that only a call's event has: share of speech, response gap, angry speech."""
+    if party is None:
+        return []
+    gap = "–" if party.response_gap_s is None else f"{party.response_gap_s:.1f} s"
+    return [f"{party.talk_share:.0%}", gap, "–" if party.emotion is None else f"{party.emotion.angry_s:.1f} s"]
+
+
+def _call_facts(recording: SessionRecord) -> str:
+    """Return who was on the call, its longest silence and how it ended."""
+    facts = [f"{name.replace('_', ' ')}: {text}" for name, text in recording.labels.items()]
+    if recording.call is not None:
+        facts.append(f"longest silence {recording.call.longest_silence_s:.1f} s")
+    if recording.outcome is not None:
+        facts.append(OUTCOME_LABELS[recording.outcome])
+    return f"<p>{escape(' · '.join(facts))}</p>" if facts else ""
 
 
 def _alerts(recording: SessionRecord) -> str:

@@ -106,6 +106,20 @@ def test_a_report_of_one_stream(tmp_path: Path) -> None:
         write_report(file, out=tmp_path / "none.html", only="cellar")
 
 
+def test_a_report_of_a_call_has_what_its_event_has(tmp_path: Path) -> None:
+    scene = Scene("desk", call=True)
+    figures = scene.call_figures(60.0)
+    started = scene.stream(party="customer", labels={"caller": "+49301", "agent": "Grace <3"})
+    ended = scene.stream("ended", 60.0, party="customer", outcome="cut")
+    file = written(
+        tmp_path / "x.ndjson", [started, *scene.turn(1, "customer", 1.0, 9.0, label="angry"), figures, ended]
+    )
+    write_report(file, out=tmp_path / "x.html")
+    text = (tmp_path / "x.html").read_text()
+    for words in ("Share of speech", "Response time", "agent: Grace &lt;3", "longest silence", "connection lost"):
+        assert words in text
+
+
 def test_only_the_owner_can_read_a_report(tmp_path: Path) -> None:
     file, out = written(tmp_path / "x.ndjson", call()), tmp_path / "x.html"
     out.write_text("an earlier one, longer than the report " * 10_000)
