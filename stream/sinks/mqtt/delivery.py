@@ -23,6 +23,7 @@ from typing import Any
 
 from stream.sinks.mqtt.connection import BrokerConnection, BrokerError, cancel_and_wait
 from stream.sinks.mqtt.journal import Journal
+from stream.sinks.mqtt.leftovers import record_topics
 from stream.sinks.mqtt.limits import DeliveryLimits
 from stream.sinks.mqtt.link import Link
 from stream.sinks.mqtt.outbox import Message, Outbox
@@ -246,6 +247,7 @@ class Delivery:
         """Publish the outbox with several messages in flight, until it is empty during a close."""
         while not self._finished:
             self._wake.clear()
+            await record_topics(self._outbox, self._journal)
             self._fill(connection)
             if not self._finished:
                 await self._wake.wait()
@@ -313,7 +315,8 @@ class Delivery:
                 self._outbox.refuse(message)
             self._on_refused(message, reason)
         elif not is_birth:
-            self._outbox.acknowledge(message)
+            if self._outbox.acknowledge(message):
+                self._journal.forget_retained(message.topic)
             self._tell_recovery()
         if not message.rolling and self._journal.mark_acknowledged(message) == ACKNOWLEDGED_BATCH:
             self._batch_acknowledged.set()

@@ -5,6 +5,9 @@ rows survive SIGKILL at any moment; a power failure may lose the last commits, n
 writes it, in batches. A file belongs to one process at a time: a second process uses the next free slot, and a later
 process adopts the rows that a terminated one left.
 
+It also lists the topics on which retained messages were published, so that the next process can take back what a killed
+one left.
+
 A full or broken disk costs durability, not events: they stay in memory, are counted as `not_persisted`, logged once,
 and written when the disk accepts them again. A damaged file is renamed and logged, a damaged row put aside and logged;
 neither stops a run, and neither is sent.
@@ -33,8 +36,11 @@ from stream.sinks.mqtt.journal_rows import (
     create_schema,
     has_rows,
     insert_rows,
+    insert_topics,
     read_rows,
+    read_topics,
     remove_rows,
+    remove_topics,
 )
 from stream.sinks.mqtt.outbox import Message
 from stream.sinks.mqtt.topics import BrokerAddress
@@ -88,6 +94,13 @@ class Journal:
         self._not_persisted: dict[int, Message] = {}
         self._acknowledged: set[int] = set()  # numbers of messages that are still on disk
         self._failed_s: float | None = None
+        self._topics: set[str] = set()  # with retained messages
+        self._stored_topics: set[str] = set()
+
+    @property
+    def retained_topics(self) -> frozenset[str]:
+        """Topics on which something may be retained, after `open` those of earlier processes."""
+        return frozenset(self._topics)
 
     @property
     def durable(self) -> bool:
@@ -111,10 +124,19 @@ class Journal:
         if self._thread is None:
             return
         self._acknowledged.update(message.number for message in obsolete)
-        if not new and not self._acknowledged:
+        if not new and not self._acknowledged and self._topics == self._stored_topics:
             return
         numbers, self._acknowledged = self._acknowledged, set()
         await self._run(lambda: self._write(new, numbers))
+
+    async def remember_retained(self, topics: Iterable[str]) -> None:
+        """List topics before something retained is published on them; returns when that is done or the disk failed."""
+        self._topics.update(topics)
+        await self.write()
+
+    def forget_retained(self, topic: str) -> None:
+        """Remove a topic from the list, with the next `write`: nothing is retained on it any more."""
+        self._topics.discard(topic)
 
     def mark_acknowledged(self, message: Message) -> int:
         """Remove a message from the disk with the next `write`; returns how many wait for it."""
@@ -153,6 +175,7 @@ class Journal:
                 continue
             try:
                 rows += self._read(path, database)
+                self._topics |= read_topics(database)
             except sqlite3.Error as error:
                 database.close()
                 database = self._replace_damaged(path, error)
@@ -213,6 +236,8 @@ class Journal:
                 with self._database as database:
                     clear_rows(database)
                     self._insert(database, messages)
+                    insert_topics(database, self._topics)
+                self._stored_topics = set(self._topics)
             except sqlite3.Error as error:
                 self._fail(error)
                 self._not_persisted = {message.number: message for message in messages}
@@ -233,6 +258,10 @@ class Journal:
                 if acknowledged:
                     remove_rows(database, acknowledged)
                 self._insert(database, self._not_persisted.values())
+                topics = set(self._topics)
+                insert_topics(database, topics - self._stored_topics)
+                remove_topics(database, self._stored_topics - topics)
+            self._stored_topics = topics
         except (sqlite3.Error, OSError) as error:
             self._acknowledged |= acknowledged
             self._fail(error)
@@ -260,6 +289,7 @@ class Journal:
         if path is None:
             raise OSError(f"all {MAX_SLOTS} slots are in use")
         self._database, self._path = connect(path, create_schema=create_schema, exclusive=True), path
+        self._stored_topics = read_topics(self._database)
 
     def _slot_path(self, slot: int) -> Path:
         assert self._folder is not None  # noqa: S101 - the thread runs only with a folder

@@ -1,4 +1,4 @@
-"""The rows of a journal: what is stored of a message, and what of it can be trusted.
+"""The rows of a journal: what is stored of a message, on which topics something is retained, and what can be trusted.
 
 Every row has a checksum (CRC-32, which finds any single flipped bit). SQLite itself notices damage to its structure
 only, not to the content of a row.
@@ -28,6 +28,8 @@ SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json
 
 REMOVE = "DELETE FROM pending WHERE number IN (SELECT value FROM json_each(?))"
 
+TOPICS_SCHEMA = "CREATE TABLE IF NOT EXISTS retained (topic TEXT PRIMARY KEY, checksum INTEGER NOT NULL)"
+
 READ = "SELECT added_ms, topic, payload, checksum FROM pending ORDER BY number"
 READ_UNCHECKED = "SELECT CAST(told * 1000 AS INTEGER), topic, payload FROM owed ORDER BY number"
 """Rows of earlier versions, which have no checksum."""
@@ -53,6 +55,29 @@ def read_rows(database: sqlite3.Connection) -> tuple[list[StoredRow], list[tuple
     return rows, damaged
 
 
+def read_topics(database: sqlite3.Connection) -> set[str]:
+    """Return the topics on which an earlier process may have left retained messages; damaged ones are left out."""
+    database.text_factory = bytes
+    try:
+        found = database.execute("SELECT topic, checksum FROM retained NOT INDEXED").fetchall()
+    except UnicodeDecodeError as error:
+        raise sqlite3.DatabaseError(str(error)) from None
+    finally:
+        database.text_factory = str
+    return {topic.decode() for topic, checksum in found if isinstance(topic, bytes) and zlib.crc32(topic) == checksum}
+
+
+def insert_topics(database: sqlite3.Connection, new: Collection[str]) -> None:
+    """Store topics before anything retained is published on them."""
+    rows = [(topic, zlib.crc32(topic.encode())) for topic in new]
+    database.executemany("INSERT OR REPLACE INTO retained VALUES (?, ?)", rows)
+
+
+def remove_topics(database: sqlite3.Connection, cleared: Collection[str]) -> None:
+    """Delete topics on which nothing is retained any more."""
+    database.executemany("DELETE FROM retained WHERE topic = ?", [(topic,) for topic in cleared])
+
+
 def insert_rows(database: sqlite3.Connection, rows: Sequence[tuple[int, int, str, str]]) -> None:
     """Store rows, each after its number."""
     if rows:
@@ -69,14 +94,16 @@ def remove_rows(database: sqlite3.Connection, numbers: Collection[int]) -> None:
 
 
 def clear_rows(database: sqlite3.Connection) -> None:
-    """Delete all rows, and the table of earlier versions."""
+    """Delete all rows and topics, and the table of earlier versions."""
     database.execute("DELETE FROM pending")
+    database.execute("DROP TABLE retained")  # its index may be damaged
+    database.execute(TOPICS_SCHEMA)
     database.execute("DROP TABLE IF EXISTS owed")
 
 
 def has_rows(database: sqlite3.Connection) -> bool:
-    """Whether any row is stored."""
-    return bool(database.execute("SELECT count(*) FROM pending").fetchone()[0])
+    """Whether any row or topic is stored."""
+    return any(database.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in ("pending", "retained"))  # noqa: S608
 
 
 def create_schema(connection: sqlite3.Connection) -> None:
@@ -85,6 +112,7 @@ def create_schema(connection: sqlite3.Connection) -> None:
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(SCHEMA)
+        connection.execute(TOPICS_SCHEMA)
 
 
 def _checksum(added_ms: int, topic: str, payload: str) -> int:

@@ -8,12 +8,16 @@ Ordered messages (turns, streams) stay in order until they are acknowledged, bou
 bound the oldest is dropped and counted. A message that was taken but not acknowledged is taken again after
 `requeue_unacknowledged`, so that delivery is at least once.
 
+With `recorded`, state is published on a topic only once the caller has recorded that topic, so that a later process can
+clear what this one leaves. Lasting state that has an expiry is renewed as long as the process lives.
+
 Times are seconds of one monotonic clock of the caller.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -30,6 +34,7 @@ class Message:
     number: int = -1
     added_s: float = 0.0
     expires_at_s: float | None = None
+    renewed_s: float | None = None  # lasting state: its time to expiry, counted anew
 
     @property
     def size(self) -> int:
@@ -52,7 +57,14 @@ class OutboxStatistics:
 class Outbox:
     """Ordered messages and rolling state that the broker has not acknowledged."""
 
-    def __init__(self, *, capacity: int, capacity_bytes: float = float("inf"), max_age_s: float = float("inf")) -> None:
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        capacity_bytes: float = float("inf"),
+        max_age_s: float = float("inf"),
+        recorded: bool = False,
+    ) -> None:
         self._capacity, self._capacity_bytes, self._max_age_s = capacity, capacity_bytes, max_age_s
         self._ordered: deque[Message] = deque()
         self._bytes = 0
@@ -60,6 +72,9 @@ class Outbox:
         self._pending_state: OrderedDict[str, Message] = OrderedDict()
         self._retained: dict[str, Message] = {}
         self._published: set[str] = set()  # topics for which the broker may hold a retained message
+        self._is_recorded = recorded
+        self._recorded: set[str] = set()
+        self._unrecorded: set[str] = set()
         self._next_number = self._sent = self._dropped = self._refused = self._conflated = self._expired = 0
 
     def restore(self, messages: list[Message]) -> list[Message]:
@@ -70,6 +85,20 @@ class Outbox:
             self._next_number = max(self._next_number, message.number + 1)
         return self._trim(max((message.added_s for message in messages), default=0.0))
 
+    def restore_published(self, topics: Iterable[str]) -> None:
+        """Add recorded topics of an earlier process, for which the broker may hold a retained message."""
+        self._published.update(topics)
+        self._recorded.update(topics)
+
+    def unrecorded(self) -> set[str]:
+        """Return the topics that have to be recorded before state is published on them."""
+        return set(self._unrecorded)
+
+    def mark_recorded(self, topics: Iterable[str]) -> None:
+        """Permit state on these topics."""
+        self._recorded.update(topics)
+        self._unrecorded.difference_update(topics)
+
     def put(self, topic: str, payload: str, *, now_s: float = 0.0) -> tuple[Message, list[Message]]:
         """Add an ordered message; returns it and the messages dropped for it."""
         message = Message(topic, payload, rolling=False, number=self._next_number, added_s=now_s)
@@ -78,14 +107,36 @@ class Outbox:
         self._bytes += message.size
         return message, self._trim(now_s)
 
-    def put_state(self, topic: str, payload: str, *, now_s: float = 0.0, expires_after_s: float | None = None) -> None:
-        """Add rolling state in place of the topic's previous state."""
+    def put_state(
+        self,
+        topic: str,
+        payload: str,
+        *,
+        now_s: float = 0.0,
+        expires_after_s: float | None = None,
+        lasting: bool = False,
+    ) -> None:
+        """Add rolling state in place of the topic's previous state; if `lasting`, its expiry is renewed."""
         if topic in self._pending_state:
             self._conflated += 1
             del self._pending_state[topic]
         expires_at_s = None if expires_after_s is None else now_s + expires_after_s
-        message = Message(topic, payload, rolling=True, added_s=now_s, expires_at_s=expires_at_s)
+        renewed_s = expires_after_s if lasting else None
+        message = Message(topic, payload, rolling=True, added_s=now_s, expires_at_s=expires_at_s, renewed_s=renewed_s)
+        if self._is_recorded and topic not in self._recorded:
+            self._unrecorded.add(topic)
         self._pending_state[topic] = self._retained[topic] = message
+
+    def renew(self, *, now_s: float) -> bool:
+        """Make lasting state pending again of which half the time to expiry is over; returns whether there is any."""
+        due = [
+            message
+            for message in self._retained.values()
+            if message.renewed_s is not None and now_s - message.added_s >= message.renewed_s / 2
+        ]
+        for message in due:
+            self.put_state(message.topic, message.payload, now_s=now_s, expires_after_s=message.renewed_s, lasting=True)
+        return bool(due)
 
     def clear(self, topic: str) -> None:
         """Remove a topic's rolling state here and, if it may have been published, at the broker."""
@@ -94,14 +145,15 @@ class Outbox:
         else:
             self._pending_state.pop(topic, None)
             self._retained.pop(topic, None)
+            self._unrecorded.discard(topic)
 
     def take(self, *, now_s: float = 0.0) -> Message | None:
         """Return the next message to publish, ordered messages before rolling state; None if there is none."""
         if self._taken < len(self._ordered):
             self._taken += 1
             return self._ordered[self._taken - 1]
-        while self._pending_state:
-            topic, message = self._pending_state.popitem(last=False)
+        while (topic := next((one for one in self._pending_state if one not in self._unrecorded), None)) is not None:
+            message = self._pending_state.pop(topic)
             if message.expires_at_s is None or now_s < message.expires_at_s:
                 self._published.add(topic)
                 return message
@@ -109,12 +161,15 @@ class Outbox:
             self._expired += 1
         return None
 
-    def acknowledge(self, message: Message) -> None:
-        """Count a message as sent; one that was dropped while in flight stays counted as dropped only."""
-        if message.rolling:
-            self._forget_cleared(message)
+    def acknowledge(self, message: Message) -> bool:
+        """Count a message as sent; one that was dropped while in flight stays counted as dropped only.
+
+        Returns whether it cleared its topic for good.
+        """
+        cleared = message.rolling and self._forget_cleared(message)
         if message.rolling or self._remove(message):
             self._sent += 1
+        return cleared
 
     def refuse(self, message: Message) -> None:
         """Remove and count a message that the broker rejected; it is not retried."""
@@ -154,11 +209,14 @@ class Outbox:
             waiting=len(self._ordered) + len(self._pending_state),
         )
 
-    def _forget_cleared(self, message: Message) -> None:
-        """Forget the topic of an acknowledged clearing message, unless it has new state."""
-        if not message.payload and self._retained.get(message.topic, message) is message:
-            self._retained.pop(message.topic, None)
-            self._published.discard(message.topic)
+    def _forget_cleared(self, message: Message) -> bool:
+        """Forget the topic of an acknowledged clearing message, unless it has new state; returns whether it did."""
+        if message.payload or self._retained.get(message.topic, message) is not message:
+            return False
+        self._retained.pop(message.topic, None)
+        self._published.discard(message.topic)
+        self._recorded.discard(message.topic)
+        return True
 
     def _remove(self, message: Message) -> bool:
         """Remove an ordered message; returns whether it was still there."""

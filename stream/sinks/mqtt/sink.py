@@ -32,6 +32,7 @@ from stream.sinks.mqtt.delivery import Delivery, RetainedMessage
 from stream.sinks.mqtt.homeassistant import Discovery
 from stream.sinks.mqtt.incoming import Answer, CommandReceiver
 from stream.sinks.mqtt.journal import Journal, file_name, state_folder
+from stream.sinks.mqtt.leftovers import Leftovers
 from stream.sinks.mqtt.limits import DeliveryLimits
 from stream.sinks.mqtt.link import Link
 from stream.sinks.mqtt.outbox import Message, Outbox, OutboxStatistics
@@ -69,6 +70,7 @@ class MqttSink:
             capacity=settings.mqtt.queue_events,
             capacity_bytes=settings.mqtt.outbox_mb * 1e6,
             max_age_s=settings.mqtt.outbox_age_s,
+            recorded=bool(settings.mqtt.outbox),
         )
         self._journal = Journal(
             folder=state_folder(settings.mqtt.outbox), name=file_name(self._node, self._address), clock=clock
@@ -93,6 +95,7 @@ class MqttSink:
         self._dropped_ids: tuple[str, str] | None = None  # the first and the last
         self._reported_drops = 0
         self._endings = presence.Endings()
+        self._leftovers = Leftovers(outbox=self._outbox, own_topics=self._node_topic(""), clock=clock)
         self._ended: dict[str, tuple[float, bool]] = {}  # streams and calls: time of the end, whether part of a call
 
     def attach(self, answer: Answer) -> None:
@@ -104,7 +107,9 @@ class MqttSink:
         self._tls = tls_context(self._settings) if self._address.tls else None
         self._password = read_password(self._settings)
         self._count_dropped(self._outbox.restore(await self._journal.open()))
+        self._leftovers.take_back(self._journal.retained_topics, devices_return=self._discovery is not None)
         if self._discovery is not None:
+            self._leftovers.returned(self._discovery.node()[0])
             self._outbox.put_state(*self._discovery.node(), now_s=self._clock())
         self._delivery.start()
         return self
@@ -114,6 +119,7 @@ class MqttSink:
     ) -> None:
         """Flush, publish `offline`, disconnect. Raises `BrokerUnreachable` if the broker never answered."""
         finished = kind is None and self._endings.finished
+        self._leftovers.clear()
         if finished:
             self._take_back()
         else:
@@ -207,14 +213,17 @@ class MqttSink:
             self._ended[event.source] = (now_s, event.call is not None)
         announcement = self._discovery.observe(event) if self._discovery is not None else None
         if announcement is not None:
+            self._leftovers.returned(announcement[0])
             self._outbox.put_state(*announcement, now_s=now_s)
         if not isinstance(event, StreamEvent) or (change := presence.stream_state(event)) is None:
             return
         state, availability = change
-        expires_after_s = self._settings.expiry_s if events.is_last(event) else None
+        lasting = not events.is_last(event)
         for leaf, payload in (("state", state.model_dump_json()), ("availability", availability)):
             topic = topics.source_topic(self._address.prefix, self._node, event.source, leaf)
-            self._outbox.put_state(topic, payload, now_s=now_s, expires_after_s=expires_after_s)
+            self._outbox.put_state(
+                topic, payload, now_s=now_s, expires_after_s=self._settings.expiry_s, lasting=lasting
+            )
 
     def _clear(self, *sources: str) -> None:
         """Clear the retained messages of streams and calls that have ended."""
@@ -278,6 +287,8 @@ class MqttSink:
             self._journal.mark_acknowledged(message)
         self._count_dropped(expired)
         self._clear_ended(now_s)
+        if self._leftovers.poll() | self._outbox.renew(now_s=now_s):
+            self._delivery.wake()
 
     def _content_type(self, message: Message) -> str:
         if not message.payload.startswith("{"):

@@ -354,3 +354,23 @@ def test_rows_of_an_earlier_version_are_read_if_they_can_be_an_events(tmp_path: 
         assert not (tmp_path / f"{NAME}.sqlite").exists()
 
     asyncio.run(check())
+
+
+def test_topics_of_retained_messages_outlive_the_process(tmp_path: Path) -> None:
+    async def check() -> None:
+        first = Clock().open(tmp_path)
+        await first.open()
+        await first.remember_retained({"room/state", "hall/state"})
+        first.forget_retained("hall/state")
+        await first.write()
+        await first.close()
+        with closing(sqlite3.connect(tmp_path / f"{NAME}.sqlite")) as database, database:
+            database.execute("INSERT INTO retained VALUES ('room/#', 7)")
+        second = Clock().open(tmp_path)
+        assert await second.open() == []
+        assert second.retained_topics == {"room/state"}
+        second.forget_retained("room/state")
+        await second.close()
+        assert not list(tmp_path.glob("*.sqlite")), "nothing is left to remember"
+
+    asyncio.run(check())

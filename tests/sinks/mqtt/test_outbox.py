@@ -139,3 +139,48 @@ def test_a_cleared_topic_with_new_state_keeps_it() -> None:
     outbox.acknowledge(cleared)
     outbox.requeue_unacknowledged()
     assert outbox.take() == Message("a", "2", rolling=True)
+
+
+def test_state_waits_until_its_topic_is_recorded() -> None:
+    outbox = Outbox(capacity=10, recorded=True)
+    outbox.put_state("room/speaker", "Al")
+    assert outbox.take() is None
+    assert outbox.unrecorded() == {"room/speaker"}
+    outbox.put_state("hall/speaker", "Bob")
+    outbox.mark_recorded({"hall/speaker"})
+    message = outbox.take()
+    assert message is not None
+    assert (message.topic, outbox.take()) == ("hall/speaker", None)
+    outbox.mark_recorded(outbox.unrecorded())
+    taken = outbox.take()
+    assert taken is not None
+    outbox.clear("room/speaker")
+    cleared = outbox.take()
+    assert cleared is not None
+    assert (outbox.acknowledge(taken), outbox.acknowledge(cleared)) == (False, True)
+    outbox.put_state("room/speaker", "Al")
+    assert outbox.unrecorded() == {"room/speaker"}, "a cleared topic is forgotten"
+
+
+def test_what_an_earlier_process_left_is_cleared_or_replaced() -> None:
+    outbox = Outbox(capacity=10, recorded=True)
+    outbox.restore_published({"room/speaker", "hall/speaker"})
+    outbox.clear("room/speaker")
+    outbox.clear("hall/speaker")
+    outbox.put_state("hall/speaker", "Bob")
+    assert [(m.topic, m.payload) for m in iter(outbox.take, None)] == [("room/speaker", ""), ("hall/speaker", "Bob")]
+
+
+def test_lasting_state_is_renewed_while_the_process_lives() -> None:
+    outbox = Outbox(capacity=10)
+    outbox.put_state("room/state", "listening", now_s=0.0, expires_after_s=100.0, lasting=True)
+    outbox.put_state("room/speaker", "Al", now_s=0.0, expires_after_s=100.0)
+    assert [outbox.take(now_s=1.0) is not None for _ in range(3)] == [True, True, False]
+    assert not outbox.renew(now_s=49.0)
+    assert outbox.renew(now_s=50.0)
+    message = outbox.take(now_s=50.0)
+    assert message is not None
+    assert (message.topic, message.expires_at_s) == ("room/state", 150.0)
+    outbox.requeue_unacknowledged()
+    assert outbox.renew(now_s=400.0), "also after an outage that is longer than its expiry"
+    assert [one.topic for one in iter(lambda: outbox.take(now_s=400.0), None)] == ["room/state"]

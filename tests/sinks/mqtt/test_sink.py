@@ -68,6 +68,36 @@ def test_events_arrive_in_order_and_state_is_retained(tmp_path: Path, qos: int) 
         asyncio.run(check())
 
 
+def test_the_next_run_takes_back_what_a_killed_one_left(tmp_path: Path) -> None:
+    async def check() -> None:
+        options = {"outbox": str(tmp_path / "box"), "discovery_prefix": "ha"}
+        async with subscriber(broker.port) as received:
+            settings = [f"mqtt.{key}={value}" for key, value in options.items()]
+            arguments = ["-m", "stream", "demo", "--realtime", "--quiet", *TINY]
+            arguments += [word for one in ("node=kitchen", *settings) for word in ("--set", one)]
+            target = f"mqtt://127.0.0.1:{broker.port}/home"
+            process = await asyncio.create_subprocess_exec(sys.executable, *arguments, "--sink", target)
+            await received.until(lambda: bool(received.payloads("home/kitchen/demo/speaker")))
+            process.kill()
+            await process.wait()
+        async with subscriber(broker.port) as left:
+            topics = {str(message.topic) for message in received.messages}
+            (device,) = (topic for topic in topics if "demo" in topic and topic.startswith("ha/"))
+            retained = {device, *(f"home/kitchen/demo/{leaf}" for leaf in ("availability", "state", "speaker"))}
+            await left.until(lambda: retained <= {str(message.topic) for message in left.messages if message.retain})
+            async with mqtt_sink(broker.port, **options) as sink:
+                await sink.send(examples.event(examples.stream("started")))
+                await left.until(lambda: "" in left.payloads("home/kitchen/demo/availability"))
+                assert "" not in left.payloads(device), "its stream may return"
+            await left.until(lambda: "" in left.payloads(device))
+        async with subscriber(broker.port) as late:
+            await late.until(lambda: bool(late.payloads("home/kitchen/room/state")))
+            assert not any("demo" in str(message.topic) for message in late.messages)
+
+    with Broker(tmp_path) as broker:
+        asyncio.run(check())
+
+
 def test_the_will_is_published_when_the_process_is_killed(tmp_path: Path) -> None:
     async def check() -> None:
         async with subscriber(broker.port) as received:
