@@ -46,6 +46,9 @@ def demo(
     preset: Preset = "compact",
     config: Config = None,
     settings: Set = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Also serve the dashboard (dashboard.port), until Ctrl-C.")
+    ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -55,7 +58,7 @@ def demo(
     layer = options_layer(emotion=emotion, speaker=speaker, sinks=sink, settings=settings)
     layer["sources"] = [{**demo_source(), "realtime": realtime}]
     with demo_people(_read_settings(layer, preset=preset, config=config, verbose=verbose)) as read:
-        _run(read, quiet=quiet)
+        _run(read, quiet=quiet, dashboard=dashboard, keep_dashboard=dashboard)
 
 
 def run(

@@ -28,6 +28,7 @@ from stream.app import registry
 from stream.cli.main import app
 from stream.demo.conversation import AUDIO
 from stream.events import Event, from_json
+from stream.settings import Settings
 from tests.support.command import run_command
 from tests.support.small_models import TINY
 from tests.support.tones import wav
@@ -114,6 +115,18 @@ def test_the_demo_prints_events_and_nothing_else() -> None:
     summary = done.stderr.decode()
     assert "real-time" in summary
     assert "S1" in summary
+
+
+def test_the_demo_has_a_dashboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, bool] = {}
+
+    def run(_: Settings, **given: bool) -> int:
+        options.update(given)
+        return 0
+
+    monkeypatch.setattr("stream.app.run.run_until_stopped", run)
+    assert run_command("demo", "--dashboard", "--quiet").code == 0
+    assert options == {"quiet": True, "dashboard": True, "keep_dashboard": True}
 
 
 def test_quiet_prints_nothing_beside_events(tmp_path: Path, tonewatch: Command) -> None:
