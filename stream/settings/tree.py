@@ -89,7 +89,7 @@ class ModelsSettings(Branch):
     """The models of a node."""
 
     emotion: ModelSettings = Field(
-        ModelSettings(name="compact-emotion", window_s=3.0, hop_s=1.0), description="Emotion recognition."
+        ModelSettings(name="emotion-campplus", window_s=2.0, hop_s=0.5), description="Emotion recognition."
     )
     speaker: ModelSettings = Field(
         ModelSettings(name="speaker-campplus", window_s=2.0, hop_s=0.5), description="Speaker verification."

@@ -1,4 +1,4 @@
-"""The program that records one microphone in a process of its own; `microphone_process` starts it.
+"""The program that records one microphone in a process of its own; `capture_process` starts it.
 
 PortAudio reads the list of devices once, when it is initialised, and initialising it again ends every stream of the
 process. Therefore each microphone is recorded by a process that lives as long as its device: a device that was plugged
@@ -22,10 +22,10 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar, Self
 
 import numpy as np
 
@@ -46,6 +46,12 @@ RING_S = 30.0
 EXIT_TIMEOUT_S = 1.0
 """How long the process may take to end before it exits without cleaning up."""
 
+REQUEST_VARIABLE = "TONEWATCH_CAPTURE"
+"""Environment variable with the request of a recording process, as JSON."""
+
+FINISHED = 3
+"""Exit code of a recording process whose source has come to its end."""
+
 MAX_CHANNELS = {"mix": 2, "split": 8}
 """Channels recorded of a device, by channel layout: virtual devices offer dozens of identical channels."""
 
@@ -54,16 +60,24 @@ MAX_CHANNELS = {"mix": 2, "split": 8}
 class CaptureRequest:
     """Which device to record, and how; a device that is opened again gets the `format` it had before."""
 
+    program: ClassVar[str] = "stream.sources.recorder"
+    open_timeout_message: ClassVar[str] = "the microphone did not open within 10 s; unplug it and plug it in again"
+
     target: str
     channels: str
     format: AudioFormat | None = None
+
+    @property
+    def open_timeout_s(self) -> float:
+        """How long the process may take to open its source: a broken device may block forever."""
+        return 10.0
 
     def to_json(self) -> str:
         """Encode as one command-line argument."""
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> CaptureRequest:
+    def from_json(cls, text: str) -> Self:
         """Decode the output of `to_json`."""
         fields = json.loads(text)
         return cls(**{**fields, "format": fields["format"] and AudioFormat(**fields["format"])})
@@ -151,32 +165,39 @@ def record(
         frames=round(BLOCK_S * format_.rate_hz),
     )
     try:
-        _write_line(out, opened=asdict(format_))
+        write_line(out, opened=asdict(format_))
         for block in capture.blocks(closing):
-            header = HEADER.pack(block.start_frame, len(block.samples), block.overflows, block.recorded_s)
-            out.write(header)
-            out.write(block.samples.tobytes())
-            out.flush()
+            write_block(out, block)
     finally:
         portaudio.close_stream(stream)
 
 
-def main(arguments: list[str]) -> None:
-    """Record until the device or the owner ends; `arguments` is one `CaptureRequest` as JSON."""
+def main() -> None:
+    """Record until the device or the owner ends."""
+    request = CaptureRequest.from_json(os.environ[REQUEST_VARIABLE])
+    run_recorder(
+        lambda out, woken, closing: record(portaudio.load_portaudio(), request, out, woken=woken, closing=closing)
+    )
+
+
+def run_recorder(record: Callable[[BinaryIO, threading.Event, threading.Event], None]) -> None:
+    """Call `record` with standard output and the events `woken` and `closing`, which the owner's end sets.
+
+    A `SourceError` goes to the owner. Libraries print into nowhere: messages without meaning for users.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     woken, closing = threading.Event(), threading.Event()
     threading.Thread(target=_exit_with_owner, args=(woken, closing), daemon=True).start()
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - sound libraries print messages without meaning for users
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
     try:
-        request = CaptureRequest.from_json(arguments[0])
-        record(portaudio.load_portaudio(), request, out, woken=woken, closing=closing)
+        record(out, woken, closing)
     except SourceError as error:
-        _write_line(out, error=type(error).__name__, message=str(error))
+        write_line(out, error=type(error).__name__, message=str(error))
     except OSError:  # standard output has no reader any more
         os._exit(0)
 
@@ -192,10 +213,18 @@ def _exit_with_owner(woken: threading.Event, closing: threading.Event) -> None:
     os._exit(0)
 
 
-def _write_line(out: BinaryIO, **fields: Any) -> None:
+def write_block(out: BinaryIO, block: CaptureBlock) -> None:
+    """Write one block. Raises `OSError` if `out` has no reader."""
+    out.write(HEADER.pack(block.start_frame, len(block.samples), block.overflows, block.recorded_s))
+    out.write(block.samples.tobytes())
+    out.flush()
+
+
+def write_line(out: BinaryIO, **fields: Any) -> None:
+    """Write one line of JSON. Raises `OSError` if `out` has no reader."""
     out.write(json.dumps(fields).encode() + b"\n")
     out.flush()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

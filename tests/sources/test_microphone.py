@@ -13,7 +13,8 @@ import pytest
 
 from stream.clock import steady_s
 from stream.settings import SourceSettings
-from stream.sources.microphone import MicrophoneSource, WatchdogLimits
+from stream.sources.capture import WatchdogLimits
+from stream.sources.microphone import MicrophoneSource
 from stream.sources.recorder import CaptureBlock, CaptureRequest
 from stream.types import AudioFormat, Block, Interruption
 
@@ -23,7 +24,7 @@ QUICK_CHECKS = WatchdogLimits(check_interval_s=0.001, min_retry_pause_s=0.001)
 
 
 class FakeMicrophone:
-    """Stands in for `MicrophoneProcess.open`; `opened` is the newest process."""
+    """Stands in for `CaptureProcess.open`; `opened` is the newest process."""
 
     def __init__(self) -> None:
         self.requests: list[CaptureRequest] = []
@@ -36,7 +37,7 @@ class FakeMicrophone:
 
 
 class FakeCapture:
-    """A `MicrophoneProcess` without a process."""
+    """A `CaptureProcess` without a process."""
 
     format = AudioFormat(16_000, 2)
 
@@ -58,8 +59,8 @@ class FakeCapture:
         self.ended = True
         self._wake()
 
-    async def end_reason(self) -> str:
-        return "the device was disconnected"
+    async def exit_code(self) -> int:
+        return 0
 
     async def close(self) -> None:
         self.closed = True

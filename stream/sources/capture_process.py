@@ -1,4 +1,4 @@
-"""The owner's side of a microphone's recording process (`recorder`): starts it, reads its output, ends it.
+"""The owner's side of a recording process (`recorder`, `network_recorder`): starts it, reads its output, ends it.
 
 The process cannot outlive its owner, however the owner ends: its standard input is a pipe that only the owner holds
 open. A process that does not end on request is killed. An owner that does not read for a while loses nothing: the pipe
@@ -20,11 +20,8 @@ import numpy as np
 
 from stream import errors
 from stream.errors import DeviceLost, SourceError
-from stream.sources.recorder import EXIT_TIMEOUT_S, HEADER, CaptureBlock, CaptureRequest
+from stream.sources.recorder import EXIT_TIMEOUT_S, HEADER, REQUEST_VARIABLE, CaptureBlock, CaptureRequest
 from stream.types import AudioFormat
-
-OPEN_TIMEOUT_S = 10.0
-"""How long a device may take to open: a broken one may block forever."""
 
 MAX_QUEUED_BLOCKS = 64
 """Number of queued blocks at which reading from the pipe pauses."""
@@ -32,7 +29,7 @@ MAX_QUEUED_BLOCKS = 64
 EXIT_POLL_S = 0.01
 
 
-class MicrophoneProcess(asyncio.Protocol):
+class CaptureProcess(asyncio.Protocol):
     """One recording process; `wake` is called on every new block and at the end."""
 
     def __init__(self, *, process: subprocess.Popen[bytes], wake: Callable[[], None]) -> None:
@@ -47,17 +44,15 @@ class MicrophoneProcess(asyncio.Protocol):
 
     @classmethod
     async def open(cls, request: CaptureRequest, wake: Callable[[], None]) -> Self:
-        """Start recording a device. Raises `SourceNotFound`, `PortAudioMissing` or `DeviceLost`."""
+        """Start recording. Raises `SourceNotFound`, `PortAudioMissing`, `AudioFormatError` or `DeviceLost`."""
         capture = cls(process=_start_process(request), wake=wake)
         try:
             await asyncio.get_running_loop().connect_read_pipe(lambda: capture, capture._process.stdout)
-            async with asyncio.timeout(OPEN_TIMEOUT_S):
+            async with asyncio.timeout(request.open_timeout_s):
                 await capture._opened
         except TimeoutError:
             await capture.close()
-            raise DeviceLost(
-                f"the microphone did not open within {OPEN_TIMEOUT_S:g} s; unplug it and plug it in again"
-            ) from None
+            raise DeviceLost(request.open_timeout_message) from None
         except BaseException:
             await capture.close()
             raise
@@ -85,10 +80,9 @@ class MicrophoneProcess(asyncio.Protocol):
         if self._process.stdin is not None:
             self._process.stdin.close()
 
-    async def end_reason(self) -> str:
-        """Wait for the exit of a process that has `ended`, and return its reason as a text."""
-        code = await self._exit_code()
-        return f"the recording process ended with code {code}" if code else "the device was disconnected"
+    async def exit_code(self) -> int:
+        """Wait for the exit of a process that has `ended`; returns its code."""
+        return await self._exit_code()
 
     async def close(self) -> None:
         """End the process, by force if it does not end on request."""
@@ -129,7 +123,7 @@ class MicrophoneProcess(asyncio.Protocol):
         """Mark the end of the process."""
         self.ended = True
         if not self._opened.done():
-            self._opened.set_exception(DeviceLost("the recording process ended before it opened the microphone"))
+            self._opened.set_exception(DeviceLost("the recording process ended before it opened its source"))
         self._wake()
 
     def _read_first_line(self) -> bool:
@@ -163,8 +157,12 @@ class MicrophoneProcess(asyncio.Protocol):
 def _start_process(request: CaptureRequest) -> subprocess.Popen[bytes]:
     """Start the recorder in a session of its own, so that Ctrl-C reaches only the owner."""
     return subprocess.Popen(  # noqa: S603 - the arguments are our own
-        [sys.executable, "-P", "-m", "stream.sources.recorder", request.to_json()],
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # the recorder computes nothing
+        [sys.executable, "-P", "-m", request.program],
+        env={
+            **os.environ,
+            "OPENBLAS_NUM_THREADS": "1",  # the recorder computes nothing
+            REQUEST_VARIABLE: request.to_json(),  # may have a password, which other users could read in an argument
+        },
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,

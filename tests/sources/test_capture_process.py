@@ -141,10 +141,10 @@ def test_a_recording_process_does_not_outlive_its_owner(server: SoundServer) -> 
     server.plug()
     owner = (
         "import asyncio, os\n"
-        "from stream.sources.microphone_process import MicrophoneProcess\n"
+        "from stream.sources.capture_process import CaptureProcess\n"
         "from stream.sources.recorder import CaptureRequest\n"
         "async def main():\n"
-        "    capture = await MicrophoneProcess.open(CaptureRequest('', 'mix'), lambda: None)\n"
+        "    capture = await CaptureProcess.open(CaptureRequest('', 'mix'), lambda: None)\n"
         "    print(capture._process.pid, flush=True)\n"
         "    os.kill(os.getpid(), 9)\n"
         "asyncio.run(main())\n"
