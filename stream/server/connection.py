@@ -233,7 +233,13 @@ class ClientConnection:
         # legs share no clock: this one starts at the current end of the other
         offset_s = max(track.end_s for track in call.tracks.values()) if call is not None else 0.0
         tracks = [
-            PushSource(source_id=name, channels=party or "mix", rate_hz=action.rate_hz, on_stop=self._on_stop)
+            PushSource(
+                source_id=name,
+                channels=party or "mix",
+                rate_hz=action.rate_hz,
+                on_stop=self._on_stop,
+                max_buffered_s=gateway.buffers.max_buffered_s,
+            )
             for party in parties
         ]
         labels = gateway.labels_of(action.name, action.labels)

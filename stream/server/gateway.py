@@ -19,11 +19,13 @@ import numpy as np
 from stream.events import ProtocolHealth
 from stream.pipeline.pipeline import Pipeline
 from stream.server.attempts import FailedAttempts
+from stream.server.buffers import BufferBudget
 from stream.server.call_labels import AnnouncedCalls, masked
 from stream.server.call_legs import CallLegs, PartyTracks
 from stream.server.connection import ClientConnection
 from stream.server.counts import ProtocolCounters
 from stream.server.interfaces import Transport
+from stream.server.memory import MemoryRelease
 from stream.server.protocols.base import ConnectionProtocol, RejectReason
 from stream.server.refusals import RefusalLog
 from stream.settings import ServeSettings
@@ -61,6 +63,8 @@ class Gateway:
         self._streams: Counter[str] = Counter()  # by peer
         self._counters: defaultdict[str, ProtocolCounters] = defaultdict(ProtocolCounters)  # by protocol
         self._connections: dict[ClientConnection, str] = {}  # and their peers
+        self.buffers = BufferBudget(max_bytes=settings.buffer_mb * 1e6)
+        self._memory = MemoryRelease()
         self._refusals = RefusalLog()
         self._attempts = FailedAttempts()
         self._announced = AnnouncedCalls()
@@ -132,6 +136,7 @@ class Gateway:
     def register(self, tracks: PartyTracks, *, peer: str, key: str, name: str) -> None:
         """Add the tracks of a connection; those of a call are found under `key`."""
         self._streams[peer] += len(tracks)
+        self.buffers.tracks = self.total_streams()
         for party, track in tracks:
             if party is not None:
                 track.received_s = time.monotonic()
@@ -141,6 +146,8 @@ class Gateway:
         """Remove the tracks of a connection, and the call with its last track."""
         self._streams[peer] -= len(tracks)
         self._streams += Counter()  # removes peers without streams
+        self.buffers.tracks = self.total_streams()
+        self._memory.note_ended(len(tracks))
         call = self.calls.get(key)
         if call is None:
             return
@@ -166,6 +173,8 @@ class Gateway:
                 for connection in tuple(self._connections):
                     self._check(connection, now_s)
             self.fill_silence(now_s)
+            if self._memory.is_due(open_tracks=self.total_streams(), now_s=now_s):
+                await self._memory.release(now_s)
 
     def _check(self, connection: ClientConnection, now_s: float) -> None:
         try:

@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 
 from stream.pipeline.pipeline import Pipeline
+from stream.server.buffers import BufferBudget
 from stream.server.call_legs import CallLegs, PartyTracks
 from stream.server.sockets import SocketSlot
 from stream.settings import ServeSettings
@@ -48,6 +49,11 @@ class ConnectionContext(Protocol):
     @property
     def clients(self) -> ClientsSink:
         """Subscriptions to events."""
+        ...
+
+    @property
+    def buffers(self) -> BufferBudget:
+        """How much audio of a track may wait."""
         ...
 
     @property

@@ -27,6 +27,9 @@ SHUTDOWN_TIMEOUT_S = 2
 MAX_QUEUED_MESSAGES = 16
 """Maximum number of received messages that wait per connection."""
 
+MAX_QUEUED_BYTES = 131_072
+"""The same for messages that are as long as the newest one."""
+
 
 class _WebSocket(GuardedWebSocket):
     """uvicorn's WebSocket with an abort function; keeps reading while few messages wait (uvicorn pauses after each)."""
@@ -37,9 +40,11 @@ class _WebSocket(GuardedWebSocket):
 
     def send_receive_event_to_app(self) -> None:
         paused, self.read_paused = self.read_paused, True
+        size = sum(map(len, self.frames))
         super().send_receive_event_to_app()
         self.read_paused = paused
-        if not paused and self.queue.qsize() >= MAX_QUEUED_MESSAGES:
+        limit = min(MAX_QUEUED_MESSAGES, max(1, MAX_QUEUED_BYTES // max(1, size)))
+        if not paused and self.queue.qsize() >= limit:
             self.read_paused = True
             self.transport.pause_reading()
 

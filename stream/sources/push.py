@@ -3,8 +3,8 @@
 The connection calls `put` for every chunk and `end` at the end. Chunks are joined into blocks of `BLOCK_S`, since 200
 tracks of 50 chunks per second each would cost more than the models. A reader that falls behind gets up to `MAX_BLOCK_S`
 at once, which takes hardly more time, so that it catches up. A block carries the arrival time of its last chunk, so
-joining shows up in the latencies. No audio is lost: a connection that has pushed more than `MAX_BUFFERED_S` ahead of
-the reader waits in `wait_for_capacity`, and so does its peer.
+joining shows up in the latencies. No audio is lost: a connection that has pushed more than `MAX_BUFFERED_S`, or its
+share of the node's memory, ahead of the reader waits in `wait_for_capacity`, and so does its peer.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ MAX_BLOCK_S = 1.0
 MAX_BUFFERED_S = 10.0
 """Buffered audio above which the connection waits."""
 
+SAMPLE_BYTES = 4
+"""Size of a buffered sample."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
@@ -43,21 +46,29 @@ class _Chunk:
 class PushSource:
     """One track. `on_stop` is called when the run stops the source, to notify the connection.
 
-    With `rate_hz` 0 the rate is unknown; the connection then calls `set_rate` before the first audio.
+    With `rate_hz` 0 the rate is unknown; the connection then calls `set_rate` before the first audio. `max_buffered_s`
+    returns how much audio of a sample rate may wait, which changes with the number of tracks.
     """
 
     live = True
     paced = True
 
     def __init__(
-        self, *, source_id: str, channels: str, rate_hz: int, on_stop: Callable[[], None] | None = None
+        self,
+        *,
+        source_id: str,
+        channels: str,
+        rate_hz: int,
+        on_stop: Callable[[], None] | None = None,
+        max_buffered_s: Callable[[int], float] = lambda _: MAX_BUFFERED_S,
     ) -> None:
         self.id, self.channels = source_id, channels
         self.rate_hz = 0
         self.end_frame = 0  # of the audio put in so far, gaps included
         self.received_s = 0.0  # arrival of the newest chunk, on the monotonic clock
         self._on_stop = on_stop
-        self._block_frames = self._max_block_frames = self._max_buffered_frames = 0
+        self._max_buffered_s = max_buffered_s
+        self._block_frames = self._max_block_frames = 0
         self._rate_known = asyncio.Event()
         self._chunks: deque[_Chunk | Interruption] = deque()
         self._buffered_frames = 0
@@ -86,7 +97,6 @@ class PushSource:
         """Set the sample rate; call before the first `put`."""
         self.rate_hz = rate_hz
         self._block_frames, self._max_block_frames = round(BLOCK_S * rate_hz), round(MAX_BLOCK_S * rate_hz)
-        self._max_buffered_frames = round(MAX_BUFFERED_S * rate_hz)
         self._rate_known.set()
 
     @property
@@ -114,7 +124,7 @@ class PushSource:
         self.end_frame, self.received_s = start_frame + len(samples), time.monotonic()
         self._chunks.append(_Chunk(start_frame, samples, self.received_s))
         self._buffered_frames += len(samples)
-        if self._buffered_frames > self._max_buffered_frames:
+        if self._is_full():
             self._writable.clear()
         if self._is_ready():
             self._readable.set()
@@ -153,7 +163,7 @@ class PushSource:
             self._on_stop()
 
     async def wait_for_capacity(self) -> None:
-        """Wait until at most `MAX_BUFFERED_S` are buffered."""
+        """Wait until no more is buffered than may be."""
         await self._writable.wait()
 
     @asynccontextmanager
@@ -166,6 +176,9 @@ class PushSource:
         finally:
             self.end()
             self._chunks.clear()
+
+    def _is_full(self) -> bool:
+        return self._buffered_frames > self._max_buffered_s(self.rate_hz) * self.rate_hz
 
     def _is_ready(self) -> bool:
         """Whether the next block is complete: long enough, followed by a gap, or the last one."""
@@ -200,5 +213,5 @@ class PushSource:
                 self._readable.clear()
                 await self._readable.wait()
             yield self._join()
-            if self._buffered_frames <= self._max_buffered_frames:
+            if not self._is_full():
                 self._writable.set()

@@ -36,7 +36,7 @@ CODECS: dict[str, tuple[str, int]] = {
     "alaw": ("alaw", 8_000),
     "slin": ("slin", 8_000),
     **{f"slin{khz}": ("slin", rate) for khz, rate in ((12, 12_000), (16, 16_000), (24, 24_000), (32, 32_000))},
-    **{f"slin{khz}": ("slin", rate) for khz, rate in ((44, 44_100), (48, 48_000), (96, 96_000), (192, 192_000))},
+    **{f"slin{khz}": ("slin", rate) for khz, rate in ((44, 44_100), (48, 48_000))},
 }
 """Asterisk's names of the supported codecs: encoding and sample rate in Hz."""
 

@@ -20,6 +20,7 @@ import soxr
 
 from stream.audio.pcm import decode
 from stream.server.protocols.base import (
+    MAX_RATE_HZ,
     Action,
     AudioChunk,
     ConnectionProtocol,
@@ -109,6 +110,8 @@ class AudioSocketProtocol(ConnectionProtocol):
         return [Omission(f"packets of type 0x{kind:02x} are skipped")]
 
     def _receive_audio(self, rate_hz: int, payload: bytes) -> list[Action]:
+        if rate_hz > MAX_RATE_HZ:
+            return [Omission(f"audio at {rate_hz} Hz is left out; send {MAX_RATE_HZ} Hz at most, e.g. c(slin48)")]
         actions: list[Action] = []
         if not self._rate_hz:  # the first audio packet determines it
             self._rate_hz = rate_hz

@@ -22,6 +22,9 @@ from typing import Any, ClassVar, Literal
 from stream.events import Event, Party
 from stream.types import Samples
 
+MAX_RATE_HZ = 48_000
+"""Highest sample rate of a call; the models work at 16 kHz."""
+
 MAX_JSON_DEPTH = 64
 """Maximum nesting of received JSON."""
 

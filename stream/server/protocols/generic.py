@@ -25,6 +25,7 @@ from stream.audio.pcm import SAMPLE_BYTES, decode
 from stream.events import Event, Party
 from stream.server.call_labels import read_labels
 from stream.server.protocols.base import (
+    MAX_RATE_HZ,
     Action,
     AudioChunk,
     ConnectionProtocol,
@@ -39,7 +40,7 @@ from stream.server.protocols.base import (
     to_int,
 )
 
-MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 192_000
+MIN_RATE_HZ = 4_000
 MAX_NAME_CHARACTERS = 64
 MAX_SAMPLE = 4.0
 """Largest absolute value of a float sample that is accepted; the nominal range is -1 to 1."""
