@@ -35,7 +35,6 @@ class Card:
         self.key, self.name, self.node = key, name, node
         self.version = self.serial = 0
         self.heard_ms = 0.0  # time of day at which the newest event arrived
-        self.is_seen_live = False  # an event came while it happened, not from the broker's memory
         self._state = CardState()
 
     @property
@@ -87,16 +86,13 @@ class Card:
         if restarted or event.session != self._state.session:
             self._state = CardState(session=event.session)
         self.heard_ms = max(self.heard_ms, min(now_ms, event.time.timestamp() * 1000) if retained else now_ms)
-        self.is_seen_live = self.is_seen_live or not retained
         self.serial += 1
         self._state.apply(event, self.serial)
 
     def view(self, *, offline: bool = False) -> CardView:
         """Return what the wall shows; `offline` says that the card's node is."""
         state = self._state
-        status = self.state
-        if offline and not state.ended:  # what only the broker remembers ended with its node some time ago
-            status = "offline" if self.is_seen_live else "ended"
+        status: CardStatus = "offline" if offline and not state.ended else self.state
         emotion, alerts = self._emotion(), tuple(state.alerts.values())
         points, reason = attention(state=status, alerts=alerts, emotion=emotion, recent_loss=state.recent_loss)
         return CardView(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -108,14 +109,15 @@ def test_a_card_of_which_nothing_is_heard_leaves() -> None:
     assert set(cards(wall)) == {"over"}
 
 
-def test_what_only_the_broker_remembers_is_no_alarm() -> None:
-    wall, old, live = Wall(), Scene("old"), Scene("live")
-    wall.apply(old.speaker("S1", 3.0), node="floor", retained=True)
-    wall.apply(live.speaker("S1", 3.0), node="floor")
+def test_what_only_the_broker_remembers_leaves_when_it_is_old() -> None:
+    clock = Clock()
+    wall = Wall(clock=clock)
+    for name, age_s in (("old", EXPIRY_S + 60), ("recent", 60.0)):
+        scene = Scene(name, started=datetime.fromtimestamp(clock.now_s - age_s, UTC))
+        wall.apply(scene.speaker("S1", 3.0), node="floor", retained=True)
     wall.update_node("floor", online=False)
-    shown = cards(wall)
-    assert (shown["old"]["state"], shown["old"]["reason"]) == ("ended", "")
-    assert shown["live"]["state"] == "offline"
+    assert wall.expire()
+    assert {name: card["state"] for name, card in cards(wall).items()} == {"recent": "offline"}
 
 
 def test_the_state_of_the_broker_reaches_the_page() -> None:
