@@ -305,7 +305,7 @@ def test_a_service_notifies_answers_and_stops(tmp_path: Path) -> None:
         urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1)
 
 
-@pytest.mark.parametrize("name", ["tonewatch.service", "Dockerfile"])
+@pytest.mark.parametrize("name", ["tonewatch.service", "tonewatch-serve.service", "Dockerfile"])
 def test_deployment_files_name_settings_that_exist(name: str) -> None:
     text = (Path(__file__).parents[2] / "config" / "service" / name).read_text(encoding="utf-8")
     given = dict(re.findall(r"^\s*(TONEWATCH__\w+)=(\w+)", text, flags=re.MULTILINE))
