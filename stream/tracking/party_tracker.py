@@ -66,16 +66,15 @@ class PartyTracker(StreamTracker):
         decision: Decision,
         foreground: Foreground = NO_FOREGROUND,  # noqa: ARG002
     ) -> SpeakerBody:
-        silent = decision.state == "silence"
+        silent, since = decision.state == "silence", self._turns.foremost_since
+        since = start_sample if since is None else since
         return SpeakerBody(
             start_s=seconds(start_sample),
             end_s=seconds(end_sample),
             state=decision.state,
             speaker=None if silent else self._party,
             enrolled=False,
-            speakers=()
-            if silent
-            else (ActiveSpeaker(speaker=self._party, enrolled=False, since_s=seconds(start_sample)),),
+            speakers=() if silent else (ActiveSpeaker(speaker=self._party, enrolled=False, since_s=seconds(since)),),
             score=None,
             runner_up=None,
             margin=None,

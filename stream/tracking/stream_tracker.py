@@ -259,13 +259,16 @@ class StreamTracker:
         enrolled = decision.voice is not None and decision.voice.enrolled
         probability = None if decision.probability is None else _places(decision.probability)
         since = self._turns.foremost_since
+        if foreground.track is not None:
+            since = self._turns.since(foreground.track)
+            since = foreground.began_sample if since is None else since
         foremost = ActiveSpeaker(
             speaker=name,
             enrolled=enrolled,
             probability=probability,
             since_s=seconds(start_sample if since is None else since),
         )
-        others = self._others(foreground, end_sample) if decision.state == "overlap" else ()
+        others = self._others(foreground, end_sample, name) if decision.state == "overlap" else ()
         return SpeakerBody(
             start_s=seconds(start_sample),
             end_s=seconds(end_sample),
@@ -285,25 +288,25 @@ class StreamTracker:
             identity=None if decision.state == "silence" else self._identity.identity(),
         )
 
-    def _others(self, foreground: Foreground, end_sample: int) -> tuple[ActiveSpeaker, ...]:
+    def _others(self, foreground: Foreground, end_sample: int, foremost: str | None) -> tuple[ActiveSpeaker, ...]:
         """Return who spoke in the newest second beside the one in the foreground: at least somebody."""
-        others = []
+        begin_sample = max(0, end_sample - OVERLAP_FRAMES * OVERLAP_FRAME_SAMPLES)
+        others: dict[str | None, ActiveSpeaker] = {}
         for run in sorted(foreground.others, key=lambda one: one.start_sample):
-            if end_sample - run.end_sample < OVERLAP_FRAMES * OVERLAP_FRAME_SAMPLES:
-                voice, probability = self._speakers.voice_of(run.track)
-                since = self._turns.background_since(run.track)
-                others.append(
-                    ActiveSpeaker(
-                        speaker=None if voice is None else voice.name,
-                        enrolled=voice is not None and voice.enrolled,
-                        probability=None if probability is None else _places(probability),
-                        since_s=seconds(run.start_sample if since is None else since),
-                    )
-                )
+            voice, probability = self._speakers.voice_of(run.track)
+            name = None if voice is None else voice.name
+            if run.end_sample <= begin_sample or name in others or (name is not None and name == foremost):
+                continue  # two tracks of one voice are one person
+            since = self._turns.since(run.track)
+            others[name] = ActiveSpeaker(
+                speaker=name,
+                enrolled=voice is not None and voice.enrolled,
+                probability=None if probability is None else _places(probability),
+                since_s=seconds(run.start_sample if since is None else since),
+            )
         if not others:  # several voices, none of which is a track of its own yet
-            since_s = seconds(max(0, end_sample - OVERLAP_FRAMES * OVERLAP_FRAME_SAMPLES))
-            others.append(ActiveSpeaker(speaker=None, enrolled=False, since_s=since_s))
-        return tuple(others)
+            others[None] = ActiveSpeaker(speaker=None, enrolled=False, since_s=seconds(begin_sample))
+        return tuple(others.values())
 
 
 def build_scorer(model: ModelInfo | None, threshold: float | None) -> Scorer:

@@ -107,9 +107,11 @@ class TurnTracker:
             return self._pending.start_sample
         return None if self._open is None else self._open.speech.start_sample
 
-    def background_since(self, track: int) -> int | None:
-        """Return where the turn of a track in the background began."""
+    def since(self, track: int) -> int | None:
+        """Return where the turn of a track began."""
         turn = self._background.turn_of(track)
+        if turn is None and self._open is not None and self._open.track == track:
+            turn = self._open
         return None if turn is None else turn.speech.start_sample
 
     def rename(self, previous: str, speaker: str) -> None:

@@ -240,6 +240,8 @@ def test_several_speakers_are_listed_exactly_in_an_overlap() -> None:
             assert (len(body.speakers) > 1) == (body.state == "overlap")
             assert bool(body.speakers) == (body.state != "silence")
             assert not body.speakers or body.speakers[0].speaker == body.speaker
+            names = [one.speaker for one in body.speakers]
+            assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize(("length_s", "turns"), [(0.3, 1), (1.2, 2)])

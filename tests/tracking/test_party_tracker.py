@@ -42,4 +42,10 @@ def test_speaker_events_are_published_on_changes_only() -> None:
     assert [body.state for body in speakers] == ["confirmed", "silence"] * 2
     assert all(one.speaker != two.speaker for one, two in pairwise(speakers))
     assert {body.reason for body in speakers} == {"track", "silence"}
+    assert [[(one.speaker, one.since_s) for one in body.speakers] for body in speakers] == [
+        [("agent", 0.0)],
+        [],
+        [("agent", 6.0)],
+        [],
+    ]
     assert not any(isinstance(body, EmotionBody) for body in bodies)

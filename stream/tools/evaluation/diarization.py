@@ -36,6 +36,7 @@ from stream.tools.evaluation.segments import (
 
 DIGITS = 4
 _OVERLAP_S = 0.3
+_SOME_OVERLAP_S = 0.1
 _WEIGHTS = {"jer": "speakers"} | dict.fromkeys(
     ("flaps_per_minute", "speakers", "speakers_told", "speaker_count_error"), "audio_s"
 )
@@ -183,10 +184,12 @@ def _overlap_marks(overlap: NDArray[np.bool_], labels: Sequence[SpeakerEvent]) -
     so_far = np.concatenate(([0], np.cumsum(overlap)))
     spoken = [event for event in labels if event.state != "silence"]
     ends = np.array([min(round(event.end_s / STEP_S), len(overlap)) for event in spoken], dtype=int)
-    true = so_far[ends] - so_far[np.maximum(ends - round(1 / STEP_S), 0)] >= round(_OVERLAP_S / STEP_S)
+    overlapped = so_far[ends] - so_far[np.maximum(ends - round(1 / STEP_S), 0)]
+    true, some = overlapped >= round(_OVERLAP_S / STEP_S), overlapped >= round(_SOME_OVERLAP_S / STEP_S)
     marked = np.array([event.state == "overlap" or event.mixed for event in spoken], dtype=bool)
     return {
         "overlap_precision": _over((true & marked).sum(), marked.sum()),
+        "overlap_precision_any": _over((some & marked).sum(), marked.sum()),
         "overlap_recall": _over((true & marked).sum(), true.sum()),
     }
 
