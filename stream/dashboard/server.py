@@ -122,17 +122,11 @@ class _Endpoints:
         if field != "token" or not self._access.is_token(unquote_plus(value)):
             await self._refused.add(_address(request), "wrong token in the form")
             return self._token_form("Wrong token.")
-        response = RedirectResponse("./", 303)
-        response.set_cookie(
-            COOKIE,
-            self._access.cookie_value,
-            httponly=True,
-            samesite="strict",
-            max_age=COOKIE_AGE_S,
-            secure="https" in (request.scope["scheme"], request.headers.get("x-forwarded-proto", "")),
-            path=request.scope.get("root_path") or "/",
-        )
-        return response
+        secure = "https" in (request.scope["scheme"], request.headers.get("x-forwarded-proto", ""))
+        path = request.scope.get("root_path") or "/"
+        attributes = f"Path={path}; Max-Age={COOKIE_AGE_S}; HttpOnly; SameSite=strict{'; Secure' if secure else ''}"
+        cookie = f"{COOKIE}={self._access.cookie_value}; {attributes}"  # without `http.cookies`, see `session_cookie`
+        return RedirectResponse("./", 303, headers={"set-cookie": cookie})
 
     async def live(self, socket: WebSocket) -> None:
         """The WebSocket of one page."""

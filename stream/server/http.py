@@ -138,7 +138,8 @@ class _RequestGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
-        if scope["type"] == "http" and not _has_sound_headers(scope["headers"]):
+        target_bytes = len(scope.get("raw_path") or b"") + len(scope.get("query_string", b""))
+        if scope["type"] == "http" and (target_bytes > MAX_HEADER_BYTES or not _has_sound_headers(scope["headers"])):
             app = PlainTextResponse("invalid request: too many or too long headers, or a malformed Host\n", 400)
         if scope.get("client") is not None and not _is_address(scope["client"][0]):
             scope["client"] = (UNKNOWN_ADDRESS, 0)

@@ -25,7 +25,7 @@ from stream.server.listener import NetworkListener
 from stream.settings import ServeSettings
 from tests.server.protocols.corruption import corrupted
 from tests.server.protocols.messages import EXCHANGES, HANG_UP_PACKET
-from tests.server.telephone import SYSTEMS, AudioHook, StereoCall, connect, twilio_messages
+from tests.server.telephone import SYSTEMS, AudioHook, StereoCall, connect, receive_all, twilio_messages
 from tests.support.node import network_node
 from tests.support.waiting import wait_until
 
@@ -235,3 +235,26 @@ def test_hostile_connections_do_not_affect_a_call(name: str) -> None:
     final, streams = asyncio.run(asyncio.wait_for(check(), 60))
     assert final.end_s == 3.0
     assert streams == 0
+
+
+def test_a_stop_gives_each_caller_the_figures_of_its_call_before_the_good_bye() -> None:
+    async def caller(listener: NetworkListener, number: int, started: asyncio.Barrier) -> list[Any]:
+        async with connect(listener, "/v1/stream") as link:
+            parties = {"call": f"desk{number}", "channels": 2, "parties": ["customer", "agent"]}
+            await link.send(json.dumps({"type": "start", "rate_hz": 8_000, **parties}))
+            received = [json.loads(await link.recv())]
+            await link.send(LOUD[:8_000].astype("<i2").tobytes())
+            await started.wait()
+            return received + [json.loads(message) for message in await receive_all(link)]
+
+    async def check() -> list[list[Any]]:
+        started = asyncio.Barrier(11)
+        async with network_node() as tested:
+            calls = [asyncio.create_task(caller(tested.listener, number, started)) for number in range(10)]
+            await started.wait()
+            tested.pipeline.stop()
+            return await asyncio.gather(*calls)
+
+    for received in asyncio.run(check()):
+        assert (received[-2]["type"], received[-2]["phase"]) == ("call", "final")
+        assert received[-1]["code"] == "stopping"
