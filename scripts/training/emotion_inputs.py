@@ -17,7 +17,6 @@ import soxr
 import torch
 from numpy.typing import NDArray
 from rich.progress import track
-from scipy.signal import butter, sosfilt
 
 from scripts.training import corpus, soundfield
 from stream.models.bundled import read_bundle
@@ -25,6 +24,7 @@ from stream.models.campplus.emotion import LABELS, PitchQuantiles, inputs
 from stream.models.campplus.model import WEIGHTS
 from stream.models.campplus.trunk import load_trunk
 from stream.settings import ModelSettings
+from stream.tools.evaluation import telephone
 from stream.types import SAMPLE_RATE_HZ
 
 Samples = corpus.Samples
@@ -45,7 +45,6 @@ MEASURED: Mapping[str, tuple[str, ...]] = {"ravdess": ("whole", "tel"), "nemo": 
 MIN_SAMPLES = 8_000
 MAX_SAMPLES = 10 * SAMPLE_RATE_HZ
 _LOW_HZ = 5_500
-_TELEPHONE_HZ = 8_000
 _TEMPO = (0.92, 1.09)
 _CROP_S = (1.0, 3.0)
 _WHOLE_CROPS = 0.5  # share of the longest crops
@@ -115,13 +114,11 @@ def low_passed(samples: Samples, limit_hz: int = _LOW_HZ) -> Samples:
 
 
 def telephoned(samples: Samples) -> Samples:
-    """Return a recording as a telephone call: 300 to 3,400 Hz, 8 kHz, µ-law."""
-    band = butter(4, (300, 3_400), "bandpass", fs=_TELEPHONE_HZ, output="sos")
-    call = sosfilt(band, soxr.resample(samples, SAMPLE_RATE_HZ, _TELEPHONE_HZ))
-    call = 0.7 * call / (np.abs(call).max() + 1e-9)
+    """Return a recording as a telephone call carries it, µ-law included."""
+    call = telephone.telephone_band(samples)
     steps = np.round(np.sign(call) * np.log1p(255 * np.abs(call)) / np.log(256) * 127) / 127
     call = np.sign(steps) * (np.exp(np.abs(steps) * np.log(256)) - 1) / 255
-    return np.asarray(soxr.resample(call, _TELEPHONE_HZ, SAMPLE_RATE_HZ), np.float32)
+    return np.asarray(soxr.resample(call, telephone.RATE_HZ, SAMPLE_RATE_HZ), np.float32)
 
 
 def augmented(samples: Samples, noises: Sequence[Samples], draw: np.random.Generator) -> Samples:

@@ -14,18 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 import torch
-from scipy.signal import butter, sosfilt
 
 from scripts.training import corpus, meetings, soundfield
+from stream.tools.evaluation import telephone
 from stream.types import SAMPLE_RATE_HZ
 
 _MIN_SEGMENT_S = 1.5
 _AUGMENTED_SETS = ("an4", "librispeech")
 _SEED = 21
-_TELEPHONE_HZ = (300, 3_400)
-_TELEPHONE_RATE_HZ = 8_000
 
 Recording = tuple[str, str, str]  # path, set, speaker
 
@@ -72,13 +69,10 @@ def augmented(rows: list[corpus.Row], folder: Path) -> list[Recording]:
 
 def telephoned(rows: list[corpus.Row], folder: Path) -> list[Recording]:
     """Write a copy of each recording as a telephone call: 300 to 3,400 Hz, 8 kHz, µ-law; return the copies."""
-    band = butter(4, _TELEPHONE_HZ, "bandpass", fs=_TELEPHONE_RATE_HZ, output="sos")
     copies = []
     for row in rows:
-        audio = soxr.resample(corpus.read(row.path), SAMPLE_RATE_HZ, _TELEPHONE_RATE_HZ)
-        call = sosfilt(band, audio)
         path = folder / f"{row.set}-{row.speaker}-{row.path.stem}-telephone.wav"
-        soundfile.write(path, 0.7 * call / np.abs(call).max(), _TELEPHONE_RATE_HZ, subtype="ULAW")
+        telephone.write_call(path, corpus.read(row.path))
         copies.append((str(path.resolve()), f"{row.set}, telephone", row.speaker))
     return copies
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -35,33 +35,39 @@ def emotion(
     compare: Compare = None,
     as_json: AsJson = False,
     html: Html = None,
+    telephone: Annotated[
+        bool, typer.Option("--telephone", help="Also through a telephone line: 300–3,400 Hz, 8 kHz, µ-law.")
+    ] = False,
+    changes: Annotated[
+        bool, typer.Option("--changes", help="Also join recordings of one person: steadiness, time to see a change.")
+    ] = False,
     preset: Preset = "compact",
     config: Config = None,
     settings: Set = None,
 ) -> None:
-    """Evaluate emotion recognition: recall, F1, calibration, confusion, changes of the live label."""
+    """Evaluate emotion recognition: recall, F1, arousal, calibration, confusion, changes of the live label.
+
+    Of recordings without a label, such as read speech or noise: the labels that they get.
+    """
     with require_libraries():
-        from stream.tools.evaluation import (  # noqa: PLC0415
-            emotion,
-            pages,
-            runner,
-        )
+        from stream.tools.evaluation import emotion_report, runner  # noqa: PLC0415
     corpora = inputs.utterance_groups(manifest, only)
     names, results = inputs.compared_models(model, compare), Results()
     for name, own in runner.runners("emotion", names, evaluation_settings(preset, config, settings)):
-        found: dict[str, Any] = {}
+        report = emotion_report.EmotionReport(own, name, telephone=telephone, changes=changes)
         for corpus, utterances in corpora.items():
-            if any(utterance.emotion for utterance in utterances):
-                with progress_bar(f"{name}: {corpus}", len(utterances)) as step:
-                    result = emotion.evaluate(own, utterances, progress=step)
-                found[corpus] = emotion.figures(result)
-                if html is not None and found[corpus]["scored"]:
-                    results.sections.append(pages.emotion_section(name, corpus, result, found[corpus]))
-        if not found:
-            raise SettingsError(f"{manifest} has no emotion labels; add a column `emotion`")
-        results.figures[name] = found
-    rows = output.emotion_rows(results.figures)
-    print_results(results, rows, as_json=as_json, html=html, title="Emotion", note=str(manifest))
+            report.add(corpus, utterances)
+        results.figures[name] = report.figures
+        results.sections += report.sections
+    print_results(
+        results,
+        output.emotion_rows(results.figures),
+        as_json=as_json,
+        html=html,
+        title="Emotion",
+        note=str(manifest),
+        further=output.emotion_tables(results.figures),
+    )
 
 
 @app.command()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import ssl
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -177,4 +176,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

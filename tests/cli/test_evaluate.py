@@ -74,7 +74,7 @@ def conversation(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.mark.usefixtures("tone_models")
 class TestEmotion:
     def test_figures(self, manifest: Path) -> None:
-        found = figures("emotion", manifest)["compact-emotion"]
+        found = figures("emotion", manifest)["emotion-campplus"]
         assert list(found) == ["tones", "silence"]
         assert found["tones"]["unweighted_average_recall"] == 1.0
         assert found["tones"]["scored"] == 12
@@ -85,11 +85,27 @@ class TestEmotion:
         page = tmp_path / "emotion.html"
         text = evaluate("emotion", manifest.parent, "--html", page)
         assert "UAR, answered" in text
-        assert len(text.splitlines()) == 3, "a heading and a line for each corpus"
-        assert text.splitlines()[2].split()[:5] == ["compact-emotion", "silence", "1", "0", "–"]
+        assert text.splitlines()[4].startswith("High against low arousal"), "after a heading and a line for each corpus"
+        assert text.splitlines()[2].split()[:5] == ["emotion-campplus", "silence", "1", "0", "–"]
         html = page.read_text(encoding="utf-8")
         assert html.count("<svg") == 2
         assert "rolling: flaps_per_minute" in html
+
+    def test_recordings_without_labels_show_the_labels_they_get(self, manifest: Path) -> None:
+        rows = manifest.read_text(encoding="utf-8").splitlines()
+        loud = next(row.split(",")[0] for row in rows if "angry" in row)
+        manifest.write_text(f"path,speaker,set\n{loud},ann,noise\nsilence.wav,,noise\n")
+        found = figures("emotion", manifest)["emotion-campplus"]["noise"]
+        assert (found["utterances"], found["scored"], found["with_an_emotion"]) == (2, 1, 0.5)
+        assert found["live"]["angry"] == 1.0
+        assert "share of each live label" in evaluate("emotion", manifest)
+
+    def test_a_telephone_and_joined_recordings_add_figures(self, manifest: Path) -> None:
+        found = figures("emotion", manifest, "--only", "tones", "--telephone", "--changes")["emotion-campplus"]
+        assert list(found) == ["tones", "tones, telephone"]
+        changes = found["tones"]["changes"]
+        assert changes["label_changes_per_minute"] == 0.0
+        assert changes["steady_minutes"] > 0
 
     def test_two_models(self, manifest: Path) -> None:
         found = figures("emotion", manifest, "--only", "tones", "--compare", "one", "two")
@@ -107,8 +123,6 @@ class TestEmotion:
         assert "needs a model for emotion; set models.emotion.name" in rejected("emotion", manifest, "--model", "")
         assert "exclude each other" in rejected("emotion", manifest, "--model", "one", "--compare", "one", "two")
         assert "unknown setting" in rejected("emotion", manifest, "--set", "gate.high=1")
-        manifest.write_text("path,speaker\nsilence.wav,ann\n")
-        assert "has no emotion labels" in rejected("emotion", manifest)
         manifest.write_text("file,speaker\nsilence.wav,ann\n")
         assert "has no column `path`" in rejected("emotion", manifest)
 
@@ -124,7 +138,7 @@ class TestEmotion:
         result = run_command(*words)
         assert result.code == 1
         assert "x.html cannot be written" in result.errors
-        assert "tones" in json.loads(result.output)["compact-emotion"]
+        assert "tones" in json.loads(result.output)["emotion-campplus"]
 
 
 @pytest.mark.usefixtures("tone_models")

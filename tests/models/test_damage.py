@@ -157,7 +157,7 @@ def test_training_leftovers_are_tolerated(write: Write, windows: Windows, tmp_pa
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("no-such-model", r"unknown model or folder 'no-such-model'; use a zoo name \(compact-emotion"),
+        ("no-such-model", r"unknown model or folder 'no-such-model'; use a zoo name \(emotion-campplus"),
         ("/no/such/folder", "unknown model or folder '/no/such/folder'"),
         (__file__, "is a file; give its folder"),
     ],

@@ -34,11 +34,12 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 # Entries
 
 
-BUNDLED = ["compact-emotion", "compact-speaker", "speaker-campplus", "overlap-segmentation"]
+BUNDLED = ["emotion-campplus", "compact-emotion", "compact-speaker", "speaker-campplus", "overlap-segmentation"]
 
 
 def test_entries() -> None:
     assert list(ZOO) == [
+        "emotion-campplus",
         "compact-emotion",
         "compact-speaker",
         "speaker-campplus",
@@ -74,7 +75,7 @@ def test_listing_imports_no_torch() -> None:
     code = (
         "import sys; from stream.models.zoo import ZOO; print(len(ZOO), {'torch', 'transformers'} & set(sys.modules))"
     )
-    assert run(code).stdout == "11 set()\n"
+    assert run(code).stdout == "12 set()\n"
 
 
 def test_finding_local_folders_imports_no_torch(tmp_path: Path) -> None:

@@ -27,7 +27,6 @@ from stream.demo.conversation import AUDIO
 from stream.errors import AudioFormatError, DeviceLost, SourceError, SourceNotFound
 from stream.settings import Settings, SourceSettings
 from stream.settings.base import masked_address
-from stream.sources import network_recorder
 from stream.sources.capture import WatchdogLimits
 from stream.sources.network import NetworkRequest, NetworkSource
 from stream.sources.network_recorder import record
@@ -116,7 +115,7 @@ def recorded(address: str, audio_format: AudioFormat | None = None) -> tuple[boo
 
 def test_a_recording_is_played_in_real_time_and_finishes(excerpt: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(network_recorder.time, "sleep", slept.append)
+    monkeypatch.setattr("stream.sources.network_recorder.time.sleep", slept.append)
     with web({"/talk.mp3": excerpt}, {"/here": "/talk.mp3"}) as address:
         finished, opened, blocks = recorded(f"{address}/here")
     assert finished
@@ -134,7 +133,7 @@ def test_a_recording_is_played_in_real_time_and_finishes(excerpt: bytes, monkeyp
 def test_an_address_that_is_opened_again_keeps_its_first_format(
     excerpt: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network_recorder.time, "sleep", lambda _: None)
+    monkeypatch.setattr("stream.sources.network_recorder.time.sleep", lambda _: None)
     with web({"/talk.mp3": excerpt}) as address:
         _, opened, blocks = recorded(f"{address}/talk.mp3", AudioFormat(48_000, 2))
     assert opened == AudioFormat(48_000, 2)

@@ -35,7 +35,7 @@ class Levels:
     rows: tuple[Tensor, Tensor, Tensor]  # (1, frames, 512) each: the second and third block, and the last layer
 
 
-class Trunk:
+class CampplusTrunk:
     """Features and net on one device; stateless between calls, so threads may share it."""
 
     def __init__(self, net: CamPlusPlus, device: torch.device, dtype: torch.dtype) -> None:
@@ -49,10 +49,10 @@ class Trunk:
         return Levels(samples, self._net, self._net.levels(self._features(samples)[None].to(self._dtype)))
 
 
-_loaded: WeakValueDictionary[tuple[Path, str, torch.dtype], Trunk] = WeakValueDictionary()
+_loaded: WeakValueDictionary[tuple[Path, str, torch.dtype], CampplusTrunk] = WeakValueDictionary()
 
 
-def load_trunk(bundle: Bundle, settings: ModelSettings) -> Trunk:
+def load_trunk(bundle: Bundle, settings: ModelSettings) -> CampplusTrunk:
     """Return the trunk of these weights, the loaded one if there is one. Raises `ModelFormatError`."""
     device, dtype = bundled_device(settings)
     key = (bundle.path, str(device), dtype)
@@ -62,14 +62,14 @@ def load_trunk(bundle: Bundle, settings: ModelSettings) -> Trunk:
             net = CamPlusPlus(bundle.tensors)
         except (KeyError, RuntimeError) as error:
             raise ModelFormatError(f"{bundle.path} is a different net; install tonewatch again") from error
-        trunk = _loaded[key] = Trunk(net, device, dtype)
+        trunk = _loaded[key] = CampplusTrunk(net, device, dtype)
     return trunk
 
 
 class TrunkModel(BundledModel):
     """A model that reads the trunk with `head`."""
 
-    def __init__(self, *, info: ModelInfo, spec: WindowSpec, trunk: Trunk, head: Callable[[Levels], Tensor]) -> None:
+    def __init__(self, *, info: ModelInfo, spec: WindowSpec, trunk: CampplusTrunk, head: Callable[[Levels], Tensor]) -> None:
         super().__init__(info=info, spec=spec, score=lambda samples: head(trunk(samples)), device=trunk.device)
         self.trunk, self.head = trunk, head
 

@@ -1,8 +1,9 @@
-"""Accuracy of emotion recognition on labelled utterances, each processed as a live stream.
+"""Accuracy of emotion recognition on utterances, each processed as a live stream.
 
 An utterance's probabilities are the mean of its windows' raw probabilities, weighted by the new audio of each window;
 its live label is the one with the longest duration. `uncertain` and `silence` are abstentions: figures are given over
-all utterances (abstentions take the most likely label) and over those with an answer.
+all utterances (abstentions take the most likely label) and over those with an answer. Utterances without a label, such
+as read speech or noise, show which labels a model gives where there is nothing to find.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, f1_score, recall_score
+from sklearn.metrics import confusion_matrix, f1_score, recall_score, roc_auc_score
 
 from stream.events import EmotionEvent, Event
 from stream.tools.evaluation.corpora import Utterance
@@ -35,6 +36,7 @@ class UtteranceResult:
     correct_s: float
     speech_s: float
     label_changes: int
+    arousal: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,17 @@ class EmotionResult:
         return truth, np.array([one.probabilities for one in scored], dtype=np.float64).reshape(-1, len(self.labels))
 
 
+NEUTRAL, ANGRY = "neutral", "angry"
+NO_EMOTION = (NEUTRAL, UNCERTAIN)
+EVEN = 0.5
+AROUSED = ("happy", ANGRY)
+CALM = (NEUTRAL, "sad")
+"""Labels of high and of low arousal; others are in neither."""
+
+COVERAGES = (0.5, 0.7, 0.9)
+"""Shares of the utterances, the surest first, whose accuracy is given."""
+
+
 def evaluate(
     runner: EvaluationRunner, utterances: Sequence[Utterance], *, progress: Callable[[], None] = lambda: None
 ) -> EmotionResult:
@@ -69,6 +82,7 @@ def evaluate(
 def _score_utterance(utterance: Utterance, labels: Sequence[str], events: Sequence[Event]) -> UtteranceResult:
     scored = [event for event in events if isinstance(event, EmotionEvent) and event.label != SILENCE]
     weights, rows, duration_ms = [], [], Counter[str]()
+    arousal: list[float] = []
     before_s, correct_s, label_changes = 0.0, 0.0, 0
     last: str | None = None
     for event in scored:
@@ -76,6 +90,7 @@ def _score_utterance(utterance: Utterance, labels: Sequence[str], events: Sequen
         before_s = event.end_s
         weights.append(new_s)
         rows.append([event.raw[label] for label in labels])
+        arousal += [] if event.arousal is None else [event.arousal]
         duration_ms[event.label] += round(new_s * 1_000)
         if event.label == utterance.emotion:
             correct_s += new_s
@@ -90,6 +105,7 @@ def _score_utterance(utterance: Utterance, labels: Sequence[str], events: Sequen
         correct_s=correct_s,
         speech_s=sum(weights),
         label_changes=label_changes,
+        arousal=float(np.average(arousal, weights=weights)) if arousal else None,
     )
 
 
@@ -131,8 +147,31 @@ def figures(result: EmotionResult) -> dict[str, Any]:
             if speech_s
             else None,
         },
+        "coverage": _coverage(truth, probabilities),
+        "arousal": _arousal(result),
+        "anger": _anger(result.labels, truth, probabilities),
         "by_speaker": _by_speaker(result),
         "left_out": result.left_out,
+    }
+
+
+def label_shares(
+    runner: EvaluationRunner, utterances: Sequence[Utterance], *, progress: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Process utterances without a label: the share of each live label, and how many got one at any time."""
+    labels = runner.model(Task.EMOTION).info.labels
+    events, _ = runner.run([utterance.paths[0] for utterance in utterances], progress=progress)
+    scored = [[e.label for e in own if isinstance(e, EmotionEvent) and e.label != SILENCE] for own in events]
+    live = Counter(Counter(own).most_common(1)[0][0] for own in scored if own)
+    answered = sum(live.values())
+    return {
+        "utterances": len(utterances),
+        "scored": answered,
+        "with_an_event": answered / len(utterances) if utterances else None,
+        "with_an_emotion": sum(any(label not in NO_EMOTION for label in own) for own in scored) / len(utterances)
+        if utterances
+        else None,
+        "live": {label: live[label] / answered for label in (*labels, UNCERTAIN)} if answered else {},
     }
 
 
@@ -141,6 +180,42 @@ def confusion(result: EmotionResult) -> NDArray[np.int64]:
     truth, probabilities = result.truth_and_probabilities()
     counts: NDArray[np.int64] = confusion_matrix(truth, probabilities.argmax(axis=1), labels=range(len(result.labels)))
     return counts
+
+
+def _coverage(truth: Labels, probabilities: Floats) -> dict[str, float]:
+    """Return the accuracy of the surest utterances, by their share of all."""
+    surest = np.argsort(-probabilities.max(axis=1), kind="stable")
+    right = probabilities.argmax(axis=1) == truth
+    return {f"{share:.0%}": float(right[surest[: max(1, round(share * len(truth)))]].mean()) for share in COVERAGES}
+
+
+def _arousal(result: EmotionResult) -> dict[str, float] | None:
+    """Return how well arousal tells AROUSED from CALM labels; None without arousal or without both."""
+    rows = [
+        (one.arousal, one.utterance.emotion in AROUSED)
+        for one in result.utterances
+        if one.arousal is not None and one.utterance.emotion in (*AROUSED, *CALM)
+    ]
+    values, truth = np.array([value for value, _ in rows]), np.array([high for _, high in rows], dtype=bool)
+    return _two_classes(values, values > EVEN, truth) if rows else None
+
+
+def _anger(labels: Sequence[str], truth: Labels, probabilities: Floats) -> dict[str, float] | None:
+    """Return how well anger is told from the other labels."""
+    if ANGRY not in labels:
+        return None
+    place = labels.index(ANGRY)
+    return _two_classes(probabilities[:, place], probabilities.argmax(axis=1) == place, truth == place)
+
+
+def _two_classes(values: Floats, guess: NDArray[np.bool_], truth: NDArray[np.bool_]) -> dict[str, float] | None:
+    """Return the mean recall of both classes, and the probability that one of the class has the higher value."""
+    if truth.all() or not truth.any():
+        return None
+    return {
+        "unweighted_average_recall": float((guess[truth].mean() + (~guess[~truth]).mean()) / 2),
+        "order": float(roc_auc_score(truth, values)),
+    }
 
 
 def _by_speaker(result: EmotionResult) -> dict[str, dict[str, float]]:

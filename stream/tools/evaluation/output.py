@@ -16,6 +16,9 @@ from stream.errors import TonewatchError, missing_extra
 if TYPE_CHECKING:
     from stream.tools.evaluation.report import Section
 
+AROUSAL_HEADING = "High against low arousal and anger against the rest, and the accuracy of the surest utterances:"
+CHANGES_HEADING = "Recordings of one person, joined:"
+UNLABELLED_HEADING = "Recordings without a label: share of each live label:"
 RELIABILITY_HEADING = "Share of the same person (number of trials) by probability of a match:"
 
 
@@ -64,11 +67,27 @@ def flatten(row: Mapping[str, Any], without: Sequence[str] = ()) -> dict[str, An
 
 
 def emotion_rows(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a table row per model and corpus, with the main figures of emotion."""
+    """Return a table row per model and corpus with labels, with the main figures of emotion."""
+    return _emotion_table(figures, "left_out", _emotion_columns)
+
+
+def emotion_tables(figures: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return further tables by heading: arousal and anger, coverage, joined recordings, recordings without labels."""
+    return {
+        AROUSAL_HEADING: _emotion_table(figures, "unweighted_average_recall", _arousal_columns),
+        CHANGES_HEADING: _emotion_table(figures, "changes", lambda row: row["changes"]),
+        UNLABELLED_HEADING: _emotion_table(figures, "live", flatten),
+    }
+
+
+def _emotion_table(
+    figures: Mapping[str, Any], key: str, columns: Callable[[Mapping[str, Any]], dict[str, Any]]
+) -> list[dict[str, Any]]:
     return [
-        {"model": model, "corpus": corpus, "utterances": row["utterances"], **_emotion_columns(row)}
+        {"model": model, "corpus": corpus, "utterances": row["utterances"], **columns(row)}
         for model, corpora in figures.items()
         for corpus, row in corpora.items()
+        if key in row
     ]
 
 
@@ -85,6 +104,17 @@ def _emotion_columns(row: Mapping[str, Any]) -> dict[str, Any]:
         "UAR, answered": row["with_uncertain"]["unweighted_average_recall"],
         "correct live": row["rolling"]["right_share_of_speech"],
         "changes per minute": row["rolling"]["flaps_per_minute"],
+    }
+
+
+def _arousal_columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    arousal, anger = row["arousal"] or {}, row["anger"] or {}
+    return {
+        "arousal": arousal.get("unweighted_average_recall"),
+        "arousal, order": arousal.get("order"),
+        "anger": anger.get("unweighted_average_recall"),
+        "anger, order": anger.get("order"),
+        **{f"correct, surest {share}": value for share, value in row["coverage"].items()},
     }
 
 
