@@ -144,14 +144,17 @@ class SpeakerResolvedBody(EventModel):
 
 
 class TurnBody(EventModel):
-    """Start or end of a speaker turn; the end carries its emotions."""
+    """Start or end of a speaker turn; the end carries its emotions. Turns of different people may overlap."""
 
     type: Literal["turn"] = "turn"
     phase: Literal["start", "end"] = Field(description="Whether the turn starts or ends.")
     turn: str = Field(description="Identifier, equal at start and end; unique within session and source.")
     start_s: Seconds = Field(description="Media time at which the turn starts.")
     end_s: Seconds = Field(description="Media time at which the turn ends; at its start, the end of the speech so far.")
-    speaker: str | None = Field(description="Name of an enrolled voice, S1, S2 …, or null for an unknown speaker.")
+    speaker: str | None = Field(
+        description="Name of an enrolled voice, S1, S2 …, or null for an unknown speaker. The end has the last word: "
+        "it names another speaker than the start if the start was wrong."
+    )
     emotion: str | None = Field(default=None, description="Label with the greatest share; null at the start.")
     emotions: dict[str, Probability] = Field(
         default_factory=dict, description="Share of the turn's scored speech, by label; empty at the start."
