@@ -22,8 +22,8 @@ HOME = Path(__file__).parent.parent
 TONEWATCH = (sys.executable, "-m", "stream")
 WIDTH, HEIGHT = 80, 24
 
-PANEL_S = 19.0
-"""Media time of the panel shown."""
+PANEL_S = 28.5
+"""Media time of the panel shown: two people speak at once."""
 
 REPLAYED = ("--from", "00:04", "--to", "00:12")
 """Part of the demo that docs/replay.md explains."""

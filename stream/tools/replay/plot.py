@@ -5,7 +5,7 @@ Rows show the live label at each moment under the name it had then; later correc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -92,13 +92,26 @@ def write_plot(path: Path, streams: Sequence[ReplayedStream]) -> None:
 def _rows(stream: ReplayedStream) -> dict[str, list[DecisionSpan[SpeakerEvent]]]:
     """Return spans by row: speakers in order of appearance, then the rows without a speaker."""
     rows: dict[str, list[DecisionSpan[SpeakerEvent]]] = {}
-    for source in dict.fromkeys(event.source for event in stream.events):
-        for one in speaker_spans((event for event in stream.events if event.source == source), stream.end_s):
-            event = one.events[0]
-            if event.state != "silence":
-                rows.setdefault(ROWS.get(event.state) or event.speaker or ROWS["unknown"], []).append(one)
+    for one in _spans(stream):
+        for name in _row_names(one.events[0]):
+            rows.setdefault(name, []).append(one)
     order = {name: at for at, name in enumerate(ROWS.values())}
     return dict(sorted(rows.items(), key=lambda row: order.get(row[0], -1)))
+
+
+def _spans(stream: ReplayedStream) -> Iterator[DecisionSpan[SpeakerEvent]]:
+    """Yield the spans of speech, source by source."""
+    for source in dict.fromkeys(event.source for event in stream.events):
+        for one in speaker_spans((event for event in stream.events if event.source == source), stream.end_s):
+            if one.events[0].state != "silence":
+                yield one
+
+
+def _row_names(event: SpeakerEvent) -> list[str]:
+    """Return the rows of a decision: everyone known who speaks, or one that says why there is no name."""
+    if event.state == "overlap":
+        return [one.speaker for one in event.speakers if one.speaker is not None] or [ROWS["overlap"]]
+    return [ROWS.get(event.state) or event.speaker or ROWS["unknown"]]
 
 
 def _by_speaker(segments: Iterable[Segment]) -> dict[str, list[Segment]]:
@@ -112,8 +125,7 @@ def _live_rows(stream: ReplayedStream) -> list[TimelineRow]:
     """Return rows with the live labels and the reference, to show beside the turns."""
     live = [
         TimelineBar(one.start_s, one.end_s, _colour(one.events[0]), MARKS[one.events[0].state], _tip(one))
-        for spans in _rows(stream).values()
-        for one in spans
+        for one in _spans(stream)
     ]
     truth = [
         TimelineRow(
@@ -132,7 +144,7 @@ def _colour(event: SpeakerEvent) -> str:
 
 def _tip(one: DecisionSpan[SpeakerEvent]) -> str:
     event = one.events[0]
-    label = event.speaker or ROWS.get(event.state, "")
+    label = " + ".join(_row_names(event))
     return f"{format_time(one.start_s)}–{format_time(one.end_s)} {label}: {describe_decision(one.events)}"
 
 

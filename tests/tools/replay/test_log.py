@@ -8,8 +8,10 @@ import pytest
 
 from stream.events import Candidate, Event, Identity, Reason, SpeakerResolvedBody
 from stream.events.labels import REASON_LABELS
+from stream.sinks.terminal.panel_state import PanelView
 from stream.tools.replay.decisions import build_log, speaker_spans
 from stream.tools.replay.explain import format_time
+from stream.tools.replay.plot import ReplayedStream, render_strip
 from tests.dashboard.scenes import Scene
 
 
@@ -61,6 +63,18 @@ def test_everyone_who_speaks_is_named() -> None:
     ]
     subjects = [line.subject for line in build_log(events)][:-1]
     assert subjects == ["Alice + Bob", "Alice + unknown", "Alice"]
+
+
+def test_the_timeline_has_a_row_of_everyone_who_speaks() -> None:
+    scene = Scene("room")
+    events = (
+        scene.speaker("Alice", 0.0),
+        scene.speaker("Alice", 4.0, others=("Bob", None)),
+        scene.speaker(None, 6.0, others=(None,)),
+        scene.speaker(None, 8.0),
+    )
+    rows = [str(row) for row in render_strip(ReplayedStream("room", events, ()), PanelView(0.0, 8.0, 8))]
+    assert [row[:17] for row in rows[:3]] == ["Alice    ████▚▚  ", "Bob          ▚▚  ", "overlap        ▚▚"]
 
 
 def test_equal_decisions_are_one_line_with_the_range_of_their_figures() -> None:
