@@ -205,6 +205,7 @@ class TurnTracker:
             before.emotions = held.emotions
         else:
             moved = min(before.speech_samples, before.end_sample - boundary)
+            moved = max(moved, -speech.speech_samples)  # beyond the end of the turn before, it gets what there is
             speech.start_sample = before.end_sample = boundary
         before.speech_samples -= moved
         speech.speech_samples += moved

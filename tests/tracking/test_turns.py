@@ -127,6 +127,20 @@ def test_a_pause_within_a_segment_ends_a_turn_and_the_next_starts_after_it() -> 
     assert spans == [(0.0, 2.0), (4.0, 5.0)]
 
 
+def test_a_change_beyond_the_end_of_the_turn_before_takes_no_more_speech_than_there_is() -> None:
+    tested = tracker()
+    tested.observe(SpeechSegment(0, 2 * SECOND), speaker="A", known=True, speech_samples=2 * SECOND, changed_at=None)
+    longer = SpeechSegment(0, 3 * SECOND)  # 0.5 s of which is speech, and the change is 0.8 s after the turn's end
+    bodies = tested.observe(
+        longer, speaker="B", known=True, speech_samples=SECOND // 2, changed_at=2 * SECOND + SECOND * 4 // 5
+    )
+    bodies += tested.observe(
+        SpeechSegment(0, 4 * SECOND), speaker="B", known=True, speech_samples=SECOND, changed_at=None
+    )
+    bodies += tested.finish()
+    assert {turn.speaker: turn.speech_s for turn in bodies if turn.phase == "end"} == {"A": 2.5, "B": 1.0}
+
+
 def test_short_turns_are_not_published() -> None:
     tested = TurnTracker(settings=TurnsSettings(min_s=2.0))
     assert run(tested, 0, 1.5, "A") + run(tested, 4, 5.5, "B") + tested.finish() == []
