@@ -85,7 +85,7 @@ def test_the_next_run_takes_back_what_a_killed_one_left(tmp_path: Path) -> None:
             (device,) = (topic for topic in topics if "demo" in topic and topic.startswith("ha/"))
             retained = {device, *(f"home/kitchen/demo/{leaf}" for leaf in ("availability", "state", "speaker"))}
             await left.until(lambda: retained <= {str(message.topic) for message in left.messages if message.retain})
-            async with mqtt_sink(broker.port, **options) as sink:
+            async with mqtt_sink(broker.port, outbox=options["outbox"], discovery_prefix="ha") as sink:
                 await sink.send(examples.event(examples.stream("started")))
                 await left.until(lambda: "" in left.payloads("home/kitchen/demo/availability"))
                 assert "" not in left.payloads(device), "its stream may return"
