@@ -127,7 +127,8 @@ def _speaker_line(event: SpeakerEvent | None, stream: PanelStream) -> Text:
         now.append(" + ", style="dim").append(name, style=f"bold {stream.colour(other.speaker)}")
     if event.score is not None:
         state = f"{event.state}, overlap?" if event.mixed else event.state
-        now.append(f"  {state}, {event.reason.replace('_', ' ')}, score {event.score:.2f}", style="dim")
+        words = dict.fromkeys((state, event.reason.replace("_", " "), f"score {event.score:.2f}"))  # each once
+        now.append(f"  {', '.join(words)}", style="dim")
     return now
 
 
