@@ -13,14 +13,16 @@ from pydantic.json_schema import models_json_schema
 
 from stream import __version__, events
 from stream.control import commands
-from stream.sinks.mqtt.presence import NodeInfo, OutboxState, SourceState
+from stream.sinks.mqtt.presence import NodeInfo, OutboxState, PersonState, RoomState, SourceState
 
 PAGE = Path(__file__).parent.parent / "docs" / "asyncapi.yaml"
 
 NODE, SOURCE = "{prefix}/{node}", "{prefix}/{node}/{source}"
+PERSON = "{prefix}/{node}/person/{name}"
 PARAMETERS = {
     "prefix": {"description": "The path of the sink's address; `tonewatch` by default."},
     "node": {"description": "The setting `node`."},
+    "name": {"description": "Name of an enrolled person, as that of a stream."},
     "source": {"description": "The stream's name in events; `+ # / %` and control characters as %XX."},
 }
 RETAINED = "Retained: new subscribers receive it at once."
@@ -76,6 +78,18 @@ def _channels() -> list[_Channel]:
             "sourceAvailability", f"{SOURCE}/availability", f"Whether the stream is available. {RETAINED}", presence
         ),
         _Channel("sourceState", f"{SOURCE}/state", f"State of the stream. {RETAINED}", _of(SourceState)),
+        _Channel(
+            "room", f"{SOURCE}/home", f"With `mqtt.discovery_prefix`: {RoomState.__doc__} {RETAINED}", _of(RoomState)
+        ),
+        _Channel(
+            "person", f"{PERSON}/state", f"With `mqtt.people`: {PersonState.__doc__} {RETAINED}", _of(PersonState)
+        ),
+        _Channel(
+            "location",
+            f"{PERSON}/location",
+            f"With `mqtt.people`: whether the person was heard lately. {RETAINED}",
+            {"type": "string", "enum": ["home", "None"]},
+        ),
     ]
     for kind in events.EVENT_TYPES:
         name = kind.model_fields["type"].default
@@ -124,6 +138,8 @@ _PAYLOADS: tuple[type[BaseModel], ...] = (
     commands.CommandReply,
     NodeInfo,
     OutboxState,
+    PersonState,
+    RoomState,
     SourceState,
 )
 

@@ -10,12 +10,21 @@ import json
 import sys
 import tempfile
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+from homeassistant.components.automation.config import AUTOMATION_BLUEPRINT_SCHEMA, PLATFORM_SCHEMA
+from homeassistant.components.blueprint.models import Blueprint, BlueprintInputs
 from homeassistant.components.mqtt import discovery
 from homeassistant.const import __version__
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.template import Template
+from homeassistant.util.yaml import load_yaml, load_yaml_dict
+
+EXAMPLES = Path(__file__).parent.parent / "docs" / "examples" / "homeassistant"
+
+PLATFORMS = {"device_automation": "device_trigger"}
+"""Modules of platforms that are not named after them."""
 
 
 async def _validate(cases: list[dict[str, Any]]) -> int:
@@ -31,32 +40,72 @@ async def _validate(cases: list[dict[str, Any]]) -> int:
             assert discovery._valid_origin_info(parsed)  # noqa: SLF001
             for key, component in parsed["components"].items():
                 config = {**common, **component}
-                platform = import_module(f"homeassistant.components.mqtt.{config.pop('platform')}")
-                config.pop("origin")
-                checked = platform.DISCOVERY_SCHEMA(config)
-                unknown = set(config) - set(checked)
+                platform = import_module(
+                    f"homeassistant.components.mqtt.{PLATFORMS.get(config['platform'], config['platform'])}"
+                )
+                if config["platform"] == "device_automation":
+                    config = {key: value for key, value in component.items() if key != "platform"} | {
+                        "device": config["device"]
+                    }
+                    checked = platform.TRIGGER_DISCOVERY_SCHEMA(config)
+                else:
+                    del config["platform"]
+                    checked = platform.DISCOVERY_SCHEMA({k: v for k, v in config.items() if k != "origin"})
+                unknown = set(config) - set(checked) - {"origin"}
                 assert not unknown, f"{key}: Home Assistant does not know {unknown}"
-                _check_state(home_assistant, case, key, checked)
+                _check_state(home_assistant, case, (object_id, key), checked)
                 count += 1
+        assert not any(case["expected"].values()), f"not announced: {case['expected']}"
+        assert case["triggered"] == {"trigger_turn_ended", "trigger_alert_anger"}, case["triggered"]
     await home_assistant.async_stop(force=True)
     return count
 
 
-def _check_state(home_assistant: HomeAssistant, case: dict[str, Any], key: str, config: dict[str, Any]) -> None:
+def _check_state(
+    home_assistant: HomeAssistant, case: dict[str, Any], entity: tuple[str, str], config: dict[str, Any]
+) -> None:
     """Check that the template turns the published payload into the expected state."""
-    template = config["value_template"]
-    template = Template(getattr(template, "template", template), home_assistant)
-    payload = case["published"][config["state_topic"]]
-    state = template.async_render_with_possible_json_value(payload)
+    identifier, key = entity
+    topic = config.get("state_topic") or config.get("topic")
+    if topic is None:  # a button or text field
+        assert config["command_topic"].endswith("/command")
+        return
+    if topic not in case["published"]:
+        assert identifier not in case["expected"], f"{key}: nothing is published on {topic}"
+        return
+    payload = state = case["published"][topic]
+    if (template := config.get("value_template")) is not None:
+        template = Template(getattr(template, "template", template), home_assistant)
+        state = template.async_render_with_possible_json_value(payload)
     if key in ("turn", "alert"):
         assert json.loads(state)["event_type"] in config["event_types"], state
-        return
-    expected = case["expected"][key]
-    assert str(state) == expected, f"{key} shows {state!r}, not {expected!r}"
-    if "options" in config:
-        assert state in config["options"], f"{key}: {state!r} is not among {config['options']}"
+    elif "payload" in config:  # a trigger
+        assert isinstance(state, str), key
+        case.setdefault("triggered", set()).update({key} if state == config["payload"] else ())
+    else:
+        expected = case["expected"][identifier].pop(key)
+        assert str(state) == expected, f"{identifier} {key} shows {state!r}, not {expected!r}"
+        if "options" in config:
+            assert state in config["options"], f"{key}: {state!r} is not among {config['options']}"
+
+
+async def _validate_automations() -> int:
+    """Check the blueprint and the automations of `docs/examples` with Home Assistant's own schemas."""
+    home_assistant = HomeAssistant(tempfile.gettempdir())
+    text = load_yaml_dict(EXAMPLES / "stranger.yaml")
+    blueprint = Blueprint(text, path="stranger.yaml", expected_domain="automation", schema=AUTOMATION_BLUEPRINT_SCHEMA)
+    assert not blueprint.validate()
+    given = {"stranger": "binary_sensor.home_kitchen_stranger", "actions": [{"action": "notify.notify"}]}
+    inputs = BlueprintInputs(blueprint, {"use_blueprint": {"path": "stranger.yaml", "input": given}})
+    inputs.validate()
+    automations = [inputs.async_substitute(), *load_yaml(EXAMPLES / "automations.yaml")]
+    for automation in automations:
+        PLATFORM_SCHEMA(automation)
+    await home_assistant.async_stop(force=True)
+    return len(automations)
 
 
 if __name__ == "__main__":
     count = asyncio.run(_validate(json.load(sys.stdin)))
     print(f"Home Assistant {__version__} accepts all {count} components and shows the expected states")
+    print(f"and all {asyncio.run(_validate_automations())} automations")

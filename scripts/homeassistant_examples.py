@@ -8,7 +8,8 @@ from typing import Any
 from stream import events
 from stream.settings import Settings
 from stream.sinks.mqtt import presence, topics
-from stream.sinks.mqtt.homeassistant import Discovery
+from stream.sinks.mqtt.home import Home
+from stream.sinks.mqtt.homeassistant import identifier
 from tests.support import examples
 
 
@@ -21,41 +22,72 @@ def _case(payload: str) -> dict[str, Any]:
     settings = Settings.model_validate(
         {
             "node": "kitchen",
-            "speakers": {"enrolled": {"Alice": "alice.wav"}},
-            "mqtt": {"discovery_prefix": "homeassistant", "commands": ["pause", "resume"], "payload": payload},
+            "speakers": {"enrolled": {"Alice": "alice.wav", "{{ 'Bob' }}": "bob.wav"}},
+            "mqtt": {
+                "discovery_prefix": "homeassistant",
+                "commands": ["pause", "resume", "enroll", "reload"],
+                "payload": payload,
+                "people": True,
+                "areas": {"a/b": "Kitchen"},
+            },
         }
     )
-    discovery = Discovery(settings=settings, prefix="home")
-    announced = dict([discovery.node()])
+    home = Home(settings=settings, prefix="home")
+    paused = examples.stream("paused")
     sent = [
-        examples.event(examples.stream("paused"), source="a/b"),
+        examples.event(paused, source="a/b"),
         examples.event(examples.turn(1), source="a/b"),
-        examples.event(examples.emotion("happy"), source="a/b"),
-        examples.event(examples.speaker("S1"), source="a/b"),
+        examples.event(examples.emotion("happy").model_copy(update={"arousal": 0.25}), source="a/b"),
+        examples.event(examples.alert(), source="a/b"),
+        examples.event(_overlap(), source="a/b"),
         examples.event(examples.health(), source=events.NODE),
         examples.event(examples.call(), source="c7", call="c7"),
         examples.event(examples.alert(), source="c7", call="c7"),
     ]
-    published = {}
+    states = {state.topic: state.payload for state in home.start()}
+    published: dict[str, str] = {}
     for event in sent:
-        announced |= dict([announcement] if (announcement := discovery.observe(event)) else [])
+        states |= {state.topic: state.payload for state in home.observe(event, now_s=0.0)}
         native = json.loads(events.to_json(event))
         wrapped = presence.cloud_event(event, node="kitchen") if payload == "cloudevents" else native
         published[topics.event_topic(event, prefix="home", node="kitchen")] = json.dumps(wrapped)
         if isinstance(event, events.StreamEvent) and (change := presence.stream_state(event)) is not None:
             published[topics.source_topic("home", "kitchen", "a/b", "state")] = change[0].model_dump_json()
+    states |= {state.topic: state.payload for state in home.update_levels({"a/b": -30.4})}
     expected = {
-        "emotion": "happy",
-        "confidence": "70.0",
-        "speaker": "S1",
-        "speech": "ON",
-        "floor": "customer",
-        "listening": "OFF",
-        "latency": "40.0",
-        "memory": "300.0",
-        "streams": "1",
+        "tonewatch_kitchen": {"latency": "40.0", "memory": "300.0", "streams": "1"},
+        "tonewatch_kitchen_c7": {"floor": "customer"},
+        identifier("kitchen", "a/b"): {
+            "emotion": "happy",
+            "confidence": "70.0",
+            "arousal": "25.0",
+            "level": "-30.4",
+            "speaker": "Alice",
+            "speakers": "Alice, somebody",
+            "speech": "ON",
+            "stranger": "ON",
+            f"speaks_{b'Alice'.hex()}": "ON",
+            "speaks_" + b"{{ 'Bob' }}".hex(): "OFF",
+            "listening": "OFF",
+        },
+        identifier("kitchen", "Alice", kind="person"): {
+            "speaks": "ON",
+            "room": "a/b",
+            "heard": "2026-01-02T03:04:08Z",
+            "emotion": "unknown",
+            "location": "home",
+        },
     }
+    announced = {topic: text for topic, text in states.items() if topic.startswith("homeassistant/")}
+    published |= {topic: text for topic, text in states.items() if topic not in announced}
     return {"format": payload, "announced": announced, "published": published, "expected": expected}
+
+
+def _overlap() -> events.SpeakerBody:
+    """Alice, who is enrolled, and a stranger speak at the same time."""
+    body = examples.speaker("Alice", state="overlap", others=(None,), enrolled=True)
+    alice, stranger = body.speakers
+    return body.model_copy(update={"speakers": (alice, stranger.model_copy(update={"enrolled": False}))})
 
 
 if __name__ == "__main__":

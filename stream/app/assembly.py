@@ -19,6 +19,7 @@ from stream.pipeline.pipeline import Pipeline
 from stream.profiles.registrar import Registrar
 from stream.profiles.store import read_calibration
 from stream.settings import ModelSettings, Settings, SourceSettings
+from stream.sinks.base import LevelSink
 from stream.types import Ensemble, Model, Sink, Source, SpeechDetector, Task
 
 MAX_SOURCE_ID_LENGTH = 64
@@ -82,6 +83,8 @@ async def assemble(
     for sink in sinks.values():
         if isinstance(sink, CommandSource):
             sink.attach(dispatcher.answer)
+        if isinstance(sink, LevelSink):
+            sink.attach_levels(pipeline.levels_dbfs)
     return pipeline
 
 

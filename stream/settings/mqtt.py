@@ -52,6 +52,19 @@ class MqttSettings(Branch):
         "", description="Discovery prefix of Home Assistant (usually `homeassistant`); empty: no discovery."
     )
 
+    areas: dict[str, str] = Field(
+        default_factory=dict, description="Suggested area in Home Assistant of each stream, by its name."
+    )
+    people: bool = Field(
+        False,
+        description="Publish where and when each enrolled person was heard last, also as devices of Home Assistant.",
+    )
+    room_topic: TopicPrefix = Field(
+        "",
+        description="Topic below which every stream publishes whom it hears, for Home Assistant's `mqtt_room` (usually "
+        "`room_presence`); empty: none.",
+    )
+
     @model_validator(mode="after")
     def _check_combinations(self) -> MqttSettings:
         if self.password.get_secret_value() and self.password_file:

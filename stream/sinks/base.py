@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
@@ -40,6 +40,15 @@ class CountingSink(Protocol):
 
     def counters(self) -> SinkCounters:
         """Counts so far."""
+        ...
+
+
+@runtime_checkable
+class LevelSink(Protocol):
+    """A sink that publishes input levels."""
+
+    def attach_levels(self, levels: Callable[[], Mapping[str, float]]) -> None:
+        """Set the function that returns the current level of each stream in dBFS."""
         ...
 
 

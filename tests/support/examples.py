@@ -61,7 +61,12 @@ def emotion(label: str = "happy", *, end_s: float = 3.0, **more: Any) -> Emotion
 
 
 def speaker(
-    name: str | None = "S1", *, end_s: float = 3.0, state: Any = "confirmed", others: tuple[str | None, ...] = ()
+    name: str | None = "S1",
+    *,
+    end_s: float = 3.0,
+    state: Any = "confirmed",
+    others: tuple[str | None, ...] = (),
+    enrolled: bool = False,
 ) -> SpeakerBody:
     """A speaker decision; `others` speak at the same time."""
     everyone = () if state == "silence" else (name, *others)
@@ -70,9 +75,9 @@ def speaker(
         end_s=end_s,
         state=state,
         speaker=name,
-        enrolled=False,
+        enrolled=enrolled,
         speakers=tuple(
-            ActiveSpeaker(speaker=one, enrolled=False, probability=0.9 if one else None, since_s=1.0)
+            ActiveSpeaker(speaker=one, enrolled=enrolled, probability=0.9 if one else None, since_s=1.0)
             for one in everyone
         ),
         score=0.8,

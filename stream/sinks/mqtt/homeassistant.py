@@ -1,12 +1,11 @@
-"""Home Assistant's MQTT discovery: the messages that announce a node and its streams (pure).
+"""Home Assistant's MQTT discovery: the messages that announce a node, its streams and calls, and people (pure).
 
-There is one device per stream, one per call and one for the node, each announced by one retained message at
-`PREFIX/device/ID/config`; an empty message removes it. A device consists of components: a stream has enum sensors for
-emotion and speaker, a binary sensor for speech, an event entity for turns, and a switch for pausing if that is allowed.
-A party's track of a call has no speaker sensor; the call has a sensor for the floor and an event entity for its alerts.
+There is one device per stream, one per call, one for the node, and, where people are published, one per enrolled
+person; each is announced by one retained message at `PREFIX/device/ID/config`, and an empty message removes it.
+`components` says what each consists of.
 
-An enum sensor accepts announced values only, so `Discovery` keeps the labels and names seen and reports when a device
-must be announced again. The sink publishes the announcement before the state.
+Sensors of names have no `options`: Home Assistant drops a state that comes before its option, and new voices come at
+any time. The labels of a model are a closed set; they are announced before the first emotion that has them.
 """
 
 from __future__ import annotations
@@ -14,40 +13,43 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Any
 
 from stream import __version__, events
-from stream.events import Event, FloorState
+from stream.events import Event
 from stream.settings import Settings
 from stream.sinks.mqtt import topics
+from stream.sinks.mqtt.components import Component, Device, Kind, call, node, person, room
 from stream.text import printable
-
-SILENCE = "nobody"
-"""Value of the speaker sensor in silence."""
-
-UNKNOWN_SPEAKER = "somebody"
-"""Value of the speaker sensor while an unknown speaker speaks."""
 
 STATUS = "status"
 """Topic below the discovery prefix on which Home Assistant publishes `online` after its start."""
 
+DEFAULT_NODE = "tonewatch"
+"""Name of a node without one of its own."""
 
-Kind = Literal["stream", "track", "call"]
+
+@dataclass(slots=True)
+class _Announced:
+    """What a stream or call was announced with."""
+
+    kind: Kind
+    labels: tuple[str, ...] = ()
+    has_arousal: bool = False
+    has_alerts: bool = False
+    people: tuple[str, ...] = ()
 
 
 class Discovery:
-    """The announced streams and calls, with the labels and names of each."""
+    """The announced streams and calls, with what is known of each."""
 
     def __init__(self, *, settings: Settings, prefix: str) -> None:
         self._settings = settings
         self._node = settings.node
         self._prefix = prefix
         self._discovery_prefix = settings.mqtt.discovery_prefix.strip("/")
-        self._kinds: dict[str, Kind] = {}
-        self._labels: dict[str, tuple[str, ...]] = {}
-        self._aroused: set[str] = set()  # sources whose emotions have arousal
-        self._names: dict[str, list[str]] = {}
+        self._announced: dict[str, _Announced] = {}
 
     @property
     def status_topic(self) -> str:
@@ -56,173 +58,142 @@ class Discovery:
 
     def node(self) -> tuple[str, str]:
         """Return the topic and payload that announce the node."""
-        return self._topic(""), _json(self._node_config())
+        name = "tonewatch" if self._node == DEFAULT_NODE else f"tonewatch {self._node}"
+        return self._topic(), self._announcement(node(self._device("")), name=name, model="node")
+
+    def person(self, name: str) -> tuple[str, str]:
+        """Return the topic and payload that announce an enrolled person."""
+        device = Device(
+            identifier=self._id(name, "person"),
+            prefix=f"{self._prefix}/{topics.topic_level(self._node)}/person/{topics.topic_level(name)}",
+            node_prefix=self._node_prefix,
+            settings=self._settings,
+        )
+        return self.person_topic(name), self._announcement(
+            person(device), name=printable(name), model="person", device=device, via_device=self._id()
+        )
+
+    def person_topic(self, name: str) -> str:
+        """Return the topic of a person's announcement."""
+        return f"{self._discovery_prefix}/device/{self._id(name, 'person')}/config"
+
+    def is_person_topic(self, topic: str) -> bool:
+        """Return whether a topic of this node is the announcement of a person."""
+        return re.search("_person_[0-9a-f]+/config$", topic) is not None
 
     def observe(self, event: Event) -> tuple[str, str] | None:
         """Return the announcement needed before `event` is published: of a new device, or of new values; else None."""
         if event.source == events.NODE:
             return None
         source, kind = event.source, _kind(event)
-        changed = self._kinds.get(source) != kind
-        if changed:
-            self._kinds[source] = kind
-            self._names[source] = list(self._settings.speakers.enrolled)
-        names = self._names[source]
-        if isinstance(event, events.SpeakerEvent) and event.speaker is not None and event.speaker not in names:
-            names.append(event.speaker)
-            changed = changed or kind == "stream"
-        if isinstance(event, events.EmotionEvent) and event.probabilities and source not in self._labels:
-            self._labels[source] = tuple(event.probabilities)
-            if event.arousal is not None:
-                self._aroused.add(source)
+        known = self._announced.get(source)
+        changed = known is None or known.kind != kind
+        if known is None or changed:
+            people = tuple(self._settings.speakers.enrolled) if self._settings.mqtt.people else ()
+            known = self._announced[source] = _Announced(kind, people=people if kind == "stream" else ())
+        if isinstance(event, events.EmotionEvent) and event.probabilities and not known.labels:
+            known.labels, known.has_arousal = tuple(event.probabilities), event.arousal is not None
             changed = True
-        return (self._topic(source), _json(self._source_config(source))) if changed else None
+        if isinstance(event, events.AlertEvent) and not known.has_alerts:
+            known.has_alerts = changed = True
+        if isinstance(event, events.SpeakerEvent) and self._settings.mqtt.people and kind == "stream":
+            heard = {one.speaker for one in event.speakers if one.enrolled and one.speaker is not None}
+            if new := sorted(heard.difference(known.people)):
+                known.people = (*known.people, *new)
+                changed = True
+        return (self._topic(source), self._source(source, known)) if changed else None
 
     def forget(self, source: str) -> str | None:
         """Forget an ended stream or call; returns the topic of its announcement, if there was one."""
-        self._labels.pop(source, None)
-        self._aroused.discard(source)
-        self._names.pop(source, None)
-        return self._topic(source) if self._kinds.pop(source, None) is not None else None
+        return self._topic(source) if self._announced.pop(source, None) is not None else None
 
-    def _topic(self, source: str) -> str:
+    def _source(self, source: str, known: _Announced) -> str:
+        device = self._device(source)
+        if known.kind == "call":
+            components = call(device)
+        else:
+            components = room(
+                device,
+                source=source,
+                kind=known.kind,
+                labels=known.labels,
+                has_arousal=known.has_arousal,
+                has_alerts=known.has_alerts,
+                people=known.people,
+            )
+        area = self._settings.mqtt.areas.get(source)
+        return self._announcement(
+            components,
+            name=printable(f"{self._node} {source}"),
+            model=known.kind,
+            device=device,
+            has_availability=known.kind != "call",  # a call has none of its own
+            via_device=self._id(),
+            **({"suggested_area": area} if area else {}),
+        )
+
+    def _announcement(
+        self,
+        components: dict[str, Component],
+        *,
+        name: str,
+        model: str,
+        device: Device | None = None,
+        has_availability: bool = False,
+        **more: str,
+    ) -> str:
+        availability = [{"topic": f"{self._node_prefix}/availability"}]
+        if device is not None and has_availability:
+            availability.append({"topic": f"{device.prefix}/availability"})
+        return _json(
+            {
+                "device": {
+                    "identifiers": [device.identifier if device is not None else self._id()],
+                    "manufacturer": "tonewatch",
+                    "sw_version": __version__,
+                    "name": name,
+                    "model": model,
+                    **more,
+                },
+                "origin": {"name": "tonewatch", "sw_version": __version__},
+                "components": components,
+                "availability": availability,
+                "availability_mode": "all",
+            }
+        )
+
+    @property
+    def _node_prefix(self) -> str:
+        return f"{self._prefix}/{topics.topic_level(self._node)}"
+
+    def _device(self, source: str) -> Device:
+        prefix = f"{self._node_prefix}/{topics.topic_level(source)}" if source else self._node_prefix
+        return Device(
+            identifier=self._id(source) if source else self._id(),
+            prefix=prefix,
+            node_prefix=self._node_prefix,
+            settings=self._settings,
+        )
+
+    def _topic(self, source: str | None = None) -> str:
         return f"{self._discovery_prefix}/device/{self._id(source)}/config"
 
-    def _id(self, source: str) -> str:
-        parts = ["tonewatch", self._node, source] if source else ["tonewatch", self._node]
-        return "_".join(_slug(part) for part in parts)
+    def _id(self, name: str | None = None, kind: str = "") -> str:
+        return identifier(self._node, *(() if name is None else (name,)), kind=kind)
 
-    def _device(self, source: str) -> dict[str, Any]:
-        device = {"identifiers": [self._id(source)], "manufacturer": "tonewatch", "sw_version": __version__}
-        if not source:
-            return {**device, "name": f"tonewatch {self._node}", "model": "node"}
-        return {
-            **device,
-            "name": printable(f"{self._node} {source}"),
-            "model": self._kinds[source],
-            "via_device": self._id(""),
-        }
 
-    def _origin(self) -> dict[str, str]:
-        return {"name": "tonewatch", "sw_version": __version__}
+def identifier(*names: str, kind: str = "") -> str:
+    """Return the identifier of a node, or of a node's stream or person; different names give different identifiers.
 
-    def _availability(self, source: str) -> dict[str, Any]:
-        entries = [{"topic": topics.node_topic(self._prefix, self._node, "availability")}]
-        if self._kinds.get(source, "call") != "call":  # a call has no availability of its own
-            entries.append({"topic": self._source_topic(source, "availability")})
-        return {"availability": entries, "availability_mode": "all"}
-
-    def _source_topic(self, source: str, leaf: str) -> str:
-        return topics.source_topic(self._prefix, self._node, source, leaf)
-
-    def _component(self, source: str, key: str, platform: str, name: str, **more: Any) -> dict[str, Any]:
-        return {"platform": platform, "unique_id": f"{self._id(source)}_{key}", "name": name, **more}
-
-    def _source_config(self, source: str) -> dict[str, Any]:
-        components = self._call(source) if self._kinds[source] == "call" else self._stream(source)
-        return {
-            "device": self._device(source),
-            "origin": self._origin(),
-            "components": components,
-            **self._availability(source),
-        }
-
-    def _call(self, source: str) -> dict[str, Any]:
-        floor = self._component(
-            source, "floor", "sensor", "Floor", icon="mdi:phone-in-talk", device_class="enum",
-            options=list(get_args(FloorState)), state_topic=self._source_topic(source, "call"),
-            value_template="{{ " + self._value("state") + " }}",
-        )  # fmt: skip
-        return {"floor": floor, "alert": self._phases(source, "alert", "mdi:alert-outline")}
-
-    def _stream(self, source: str) -> dict[str, Any]:
-        component, topic, value = self._component, self._source_topic, self._value
-        components: dict[str, Any] = {"turn": self._phases(source, "turn", "mdi:account-clock")}
-        has_speaker = self._kinds[source] == "stream" and bool(self._settings.models.speaker.name)
-        if has_speaker:
-            components["speaker"] = component(
-                source, "speaker", "sensor", "Speaker", icon="mdi:account-voice", device_class="enum",
-                options=[SILENCE, UNKNOWN_SPEAKER, *self._names[source]], state_topic=topic(source, "speaker"),
-                value_template="{{ '" + SILENCE + "' if " + value("state") + " == 'silence' else "
-                + value("speaker") + " or '" + UNKNOWN_SPEAKER + "' }}",
-            )  # fmt: skip
-            components["speakers"] = component(
-                source, "speakers", "sensor", "Speakers", icon="mdi:account-multiple",
-                state_topic=topic(source, "speaker"),
-                value_template="{{ " + value("speakers") + " | map(attribute='speaker') | map('default', '"
-                + UNKNOWN_SPEAKER + "', true) | join(', ') or '" + SILENCE + "' }}",
-                json_attributes_topic=topic(source, "speaker"),
-                json_attributes_template="{{ dict(state=" + value("state") + ", speakers=" + value("speakers")
-                + ") | tojson }}",
-            )  # fmt: skip
-        if source in self._labels:
-            components["emotion"] = component(
-                source, "emotion", "sensor", "Emotion", icon="mdi:emoticon-outline", device_class="enum",
-                options=[*self._labels[source], "uncertain", "silence"], state_topic=topic(source, "emotion"),
-                value_template="{{ " + value("label") + " }}",
-            )  # fmt: skip
-            components["confidence"] = component(
-                source, "confidence", "sensor", "Confidence", icon="mdi:percent", unit_of_measurement="%",
-                state_class="measurement", suggested_display_precision=0, state_topic=topic(source, "emotion"),
-                value_template="{{ (100 * " + value("confidence") + ") | round(1) }}",
-            )  # fmt: skip
-            if source in self._aroused:
-                components["arousal"] = component(
-                    source, "arousal", "sensor", "Arousal", icon="mdi:pulse", unit_of_measurement="%",
-                    state_class="measurement", suggested_display_precision=0, state_topic=topic(source, "emotion"),
-                    value_template="{{ (100 * (" + value("arousal") + " or 0)) | round(1) }}",
-                )  # fmt: skip
-        by_speaker = has_speaker or self._kinds[source] == "track"
-        leaf, field = ("speaker", "state") if by_speaker else ("emotion", "label")
-        components["speech"] = component(
-            source, "speech", "binary_sensor", "Speech", device_class="sound", state_topic=topic(source, leaf),
-            value_template="{{ 'OFF' if " + value(field) + " == 'silence' else 'ON' }}",
-        )  # fmt: skip
-        if {"pause", "resume"} <= set(self._settings.mqtt.commands):
-            components["listening"] = component(
-                source, "listening", "switch", "Listening", icon="mdi:ear-hearing",
-                command_topic=topics.node_topic(self._prefix, self._node, "command"), qos=1, retain=False,
-                payload_on=_json({"command": "resume", "source": source}),
-                payload_off=_json({"command": "pause", "source": source}),
-                state_topic=topic(source, "state"), state_on="ON", state_off="OFF",
-                value_template="{{ 'OFF' if value_json.state == 'paused' else 'ON' }}",
-            )  # fmt: skip
-        return components
-
-    def _phases(self, source: str, key: str, icon: str) -> dict[str, Any]:
-        """Return an event entity for events with a start and an end phase."""
-        return self._component(
-            source, key, "event", key.capitalize(), icon=icon, event_types=["start", "end"],
-            state_topic=self._source_topic(source, key),
-            value_template="{{ dict(" + self._value("") + ", event_type=" + self._value("phase") + ") | tojson }}",
-        )  # fmt: skip
-
-    def _node_config(self) -> dict[str, Any]:
-        figures: Sequence[tuple[str, str, str, str | None]] = (
-            ("latency", "Latency", "latency_p95_ms", "ms"),
-            ("memory", "Memory", "memory_mb", "MB"),
-            ("streams", "Streams", "streams", None),
-        )
-        components = {}
-        for key, name, field, unit in figures:
-            components[key] = self._component(
-                "", key, "sensor", name, entity_category="diagnostic", state_class="measurement",
-                state_topic=topics.node_topic(self._prefix, self._node, "health"),
-                value_template="{{ " + self._value(field) + " }}",
-                expire_after=max(60, round(3 * self._settings.health_s)),
-                **({"unit_of_measurement": unit} if unit else {}),
-            )  # fmt: skip
-        return {
-            "device": self._device(""),
-            "origin": self._origin(),
-            "components": components,
-            **self._availability(""),
-        }
-
-    def _value(self, field: str) -> str:
-        """Return the template expression of an event's field."""
-        base = "value_json.data" if self._settings.mqtt.payload == "cloudevents" else "value_json"
-        return f"{base}.{field}" if field else base
+    Names of letters, digits and `-` stay as they are. With any other character a hash of all names is appended, which
+    has one part more, separated by `_`, than the identifiers without it.
+    """
+    plain = [re.sub(r"[^A-Za-z0-9-]", "_", name) for name in names]
+    parts = ["tonewatch", *plain]
+    if kind or "_" in "".join(plain):
+        names_hash = hashlib.sha256(json.dumps([kind, *names]).encode()).hexdigest()[:10]
+        parts += [kind, names_hash] if kind else ["", names_hash]
+    return "_".join(parts)
 
 
 def _kind(event: Event) -> Kind:
@@ -230,12 +201,6 @@ def _kind(event: Event) -> Kind:
     if event.call is None:
         return "stream"
     return "call" if event.party is None else "track"
-
-
-def _slug(name: str) -> str:
-    """Reduce a name to letters, digits, `_` and `-`, as identifiers require; different names stay different."""
-    plain = re.sub(r"[^A-Za-z0-9-]", "_", name)
-    return plain if plain == name else f"{plain}_{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:6]}"
 
 
 def _json(tree: Any) -> str:

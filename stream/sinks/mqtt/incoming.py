@@ -4,7 +4,8 @@ Commands are off unless the settings allow some; then the node subscribes to its
 one, and answers each. The answer goes to the request's response topic (MQTT 5) if that is below the node's own response
 topic, else to the node's response topic: with any topic permitted, a client that may send commands could publish
 anywhere with the node's rights, as another node, or as an alert. A retained command is ignored, since it would be
-executed again after every reconnect.
+executed again after every reconnect. A command that arrives again with the same id, as QoS 1 permits, is not executed
+again: it gets the same reply.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 
-from stream.control.commands import CommandReply
+from stream.clock import steady_s
+from stream.control.commands import CommandReply, request_id
 from stream.control.dispatcher import DEFECT
 from stream.sinks.mqtt.connection import BrokerConnection, BrokerError, IncomingMessage
 from stream.sinks.mqtt.properties import response_target
+from stream.sinks.mqtt.replies import RateLimit, RecentReplies
 
 COMMAND_TIMEOUT_S = 60.0
+
+COMMANDS_PER_S, COMMANDS_BURST = 5.0, 20.0
+"""Commands that are executed; beyond that they are refused."""
 
 MAX_CLOSED = 2
 """Connections that the broker closed at a subscription, after which the node does without it."""
@@ -42,6 +48,7 @@ class CommandReceiver:
         allowed: Collection[str],
         status_topic: str = "",
         on_online: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = steady_s,
     ) -> None:
         self._topic = topic
         self._reply_topic = reply_topic
@@ -50,6 +57,8 @@ class CommandReceiver:
         self._status_topic = status_topic
         self._on_online = on_online
         self._answer: Answer | None = None
+        self._recent = RecentReplies(clock=clock)
+        self._rate = RateLimit(per_s=COMMANDS_PER_S, burst=COMMANDS_BURST, clock=clock)
         self._refused_topics: set[str] = set()
         self._closed: Counter[str] = Counter()  # connections closed at the subscription to a topic
 
@@ -93,19 +102,34 @@ class CommandReceiver:
             log.warning("ignored a retained command on %s; publish commands without retain", self._topic)
             return
         payload = message.payload if isinstance(message.payload, bytes) else str(message.payload).encode()
-        reply = CommandReply(ok=False, error="this node does not take commands yet; retry in a moment")
+        identifier = request_id(payload)
+        reply = self._recent.reply(identifier, payload)
+        if reply is None:
+            reply = await self._reply_to(payload, identifier)
+            self._recent.remember(identifier, payload, reply)
+        topic, properties = response_target(message, v5=connection.v5)
+        if not topic.startswith(f"{self._reply_topic}/") or set(topic) & set("+#\0"):
+            topic = self._reply_topic
+        connection.post(topic, reply.model_dump_json(), qos=self._qos, retain=False, properties=properties)
+
+    async def _reply_to(self, payload: bytes, identifier: str | None) -> CommandReply:
+        """Execute a command within the rate limit."""
+        if not self._rate.admit():
+            if self._rate.is_first_refusal:
+                log.warning("more than %g commands a second on %s; refusing some", COMMANDS_PER_S, self._topic)
+            return CommandReply(id=identifier, ok=False, error="too many commands; retry in a second")
+        reply = CommandReply(id=identifier, ok=False, error="this node does not take commands yet; retry in a moment")
         if self._answer is not None:
             try:
                 async with asyncio.timeout(COMMAND_TIMEOUT_S):
                     reply = await self._answer(payload, self._allowed)
             except TimeoutError:
                 reply = CommandReply(
-                    ok=False, error=f"command timed out after {COMMAND_TIMEOUT_S:g} s; check with `status`"
+                    id=identifier,
+                    ok=False,
+                    error=f"command timed out after {COMMAND_TIMEOUT_S:g} s; check with `status`",
                 )
             except Exception:  # a defect; it must not end the node
                 log.exception("a command on %s failed", self._topic)
-                reply = CommandReply(ok=False, error=DEFECT)
-        topic, properties = response_target(message, v5=connection.v5)
-        if not topic.startswith(f"{self._reply_topic}/") or set(topic) & set("+#\0"):
-            topic = self._reply_topic
-        connection.post(topic, reply.model_dump_json(), qos=self._qos, retain=False, properties=properties)
+                reply = CommandReply(id=identifier, ok=False, error=DEFECT)
+        return reply

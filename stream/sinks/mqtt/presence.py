@@ -65,6 +65,29 @@ class OutboxState(_PresenceModel):
     newest: str | None = Field(description="`id` of the last event that was dropped.")
 
 
+class RoomState(_PresenceModel):
+    """Who is heard in a room and how they sound; for Home Assistant."""
+
+    speaking: bool = Field(description="Whether somebody speaks.")
+    speaker: str = Field(description="Name of the foremost speaker, `somebody`, or `nobody` in silence.")
+    speakers: tuple[str, ...] = Field(description="Everyone who speaks, the foremost one first.")
+    stranger: bool = Field(description="Whether somebody speaks who is certainly not enrolled.")
+    emotion: str = Field(description="A label of the model, `uncertain`, or `silence`.")
+    confidence: float = Field(description="Probability of the label in percent.")
+    arousal: float | None = Field(description="0 calm … 100 excited; null in silence or without such a model.")
+    level_dbfs: float | None = Field(description="Input level; null if unknown.")
+
+
+class PersonState(_PresenceModel):
+    """Where, when and how an enrolled person was heard last."""
+
+    name: str = Field(description="Name of the person.")
+    speaking: bool = Field(description="Whether the person speaks now.")
+    source: str = Field(description="Stream in which the person was heard last.")
+    heard: str = Field(description="UTC time at which the person began to speak last.")
+    emotion: str | None = Field(description="Main emotion of the person's last turn; null before its end.")
+
+
 class Endings:
     """The streams of a run, and how each ended."""
 

@@ -5,7 +5,7 @@ disk; when it returns, they survive the process. `Delivery` empties the outbox. 
 it costs one warning, and what was not delivered is reported at the end.
 
 Beside events the node publishes its own state, that of each stream, and losses (`presence`), and announces itself to
-Home Assistant if `mqtt.discovery_prefix` is set (`homeassistant`).
+Home Assistant if `mqtt.discovery_prefix` is set (`home`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import logging
 import secrets
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -29,7 +29,7 @@ from stream.sinks.mqtt import presence, topics
 from stream.sinks.mqtt.connection import BrokerConnection
 from stream.sinks.mqtt.credentials import read_password, tls_context
 from stream.sinks.mqtt.delivery import Delivery, RetainedMessage
-from stream.sinks.mqtt.homeassistant import Discovery
+from stream.sinks.mqtt.home import Home, State
 from stream.sinks.mqtt.incoming import Answer, CommandReceiver
 from stream.sinks.mqtt.journal import Journal, file_name, state_folder
 from stream.sinks.mqtt.leftovers import Leftovers
@@ -42,6 +42,9 @@ CLEAR_DELAY_S = 5.0
 """Time after its end until a stream's or call's retained messages and its device are cleared."""
 
 OUTBOX_ADVICE = "check the broker or raise mqtt.queue_events, mqtt.outbox_mb or mqtt.outbox_age_s"
+
+LEVELS_S = 10.0
+"""Period of the levels of rooms in Home Assistant."""
 
 DEFAULT_LIMITS = DeliveryLimits()
 
@@ -77,15 +80,13 @@ class MqttSink:
         )
         host = socket.gethostname()[:20]
         self._identifier = settings.mqtt.client_id or f"{self._node[:20]}-{host}-{secrets.token_hex(4)}"
-        self._discovery = (
-            Discovery(settings=settings, prefix=self._address.prefix) if settings.mqtt.discovery_prefix else None
-        )
+        self._home = Home(settings=settings, prefix=self._address.prefix)
         self._receiver = CommandReceiver(
             topic=self._node_topic("command"),
             reply_topic=self._node_topic("response"),
             qos=settings.mqtt.qos,
             allowed=settings.mqtt.commands,
-            status_topic=self._discovery.status_topic if self._discovery is not None else "",
+            status_topic=self._home.status_topic,
             on_online=self._requeue_retained,
         )
         self._refusals = Refusals(clock=steady_s)
@@ -94,6 +95,8 @@ class MqttSink:
         self._password = ""
         self._dropped_ids: tuple[str, str] | None = None  # the first and the last
         self._reported_drops = 0
+        self._levels: Callable[[], Mapping[str, float]] | None = None
+        self._levels_s = clock()
         self._endings = presence.Endings()
         self._leftovers = Leftovers(outbox=self._outbox, own_topics=self._node_topic(""), clock=clock)
         self._ended: dict[str, tuple[float, bool]] = {}  # streams and calls: time of the end, whether part of a call
@@ -102,15 +105,20 @@ class MqttSink:
         """Set the function that executes commands, where some are allowed."""
         self._receiver.attach(answer)
 
+    def attach_levels(self, levels: Callable[[], Mapping[str, float]]) -> None:
+        """Set the function that returns the current level of each stream in dBFS."""
+        self._levels = levels
+
     async def __aenter__(self) -> Self:
         """Load undelivered events of earlier runs and start connecting. Raises `SettingsError` for bad credentials."""
         self._tls = tls_context(self._settings) if self._address.tls else None
         self._password = read_password(self._settings)
         self._count_dropped(self._outbox.restore(await self._journal.open()))
-        self._leftovers.take_back(self._journal.retained_topics, devices_return=self._discovery is not None)
-        if self._discovery is not None:
-            self._leftovers.returned(self._discovery.node()[0])
-            self._outbox.put_state(*self._discovery.node(), now_s=self._clock())
+        left = self._journal.retained_topics
+        self._leftovers.take_back(left, devices_return=bool(self._home.status_topic))
+        for topic in filter(self._home.is_lasting_device, left):
+            self._leftovers.returned(topic)
+        self._put_states(self._home.start())
         self._delivery.start()
         return self
 
@@ -123,9 +131,8 @@ class MqttSink:
         if finished:
             self._take_back()
         else:
-            self._clear(
-                *(source for source, (_, of_call) in self._ended.items() if of_call)
-            )  # a call does not continue
+            calls = [source for source, (_, of_call) in self._ended.items() if of_call]
+            self._clear(*calls)  # a call does not continue
         try:
             await self._delivery.close(after_error=kind is not None, farewell=self._farewell(finished=finished))
         finally:
@@ -144,8 +151,8 @@ class MqttSink:
         self._clear(*self._endings.sources)
         for leaf in ("health", "outbox"):
             self._outbox.clear(self._node_topic(leaf))
-        if self._discovery is not None:
-            self._outbox.clear(self._discovery.node()[0])
+        for topic in self._home.topics():
+            self._outbox.clear(topic)
 
     def _farewell(self, *, finished: bool) -> list[RetainedMessage]:
         """Return what is published after `offline`: a stopped node will come back, a finished one will not."""
@@ -211,10 +218,7 @@ class MqttSink:
         self._ended.pop(event.source, None)
         if events.is_last(event):
             self._ended[event.source] = (now_s, event.call is not None)
-        announcement = self._discovery.observe(event) if self._discovery is not None else None
-        if announcement is not None:
-            self._leftovers.returned(announcement[0])
-            self._outbox.put_state(*announcement, now_s=now_s)
+        self._put_states(self._home.observe(event, now_s=now_s))
         if not isinstance(event, StreamEvent) or (change := presence.stream_state(event)) is None:
             return
         state, availability = change
@@ -230,8 +234,17 @@ class MqttSink:
         for source in sources:
             for leaf in topics.RETAINED:
                 self._outbox.clear(topics.source_topic(self._address.prefix, self._node, source, leaf))
-            if self._discovery is not None and (topic := self._discovery.forget(source)) is not None:
+            for topic in self._home.forget(source):
                 self._outbox.clear(topic)
+
+    def _put_states(self, states: Iterable[State]) -> None:
+        now_s = self._clock()
+        for state in states:
+            self._leftovers.returned(state.topic)
+            expires_after_s = self._settings.expiry_s if state.lasting else state.expires_after_s
+            self._outbox.put_state(
+                state.topic, state.payload, now_s=now_s, expires_after_s=expires_after_s, lasting=state.lasting
+            )
 
     def _clear_ended(self, now_s: float) -> None:
         """Clear streams and calls whose delay is over; without a broker as well, or they would accumulate."""

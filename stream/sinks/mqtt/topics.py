@@ -15,6 +15,12 @@ PREFIX/NODE/SOURCE/alert          alert events           not retained
 PREFIX/NODE/SOURCE/speaker_resolved  corrections         not retained
 PREFIX/NODE/SOURCE/turn           turn events            not retained
 PREFIX/NODE/SOURCE/stream         stream events          not retained
+PREFIX/NODE/SOURCE/home           who and how, for Home Assistant    retained
+PREFIX/NODE/person/NAME/state     where a person was heard last      retained; opt-in, as the next
+PREFIX/NODE/person/NAME/location  home | None            retained
+
+A name becomes one level: `%XX` for what a topic cannot hold (`+`, `#`, `/`, `%`, control characters) and `%uXXXXXX` for
+code points that MQTT forbids; different names give different levels, and `name_of_level` reverses it.
 """
 
 from __future__ import annotations
@@ -35,10 +41,13 @@ TRANSPORTS: dict[str, tuple[int, bool, Literal["tcp", "websockets"]]] = {
     "mqtt+wss": (443, True, "websockets"),
 }
 DEFAULT_PREFIX = "tonewatch"
-RETAINED = ("availability", "state", "emotion", "speaker", "call")
+RETAINED = ("availability", "state", "emotion", "speaker", "call", "home")
 """Last levels of a source's retained topics."""
 
 _RESERVED = re.compile(r"[+#/%\x00-\x1f\x7f]")  # wildcards, the separator, the escape character, control characters
+
+
+_ENCODED = re.compile("%u([0-9A-F]{6})|%([0-9A-F]{2})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +97,22 @@ def parse_address(target: str, settings: MqttSettings) -> BrokerAddress:
 
 def topic_level(name: str) -> str:
     """Encode a name as one topic level; different names give different levels (`a/b` gives `a%2Fb`)."""
-    return (
-        "".join(
-            f"%{ord(character):02X}" if _RESERVED.match(character) else character
-            for character in name.encode(errors="replace").decode()
-        )
-        or "%"
-    )
+    return "".join(map(_encoded, name)) or "%"
+
+
+def name_of_level(level: str) -> str:
+    """Return the name that a topic level encodes."""
+    if level == "%":
+        return ""
+    return _ENCODED.sub(lambda match: chr(int(match[1] or match[2], 16)), level)
+
+
+def _encoded(character: str) -> str:
+    code = ord(character)
+    if _RESERVED.match(character) or 0x80 <= code < 0xA0:  # noqa: PLR2004 - control characters of Latin-1
+        return f"%{code:02X}"
+    is_surrogate, is_noncharacter = 0xD800 <= code < 0xE000, 0xFDD0 <= code < 0xFDF0 or code & 0xFFFE == 0xFFFE  # noqa: PLR2004
+    return f"%u{code:06X}" if is_surrogate or is_noncharacter else character
 
 
 def node_topic(prefix: str, node: str, leaf: str) -> str:
@@ -105,6 +123,11 @@ def node_topic(prefix: str, node: str, leaf: str) -> str:
 def source_topic(prefix: str, node: str, source: str, leaf: str) -> str:
     """Return a topic of one stream or call."""
     return f"{prefix}/{topic_level(node)}/{topic_level(source)}/{leaf}"
+
+
+def person_topic(prefix: str, node: str, name: str, leaf: str) -> str:
+    """Return a topic of an enrolled person; it has one level more than those of streams, so that no name collides."""
+    return f"{prefix}/{topic_level(node)}/person/{topic_level(name)}/{leaf}"
 
 
 def event_topic(event: Event, *, prefix: str, node: str) -> str:
