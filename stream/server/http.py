@@ -11,6 +11,7 @@ time for a request, the number and size of headers, and a `Host` that can be par
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import socket
@@ -22,6 +23,7 @@ from typing import Any, Self
 
 import h11
 import uvicorn
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -143,7 +145,20 @@ class _RequestGuard:
             app = PlainTextResponse("invalid request: too many or too long headers, or a malformed Host\n", 400)
         if scope.get("client") is not None and not _is_address(scope["client"][0]):
             scope["client"] = (UNKNOWN_ADDRESS, 0)
-        await app(scope, receive, send)
+        with contextlib.suppress(ClientDisconnect):  # in the middle of a request
+            await app(scope, receive, send)
+
+
+class _InvalidTextFilter(logging.Filter):
+    """Leaves the trace out of uvicorn's line about text that is no UTF-8, which is a client's fault."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError):
+            record.exc_info = None
+        return True
+
+
+_INVALID_TEXT_FILTER = _InvalidTextFilter()
 
 
 def _is_address(host: str) -> bool:
@@ -215,6 +230,7 @@ class HttpServer:
         listening = bind(self.host, self.port, setting=self._setting)
         self.port = listening.getsockname()[1]
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        logging.getLogger("uvicorn.error").addFilter(_INVALID_TEXT_FILTER)
         self._server = _UvicornServer(self._config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listening]), name=self._setting)
         return self

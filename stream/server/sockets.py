@@ -14,7 +14,7 @@ from collections.abc import Callable
 PROOF_TIMEOUT_S = 5.0
 """Time from a connection, or from the end of a response, to a complete request; and to the proof after it."""
 
-MAX_UNPROVEN = 256
+MAX_UNPROVEN = 1_024
 MAX_UNPROVEN_PER_ADDRESS = 64
 
 RESERVED_DESCRIPTORS = 128

@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
+from stream.dashboard.page import Dashboard
 from stream.server.connection import DEFECT
 from stream.server.limits import MAX_CLOSE_REASON_BYTES, close_reason
 from stream.server.protocols.base import Action
 from stream.server.protocols.generic import GenericProtocol
+from stream.server.protocols.twilio import TwilioProtocol
 from stream.server.refusals import RefusalLog
+from stream.settings import Settings
 from tests.server.test_gateway import FakeTransport, chunks, serve, start, states
+from tests.server.test_sockets import UPGRADE
 from tests.support.node import NetworkNode, network_node
 from tests.support.waiting import wait_until
 
@@ -85,3 +89,35 @@ def test_a_refusal_can_always_be_published() -> None:
     refusals.add(protocol="generic", peer="p", reason="malformed", message="odd \ud800", now_s=0.0)
     (refusal,) = refusals.newest("generic")
     assert refusal.model_dump_json()
+
+
+def test_messages_that_waited_for_a_lost_one_may_be_malformed() -> None:
+    tested = TwilioProtocol()
+    tested.receive('{"event": "connected"}')
+    tested.receive('{"event": "media", "sequenceNumber": "1"}')
+    tested.receive('{"event": "stop", "sequenceNumber": "7"}')
+    assert tested.peer_closed() == []
+
+
+def test_what_a_client_cuts_off_or_garbles_leaves_no_trace(caplog: pytest.LogCaptureFixture) -> None:
+    async def check(tested: Any) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", tested.listener.port)
+        writer.write(b"POST /enter HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
+        await writer.drain()
+        writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", tested.listener.port)
+        writer.write(f"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"\x81\x82\0\0\0\0\xc3\x28")
+        assert await reader.read() == b"\x88\x02\x03\xef"  # 1007
+        writer.close()
+        await wait_until(lambda: not len(tested.listener.budget))
+
+    async def run() -> None:
+        page = Dashboard(settings=Settings())
+        async with network_node(mounts=(("/", page.app),)) as tested:
+            await check(tested)
+
+    asyncio.run(run())
+    assert "Traceback" not in caplog.text
+    assert not any(record.exc_info for record in caplog.records)

@@ -71,7 +71,10 @@ class TwilioProtocol(ConnectionProtocol):
     def peer_closed(self) -> list[Action]:
         """Process the messages that were waiting for a missing one."""
         self._peer_closed = True  # missing messages cannot arrive any more
-        return [] if self.closed else self._track_close(self._process_in_order())
+        try:
+            return [] if self.closed else self._track_close(self._process_in_order())
+        except ProtocolViolation:  # there is nobody left to tell
+            return []
 
     def _receive(self, message: str | bytes) -> list[Action]:
         if isinstance(message, bytes):
