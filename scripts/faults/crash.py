@@ -2,9 +2,10 @@
 
     python -m scripts.faults.crash --times 20
 
-A child process sends turns to a broker that is up half of the time, and prints the id of each turn that `send` has
-accepted. After each kill another child continues. At the end every accepted turn must have arrived, first arrivals of
-each session in order, and the database must be intact after every kill.
+A child process sends turns of a stream of its own to a broker that is up half of the time, and prints the id of each
+turn that `send` has accepted. After each kill another child continues. At the end every accepted turn must have arrived,
+first arrivals of each session in order, the database must be intact after every kill, and nothing may be retained of a
+stream whose process was killed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 
+import aiomqtt
+
 from scripts.faults.broker import TurnSubscriber
 from scripts.faults.report import print_result
 from stream.errors import BrokerUnreachable
@@ -35,14 +38,29 @@ async def _child(port: int, folder: str, session: str, count: int) -> None:
     settings = Settings.model_validate({"node": "n", "mqtt": {"outbox": folder, "reconnect_max_s": 0.5}})
     with suppress(BrokerUnreachable):
         async with MqttSink(target=f"mqtt://127.0.0.1:{port}/home", settings=settings) as sink:
+            await sink.send(examples.event(examples.stream("started"), source=session))
             for number in range(count):
-                event = examples.event(examples.turn(number), seq=number)
+                if number % 10 == 0:
+                    await sink.send(examples.event(examples.speaker("Al"), source=session))
+                event = examples.event(examples.turn(number), seq=number, source=session)
                 await sink.send(event.model_copy(update={"id": f"{session}/{number}", "session": session}))
                 print(f"{session}/{number}", flush=True)
                 await asyncio.sleep(0.001)
             async with asyncio.timeout(60):
                 while sink.statistics().waiting:  # noqa: ASYNC110 - the sink signals nothing
                     await asyncio.sleep(0.05)
+
+
+async def _retained_topics(port: int) -> set[str]:
+    """Return the topics on which the broker retains a message."""
+    topics = set()
+    async with aiomqtt.Client("127.0.0.1", port) as client:
+        await client.subscribe("home/#")
+        with suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout(1.0):
+                    topics.add(str((await anext(client.messages)).topic))
+    return topics
 
 
 async def _measure(*, times: int, folder: Path) -> None:
@@ -88,6 +106,8 @@ async def _measure(*, times: int, folder: Path) -> None:
         while set(accepted) - set(subscriber.turns) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         receiving.cancel()
+        streams = {topic.split("/")[2] for topic in await _retained_topics(broker.port) if topic.count("/") == 3}  # noqa: PLR2004
+    lies = streams - {f"s{times:02}"}
     lost = set(accepted) - set(subscriber.turns)
     firsts = list(dict.fromkeys(subscriber.turns))
     in_order = all(
@@ -96,13 +116,14 @@ async def _measure(*, times: int, folder: Path) -> None:
     )
     print_result(
         "crash",
-        held=not lost and not corrupt and in_order,
+        held=not lost and not corrupt and in_order and not lies,
         kills=times,
         accepted=len(accepted),
         lost=len(lost),
         twice=len(subscriber.turns) - len(firsts),
         in_order=in_order,
         corrupt=corrupt,
+        retained_of_killed=len(lies),
     )
 
 
