@@ -28,6 +28,7 @@ QUICK = {
     "broker": "--down-s 3 --times 2",
     "crash": "--times 4",
     "denied": "--seconds 10",
+    "hostile_frames": "--count 5000",
     "idle_sockets": "--idle 200 --slow 50 --seconds 5",
     "microphone": "--times 2",
     "overload": "--seconds 5",
