@@ -4,11 +4,13 @@ It passes on what the process records, and detects the loss of its device or con
 
 A loss is rarely reported (no exception, no status flag). A device counts as lost when its process has ended, when no
 data arrived for `no_data_timeout_s` (`first_data_timeout_s` for the first block: sound servers wake up slowly), or when
-every sample was exactly zero for `zeros_timeout_s`. Its process is then ended and another one started, with a retry
-pause that doubles up to `max_retry_pause_s`. An `Interruption` marks both the loss and the return. Lost frames are
-counted by the clock, so that the gap has its true length. The reference is the block with the smallest delay
-(`CaptureClock`), before the loss and in the first `SETTLE_S` after the return, since a device that has just been opened
-delivers its first blocks late and in a burst.
+every sample was exactly zero for `zeros_timeout_s` while a second recording of it has sound or fails (`ZeroProbe`): a
+muted headset gives zeros for hours, and so does a dead connection. Its process is then ended and another one started,
+with a retry pause that doubles up to `max_retry_pause_s`. An `Interruption` marks both the loss and the return.
+
+Lost frames are counted by the clock, so that the gap has its true length. The reference is the block with the smallest
+delay (`CaptureClock`), before the loss and in the first `SETTLE_S` after the return, since a device that has just been
+opened delivers its first blocks late and in a burst.
 
 A machine that wakes from sleep delivers audio at once, as if nothing had happened. The clock, which includes sleep,
 then shows less audio than elapsed time, and the device counts as lost and returned.
@@ -32,6 +34,7 @@ from typing import ClassVar
 from stream.errors import DeviceLost, SourceError
 from stream.sources.capture_process import CaptureProcess
 from stream.sources.recorder import FINISHED, CaptureBlock, CaptureRequest
+from stream.sources.zero_probe import ZeroProbe
 from stream.types import AudioFormat, Block, Interruption
 
 SETTLE_S = 0.25
@@ -110,6 +113,7 @@ class CaptureSource(ABC):
         self._stopped = False
         self._recorded_s = clock()  # time of the newest frame
         self._woken = asyncio.Event()
+        self._probe = ZeroProbe(lambda wake: open_process(self._request(self._format), wake), limits.zeros_timeout_s)
 
     @property
     def format(self) -> AudioFormat:
@@ -185,7 +189,7 @@ class CaptureSource(ABC):
         if origin_s is not None:
             frame = max(frame, await self._first_frame(capture, origin_s))
         end_frame = skipped = overflows = 0  # of this opening
-        recorded_s = nonzero_s = start_s = received_s = self._clock()
+        recorded_s = start_s = received_s = self._clock()
         while True:
             await self._wait(capture, lambda: capture.has_block)
             if capture.has_block:
@@ -204,7 +208,7 @@ class CaptureSource(ABC):
                     skipped += missing
                     frame += missing
                 self._recorded_s = recorded_s = block.recorded_s
-                nonzero_s = recorded_s if block.samples.any() else nonzero_s
+                self._probe.mark(recorded_s, is_zero=not block.samples.any())
                 captured_s = time.monotonic() - (received_s - recorded_s)
                 yield Block(self.id, frame + block.start_frame, block.samples, captured_s)
             elif capture.ended and not self._stopped:
@@ -218,7 +222,7 @@ class CaptureSource(ABC):
             # blocks that wait may be old: then the event loop was delayed, not the device
             no_data_s = 0.0 if capture.has_block else self._clock() - received_s
             timeout_s = limits.no_data_timeout_s if end_frame else limits.first_data_timeout_s
-            self._check_activity(no_data_s, timeout_s, recorded_s - nonzero_s)
+            self._check_activity(no_data_s, timeout_s)
 
     async def _first_frame(self, capture: CaptureProcess, origin_s: float) -> int:
         """Return the stream's frame at which a reopened device starts; 0 if it delivers nothing."""
@@ -268,16 +272,17 @@ class CaptureSource(ABC):
 
     async def _close(self) -> None:
         """End the recording process, if there is one."""
+        await self._probe.close()
         capture, self._capture = self._capture, None
         if capture is not None:
             await capture.close()
 
-    def _check_activity(self, no_data_s: float, timeout_s: float, zeros_s: float) -> None:
-        """Raises `DeviceLost` if a device has been silent for longer than any working one."""
+    def _check_activity(self, no_data_s: float, timeout_s: float) -> None:
+        """Raises `DeviceLost` if a device delivers nothing, or zeros although it has sound or is gone."""
         if no_data_s > timeout_s:
             raise DeviceLost(f"no data from the {self.what} for {timeout_s:g} s")
-        if zeros_s > self._limits.zeros_timeout_s:
-            raise DeviceLost(f"only zeros from the {self.what} for {self._limits.zeros_timeout_s:g} s")
+        if fault := self._probe.fault:
+            raise DeviceLost(f"only zeros from the {self.what}, but {fault}")
 
 
 def _check_sleep(missing_s: float, limits: WatchdogLimits) -> None:
