@@ -66,8 +66,8 @@ def run(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Files, `microphone`, `microphone:NAME` or `-` (a pipe: raw PCM or a recording). "
-            "Default: the settings' sources."
+            help="Files, `microphone`, `microphone:NAME`, an address (`rtsp://…`) or `-` (a pipe: raw PCM or a "
+            "recording). Default: the settings' sources."
         ),
     ] = None,
     realtime: Realtime = False,
