@@ -11,7 +11,6 @@ time for a request, the number and size of headers, and a `Host` that can be par
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import logging
 import socket
@@ -99,6 +98,14 @@ class GuardedProtocol(H11Protocol):
         self._is_upgraded = True
         super().handle_websocket_upgrade(event)
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; behind the beginning of another response, only close."""
+        self.app_state["slot"].is_refused = True
+        try:
+            super().send_400_response(msg)
+        except h11.LocalProtocolError:
+            self.transport.close()
+
     def on_response_complete(self) -> None:
         """Limit the time until the next request."""
         super().on_response_complete()
@@ -145,8 +152,13 @@ class _RequestGuard:
             app = PlainTextResponse("invalid request: too many or too long headers, or a malformed Host\n", 400)
         if scope.get("client") is not None and not _is_address(scope["client"][0]):
             scope["client"] = (UNKNOWN_ADDRESS, 0)
-        with contextlib.suppress(ClientDisconnect):  # in the middle of a request
+        try:
             await app(scope, receive, send)
+        except ClientDisconnect:  # in the middle of a request
+            return
+        except h11.LocalProtocolError:  # 400 was sent meanwhile, because of what followed the request
+            if not scope["state"]["slot"].is_refused:
+                raise
 
 
 class _InvalidTextFilter(logging.Filter):

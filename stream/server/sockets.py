@@ -24,12 +24,13 @@ RESERVED_DESCRIPTORS = 128
 class SocketSlot:
     """The place of one socket; `abort` closes it at once."""
 
-    __slots__ = ("_abort", "_budget", "address", "is_local", "is_proven")
+    __slots__ = ("_abort", "_budget", "address", "is_local", "is_proven", "is_refused")
 
     def __init__(self, budget: SocketBudget, *, address: str, is_local: bool, abort: Callable[[], None]) -> None:
         self._budget, self._abort = budget, abort
         self.address, self.is_local = address, is_local
         self.is_proven = False
+        self.is_refused = False  # as malformed: it gets no answer of an application any more
 
     def prove(self) -> None:
         """The client has proved who it is."""

@@ -121,3 +121,18 @@ def test_what_a_client_cuts_off_or_garbles_leaves_no_trace(caplog: pytest.LogCap
     asyncio.run(run())
     assert "Traceback" not in caplog.text
     assert not any(record.exc_info for record in caplog.records)
+
+
+def test_a_request_with_a_malformed_rest_leaves_no_trace(caplog: pytest.LogCaptureFixture) -> None:
+    async def check() -> None:
+        async with network_node() as tested:
+            for head in ("GET / HTTP/1.1", "POST /enter HTTP/1.1", "GET /v1/stream HTTP/1.1"):
+                for rest in ("odd chunk\r\n\r\n", "5\r\nhallo\r\nodd"):
+                    reader, writer = await asyncio.open_connection("127.0.0.1", tested.listener.port)
+                    writer.write(f"{head}\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{rest}".encode())
+                    assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 4")
+                    writer.close()
+            await wait_until(lambda: not len(tested.listener.budget))
+
+    asyncio.run(check())
+    assert not any(record.exc_info for record in caplog.records)

@@ -21,6 +21,7 @@ from stream.control.dispatcher import DEFECT
 from stream.sinks.mqtt.connection import BrokerConnection, BrokerError, IncomingMessage
 from stream.sinks.mqtt.properties import response_target
 from stream.sinks.mqtt.replies import RateLimit, RecentReplies
+from stream.sinks.mqtt.twins import TwinWatch
 
 COMMAND_TIMEOUT_S = 60.0
 
@@ -49,6 +50,7 @@ class CommandReceiver:
         status_topic: str = "",
         on_online: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = steady_s,
+        twins: TwinWatch | None = None,
     ) -> None:
         self._topic = topic
         self._reply_topic = reply_topic
@@ -56,6 +58,7 @@ class CommandReceiver:
         self._allowed = frozenset(allowed)
         self._status_topic = status_topic
         self._on_online = on_online
+        self._twins = twins
         self._answer: Answer | None = None
         self._recent = RecentReplies(clock=clock)
         self._rate = RateLimit(per_s=COMMANDS_PER_S, burst=COMMANDS_BURST, clock=clock)
@@ -68,7 +71,8 @@ class CommandReceiver:
 
     async def subscribe(self, connection: BrokerConnection) -> None:
         """Subscribe to what is needed; returns once the broker has answered. Raises `BrokerError`."""
-        for topic in filter(None, [self._topic if self._allowed else "", self._status_topic]):
+        watched = self._twins.topics if self._twins is not None else ()
+        for topic in filter(None, [self._topic if self._allowed else "", self._status_topic, *watched]):
             if self._closed[topic] >= MAX_CLOSED:
                 continue
             try:
@@ -76,11 +80,11 @@ class CommandReceiver:
             except BrokerError:
                 if connection.closed_by_broker:  # as AWS IoT does for a topic that its policy denies
                     self._closed[topic] += 1
-                    if self._closed[topic] == MAX_CLOSED:
+                    if self._closed[topic] == MAX_CLOSED and topic not in watched:
                         self._warn(topic, "it closes the connection")
                 raise
             self._closed.pop(topic, None)
-            if refusal:
+            if refusal and topic not in watched:  # an access list need not permit what only serves to notice a mistake
                 self._warn(topic, refusal)
 
     def _warn(self, topic: str, refusal: str) -> None:
@@ -94,6 +98,8 @@ class CommandReceiver:
         async for message in connection.messages:  # also detects a lost connection while nothing is published
             if str(message.topic) == self._topic:
                 await self._execute(connection, message)
+            elif self._twins is not None and str(message.topic) in self._twins.topics:
+                self._twins.observe(connection, message)
             elif message.payload == b"online":
                 self._on_online()
 

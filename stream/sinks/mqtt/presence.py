@@ -6,6 +6,7 @@ Every value here is the payload of one retained topic, so that a later subscribe
 
 from __future__ import annotations
 
+import secrets
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -30,6 +31,10 @@ FINISHED = ("finished", "hung_up")
 """Outcomes of streams that have ended by themselves."""
 
 
+PROCESS = secrets.token_hex(8)
+"""Random name of this process; its sinks are one node."""
+
+
 class _PresenceModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -43,6 +48,7 @@ class NodeInfo(_PresenceModel):
     payload: Literal["native", "cloudevents"] = Field(description="Format of event payloads.")
     models: dict[str, str] = Field(description="Model of each task.")
     commands: tuple[CommandName, ...] = Field(description="Commands accepted over MQTT.")
+    session: str = Field(default="", description="Random name of the process, by which two nodes of one name differ.")
     stopped: str | None = Field(
         default=None, description="UTC time at which the node was stopped; null while it runs, and after a crash."
     )
@@ -126,6 +132,7 @@ def node_info(settings: Settings, *, stopped: bool = False) -> str:
         payload=settings.mqtt.payload,
         models={task: name for task, name in models.items() if name},
         commands=settings.mqtt.commands,
+        session=PROCESS,
         stopped=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z") if stopped else None,
     )
     return info.model_dump_json(by_alias=True)

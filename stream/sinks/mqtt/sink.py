@@ -37,6 +37,7 @@ from stream.sinks.mqtt.limits import DeliveryLimits
 from stream.sinks.mqtt.link import Link
 from stream.sinks.mqtt.outbox import Message, Outbox, OutboxStatistics
 from stream.sinks.mqtt.refusals import Refusals
+from stream.sinks.mqtt.twins import TwinWatch
 
 CLEAR_DELAY_S = 5.0
 """Time after its end until a stream's or call's retained messages and its device are cleared."""
@@ -81,6 +82,7 @@ class MqttSink:
         host = socket.gethostname()[:20]
         self._identifier = settings.mqtt.client_id or f"{self._node[:20]}-{host}-{secrets.token_hex(4)}"
         self._home = Home(settings=settings, prefix=self._address.prefix)
+        self._info = presence.node_info(settings)
         self._receiver = CommandReceiver(
             topic=self._node_topic("command"),
             reply_topic=self._node_topic("response"),
@@ -88,6 +90,7 @@ class MqttSink:
             allowed=settings.mqtt.commands,
             status_topic=self._home.status_topic,
             on_online=self._requeue_retained,
+            twins=TwinWatch(name=self._node, topic=self._node_topic, info=self._info, qos=settings.mqtt.qos),
         )
         self._refusals = Refusals(clock=steady_s)
         self._delivery = self._make_delivery(limits)
@@ -149,9 +152,7 @@ class MqttSink:
     def _take_back(self) -> None:
         """Clear all that is retained: nobody waits for a run that has finished."""
         self._clear(*self._endings.sources)
-        for leaf in ("health", "outbox"):
-            self._outbox.clear(self._node_topic(leaf))
-        for topic in self._home.topics():
+        for topic in (*self._home.topics(), *map(self._node_topic, ("health", "outbox"))):
             self._outbox.clear(topic)
 
     def _farewell(self, *, finished: bool) -> list[RetainedMessage]:
@@ -232,10 +233,10 @@ class MqttSink:
     def _clear(self, *sources: str) -> None:
         """Clear the retained messages of streams and calls that have ended."""
         for source in sources:
+            for topic in self._home.forget(source):  # the device first
+                self._outbox.clear(topic)
             for leaf in topics.RETAINED:
                 self._outbox.clear(topics.source_topic(self._address.prefix, self._node, source, leaf))
-            for topic in self._home.forget(source):
-                self._outbox.clear(topic)
 
     def _put_states(self, states: Iterable[State]) -> None:
         now_s = self._clock()
@@ -321,7 +322,7 @@ class MqttSink:
             qos=settings.qos,
             reconnect_max_s=settings.reconnect_max_s,
             birth=[
-                (self._node_topic("info"), presence.node_info(self._all_settings)),
+                (self._node_topic("info"), self._info),
                 (self._node_topic("availability"), "online"),
             ],
             offline=(self._node_topic("availability"), "offline"),
