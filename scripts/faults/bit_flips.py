@@ -30,6 +30,7 @@ from stream.sinks.mqtt.outbox import Message
 
 NAME = "outbox-kitchen"
 MESSAGES = 40
+RETAINED = [f"home/kitchen/room{number}/state" for number in range(10)]
 
 MODEL = ModelRef(name="speaker-campplus", revision="1")
 PEOPLE = 4
@@ -46,16 +47,18 @@ def message(number: int) -> Message:
 
 
 def write_outbox(path: Path) -> list[str]:
-    """Write a file with all messages; returns their topics and payloads."""
+    """Write a file with all messages and retained topics; returns them."""
 
     async def write() -> None:
         journal = Journal(folder=path.parent, name=path.stem, clock=lambda: 100.0)
         await journal.open()
         await journal.write([message(number) for number in range(MESSAGES)])
+        await journal.remember_retained(RETAINED)
         await journal.close()
 
     asyncio.run(write())
-    return [f"{message(number).topic} {message(number).payload}" for number in range(MESSAGES)]
+    messages = map(message, range(MESSAGES))
+    return [*RETAINED, *(f"{one.topic} {one.payload}" for one in messages)]
 
 
 def read_outbox(path: Path) -> list[str]:
@@ -64,6 +67,7 @@ def read_outbox(path: Path) -> list[str]:
     async def read() -> list[str]:
         journal = Journal(folder=path.parent, name=path.stem, clock=lambda: 100.0)
         found = [f"{one.topic} {one.payload}" for one in await journal.open()]
+        found += journal.retained_topics
         await journal.write([message(MESSAGES)])
         await journal.close()
         return found
