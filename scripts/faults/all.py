@@ -23,6 +23,7 @@ from pathlib import Path
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 QUICK = {
+    "bad_commands": "--count 1000",
     "births": "--count 20",
     "bit_flips": "--times 200",
     "broker": "--down-s 3 --times 2",
