@@ -113,7 +113,10 @@ def test_the_mqtt_page_lists_every_channel() -> None:
     page = (HOME / "docs" / "mqtt.md").read_text(encoding="utf-8")
     rows = set(re.findall(r"^\| `(PREFIX/[^`]+)`", page, flags=re.MULTILINE))
     documented = {
-        address.replace("{prefix}", "PREFIX").replace("{node}", "NODE").replace("{source}", "SOURCE").replace("{name}", "NAME")
+        address.replace("{prefix}", "PREFIX")
+        .replace("{node}", "NODE")
+        .replace("{source}", "SOURCE")
+        .replace("{name}", "NAME")
         for address in ADDRESSES.values()
     }
     assert rows == documented

@@ -133,7 +133,7 @@ def room(
             payload_on=device.command(command="resume", source=source),
             payload_off=device.command(command="pause", source=source),
             state_topic=device.topic("state"), state_on="ON", state_off="OFF",
-            value_template="{{ 'OFF' if value_json.state == 'paused' else 'ON' }}",
+            value_template=_template("'OFF' if value_json.state == 'paused' else 'ON'"),
         )  # fmt: skip
     if device.allows("enroll") and kind == "stream" and models.speaker.name:
         command = f"dict(command='enroll', source={_literal(source)}, name=value)"
@@ -151,7 +151,7 @@ def person(device: Device) -> dict[str, Component]:
     return {
         "speaks": device.component(
             "speaks", "binary_sensor", "Speaks", device_class="sound", state_topic=state,
-            value_template=_on_off("value_json.speaking"), json_attributes_topic=state,
+            value_template=_on_off("value_json.speaking"),
         ),
         "room": device.component(
             "room", "sensor", "Last heard in", icon="mdi:home-account", state_topic=state,
@@ -183,7 +183,7 @@ def _speakers(device: Device, people: Sequence[str]) -> dict[str, Component]:
             "speakers", "sensor", "Speakers", icon="mdi:account-multiple", state_topic=device.topic("home"),
             value_template=_template(f"value_json.speakers | join(', ') or '{NOBODY}'"),
             json_attributes_topic=device.topic("home"),
-            json_attributes_template=_template("dict(speakers=value_json.speakers) | tojson"),
+            json_attributes_template=_template("dict(speakers=value_json.speakers) | tojson", cleared="{}"),
         ),
         "stranger": _binary(device, "stranger", "Stranger", "value_json.stranger", icon="mdi:account-question"),
     }  # fmt: skip
@@ -239,12 +239,13 @@ def _triggers(device: Device, leaf: str, types: Mapping[str, str], *, value: str
     }
 
 
-def _template(expression: str) -> str:
-    return "{{ " + expression + " }}"
+def _template(expression: str, *, cleared: str = "None") -> str:
+    """Return a template; where a retained message is cleared, which leaves it empty, the state is unknown."""
+    return "{{ " + f"({expression}) if value_json is defined else '{cleared}'" + " }}"
 
 
 def _on_off(expression: str) -> str:
-    return "{{ 'ON' if " + expression + " else 'OFF' }}"
+    return _template(f"'ON' if {expression} else 'OFF'")
 
 
 def _literal(text: str) -> str:

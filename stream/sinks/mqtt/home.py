@@ -169,7 +169,7 @@ class Home:
         people = [self._person_topic(name, leaf) for name in names for leaf in ("state", "location")]
         if self._discovery is None:
             return people
-        return [self._discovery.node()[0], *map(self._discovery.person_topic, names), *people]
+        return [*map(self._discovery.person_topic, names), self._discovery.node()[0], *people]
 
     def _room(self, event: Event) -> Iterator[State]:
         room = self._rooms.setdefault(event.source, _Room())

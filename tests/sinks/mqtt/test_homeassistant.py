@@ -11,6 +11,7 @@ import json
 import re
 from typing import Any
 
+import jinja2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,6 +73,21 @@ def test_a_device_is_announced_again_only_for_new_labels_alerts_and_people() -> 
         assert discovery.observe(event) is None, "names that come and go change no announcement"
     assert discovery.forget("room") == "ha/device/tonewatch_kitchen_room/config"
     assert discovery.forget("room") is None
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: str(case["format"]))
+def test_a_cleared_state_is_no_error(case: dict[str, Any]) -> None:
+    """Home Assistant renders the templates of a device that is about to be removed with an empty message."""
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # noqa: S701 - no HTML
+    rendered = set()
+    for payload in case["announced"].values():
+        for key, component in json.loads(payload)["components"].items():
+            if component["platform"] == "event":  # events are not retained
+                continue
+            for name in component.keys() & {"value_template", "json_attributes_template"}:
+                rendered.add(environment.from_string(component[name]).render(value=""))
+                assert rendered <= {"None", "{}"}, key
+    assert rendered == {"None", "{}"}
 
 
 def test_names_are_no_options() -> None:
