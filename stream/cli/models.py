@@ -35,4 +35,7 @@ def fetch_model(name: Annotated[str, typer.Argument(help="A name of the zoo or O
     """Download a model from the hub into the hub's cache."""
     from stream.models.zoo import fetch  # noqa: PLC0415
 
-    typer.echo(f"Downloaded {name} to {fetch(name, progress=sys.stderr.isatty())}")
+    folder = fetch(
+        name, progress=sys.stderr.isatty(), show_licence=lambda licence: typer.echo(f"Licence of {name}: {licence}")
+    )
+    typer.echo(f"Downloaded {name} to {folder}")

@@ -35,6 +35,11 @@ FAMILIES: Mapping[str, str] = MappingProxyType(
 )
 """Supported values of `model_type`, and the prefix of each family's classes."""
 
+DIMENSIONS: Mapping[str, str] = MappingProxyType(
+    {name: name for name in ("arousal", "dominance", "valence")} | {"activation": "arousal", "pleasure": "valence"}
+)
+"""Outputs of a regression head, and their names here. A checkpoint has dimensions if all its labels are among them."""
+
 MIN_IDENTITY_LABELS = 100
 """Number of labels from which a classifier identifies speakers rather than emotions."""
 
@@ -47,6 +52,7 @@ class Head(StrEnum):
     CLASSIFIER = "ForSequenceClassification"
     XVECTOR = "ForXVector"
     FRAMES = "ForAudioFrameClassification"
+    POOLED = "ForSpeechClassification"  # not a class of transformers: `pooled.py`
 
 
 _HEADS = MappingProxyType({Task.SPEAKER: Head.XVECTOR, Task.OVERLAP: Head.FRAMES})
@@ -63,12 +69,13 @@ class Checkpoint:
     head: Head
     task: Task
     labels: tuple[str, ...]
+    dimensions: tuple[str, ...]
     normalise: bool
 
     @property
     def class_name(self) -> str:
         """Name of its class in transformers."""
-        return FAMILIES[self.family] + self.head
+        return FAMILIES[self.family] + ("Model" if self.head is Head.POOLED else self.head)
 
     @property
     def revision(self) -> str:
@@ -101,12 +108,14 @@ def read_checkpoint(folder: Path, *, task: Task | None = None) -> Checkpoint:
     if family not in FAMILIES:
         raise ModelFormatError(f"{folder} has a model of the family {family!r}; supported: {', '.join(FAMILIES)}")
     head = _head(folder, config, task=task)
-    if family == "hubert" and head is not Head.CLASSIFIER:
+    if family == "hubert" and head not in (Head.CLASSIFIER, Head.POOLED):
         raise ModelFormatError(
             f"{folder} needs a Hubert{head}, which transformers does not provide; use another checkpoint"
         )
-    labels = _labels(folder, config) if head is Head.CLASSIFIER else ()
-    detected = _task(head, labels)
+    labels = _labels(folder, config) if head in (Head.CLASSIFIER, Head.POOLED) else ()
+    dimensions = _dimensions(labels)
+    labels = () if dimensions else labels
+    detected = Task.EMOTION if dimensions else _task(head, labels)
     checkpoint = Checkpoint(
         folder=folder,
         weights=_weights(folder),
@@ -114,6 +123,7 @@ def read_checkpoint(folder: Path, *, task: Task | None = None) -> Checkpoint:
         head=head,
         task=detected,
         labels=canonical(labels) if detected is Task.EMOTION else labels,
+        dimensions=dimensions,
         normalise=_normalise(folder),
     )
     for part in checkpoint.parts:
@@ -152,9 +162,14 @@ def _labels(folder: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
         raise ModelFormatError(
             f"{folder / CONFIG} has keys in id2label that are not numbers; download it again"
         ) from error
-    if len(labels) < 2:  # noqa: PLR2004
+    if len(labels) < 2 and not _dimensions(labels):  # noqa: PLR2004
         raise ModelFormatError(f"{folder / CONFIG} has fewer than two labels in id2label; use another checkpoint")
     return labels
+
+
+def _dimensions(labels: tuple[str, ...]) -> tuple[str, ...]:
+    named = tuple(DIMENSIONS.get(label.strip().lower(), "") for label in labels)
+    return named if all(named) else ()
 
 
 def _task(head: Head, labels: tuple[str, ...]) -> Task:

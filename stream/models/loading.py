@@ -34,6 +34,7 @@ from stream.models.capability import choose_dtype, should_pack
 from stream.models.checkpoint import Checkpoint, Head, read_checkpoint
 from stream.models.devices import resolve_device, resolve_dtype
 from stream.models.fast.conversion import accelerate
+from stream.models.pooled import DENSE, OUTPUT, PooledHead, PooledNet, read_head
 from stream.models.pretrained import PretrainedModel
 from stream.models.zoo import ZOO, cached_folder, fetch, find_entry, is_hub_name, local_folder, offline_error
 from stream.settings import ModelSettings
@@ -83,6 +84,7 @@ def load(settings: ModelSettings, *, task: Task | None = None) -> PretrainedMode
         revision=checkpoint.revision,
         task=checkpoint.task,
         labels=checkpoint.labels,
+        dimensions=checkpoint.dimensions,
         threshold=_threshold(checkpoint, None if is_folder or entry is None else entry.threshold),
     )
     return PretrainedModel(net=net, info=info, spec=_spec(settings, checkpoint.head), normalise=checkpoint.normalise)
@@ -116,7 +118,12 @@ def locate_checkpoint(name: str, *, revision: str = "") -> Path:
     if constants.HF_HUB_OFFLINE:
         raise offline_error(name, checkpoint=checkpoint)
     log.info("downloading %s from the hub", checkpoint)
-    return fetch(name, revision=revision, progress=sys.stderr.isatty())
+    return fetch(
+        name,
+        revision=revision,
+        progress=sys.stderr.isatty(),
+        show_licence=lambda licence: log.info("licence of %s: %s", checkpoint, licence),
+    )
 
 
 def _build(checkpoint: Checkpoint) -> nn.Module:
@@ -153,8 +160,21 @@ def _build(checkpoint: Checkpoint) -> nn.Module:
             f"{checkpoint.folder} cannot be loaded as {checkpoint.class_name} ({reason}); download it again"
         ) from error
     _check_complete(checkpoint, report, backbone=net.base_model_prefix)
+    if checkpoint.head is Head.POOLED:
+        return PooledNet(net, _pooled_head(checkpoint))
     module: nn.Module = net
     return module
+
+
+def _pooled_head(checkpoint: Checkpoint) -> PooledHead:
+    """Return the head of a checkpoint whose architecture transformers does not have."""
+    head = next((found for part in checkpoint.parts if (found := read_head(part)) is not None), None)
+    outputs = len(checkpoint.labels) or len(checkpoint.dimensions)
+    if head is None or head.output.out_features != outputs:
+        raise ModelFormatError(
+            f"{checkpoint.folder} has no head of {DENSE} and {OUTPUT} with {outputs} outputs; use another checkpoint"
+        )
+    return head
 
 
 def _check_complete(checkpoint: Checkpoint, report: Mapping[str, Iterable[Any]], *, backbone: str) -> None:

@@ -97,7 +97,7 @@ def _score_batch(
     try:
         with torch.inference_mode():
             outputs = forward(torch.from_numpy(audio))
-            values = [_to_scores(output, model.info.task) for output, model in zip(outputs, models, strict=True)]
+            values = [_to_scores(output, model.info) for output, model in zip(outputs, models, strict=True)]
     except (RuntimeError, MemoryError) as error:  # out of memory is a RuntimeError in torch
         reason = str(error).partition("\n")[0].rstrip(".")
         raise InferenceError(
@@ -141,11 +141,13 @@ def _to_device(audio: Tensor, device: torch.device) -> Tensor:
     return audio.to(device)
 
 
-def _to_scores(output: Tensor, task: Task) -> NDArray[np.float32]:
-    """Turn logits into probabilities, or scale vectors to unit length, in float32; (batch, …)."""
-    if task is Task.SPEAKER:
+def _to_scores(output: Tensor, info: ModelInfo) -> NDArray[np.float32]:
+    """Turn logits into probabilities, limit dimensions to 0…1, or scale vectors to unit length; float32, (batch, …)."""
+    if info.task is Task.SPEAKER:
         values = nn.functional.normalize(output.float(), dim=1)
+    elif info.dimensions:  # of a regression head, which has no other outputs
+        values = output.float().clamp(0.0, 1.0)
     else:
-        values = torch.sigmoid(output.float()) if task is Task.OVERLAP else torch.softmax(output.float(), 1)
+        values = torch.sigmoid(output.float()) if info.task is Task.OVERLAP else torch.softmax(output.float(), 1)
     array: NDArray[np.float32] = values.cpu().numpy()
     return array

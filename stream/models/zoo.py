@@ -16,7 +16,7 @@ Raises `ModelNotFound`, naming the places searched, for a model that is neither 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
@@ -222,10 +222,12 @@ def cached_folder(checkpoint: str, revision: str) -> Path | None:
     return folder if complete else None
 
 
-def fetch(name: str, *, revision: str = "", progress: bool = False) -> Path:
+def fetch(
+    name: str, *, revision: str = "", progress: bool = False, show_licence: Callable[[str], None] = lambda _: None
+) -> Path:
     """Download a model of the zoo or of the hub (`org/model`) into the hub's cache and return its folder.
 
-    Raises `ModelNotFound` if that fails.
+    `show_licence` is called with the licence before the first file is downloaded. Raises `ModelNotFound` if that fails.
     """
     from huggingface_hub import HfApi, constants, hf_hub_download  # noqa: PLC0415
     from huggingface_hub.errors import (  # type: ignore[attr-defined]  # noqa: PLC0415
@@ -252,6 +254,7 @@ def fetch(name: str, *, revision: str = "", progress: bool = False) -> Path:
         with _bars(shown=progress):
             info = HfApi().model_info(checkpoint, revision=revision, timeout=TIMEOUT_S)
             files = [sibling.rfilename for sibling in info.siblings or ()]
+            show_licence(entry.licence if entry else _licence(info.tags))
             for file in required_files(checkpoint, files):
                 path = hf_hub_download(checkpoint, file, revision=info.sha, etag_timeout=TIMEOUT_S)
         return Path(path).parent
@@ -268,6 +271,12 @@ def fetch(name: str, *, revision: str = "", progress: bool = False) -> Path:
     raise ModelNotFound(
         f"{_display_name(name, checkpoint)} is not in the cache {constants.HF_HUB_CACHE}, and {why}; {_remedy(entry)}"
     ) from cause
+
+
+def _licence(tags: Sequence[str] | None) -> str:
+    """Return the licence that the tags of a repository name."""
+    named = [tag.removeprefix("license:") for tag in tags or () if tag.startswith("license:")]
+    return ", ".join(named) or "not stated; read the model card before you use it"
 
 
 def offline_error(name: str, *, checkpoint: str) -> ModelNotFound:

@@ -67,6 +67,8 @@ class EmotionTracker:
         return EmotionState(label, probability, self._since, self._smoothed, self._dimensions, trends)
 
     def _decide(self, smoothed: tuple[float, ...]) -> str:
+        if not smoothed:  # a model of dimensions only
+            return UNCERTAIN
         ranked = sorted(range(len(smoothed)), key=lambda place: -smoothed[place])
         best, second = ranked[0], ranked[1] if len(ranked) > 1 else None
         lead = smoothed[best] - (smoothed[second] if second is not None else 0.0)
@@ -81,7 +83,7 @@ class EmotionTracker:
         return self._label if self._probability(self._label) >= settings.exit else UNCERTAIN
 
     def _probability(self, label: str) -> float:
-        if self._smoothed is None:
+        if not self._smoothed:
             return 0.0
         return self._smoothed[self._labels.index(label)] if label in self._labels else max(self._smoothed)
 

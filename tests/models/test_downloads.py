@@ -49,7 +49,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
             self.reply(status, b"{}", {"X-Error-Code": code}, body=body)
         elif self.path.startswith("/api/models/"):
             siblings = [{"rfilename": name} for name in self.files]
-            message = {"id": "org/model", "modelId": "org/model", "sha": COMMIT, "siblings": siblings}
+            tags = ["audio-classification", "license:cc-by-nc-sa-4.0"]
+            message = {"id": "org/model", "modelId": "org/model", "sha": COMMIT, "siblings": siblings, "tags": tags}
             self.reply(200, json.dumps(message).encode(), {}, body=body)
         elif (name := self.path.rpartition("/")[2]) not in self.files:
             self.reply(404, b"{}", {"X-Error-Code": "EntryNotFound"}, body=body)
@@ -241,3 +242,10 @@ def test_progress_is_shown_when_asked_for(
     assert out == ""
     assert ("pytorch_model.bin" in err) == progress
     assert are_progress_bars_disabled() == before
+
+
+def test_the_licence_is_shown_before_the_first_file(hub: type[Hub]) -> None:
+    hub.files.update({"config.json": b"{}", "preprocessor_config.json": b"{}", "pytorch_model.bin": b"x"})
+    shown: list[tuple[str, int]] = []
+    fetch("org/model", show_licence=lambda licence: shown.append((licence, sum("resolve" in p for p in hub.requests))))
+    assert shown == [("cc-by-nc-sa-4.0", 0)]

@@ -69,7 +69,9 @@ def load_trunk(bundle: Bundle, settings: ModelSettings) -> CampplusTrunk:
 class TrunkModel(BundledModel):
     """A model that reads the trunk with `head`."""
 
-    def __init__(self, *, info: ModelInfo, spec: WindowSpec, trunk: CampplusTrunk, head: Callable[[Levels], Tensor]) -> None:
+    def __init__(
+        self, *, info: ModelInfo, spec: WindowSpec, trunk: CampplusTrunk, head: Callable[[Levels], Tensor]
+    ) -> None:
         super().__init__(info=info, spec=spec, score=lambda samples: head(trunk(samples)), device=trunk.device)
         self.trunk, self.head = trunk, head
 

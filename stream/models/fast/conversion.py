@@ -24,6 +24,7 @@ from stream.models.fast.frontend import ConvLayer, FirstLayer, Frontend, Norm
 from stream.models.fast.heads import Classifier, FrameClassifier, Head, XVector
 from stream.models.fast.net import Backbone, FastNet
 from stream.models.fast.positions import PositionalConv, Positions
+from stream.models.pooled import PooledNet
 
 TOLERANCE = 1e-3
 """Relative to the largest output: rounding is a hundred times smaller, a wrong layout a hundred times larger."""
@@ -161,6 +162,8 @@ def _layer(layer: Any, *, norm_first: bool, gated: bool) -> EncoderLayer:
 
 
 def _head(net: Any) -> Head:
+    if isinstance(net, PooledNet):
+        return net.head
     if hasattr(net, "tdnn"):
         layers = [
             Convolution(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stream.models.fast.dense import Convolution, Dense
+from stream.models.pooled import PooledHead
 
 
 class Classifier(nn.Module):
@@ -76,4 +77,4 @@ class XVector(nn.Module):
         return vectors
 
 
-Head = Classifier | FrameClassifier | XVector
+Head = Classifier | FrameClassifier | PooledHead | XVector

@@ -142,7 +142,7 @@ def _closed_set(event: SpeakerEvent | None) -> list[RenderableType]:
 
 def _bars(stream: PanelStream, width: int) -> list[RenderableType]:
     event = stream.emotion
-    if event is None or not event.probabilities:
+    if event is None or (not event.probabilities and event.arousal is None):
         return [Text("silence" if event is not None else "", style="dim"), Text(), Text(), Text()]
     rows: list[RenderableType] = []
     for label, probability in event.probabilities.items():
@@ -154,7 +154,7 @@ def _bars(stream: PanelStream, width: int) -> list[RenderableType]:
         rows.append(row.append(f" {probability:4.0%}"))
     if event.arousal is not None:
         rows.append(Text(f"  arousal   {event.arousal:.0%}{_trend_words(event.arousal_trend)}", style="dim"))
-    if event.label == "uncertain":
+    if event.label == "uncertain" and event.probabilities:
         rows[0] = Text.assemble(rows[0], ("  uncertain", "italic"))  # type: ignore[arg-type]
     return rows
 
