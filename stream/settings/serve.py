@@ -56,6 +56,9 @@ class ServeSettings(Branch):
     streams_per_peer: int = Field(
         256, ge=1, le=10_000, description="Maximum number of streams, and of connections, from one address."
     )
+    buffer_mb: Positive = Field(
+        128.0, description="Maximum size of audio that waits for processing, in MB, over all streams."
+    )
     messages_per_s: int = Field(
         500, ge=1, le=1_000_000, description="Maximum rate of messages of one connection, on average."
     )
