@@ -19,9 +19,9 @@ line (`--set pool.workers=2`, and the options that stand for a setting). `tonewa
 by `scripts/settings_page.py`.
 
 Passwords, tokens and keys belong in the environment (`TONEWATCH__MQTT__PASSWORD`), in a file of their own
-(`serve.token_file`), or in a TOML file; a file with secrets that other users can read is refused, except in `/run/secrets`
-and `/run/credentials`, and so is a secret on the command line. A token of this node (`serve.token`, `service.token`,
-`dashboard.token`) has at least {MIN_TOKEN_CHARACTERS} characters, or is empty.
+(`serve.token_file`), or in a TOML file; a file with secrets that other users can read is refused, except in
+`/run/secrets` and `/run/credentials`, and so is a secret on the command line. A token of this node (`serve.token`,
+`service.token`, `dashboard.token`) has at least {MIN_TOKEN_CHARACTERS} characters, or is empty.
 
 """
 

@@ -3,9 +3,9 @@
     python -m scripts.faults.crash --times 20
 
 A child process sends turns of a stream of its own to a broker that is up half of the time, and prints the id of each
-turn that `send` has accepted. After each kill another child continues. At the end every accepted turn must have arrived,
-first arrivals of each session in order, the database must be intact after every kill, and nothing may be retained of a
-stream whose process was killed.
+turn that `send` has accepted. After each kill another child continues. At the end every accepted turn must have
+arrived, first arrivals in order, the database must be intact after every kill, and nothing may be retained of a stream
+whose process was killed.
 """
 
 from __future__ import annotations

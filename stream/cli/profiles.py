@@ -163,7 +163,8 @@ def delete(
     typer.echo(f"Deleted {', '.join(names)}. Running nodes keep them until `reload` or a restart")
     for model in fitted:
         typer.echo(
-            f"Deleted the calibration of {model.name}, which was fitted on them; run `tonewatch calibrate` for a new one"
+            f"Deleted the calibration of {model.name}, which was fitted on them; "
+            "run `tonewatch calibrate` for a new one"
         )
 
 

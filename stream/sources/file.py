@@ -51,6 +51,8 @@ class FileSource:
         self._block_frames = block_frames
         self._format: AudioFormat | None = None
         self._stopped = asyncio.Event()
+        self._opened: Decoder | None = None  # by the thread
+        self._is_abandoned = False  # the run was cancelled while the thread opened the file
 
     @property
     def format(self) -> AudioFormat:
@@ -66,7 +68,12 @@ class FileSource:
     @asynccontextmanager
     async def blocks(self) -> AsyncIterator[AsyncIterator[Block]]:
         """Open the file and yield an iterator over its blocks. Raises `SourceNotFound` or `AudioFormatError`."""
-        decoder, first = await asyncio.to_thread(self._open)
+        try:
+            decoder, first = await asyncio.to_thread(self._open)
+        except asyncio.CancelledError:  # the thread goes on
+            self._is_abandoned = True
+            self._close_opened()
+            raise
         thread = ThreadPoolExecutor(1, thread_name_prefix=f"tonewatch-{self.id}")
         try:
             async with aclosing(self._read(decoder, first, thread)) as blocks:
@@ -91,13 +98,19 @@ class FileSource:
             raise SourceNotFound(f"{self._name!r} is a folder; name a recording in it")
         if not stat.S_ISREG(mode):
             raise SourceNotFound(f"{self._name!r} is not a regular file; read it with `tonewatch run - < FILE`")
-        decoder = self._decoder()
+        decoder = self._opened = self._decoder()
+        if self._is_abandoned:
+            self._close_opened()
         try:
             self._format = decoder.format
             return decoder, self._first_pieces(decoder)
         except BaseException:
             decoder.close()
             raise
+
+    def _close_opened(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
 
     def _first_pieces(self, decoder: Decoder) -> list[Piece]:
         """Return the first audio, at least `MIN_FILE_S`. Raises `AudioFormatError` if there is less."""

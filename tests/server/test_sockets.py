@@ -50,7 +50,7 @@ class TestBudget:
         assert held.closed == [0, 1]
 
     def test_the_oldest_of_all_makes_room(self) -> None:
-        held = Sockets()
+        held = Sockets(max_sockets=2 * MAX_UNPROVEN)
         for number in range(MAX_UNPROVEN + 1):
             assert held.open(number, is_local=True) is not None
         assert held.closed == [0]
