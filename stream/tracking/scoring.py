@@ -9,7 +9,7 @@ Villiers 2013, with a quality measure).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp
+from math import exp, inf
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -72,6 +72,11 @@ class Scorer:
         """Return the log-odds (voices,) of same against different speakers."""
         profile_s = np.array([voice.evidence_s for voice in voices], dtype=np.float64)
         return self.calibration.log_odds(scores, speech_s=speech_s, profile_s=profile_s)
+
+    def best_log_odds(self, vector: Vectors, voices: Sequence[Voice], *, speech_s: float) -> float:
+        """Return the log-odds of the likeliest voice of a unit x-vector; minus infinity without voices."""
+        odds = self.log_odds(self.scores(vector, voices), voices, speech_s=speech_s)
+        return float(odds.max(initial=-inf))
 
     def probability(self, one: Voice, other: Voice) -> float:
         """Return the probability that two voices belong to the same person, with even prior odds."""

@@ -7,11 +7,12 @@ A Bayesian filter over hypotheses: each voice, and an *unknown speaker*. For eac
 * Ratios add up over the windows of a speech segment, within limits: windows overlap, and belief must stay low enough
   for another voice to take over. The last speaker is likelier than others to continue (`continuity`), less so after a
   pause, and the speaker may change anywhere within a segment (`change_s`).
-* A voice whose belief reaches `match` is confirmed. An unknown speaker with belief `create` and `create_s` of evidence
-  becomes a *session voice* (S1, S2 …) if no other voice was decided in its segment, or if a later window that shares at
-  most half of its audio agrees: a window across a speaker change resembles neither speaker and must not create a voice.
-  Until then the state is unknown. match < create < update: a session voice is updated only at `update`, by windows that
-  share no audio with its last update or with another voice. Enrolled voices are never updated.
+* A voice whose belief reaches `match` is confirmed. An unknown speaker with belief `create` and `create_s` of
+  evidence becomes a *session voice* (S1, S2 …) if no other voice was decided in its segment, or if a later window
+  that shares at most half of its audio agrees: a window across a speaker change resembles neither speaker and must
+  not create a voice, nor must one that is near a known voice. Until then the state is tentative. match < create <
+  update: a session voice is updated only at `update`, by windows that share no audio with its last update or with
+  another voice. Enrolled voices are never updated.
 * Where segmentation says which track the newest speech belongs to (`activity.py`), belief belongs to the track: it goes
   on after a pause, and a new track is hardly the voice of another track in the window. X-vectors are then of parts in
   which one person speaks alone; without segmentation, a window that two voices seem to share updates or creates none.
@@ -32,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.clock import seconds
-from stream.events import Reason
+from stream.events import Reason, SpeakerState
 from stream.settings import SpeakersSettings
 from stream.tracking.activity import NO_FOREGROUND, Foreground
 from stream.tracking.belief import MAX_LOG_ODDS, Belief
@@ -55,6 +56,9 @@ MAX_RECALLED_WINDOWS = 40
 
 TRACK_CONTINUITY = 0.9
 """Probability that a track that goes on is still the same person: segmentation confuses two people at times."""
+
+MAX_KNOWN_LOG_ODDS = -2.0
+"""Log-odds of being a known voice, without penalties, up to which a window may create a voice: one in eight."""
 
 OTHER_TRACK_NATS = 3.0
 """Evidence against a new track being the voice of another track in the window."""
@@ -260,10 +264,12 @@ class SpeakerTracker:
 
     def _create_voice(self, span: WindowSpan, vector: Vector, evidence: Evidence, *, pure: bool) -> Decision:
         """Create a session voice, if the window is trusted to hold one speaker and there is a free slot."""
-        trusted = pure and self._is_one_voice(span, vector)
+        nearest = self._scorer.best_log_odds(vector, self._voices, speech_s=seconds(span.speech_samples))
+        trusted = pure and self._is_one_voice(span, vector) and nearest <= MAX_KNOWN_LOG_ODDS
         if not trusted or not self._free_slot(span.end_sample):
             self._current = None
-            return evidence.decision("unknown", self._unknown_reason, settled=trusted, likely_unknown=True)
+            state: SpeakerState = "unknown" if trusted else "tentative"
+            return evidence.decision(state, self._unknown_reason, settled=trusted, likely_unknown=True)
         voice = voice_of_window(self._voices.new_name(), span, vector)
         self._voices.add(voice, since_sample=self._segment if self._segment is not None else span.start_sample)
         voice.mark_speech(span.end_sample)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stream.clock import samples
 
-MAX_HELD_PAUSE_S = 1.0
+MAX_HELD_PAUSE_S = 0.7
 """Pause of a track from which its speaker is not held but has to be recognised again."""
 
 

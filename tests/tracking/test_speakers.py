@@ -236,15 +236,25 @@ def test_without_enrolled_voices_the_reason_is_no_profiles() -> None:
     assert run(tracker(), 0, 5, voice(4))[1].reason == "no_profiles"
 
 
-def test_a_new_speaker_whose_voice_is_not_created_yet_is_unknown() -> None:
+def test_a_new_speaker_whose_voice_is_not_created_yet_is_tentative() -> None:
     tested = tracker()
     run(tested, 0, 4, voice(0))
     decisions = [
         tested.observe(span, voice(0 if span.end_sample < 24 * 16_000 else 4)) for span in speech_spans(20, 26)[1:-1]
     ]
-    found = [decision for decision in decisions if decision.state == "unknown"]
+    found = [decision for decision in decisions if decision.state == "tentative" and decision.likely_unknown]
     assert found, "a window across the change may hold both voices"
     assert all(decision.voice is None and decision.likely_unknown and not decision.settled for decision in found)
+
+
+def test_speech_near_an_enrolled_voice_gets_neither_its_name_nor_a_voice_of_its_own() -> None:
+    alice = Voice(name="Alice", exemplars=[voice(0)], enrolled=True, evidence_s=9.0)
+    tested = tracker(alice, enrolled_penalty=5.0)
+    decisions = run(tested, 0, 6, voice(0, lean=1.9))  # cosine 0.47: likelier somebody else, but not surely so
+    assert {decision.state for decision in decisions if decision.likely_unknown} == {"tentative"}
+    assert [known.name for known in tested.voices] == ["Alice"]
+    run(tested, 10, 16, voice(0, lean=3.0))
+    assert [known.name for known in tested.voices] == ["Alice", "S1"]
 
 
 def test_two_voices_that_become_alike_are_merged_and_corrected() -> None:
