@@ -28,6 +28,7 @@ from stream.settings import SourceSettings, build, config_folder
 from stream.settings.loading import file_layer
 from stream.sources.file import FileSource
 from stream.sources.pipe import PipeSource
+from stream.types import Block
 from tests.control.test_dispatcher import RecordingPipeline
 from tests.support import examples
 
@@ -132,6 +133,7 @@ def test_raw_pcm_on_standard_input(pcm_format: str) -> None:
         try:
             async with source.blocks() as blocks:
                 async for block in blocks:
+                    assert isinstance(block, Block)
                     assert np.isfinite(block.samples).all()
         except AudioFormatError as error:
             one_sentence(error)

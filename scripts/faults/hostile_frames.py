@@ -66,8 +66,6 @@ NAMES = (
     "X-Twilio-Signature",
     "Signature-Input",
     "Signature",
-)
-NAMES += (
     "Content-Length",
     "Transfer-Encoding",
     "Upgrade",
@@ -91,8 +89,6 @@ VALUES = (
     "-1",
     "0",
     "tonewatch=" + '"\\' * 3_000,
-)
-VALUES += (
     "Bearer " + TOKEN,
     "MDAwMDAwMDAwMDAwMDAwMA==",
     'sig=("a");created=' + "1" * 400,
