@@ -42,6 +42,11 @@ class SpeakersSettings(Branch):
     create: Fraction = Field(
         0.8, description="… at which it is assigned to an unknown speaker, and a new voice is created …"
     )
+    create_below: Fraction = Field(
+        1.0,
+        description="… unless a known voice is likelier than this for that window alone, without penalties: speech "
+        "that may be of a known person makes no second voice of them …",
+    )
     update: Fraction = Field(0.95, description="… and at which the voice is updated with the window.")
     merge: Fraction = Field(0.9, description="Probability at which two session voices are merged.")
     new_voice_prior: Positive = Field(1.0, description="Prior weight of an unknown speaker, in known voices.")

@@ -73,16 +73,16 @@ class Scorer:
         profile_s = np.array([voice.evidence_s for voice in voices], dtype=np.float64)
         return self.calibration.log_odds(scores, speech_s=speech_s, profile_s=profile_s)
 
-    def best_log_odds(self, vector: Vectors, voices: Sequence[Voice], *, speech_s: float) -> float:
-        """Return the log-odds of the likeliest voice of a unit x-vector; minus infinity without voices."""
+    def best_probability(self, vector: Vectors, voices: Sequence[Voice], *, speech_s: float) -> float:
+        """Return the probability of the likeliest voice of a unit x-vector, with even prior odds; 0 without voices."""
         odds = self.log_odds(self.scores(vector, voices), voices, speech_s=speech_s)
-        return float(odds.max(initial=-inf))
+        return _probability(float(odds.max(initial=-inf)))
 
     def probability(self, one: Voice, other: Voice) -> float:
         """Return the probability that two voices belong to the same person, with even prior odds."""
         score = self.scores(one.centroid, [other])
         odds = float(self.log_odds(score, [other], speech_s=one.evidence_s / 2)[0])
-        return 1.0 / (1.0 + exp(-max(-50.0, min(50.0, odds))))
+        return _probability(odds)
 
     def _statistics(self, voice: Voice) -> tuple[float, float]:
         """Return a voice's mean and deviation against the cohort, cached until its centroid changes."""
@@ -93,3 +93,7 @@ class Scorer:
             mean, deviation = self._cohort.statistics(centroid[None])
             kept = self._voice_statistics[voice] = (centroid, float(mean[0]), float(deviation[0]))
         return kept[1], kept[2]
+
+
+def _probability(log_odds: float) -> float:
+    return 1.0 / (1.0 + exp(-max(-50.0, min(50.0, log_odds))))

@@ -57,9 +57,6 @@ MAX_RECALLED_WINDOWS = 40
 TRACK_CONTINUITY = 0.9
 """Probability that a track that goes on is still the same person: segmentation confuses two people at times."""
 
-MAX_KNOWN_LOG_ODDS = -2.0
-"""Log-odds of being a known voice, without penalties, up to which a window may create a voice: one in eight."""
-
 OTHER_TRACK_NATS = 3.0
 """Evidence against a new track being the voice of another track in the window."""
 
@@ -264,8 +261,8 @@ class SpeakerTracker:
 
     def _create_voice(self, span: WindowSpan, vector: Vector, evidence: Evidence, *, pure: bool) -> Decision:
         """Create a session voice, if the window is trusted to hold one speaker and there is a free slot."""
-        nearest = self._scorer.best_log_odds(vector, self._voices, speech_s=seconds(span.speech_samples))
-        trusted = pure and self._is_one_voice(span, vector) and nearest <= MAX_KNOWN_LOG_ODDS
+        nearest = self._scorer.best_probability(vector, self._voices, speech_s=seconds(span.speech_samples))
+        trusted = pure and self._is_one_voice(span, vector) and nearest <= self._settings.create_below
         if not trusted or not self._free_slot(span.end_sample):
             self._current = None
             state: SpeakerState = "unknown" if trusted else "tentative"

@@ -249,7 +249,7 @@ def test_a_new_speaker_whose_voice_is_not_created_yet_is_tentative() -> None:
 
 def test_speech_near_an_enrolled_voice_gets_neither_its_name_nor_a_voice_of_its_own() -> None:
     alice = Voice(name="Alice", exemplars=[voice(0)], enrolled=True, evidence_s=9.0)
-    tested = tracker(alice, enrolled_penalty=5.0)
+    tested = tracker(alice, enrolled_penalty=5.0, create_below=0.12)
     decisions = run(tested, 0, 6, voice(0, lean=1.9))  # cosine 0.47: likelier somebody else, but not surely so
     assert {decision.state for decision in decisions if decision.likely_unknown} == {"tentative"}
     assert [known.name for known in tested.voices] == ["Alice"]

@@ -181,7 +181,7 @@ def test_turns_pair_up_and_never_overlap_in_any_order_of_calls(script: list[Any]
     bodies += tested.finish()
     assert [turn.phase for turn in bodies] == ["start", "end"] * (len(bodies) // 2)
     for start, end in zip(bodies[::2], bodies[1::2], strict=True):
-        assert (start.turn, start.start_s, start.speaker) == (end.turn, end.start_s, end.speaker)
+        assert (start.turn, start.start_s) == (end.turn, end.start_s)  # the end may name another speaker
         assert start.start_s <= end.end_s
         assert not start.emotions
     ends = bodies[1::2]
