@@ -244,7 +244,7 @@ class StreamRegistry:
             channel=label,
             party=party,
             call=call,
-            clock=SampleClock.starting(time.time()) if call is None else self._call_events(call, arrivals).clock,
+            clock=SampleClock.starting(_started_s(source)) if call is None else self._call_events(call, arrivals).clock,
             arrivals=arrivals,
             models=self._model_refs(tasks),
             lanes=(self._speech_lane, *dict.fromkeys(lane for lane, _ in slots.values())),
@@ -304,6 +304,12 @@ class StreamRegistry:
         self._last_seq[stream.name] = stream.next_seq
         if len(self._last_seq) > MAX_REMEMBERED_STREAMS:
             self._last_seq.popitem(last=False)
+
+
+def _started_s(source: Source) -> float:
+    """Return the POSIX time of a source's frame 0: of what it has opened, unless it knows better."""
+    started_s: float | None = getattr(source, "started_s", None)
+    return time.time() if started_s is None else started_s
 
 
 async def dispatch_block(block: Block | Interruption, streams: Sequence[LiveStream]) -> None:

@@ -21,43 +21,28 @@ import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from stream.audio.pcm import RAW_SAMPLE_BYTES, decode, require_finite
+from stream.audio.pcm import require_finite
 from stream.audio.pcm_check import PcmCheck
 from stream.clock import steady_s
-from stream.errors import AudioFormatError, SourceError, SourceNotFound
+from stream.errors import SourceError, SourceNotFound
 from stream.settings import SourceSettings
-from stream.sources.decoder_process import ProcessDecoder
-from stream.sources.decoding import require_rate
 from stream.sources.pace import SETTLE_S, WriterPace
-from stream.sources.sniffing import is_container, is_undecided, wav_format
-from stream.types import AudioFormat, Block, Interruption, Samples
-
-MAX_READ_S = 1.0
-"""Maximum audio per read; smaller chunks of a live writer are passed on immediately."""
+from stream.sources.pipe_reader import NAME, PipePiece, PipeReader
+from stream.types import AudioFormat, Block, Interruption
 
 MAX_QUEUED_PIECES = 2
 """Maximum number of pieces that are read but not processed yet."""
 
+MAX_BUFFERED_S = 5.0
+"""Audio that can wait in a pipe; if there is more at once, it is a file that is piped."""
+
 STALL_TIMEOUT_S = 1.0
 """Pause of a live writer that is reported, if its chunks are not longer than a third of it."""
 
-NAME = "standard input"
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Samples (frames, channels) as they arrived; the reader waited for them for `waited_s`."""
-
-    samples: Samples = field(repr=False)
-    arrived_s: float
-    waited_s: float
-    lost_frames: int = 0
 
 
 class PipeSource:
@@ -71,17 +56,25 @@ class PipeSource:
         self.live = self.paced = settings.live
         self._settings = settings
         self._stdin, self._clock = stdin, clock
-        self._format: AudioFormat | None = None
+        self._reader: PipeReader | None = None
         self._opened: asyncio.Event = asyncio.Event()
-        self._pieces: asyncio.Queue[_Piece | SourceError | None] = asyncio.Queue()
+        self._pieces: asyncio.Queue[PipePiece | SourceError | None] = asyncio.Queue()
         self._capacity = threading.Semaphore(MAX_QUEUED_PIECES)
-        self._decoder: ProcessDecoder | None = None
         self._stopped = self._closed = False
+        self.started_s: float | None = None
+        """POSIX time of frame 0, if the writer is live; None: that of the opening."""
 
     @property
     def format(self) -> AudioFormat:
         """Sample rate and channel count: those of the settings until a header says otherwise."""
-        return self._format or AudioFormat(rate_hz=self._settings.rate_hz, channels=self._settings.pcm_channels)
+        if self._reader is not None:
+            return self._reader.format
+        return AudioFormat(rate_hz=self._settings.rate_hz, channels=self._settings.pcm_channels)
+
+    @property
+    def _is_raw(self) -> bool:
+        """Whether only the settings say what the samples are."""
+        return self._reader is not None and not self._reader.has_header
 
     def stop(self) -> None:
         """Stop, as if the writer had closed the pipe; audio that was read is still delivered."""
@@ -105,13 +98,14 @@ class PipeSource:
         threading.Thread(target=self._run_reader, args=arguments, name="tonewatch-pipe", daemon=True).start()
         try:
             await self._opened.wait()
-            async with aclosing(self._read()) as blocks:
+            first = await self._begin()
+            async with aclosing(self._read(first)) as blocks:
                 yield blocks
         finally:
             self._closed = True
             self._capacity.release()  # the thread may wait for it
-            if self._decoder is not None:
-                self._decoder.stop()
+            if self._reader is not None:
+                self._reader.stop()
 
     def _run_reader(self, stdin: BinaryIO | None, loop: asyncio.AbstractEventLoop) -> None:
         """Read to the end, at most `MAX_QUEUED_PIECES` ahead; runs on the thread."""
@@ -120,7 +114,7 @@ class PipeSource:
             with suppress(RuntimeError):  # the loop was closed
                 loop.call_soon_threadsafe(function, *arguments)
 
-        def deliver(piece: _Piece) -> bool:
+        def deliver(piece: PipePiece) -> bool:
             self._capacity.acquire()
             post(self._pieces.put_nowait, piece)
             return not self._closed
@@ -129,7 +123,8 @@ class PipeSource:
         try:
             if stdin is None:
                 stdin = Path(self._settings.target).open("rb")  # noqa: SIM115 - waits for a writer; closed by the end
-            _Reader(stdin, self).run(deliver, lambda: post(self._opened.set))
+            self._reader = PipeReader(stdin, settings=self._settings, clock=self._clock)
+            self._reader.run(deliver, lambda: post(self._opened.set))
         except SourceError as error:
             end = error
         except OSError as error:
@@ -140,21 +135,51 @@ class PipeSource:
             post(self._pieces.put_nowait, end)
             post(self._opened.set)
 
-    async def _next(self, timeout_s: float) -> _Piece | SourceError | None:
+    async def _next(self, timeout_s: float) -> PipePiece | SourceError | None:
         """Return the next piece. Raises `TimeoutError`."""
         async with asyncio.timeout(timeout_s):
             piece = await self._pieces.get()
         self._capacity.release()
         return piece
 
-    async def _read(self) -> AsyncGenerator[Block | Interruption]:
+    async def _begin(self) -> list[PipePiece]:
+        """Return the first audio, and find out when a live writer recorded it: the pipe had buffered some of it."""
+        first = await self._pieces.get()
+        self._capacity.release()
+        if not isinstance(first, PipePiece):
+            if first is not None and not self._stopped:
+                raise first
+            self._pieces.put_nowait(None)
+            return []
+        found = [first, *await self._settle(first, most_s=MAX_BUFFERED_S)]
+        delays_s = _delays_s(found, 0, self.format.rate_hz)
+        buffered_s = found[-1].arrived_s - delays_s[-1]
+        if self._pieces.empty() and buffered_s < MAX_BUFFERED_S:
+            self.started_s = time.time() - (self._clock() - min(delays_s))
+        return found
+
+    async def _read(self, first: list[PipePiece]) -> AsyncGenerator[Block | Interruption]:
         pace, check = (
             WriterPace(),
             PcmCheck(rate_hz=self.format.rate_hz, pcm_format=self._settings.pcm_format, channels=self.format.channels),
         )
         position, longest_s, rate_hz = 0, 0.0, self.format.rate_hz
         is_stalled = False
+        held = first
         while True:
+            for one in held:
+                position += one.lost_frames
+                end = position + len(one.samples)
+                longest_s = max(longest_s, len(one.samples) / rate_hz)
+                pace.mark(one.arrived_s, end / rate_hz, waited_s=one.waited_s)
+                if self._is_raw:
+                    check.push(one.samples)
+                self._warn(check, pace)
+                require_finite(one.samples, start_frame=position, rate_hz=rate_hz, name=NAME)
+                captured_s = time.monotonic() - (self._clock() - one.arrived_s) if self.live else None
+                yield Block(self.id, position, one.samples, captured_s)
+                position = end
+            held = []
             try:
                 piece = await self._next(max(STALL_TIMEOUT_S, 3 * longest_s))
             except TimeoutError:
@@ -162,7 +187,7 @@ class PipeSource:
                     is_stalled = True
                     yield Interruption(self.id, "stalled", "the writer of the pipe pauses")
                 continue
-            if not isinstance(piece, _Piece):
+            if not isinstance(piece, PipePiece):
                 if piece is not None and not self._stopped:
                     raise piece
                 return
@@ -177,28 +202,19 @@ class PipeSource:
                 log.warning("%s: audio arrives late; %.1f s are missing", self.id, missing_s)
                 position += round(missing_s * rate_hz)
                 pace.restart()
-            for one in held:
-                position += one.lost_frames
-                end = position + len(one.samples)
-                longest_s = max(longest_s, len(one.samples) / rate_hz)
-                pace.mark(one.arrived_s, end / rate_hz, waited_s=one.waited_s)
-                if self._format is None:
-                    check.push(one.samples)
-                self._warn(check, pace)
-                require_finite(one.samples, start_frame=position, rate_hz=rate_hz, name=NAME)
-                captured_s = time.monotonic() - (self._clock() - one.arrived_s) if self.live else None
-                yield Block(self.id, position, one.samples, captured_s)
-                position = end
 
-    async def _settle(self, first: _Piece) -> list[_Piece]:
-        """Return what arrives in the `SETTLE_S` after the end of a pause."""
-        found: list[_Piece] = []
+    async def _settle(self, first: PipePiece, *, most_s: float = float("inf")) -> list[PipePiece]:
+        """Return what arrives in the `SETTLE_S` after the beginning or the end of a pause, `most_s` of it."""
+        found: list[PipePiece] = []
+        most_frames = most_s * self.format.rate_hz
         while (left_s := SETTLE_S - (self._clock() - first.arrived_s)) > 0:
+            if sum(len(piece.samples) for piece in found) >= most_frames:
+                break
             try:
                 piece = await self._next(left_s)
             except TimeoutError:
                 break
-            if not isinstance(piece, _Piece):
+            if not isinstance(piece, PipePiece):
                 self._pieces.put_nowait(piece)
                 break
             found.append(piece)
@@ -208,7 +224,7 @@ class PipeSource:
         """Log what cannot be right."""
         if notice := check.take_notice():
             log.warning("%s: %s %s", self.id, NAME, notice)
-        if self._format is None and (ratio := pace.take_ratio()):
+        if self._is_raw and (ratio := pace.take_ratio()):
             log.warning(
                 "%s: audio arrives %.2g times as fast as %d Hz and %d channel(s) say; check --rate and --pcm-channels",
                 self.id,
@@ -218,112 +234,10 @@ class PipeSource:
             )
 
 
-def _delays_s(pieces: list[_Piece], position: int, rate_hz: int) -> list[float]:
+def _delays_s(pieces: list[PipePiece], position: int, rate_hz: int) -> list[float]:
     """Return how long after media time 0 each piece would have arrived without a gap, less its media time."""
     delays = []
     for piece in pieces:
         position += piece.lost_frames + len(piece.samples)
         delays.append(piece.arrived_s - position / rate_hz)
     return delays
-
-
-class _Reader:
-    """Reads one pipe on its thread."""
-
-    def __init__(self, stdin: BinaryIO, source: PipeSource) -> None:
-        # unbuffered: a buffered reader holds a lock while it waits, which would break the exit
-        unbuffered = getattr(stdin, "raw", stdin)
-        self._read: Callable[[int], bytes] = getattr(unbuffered, "read1", unbuffered.read)
-        self._source = source
-        self._waited_s = 0.0
-
-    def run(self, deliver: Callable[[_Piece], bool], opened: Callable[[], None]) -> None:
-        """Read to the end. `deliver` takes a piece and returns whether more is wanted. Raises `AudioFormatError`."""
-        source, head, chunk = self._source, b"", b""
-        while is_undecided(head) and (chunk := self._chunk(4_096)):
-            head += chunk
-        settings = source._settings  # noqa: SLF001 - one class in two halves, one for each thread
-        if wav := wav_format(head):
-            require_rate(wav.rate_hz, NAME)
-            source._format = AudioFormat(wav.rate_hz, wav.channels)  # noqa: SLF001
-            opened()
-            self._read_pcm(head[wav.start :], wav.pcm_format, wav.channels, deliver, limit=wav.size)
-        elif is_container(head):
-            source._decoder = decoder = ProcessDecoder("-", name=NAME)  # noqa: SLF001
-            threading.Thread(target=self._feed, args=(decoder, head), name="tonewatch-pipe-feed", daemon=True).start()
-            source._format = decoder.format  # noqa: SLF001
-            opened()
-            self._read_decoded(decoder, deliver)
-        else:
-            opened()
-            self._read_pcm(head, settings.pcm_format, settings.pcm_channels, deliver)
-
-    def _chunk(self, max_bytes: int) -> bytes:
-        """Read once, and note for how long that took."""
-        start_s = self._source._clock()  # noqa: SLF001
-        chunk = self._read(max_bytes)
-        self._waited_s = self._source._clock() - start_s  # noqa: SLF001
-        return chunk
-
-    def _read_pcm(
-        self, data: bytes, pcm_format: str, channels: int, deliver: Callable[[_Piece], bool], limit: int | None = None
-    ) -> None:
-        """Deliver raw samples that begin with `data`, `limit` bytes of them at most."""
-        frame_bytes = RAW_SAMPLE_BYTES[pcm_format] * channels
-        max_bytes = round(MAX_READ_S * self._source.format.rate_hz) * frame_bytes
-        left, any_frame = limit if limit is not None else sys.maxsize, False
-        chunk = data
-        data = b""
-        while chunk or not any_frame:
-            data += chunk[:left]
-            left -= min(left, len(chunk))
-            whole = len(data) - len(data) % frame_bytes
-            if whole:
-                any_frame = True
-                samples = decode(data[:whole], pcm_format=pcm_format, channels=channels)
-                if not deliver(_Piece(samples, self._source._clock(), self._waited_s)):  # noqa: SLF001
-                    return
-                data = data[whole:]
-            chunk = self._chunk(max_bytes)
-            if not chunk:
-                break
-        if data:
-            log.warning("%s ended within a frame; %d byte(s) dropped", NAME, len(data))
-        if not any_frame and not data:
-            raise AudioFormatError(f"no audio on {NAME}; check the writing program")
-        if not any_frame:
-            raise AudioFormatError(
-                f"less than a frame ({frame_bytes} bytes) on {NAME}; check --pcm-format, --pcm-channels"
-            )
-
-    def _read_decoded(self, decoder: ProcessDecoder, deliver: Callable[[_Piece], bool]) -> None:
-        """Deliver what the decoder makes of the pipe."""
-        clock = self._source._clock  # noqa: SLF001
-        try:
-            while True:
-                start_s = clock()
-                if (piece := decoder.read(0)) is None:
-                    break
-                if not deliver(_Piece(piece.samples, clock(), clock() - start_s, piece.lost_frames)):
-                    return
-            if decoder.truncated:
-                log.warning("%s is truncated; what it contains was processed", NAME)
-        except AudioFormatError:
-            if not self._source._closed:  # noqa: SLF001 - ended by us
-                raise
-        finally:
-            decoder.close()
-
-    def _feed(self, decoder: ProcessDecoder, head: bytes) -> None:
-        """Pass the pipe on to the decoder; runs on a thread of its own."""
-        feed = decoder.feed
-        if feed is None:
-            return
-        with suppress(OSError, ValueError):  # the decoder has ended
-            feed.write(head)
-            feed.flush()
-            while chunk := self._read(1 << 16):
-                feed.write(chunk)
-                feed.flush()
-        with suppress(OSError, ValueError):
-            feed.close()

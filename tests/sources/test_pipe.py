@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -209,3 +210,20 @@ def test_what_cannot_be_right_is_said(caplog: pytest.LogCaptureFixture) -> None:
     found = follow([(0.05 * second, chunk) for second, (_, chunk) in enumerate(tenths(0, 200))])
     assert found
     assert "2 times as fast as 16000 Hz" in caplog.text
+
+
+@pytest.mark.parametrize("buffered", [1, 20])
+def test_the_time_of_the_first_frame_allows_for_what_the_pipe_had_buffered(buffered: int) -> None:
+    """The writer began while the models were being loaded, and the pipe holds what it has written since."""
+    clock, paused = Clock(), threading.Event()
+    stdin: Any = TimedInput(clock, [(0.0, b"\1\0" * 1_600 * buffered), *tenths(10.0, 5)], paused)
+
+    async def started() -> float:
+        source = PipeSource(settings=SourceSettings(kind="pipe"), stdin=stdin, clock=clock)
+        async with source.blocks():
+            assert source.started_s is not None
+            return source.started_s - time.time()
+
+    ago_s = asyncio.run(started())
+    paused.set()
+    assert -0.1 * buffered - 0.5 < ago_s <= -0.1 * buffered
