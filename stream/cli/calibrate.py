@@ -1,23 +1,31 @@
-"""The command `tonewatch calibrate`. Models are imported when they are needed."""
+"""The command `tonewatch calibrate`, of voices and of emotion. Models are imported when they are needed."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stream.cli.evaluate_options import Model, Only
 from stream.cli.options import Config, Preset, Profiles, Set, Speaker, options_layer, profiles_path, read_settings
 from stream.errors import SettingsError
 
 if TYPE_CHECKING:
     from stream.profiles.profile import EnrolledRecording, Profile
+    from stream.tools.calibration.emotion import EmotionFit
     from stream.tools.calibration.threshold import ThresholdResult
     from stream.tools.enrolment.enrolment import EnrolmentModels
 
 
+app = typer.Typer(invoke_without_command=True, add_completion=False)
+
+
+@app.callback()
 def calibrate(
+    context: typer.Context,
     *,
     microphone: Annotated[
         str | None,
@@ -32,7 +40,12 @@ def calibrate(
     config: Config = None,
     settings: Set = None,
 ) -> None:
-    """Measure how well enrolled people are separated, and store the fitted threshold with the profiles."""
+    """Measure how well enrolled people are separated, and store the fitted threshold with the profiles.
+
+    `tonewatch calibrate emotion` fits an emotion model to labelled recordings of your own.
+    """
+    if context.invoked_subcommand is not None:
+        return
     merged = read_settings(
         options_layer(settings=settings, speaker=speaker, profiles=profiles), preset=preset, config=config
     )
@@ -130,3 +143,57 @@ def _store(result: ThresholdResult, models: EnrolmentModels, path: Path) -> None
             )
         )
     typer.echo(f"Stored threshold {result.threshold:.3f} (equal error rate {curve.eer:.1%}) with the profiles")
+
+
+@app.command("emotion")
+def calibrate_emotion(
+    manifest: Annotated[Path, typer.Argument(help="Labelled recordings: a manifest.csv with path, emotion, speaker.")],
+    *,
+    only: Only = None,
+    model: Model = None,
+    write: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a TOML file for --config; it must not exist.")
+    ] = None,
+    preset: Preset = "compact",
+    config: Config = None,
+    settings: Set = None,
+) -> None:
+    """Fit temperature and biases of an emotion model on recordings of your own; nothing is stored without --write."""
+    from stream.tools.evaluation.output import progress_bar, require_libraries  # noqa: PLC0415
+
+    if write is not None and write.exists():
+        raise SettingsError(f"{write} exists; name another file, or delete it")
+    with require_libraries():
+        from stream.tools.calibration.emotion import fit  # noqa: PLC0415
+        from stream.tools.evaluation import inputs, runner  # noqa: PLC0415
+        from stream.tools.evaluation.emotion import evaluate  # noqa: PLC0415
+    from stream.settings import EmotionCalibrationSettings  # noqa: PLC0415
+
+    utterances = [one for group in inputs.utterance_groups(manifest, only).values() for one in group if one.emotion]
+    if not utterances:
+        raise SettingsError(f"{manifest} has no emotion labels; add a column `emotion`")
+    merged = read_settings(options_layer(settings=settings), preset=preset, config=config)
+    plain = merged.emotion.model_copy(update={"calibration": EmotionCalibrationSettings()})
+    ((name, own),) = runner.runners("emotion", [model], merged.model_copy(update={"emotion": plain}))
+    with progress_bar(name, len(utterances)) as step:
+        fitted = fit(evaluate(own, utterances, progress=step))
+    if fitted.before:
+        typer.echo(f"{fitted.recordings} recordings with {name}; people or recordings left out in turn:")
+        for label, figures in (("as it is", fitted.before), ("calibrated", fitted.after)):
+            typer.echo(f"  {label}: recall {figures['recall']:.2f}, calibration error {figures['ece']:.3f}")
+    if fitted.refusal:
+        raise SettingsError(f"no calibration: {fitted.refusal}")
+    text = _emotion_toml(name, fitted)
+    if write is None:
+        typer.echo(f"\n{text}")
+        return
+    write.write_text(text, encoding="utf-8")
+    typer.echo(f"Wrote {write}; use it with --config {write}")
+
+
+def _emotion_toml(model: str, fitted: EmotionFit) -> str:
+    bias = ", ".join(f"{json.dumps(label)} = {value:.3f}" for label, value in fitted.bias.items())
+    return (
+        f"[emotion.calibration]\nmodel = {json.dumps(model)}\ntemperature = {fitted.temperature:.3f}\n"
+        f"bias = {{ {bias} }}\n"
+    )

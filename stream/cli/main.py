@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from stream import __version__
 from stream.cli import config, models, run
 from stream.cli.bench import bench, doctor
-from stream.cli.calibrate import calibrate
+from stream.cli.calibrate import app as calibrate_app
 from stream.cli.enroll import enroll
 from stream.cli.evaluate import app as evaluate_app
 from stream.cli.profiles import app as profiles_app
@@ -84,7 +84,6 @@ for _name, _command in (
     ("dashboard", run.dashboard),
     ("serve", run.serve),
     ("enroll", enroll),
-    ("calibrate", calibrate),
     ("replay", replay),
     ("report", report),
     ("devices", devices),
@@ -97,6 +96,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(profiles_app, name="profiles")
+app.add_typer(calibrate_app, name="calibrate")
 
 
 def main() -> None:

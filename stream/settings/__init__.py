@@ -20,6 +20,7 @@ from stream.settings.serve import ServeSettings
 from stream.settings.service import ServiceSettings
 from stream.settings.speakers import SpeakersSettings
 from stream.settings.tree import (
+    EmotionCalibrationSettings,
     EmotionSettings,
     GateSettings,
     ModelSettings,
@@ -36,6 +37,7 @@ __all__ = [
     "AlertsSettings",
     "CallsSettings",
     "DashboardSettings",
+    "EmotionCalibrationSettings",
     "EmotionSettings",
     "GateSettings",
     "ModelSettings",

@@ -154,6 +154,14 @@ class PoolSettings(Branch):
     queue_windows: int = Field(4, ge=1, le=1_024, description="Maximum number of queued windows per stream and model.")
 
 
+class EmotionCalibrationSettings(Branch):
+    """A calibration fitted on one's own recordings (`tonewatch calibrate emotion`)."""
+
+    model: str = Field("", description="Emotion model that it was fitted for; with any other it is ignored.")
+    temperature: Positive = Field(1.0, description="Divisor of the logits: above 1, less confident.")
+    bias: dict[str, float] = Field({}, description="Added to the logit of a label; labels without one get 0.")
+
+
 class EmotionSettings(Branch):
     """How the scores of single windows become a rolling emotion."""
 
@@ -164,6 +172,9 @@ class EmotionSettings(Branch):
     dwell_s: float = Field(1.0, ge=0, le=60, description="Minimum speech before a label changes.")
     trend_s: Positive = Field(
         30.0, description="Time constant of the slow average of arousal that its trend is relative to, in speech."
+    )
+    calibration: EmotionCalibrationSettings = Field(
+        EmotionCalibrationSettings(), description="Calibration on one's own recordings."
     )
 
 

@@ -24,6 +24,7 @@ from stream.tracking.background_turns import BackgroundSpeech
 from stream.tracking.calibration import Calibration
 from stream.tracking.decision import Decision
 from stream.tracking.emotion import SILENCE, EmotionState, EmotionTracker
+from stream.tracking.emotion_calibration import EmotionCalibration
 from stream.tracking.identity import IdentityTracker
 from stream.tracking.scoring import Cohort, Scorer
 from stream.tracking.speakers import UNCALIBRATED_GAIN_NATS, SpeakerTracker
@@ -64,6 +65,8 @@ class StreamTracker:
             pause_s=settings.turns.pause_s,
         )
         self._speaker: str | None = None
+        emotion = self._models.get(Task.EMOTION)
+        self._calibration = None if emotion is None else EmotionCalibration.of(settings.emotion, emotion)
         self._segment: int | None = None
         self._skipped = 0  # new speech of windows since the last scored one, which were not scored for emotion
         self._silent: dict[Task, bool] = {}
@@ -205,6 +208,8 @@ class StreamTracker:
             self._emotions.pop(None, None)  # an unknown speaker may be another person in each segment
         count = len(self._models[Task.EMOTION].labels)
         raw, dimensions = values[:count].tolist(), values[count:].tolist()
+        if self._calibration is not None:
+            raw = self._calibration.apply(raw)
         new_samples, self._skipped = self._skipped + span.new_speech_samples, 0
         state = self._emotion_of(self._speaker).update(
             raw, speech_s=seconds(new_samples), end_sample=span.end_sample, dimensions=dimensions
