@@ -12,6 +12,15 @@ MAX_DESCRIPTORS = 65_536
 MIN_SOCKETS = 16
 
 
+MAX_BACKLOG = 512
+"""Connections that may wait to be accepted, and that asyncio accepts at once before any of them is counted."""
+
+
+def accept_backlog(max_sockets: int) -> int:
+    """Return how many connections may wait, so that accepting them at once does not use up the reserved descriptors."""
+    return min(MAX_BACKLOG, max(8, max_sockets // 8))
+
+
 def socket_limit() -> int:
     """Raise the soft limit of open files as far as allowed, and return how many sockets may be open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -11,6 +11,7 @@ time for a request, the number and size of headers, and a `Host` that can be par
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import logging
 import socket
@@ -27,15 +28,12 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 
 from stream.errors import ListenError
 from stream.server.access import hostname, is_loopback
-from stream.server.descriptors import MAX_DESCRIPTORS, socket_limit
+from stream.server.descriptors import MAX_BACKLOG, MAX_DESCRIPTORS, accept_backlog, socket_limit
 from stream.server.sockets import PROOF_TIMEOUT_S, SocketBudget, SocketSlot
-
-BACKLOG = 512
-"""Maximum number of connections that wait to be accepted."""
-
 
 MAX_HEADERS = 64
 MAX_HEADER_BYTES = 8_000
@@ -129,6 +127,20 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         self.app_state["slot"].release()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """Process frames; uvicorn cannot refuse one of them when a close frame came behind it."""
+        try:
+            super().data_received(data)
+        except InvalidState:
+            self.transport.abort()
+
+    def shutdown(self) -> None:
+        """Close because the server stops, also a connection that its client is closing."""
+        try:
+            super().shutdown()
+        except InvalidState:
+            self.transport.abort()
+
     def handle_ping(self) -> None:
         """Reply, unless the client reads no replies."""
         super().handle_ping()
@@ -161,16 +173,21 @@ class _RequestGuard:
                 raise
 
 
-class _InvalidTextFilter(logging.Filter):
-    """Leaves the trace out of uvicorn's line about text that is no UTF-8, which is a client's fault."""
+class _TraceFilter(logging.Filter):
+    """Leaves traces out of lines about text that is no UTF-8, and about a lack of descriptors: both are no defects."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError):
+        """Change the line; it is written in any case."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, UnicodeDecodeError):
             record.exc_info = None
+        elif isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            record.exc_info = None
+            record.msg, record.args = "no file descriptor is left for a connection; raise `ulimit -n` (LimitNOFILE)", ()
         return True
 
 
-_INVALID_TEXT_FILTER = _InvalidTextFilter()
+_TRACE_FILTER = _TraceFilter()
 
 
 def _is_address(host: str) -> bool:
@@ -228,7 +245,7 @@ class HttpServer:
             access_log=False,
             lifespan="off",
             server_header=False,
-            backlog=BACKLOG,
+            backlog=accept_backlog(self.budget.max_sockets),
             proxy_headers=bool(trusted_proxies),
             forwarded_allow_ips=[str(ipaddress.ip_network(network, strict=False)) for network in trusted_proxies],
             timeout_graceful_shutdown=shutdown_timeout_s,
@@ -242,7 +259,8 @@ class HttpServer:
         listening = bind(self.host, self.port, setting=self._setting)
         self.port = listening.getsockname()[1]
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
-        logging.getLogger("uvicorn.error").addFilter(_INVALID_TEXT_FILTER)
+        for name in ("uvicorn.error", "asyncio"):
+            logging.getLogger(name).addFilter(_TRACE_FILTER)
         self._server = _UvicornServer(self._config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listening]), name=self._setting)
         return self
@@ -261,7 +279,7 @@ def bind(host: str, port: int, *, setting: str) -> socket.socket:
     try:
         name = host.strip("[]")
         family = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        listening = socket.create_server((name, port), family=family, backlog=BACKLOG)
+        listening = socket.create_server((name, port), family=family, backlog=MAX_BACKLOG)
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise ListenError(

@@ -16,8 +16,9 @@ from stream.errors import SettingsError
 from stream.server import signatures
 from stream.server.access import AccessPolicy
 from stream.server.audiosocket import AudioSocketServer
+from stream.server.descriptors import accept_backlog
 from stream.server.gateway import Gateway
-from stream.server.http import BACKLOG, GuardedWebSocket, HttpServer, bind
+from stream.server.http import GuardedWebSocket, HttpServer, bind
 from stream.server.sockets import SocketBudget
 from stream.server.websockets import Mounts, create_app
 from stream.settings import ServeSettings
@@ -104,7 +105,7 @@ class NetworkListener:
         listening = bind(self._settings.host, port, setting="serve.audiosocket_port")
         self.audiosocket_port = listening.getsockname()[1]
         handle = AudioSocketServer(self._gateway, budget).handle
-        return await asyncio.start_server(handle, sock=listening, backlog=BACKLOG)
+        return await asyncio.start_server(handle, sock=listening, backlog=accept_backlog(budget.max_sockets))
 
 
 def _check(settings: ServeSettings) -> None:

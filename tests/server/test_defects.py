@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -132,6 +133,22 @@ def test_a_request_with_a_malformed_rest_leaves_no_trace(caplog: pytest.LogCaptu
                     writer.write(f"{head}\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{rest}".encode())
                     assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 4")
                     writer.close()
+            await wait_until(lambda: not len(tested.listener.budget))
+
+    asyncio.run(check())
+    assert not any(record.exc_info for record in caplog.records)
+
+
+def test_a_close_behind_text_that_is_no_utf_8_leaves_no_trace(caplog: pytest.LogCaptureFixture) -> None:
+    async def check() -> None:
+        async with network_node() as tested:
+            reader, writer = await asyncio.open_connection("127.0.0.1", tested.listener.port)
+            writer.write(f"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n".encode())
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"\x81\x82\0\0\0\0\xc3\x28" + b"\x88\x82\0\0\0\0\x03\xe8")
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
+            writer.close()
             await wait_until(lambda: not len(tested.listener.budget))
 
     asyncio.run(check())

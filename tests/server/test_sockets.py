@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from stream.server import sockets
 from stream.server.access import COOKIE, AccessPolicy, hostname, session_cookie
+from stream.server.descriptors import accept_backlog
 from stream.server.listener import NetworkListener
 from stream.server.signatures import GenesysSignatures, is_signed_by_twilio
 from stream.server.sockets import MAX_UNPROVEN, MAX_UNPROVEN_PER_ADDRESS, SocketBudget, SocketSlot
@@ -241,3 +243,20 @@ def test_a_websocket_frees_its_slot() -> None:
         await wait_until(lambda: not len(budget))
 
     on_a_node(check)
+
+
+@pytest.mark.parametrize("limit", [16, 72, 896, 65_408])
+def test_what_is_accepted_at_once_leaves_reserved_descriptors(limit: int) -> None:
+    assert 8 <= accept_backlog(limit) <= max(limit // 8, sockets.RESERVED_DESCRIPTORS // 2)
+
+
+def test_a_lack_of_descriptors_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    async def check(_: Any) -> None:
+        error = OSError(errno.EMFILE, "Too many open files")
+        context = {"message": "socket.accept() out of system resource", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(context)
+
+    on_a_node(check)
+    (record,) = [record for record in caplog.records if record.name == "asyncio"]
+    assert record.getMessage().startswith("no file descriptor is left")
+    assert record.exc_info is None
