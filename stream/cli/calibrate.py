@@ -15,7 +15,7 @@ from stream.errors import SettingsError
 
 if TYPE_CHECKING:
     from stream.profiles.profile import EnrolledRecording, Profile
-    from stream.tools.calibration.emotion import EmotionFit
+    from stream.tools.calibration.emotion_fit import EmotionFit
     from stream.tools.calibration.threshold import ThresholdResult
     from stream.tools.enrolment.enrolment import EnrolmentModels
 
@@ -164,7 +164,7 @@ def calibrate_emotion(
     if write is not None and write.exists():
         raise SettingsError(f"{write} exists; name another file, or delete it")
     with require_libraries():
-        from stream.tools.calibration.emotion import fit  # noqa: PLC0415
+        from stream.tools.calibration.emotion_fit import fit  # noqa: PLC0415
         from stream.tools.evaluation import inputs, runner  # noqa: PLC0415
         from stream.tools.evaluation.emotion import evaluate  # noqa: PLC0415
     from stream.settings import EmotionCalibrationSettings  # noqa: PLC0415

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream.tools.calibration.emotion import fit
+from stream.tools.calibration.emotion_fit import fit
 from stream.tools.evaluation.corpora import Utterance
 from stream.tools.evaluation.emotion import EmotionResult, UtteranceResult
 
