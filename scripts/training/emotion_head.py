@@ -4,7 +4,7 @@ Inputs are standardised; pitch counts more than a single statistic of the trunk,
 are smoothed. Corpora and labels weigh alike, whatever their number of recordings, and so do the variants of one.
 
 Read speech has no labels. It is mostly neutral, but some of it is as flat as acted sadness, so its target leaves room
-for that: with a target of plain neutral, sadness of strangers is lost (docs/decisions/emotion-on-the-trunk.md).
+for that: with a target of plain neutral, sadness of strangers is lost (docs/decisions/emotion-head.md).
 """
 
 from __future__ import annotations
