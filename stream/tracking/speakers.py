@@ -7,11 +7,12 @@ A Bayesian filter over hypotheses: each voice, and an *unknown speaker*. For eac
 * Ratios add up over the windows of a speech segment, within limits: windows overlap, and belief must stay low enough
   for another voice to take over. The last speaker is likelier than others to continue (`continuity`), less so after a
   pause, and the speaker may change anywhere within a segment (`change_s`).
-* A voice whose belief reaches `match` is confirmed. An unknown speaker with belief `create` and `create_s` of evidence
-  becomes a *session voice* (S1, S2 …) if no other voice was decided in its segment, or if a later window that shares at
-  most half of its audio agrees: a window across a speaker change resembles neither speaker and must not create a voice,
-  nor must a short one, or one near a known voice. match < create < update: a session voice is updated only at `update`,
-  by windows that share no audio with its last update or with another voice. Enrolled voices are never.
+* A voice whose belief reaches `match` is confirmed. An unknown speaker with belief `create` and `create_s` of
+  evidence becomes a *session voice* (S1, S2 …) if no other voice was decided in its segment, or if a later window
+  that shares at most half of its audio agrees: a window across a speaker change resembles neither speaker and must
+  not create a voice, nor must one that is near a known voice. Until then the state is tentative. match < create <
+  update: a session voice is updated only at `update`, by windows that share no audio with its last update or with
+  another voice. Enrolled voices are never updated.
 * Where segmentation says which track the newest speech belongs to (`activity.py`), belief belongs to the track: it goes
   on after a pause, and a new track is hardly the voice of another track in the window. X-vectors are then of parts in
   which one person speaks alone; without segmentation, a window that two voices seem to share updates or creates none.
@@ -55,9 +56,6 @@ MAX_RECALLED_WINDOWS = 40
 
 TRACK_CONTINUITY = 0.9
 """Probability that a track that goes on is still the same person: segmentation confuses two people at times."""
-
-MIN_CREATE_WINDOW_S = 1.0
-"""Speech of a window that creates a voice: the x-vector of less says too little about who it is."""
 
 OTHER_TRACK_NATS = 3.0
 """Evidence against a new track being the voice of another track in the window."""
@@ -263,10 +261,8 @@ class SpeakerTracker:
 
     def _create_voice(self, span: WindowSpan, vector: Vector, evidence: Evidence, *, pure: bool) -> Decision:
         """Create a session voice, if the window is trusted to hold one speaker and there is a free slot."""
-        speech_s = seconds(span.speech_samples)
-        nearest = self._scorer.best_probability(vector, self._voices, speech_s=speech_s)
-        clear = speech_s >= MIN_CREATE_WINDOW_S and nearest <= self._settings.create_below
-        trusted = pure and self._is_one_voice(span, vector) and clear
+        nearest = self._scorer.best_probability(vector, self._voices, speech_s=seconds(span.speech_samples))
+        trusted = pure and self._is_one_voice(span, vector) and nearest <= self._settings.create_below
         if not trusted or not self._free_slot(span.end_sample):
             self._current = None
             state: SpeakerState = "unknown" if trusted else "tentative"
@@ -347,4 +343,5 @@ class SpeakerTracker:
     def _undecided(self, reason: Reason, evidence: Evidence) -> Decision:
         if self._current is not None:
             return evidence.decision("confirmed", "held", self._current)
-        return evidence.decision("tentative", reason, settled=False, likely_unknown=reason == self._unknown_reason)
+        unknown = reason == self._unknown_reason
+        return evidence.decision("tentative", reason, settled=False, likely_unknown=unknown)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -257,16 +255,6 @@ def test_speech_near_an_enrolled_voice_gets_neither_its_name_nor_a_voice_of_its_
     assert [known.name for known in tested.voices] == ["Alice"]
     run(tested, 10, 16, voice(0, lean=3.0))
     assert [known.name for known in tested.voices] == ["Alice", "S1"]
-
-
-def test_a_window_with_little_speech_creates_no_voice() -> None:
-    def decide(speech_samples: int) -> set[str]:
-        tested = tracker()
-        spans = [replace(span, speech_samples=speech_samples) for span in speech_spans(0, 3) if span.passes_gate]
-        return {tested.observe(span, voice(0)).reason for span in spans}
-
-    assert decide(12_800) == {"no_profiles"}, "segmentation leaves 0.8 s of each window"
-    assert "new_voice" in decide(16_000)
 
 
 def test_two_voices_that_become_alike_are_merged_and_corrected() -> None:
