@@ -25,7 +25,7 @@ def segments(at: list[int]) -> list[SpeechSegment]:
     return [SpeechSegment(start * 512, end * 512) for start, end in list(pairwise(at))[::2]]
 
 
-def emotion_body(end_s: float, angry: float) -> EmotionBody:
+def emotion_body(end_s: float, angry: float, arousal: float | None = None) -> EmotionBody:
     probabilities = {"neutral": 1 - angry, "angry": angry}
     label = max(probabilities, key=lambda name: probabilities[name])
     return EmotionBody(
@@ -36,6 +36,8 @@ def emotion_body(end_s: float, angry: float) -> EmotionBody:
         confidence=probabilities[label],
         probabilities=probabilities,
         raw=probabilities,
+        arousal=arousal,
+        arousal_trend=None if arousal is None else 0.1,
         speech_ms=1_000,
         speaker="customer",
     )
@@ -103,6 +105,21 @@ def test_figures_are_published_every_second_and_once_at_the_end() -> None:
         *(("live", float(second)) for second in range(1, 6)),
         ("final", 5.00625),
     ]
+
+
+@pytest.mark.parametrize(("arousal", "raised"), [(None, 1), (0.9, 1), (0.3, 0)])
+def test_anger_needs_arousal_where_the_model_gives_it(arousal: float | None, raised: int) -> None:
+    tested, bodies = tracker(alerts={"anger_s": 3.0}), list[Body]()
+    for second in range(1, 11):
+        tested.add_emotion("customer", emotion_body(second, 0.9, arousal))
+        bodies += tested.add_speech(
+            "customer", [SpeechSegment((second - 1) * SECOND, second * SECOND)], second * SECOND
+        )
+        bodies += tested.add_speech("agent", [], second * SECOND)
+    assert sum(isinstance(body, AlertBody) and body.kind == "anger" for body in bodies) == raised
+    newest = [body for body in bodies if isinstance(body, CallBody)][-1].parties[0].emotion
+    assert newest is not None
+    assert newest.arousal == arousal
 
 
 def test_sustained_anger_raises_ends_and_counts_an_alert() -> None:

@@ -9,12 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from stream.app.assembly import build_ensembles
 from stream.errors import ModelFormatError, ModelNotFound
 from stream.models.campplus.emotion import LABELS, PitchQuantiles, emotion, probabilities
 from stream.models.campplus.emotion import WEIGHTS as HEAD
 from stream.models.campplus.model import speaker
 from stream.models.campplus.trunk import share_trunks
-from stream.settings import ModelSettings
+from stream.settings import ModelSettings, load
 from stream.types import Samples, Task, Window
 from tests.support.voices import demo_speech
 
@@ -65,6 +66,14 @@ def test_voice_and_emotion_share_one_forward() -> None:
         for scores, before in zip(shared, alone, strict=True):
             assert (scores.model, scores.index) == (before.model, before.index)
             np.testing.assert_array_equal(scores.values, before.values)
+
+
+def test_the_default_preset_runs_the_trunk_once() -> None:
+    models = load().models
+    assert models.emotion.name == "emotion-campplus"
+    assert (models.emotion.window_s, models.emotion.hop_s) == (models.speaker.window_s, models.speaker.hop_s)
+    (ensemble,) = build_ensembles([emotion(models.emotion), speaker(models.speaker)])
+    assert [model.info.task for model in ensemble.models] == [Task.EMOTION, Task.SPEAKER]
 
 
 def test_other_windows_share_memory_only() -> None:

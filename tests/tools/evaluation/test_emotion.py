@@ -56,6 +56,33 @@ def test_figures_by_hand() -> None:
     assert found["left_out"] == {"calm": 2}
 
 
+def test_arousal_anger_and_coverage() -> None:
+    rows = [("angry", "angry", 0.9), ("happy", "sad", 0.4), ("sad", "sad", 0.2), ("neutral", "angry", 0.3)]
+    utterances = [
+        UtteranceResult(
+            Utterance((Path("x.wav"),), "ann", truth),
+            EMOTIONS.index(truth),
+            sure(guess, share),
+            guess,
+            1,
+            1,
+            0,
+            arousal,
+        )
+        for (truth, guess, arousal), share in zip(rows, (0.9, 0.5, 0.8, 0.6), strict=True)
+    ]
+    found = figures(EmotionResult("m", "1", EMOTIONS, tuple(utterances), {}))
+    assert found["arousal"] == {"unweighted_average_recall": 0.75, "order": 1.0}
+    assert found["anger"]["unweighted_average_recall"] == pytest.approx((1 + 2 / 3) / 2)
+    assert found["coverage"] == {"50%": 1.0, "70%": pytest.approx(2 / 3), "90%": 0.5}
+
+
+def sure(label: str, share: float) -> np.ndarray:
+    values = np.full(4, (1 - share) / 3)
+    values[EMOTIONS.index(label)] = share
+    return values
+
+
 def test_confusion_has_the_truth_in_rows() -> None:
     counts = confusion(result([("neutral", "happy", "happy"), ("sad", "sad", "sad"), ("sad", "", SILENCE)]))
     assert counts.shape == (4, 4)
