@@ -6,8 +6,8 @@ import errno
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FILE_SUFFIXES = ("", "-wal", "-shm")
@@ -32,18 +32,12 @@ def connect(
             os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         )  # SQLite would create it readable by others
     database = sqlite3.connect(path, timeout=lock_timeout_s, isolation_level="IMMEDIATE")
-    try:
+    with _closed_on_failure(database):
         if exclusive:
             database.execute("PRAGMA locking_mode=EXCLUSIVE")
         database.execute("PRAGMA journal_mode=WAL")
         create_schema(database)
         _check(database)
-    except UnicodeDecodeError as error:  # a damaged name in a message of SQLite's own
-        database.close()
-        raise sqlite3.DatabaseError(str(error)) from None
-    except BaseException:
-        database.close()
-        raise
     return database
 
 
@@ -52,14 +46,8 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
     log = path.with_name(path.name + "-wal")
     complete = not (log.exists() and log.stat().st_size)  # else the newest changes are in the log
     database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' * complete}", uri=True)
-    try:
+    with _closed_on_failure(database):
         _check(database)
-    except UnicodeDecodeError as error:
-        database.close()
-        raise sqlite3.DatabaseError(str(error)) from None
-    except BaseException:
-        database.close()
-        raise
     return database
 
 
@@ -79,6 +67,19 @@ def create(path: Path, *, create_schema: Callable[[sqlite3.Connection], None]) -
         temporary.rename(path)  # a file system without links
     finally:
         remove(temporary)
+
+
+@contextmanager
+def _closed_on_failure(database: sqlite3.Connection) -> Iterator[None]:
+    """Close the file if opening it fails. Raises `sqlite3.DatabaseError` also for a message that is damaged itself."""
+    try:
+        yield
+    except UnicodeDecodeError as error:  # a damaged name in a message of SQLite's own
+        database.close()
+        raise sqlite3.DatabaseError(str(error)) from None
+    except BaseException:
+        database.close()
+        raise
 
 
 def _check(database: sqlite3.Connection) -> None:

@@ -20,8 +20,9 @@ def test_every_script_is_a_promise_and_every_promise_a_script_or_a_test() -> Non
     assert set(promises.QUICK) <= scripts
     for one in found:
         words, _ = one.words(quick=True)
-        paths = [word for word in words if word.startswith("tests/")]
-        assert one.script is not None or paths
+        modules = [f"{word.replace('.', '/')}.py" for word in words if word.startswith("scripts.")]
+        paths = [*modules, *(word for word in words if word.startswith("tests/"))]
+        assert paths, one.command
         assert all((ROOT / path).exists() for path in paths), one.command
 
 

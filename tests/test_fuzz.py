@@ -13,6 +13,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from stream.control.dispatcher import CommandDispatcher
 from stream.errors import AudioFormatError, SettingsError, SourceNotFound
 from stream.settings import SourceSettings, build, config_folder
 from stream.settings.loading import file_layer
+from stream.sources.decoder_process import open_decoder
 from stream.sources.file import FileSource
 from stream.sources.pipe import PipeSource
 from stream.types import Block
@@ -37,10 +39,10 @@ MAX_DURATION_S = 2.0
 """Limit for a single input, on a busy machine."""
 
 
-def strings(seeds: list[bytes], *, max_bytes: int = 400) -> Iterator[bytes]:
+def strings(seeds: list[bytes], *, count: int = COUNT, max_bytes: int = 400) -> Iterator[bytes]:
     """Yield noise, and valid input that was altered: bytes flipped, deleted, repeated or inserted."""
     draw = random.Random(6)
-    for number in range(COUNT):
+    for number in range(count):
         if number % 2:
             yield draw.randbytes(draw.randrange(max_bytes))
             continue
@@ -59,9 +61,9 @@ def strings(seeds: list[bytes], *, max_bytes: int = 400) -> Iterator[bytes]:
         yield bytes(text)
 
 
-def feed(reader: Callable[[bytes], None], seeds: list[bytes]) -> None:
+def feed(reader: Callable[[bytes], None], seeds: list[bytes], *, count: int = COUNT) -> None:
     """Pass all inputs to `reader`, which raises for an unexpected error."""
-    for number, data in enumerate(strings(seeds)):
+    for number, data in enumerate(strings(seeds, count=count)):
         started_s = time.thread_time()
         try:
             reader(data)
@@ -143,6 +145,43 @@ def test_raw_pcm_on_standard_input(pcm_format: str) -> None:
         feed(lambda data: runner.run(read(data)), [tone])
 
 
+def damaged_recordings() -> list[bytes]:
+    audio = np.sin(np.arange(2_000) / 10).astype(np.float32)
+    seeds = []
+    for kind in ("WAV", "FLAC", "OGG", "MP3"):
+        buffer = io.BytesIO()
+        soundfile.write(buffer, audio, 8_000, format=kind)
+        seeds.append(buffer.getvalue())
+    return seeds
+
+
+@contextmanager
+def standard_error_closed() -> Iterator[None]:
+    """Drop what libraries in C write."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    stderr = os.dup(2)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
+
+
+def test_decoders() -> None:
+    def read(data: bytes) -> None:
+        try:
+            decoder = open_decoder(io.BytesIO(data), name="x.wav")
+            while decoder.read(2_000) is not None:
+                pass
+        except AudioFormatError as error:
+            one_sentence(error)
+
+    with standard_error_closed():
+        feed(read, damaged_recordings())
+
+
 def test_recordings(tmp_path: Path) -> None:
     path = tmp_path / "x.wav"
 
@@ -155,19 +194,5 @@ def test_recordings(tmp_path: Path) -> None:
         except (AudioFormatError, SourceNotFound) as error:
             one_sentence(error)
 
-    audio = np.sin(np.arange(2_000) / 10).astype(np.float32)
-    seeds = []
-    for kind in ("WAV", "FLAC", "OGG", "MP3"):
-        buffer = io.BytesIO()
-        soundfile.write(buffer, audio, 8_000, format=kind)
-        seeds.append(buffer.getvalue())
-    null = os.open(os.devnull, os.O_WRONLY)
-    stderr = os.dup(2)
-    os.dup2(null, 2)  # libmpg123 writes warnings to standard error
-    try:
-        with asyncio.Runner() as runner:
-            feed(lambda data: runner.run(read(data)), seeds)
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(null)
+    with standard_error_closed(), asyncio.Runner() as runner:
+        feed(lambda data: runner.run(read(data)), damaged_recordings(), count=COUNT // 50)  # a process each

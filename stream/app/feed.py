@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 
 from stream.audio.channels import select_channels
 from stream.errors import AudioFormatError, TonewatchError
-from stream.events import Event, is_last, is_rolling
+from stream.events import Event, is_last
+from stream.pipeline.publisher import MAX_QUEUED_EVENTS, conflation_key
 from stream.queues import EventQueue, EventQueueStatistics, Policy, QueueClosed
 from stream.sinks.base import ObserverSink
 from stream.sources.push import PushSource
 from stream.types import Samples
-
-MAX_QUEUED_EVENTS = 1_024
-"""Events that may wait for the program, for each feed."""
 
 MAX_SPLIT_S = 1.0
 """A longer block is written in parts, so that `write` can wait in between."""
@@ -36,7 +34,7 @@ class Handover(ObserverSink):
 
     def __init__(self, *, policy: Policy) -> None:
         self._policy = policy
-        self._queue: EventQueue[Event] = EventQueue(capacity=MAX_QUEUED_EVENTS, conflate=_conflation_key)
+        self._queue: EventQueue[Event] = EventQueue(capacity=MAX_QUEUED_EVENTS, conflate=conflation_key)
         self._error: TonewatchError | None = None
 
     async def send(self, event: Event) -> None:
@@ -157,10 +155,6 @@ class FeedSource(PushSource):
     def __init__(self, *, source_id: str, rate_hz: int, live: bool) -> None:
         super().__init__(source_id=source_id, channels="mix", rate_hz=rate_hz)
         self.live = self.paced = live
-
-
-def _conflation_key(event: Event) -> tuple[str, str] | None:
-    return (event.type, event.source) if is_rolling(event) else None
 
 
 def float_frames(samples: NDArray[Any], *, channels: int) -> Samples:

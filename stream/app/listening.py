@@ -74,7 +74,7 @@ class _Run:
             yield event
 
     def leave(self) -> None:
-        """Stop the run: nobody reads any more."""
+        """Stop the run: its reader has left."""
         self._left.set()
 
     async def _work(self) -> None:
@@ -89,7 +89,7 @@ class _Run:
                     return
 
     def _put(self, item: Event | BaseException | None) -> bool:
-        """Queue an item once there is room; returns whether anybody reads."""
+        """Queue an item once there is room; returns False once the reader has left."""
         while not self._left.is_set():
             try:
                 self._queue.put(item, timeout=POLL_S)

@@ -160,7 +160,7 @@ class Session:
     def compare(self, one: Embedding, other: Embedding) -> float:
         """Return the probability (0 to 1) that two recordings are of the same person, with even prior odds.
 
-        Raises `SettingsError` if they are of different models, or not of this session's.
+        Raises `SettingsError` unless both are of the speaker model in use.
         """
         model = model_for(Task.SPEAKER, self._opened.loaded.models)
         if model is None or {(one.model, one.revision), (other.model, other.revision)} != {
@@ -203,7 +203,7 @@ class _Open:
         """Stop all pipelines, also those that are still being assembled."""
         self._is_stopping = True
         for pipeline, handover in self._pipelines.items():
-            handover.close()  # nobody reads any more
+            handover.close()  # its events have no reader any more
             pipeline.stop()
 
     async def drive(self, pipeline: Pipeline, handover: Handover | FeedRouter) -> None:

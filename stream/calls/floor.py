@@ -3,8 +3,8 @@
 `FloorTracker.advance` takes the next span in which no party starts or stops speaking; splitting a span further changes
 nothing. Definitions:
 
-* Every sample is exactly one of: the customer's, the agent's, silence, crosstalk, or lost: nobody speaks, and the audio
-  of at least one party is missing (a gap, a pause). Lost time is neither silence nor a response gap.
+* Every sample is exactly one of: the customer's, the agent's, silence, crosstalk, or lost: no party speaks, and the
+  audio of at least one party is missing (a gap, a pause). Lost time is neither silence nor a response gap.
 * A party *takes the floor*, and a turn is counted, once it has spoken alone for `floor_s` in one utterance; anything
   shorter is a backchannel such as `mhm`. Its turn starts with the utterance. It holds the floor until the other party
   takes it, or until it has been silent for `pause_s`; that time is a monologue.

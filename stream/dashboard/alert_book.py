@@ -102,6 +102,6 @@ def _cause(event: AlertEvent) -> str:
         case "crosstalk":
             return f"{event.value:.0%} of the time both talk"
         case "dead_air":
-            return f"nobody speaks for {event.value:.0f} s"
+            return f"no speech for {event.value:.0f} s"
         case "monologue":
             return f"the floor for {event.value:.0f} s"

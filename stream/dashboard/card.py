@@ -34,7 +34,7 @@ class Card:
     def __init__(self, *, key: str, name: str, node: str) -> None:
         self.key, self.name, self.node = key, name, node
         self.version = self.serial = 0
-        self.heard_ms = 0.0  # time of day at which the newest event arrived
+        self.received_ms = 0.0  # time of day at which the newest event arrived
         self._state = CardState()
 
     @property
@@ -54,7 +54,7 @@ class Card:
 
     def record(self, session: str) -> CallRecord:
         """Return what the history keeps of a card that has ended."""
-        view, start_ms = self.view(), self._state.started_ms or self.heard_ms
+        view, start_ms = self.view(), self._state.started_ms or self.received_ms
         ending = view.ending or self._ending()
         return CallRecord(
             id=f"{self.key}/{session}/{start_ms:.0f}",
@@ -85,7 +85,7 @@ class Card:
         restarted = self.ended and isinstance(event, StreamEvent) and event.state == "started"
         if restarted or event.session != self._state.session:
             self._state = CardState(session=event.session)
-        self.heard_ms = max(self.heard_ms, min(now_ms, event.time.timestamp() * 1000) if retained else now_ms)
+        self.received_ms = max(self.received_ms, min(now_ms, event.time.timestamp() * 1000) if retained else now_ms)
         self.serial += 1
         self._state.apply(event, self.serial)
 
@@ -104,7 +104,7 @@ class Card:
             state=status,
             started_ms=state.started_ms,
             end_s=round(state.end_s, 2),
-            heard_ms=self.heard_ms,
+            received_ms=self.received_ms,
             speaker=self._speaker(),
             emotion=emotion,
             trend=state.overview.points if status == "ended" else tuple(state.trend),

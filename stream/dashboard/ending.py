@@ -10,7 +10,7 @@ from stream.events import AlertKind, Outcome, Party
 from stream.events.labels import ALERT_LABELS, OUTCOME_LABELS
 
 SAME_TIME_S = 0.1
-"""Tracks that end within this time have ended together: nobody knows which party hung up."""
+"""Tracks that end within this time have ended together: which party hung up is unknown."""
 
 SEVERITY: tuple[Outcome, ...] = ("failed", "refused", "cut", "stopped", "hung_up", "finished")
 """Of several tracks, the first of these outcomes is the card's."""

@@ -80,7 +80,7 @@ class Feed:
         self.notify()
 
     def expire(self) -> None:
-        """Remove cards of which nothing is heard any more."""
+        """Remove cards that have expired."""
         if self.wall.expire():
             self.notify()
 

@@ -126,7 +126,7 @@ class EndingView(View):
 class CardView(View):
     """One card of the wall.
 
-    `about` is what is known of a call: caller, agent, queue. `heard_ms` is the Unix time at which its newest event
+    `about` is what is known of a call: caller, agent, queue. `received_ms` is the Unix time at which its newest event
     arrived; `talk` are seconds of speech by speaker, to whose sum the shares of speech refer (crosstalk counts for both
     parties). `started_ms` is the Unix time of media time 0, `silent_since_s` the media time at which speech last ended
     (None while a speaker is active), `trend` the newest emotions as (label, confidence in percent), or those of the
@@ -141,7 +141,7 @@ class CardView(View):
     state: CardStatus
     started_ms: float | None
     end_s: float
-    heard_ms: float
+    received_ms: float
     speaker: SpeakerView
     emotion: EmotionView | None
     trend: tuple[tuple[str, int], ...]
@@ -260,13 +260,13 @@ class DetailView(View):
 
 
 class NodeHealthView(View):
-    """One node: whether it is online, its version, and its newest `health` event, which arrived at `heard_ms`."""
+    """One node: whether it is online, its version, and its newest `health` event, which arrived at `received_ms`."""
 
     node: str
     online: bool = True
     version: str = ""
     health: HealthEvent | None = None
-    heard_ms: float | None = None
+    received_ms: float | None = None
 
 
 class BrokerView(View):

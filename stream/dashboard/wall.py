@@ -23,7 +23,7 @@ MAX_NODES = 200
 MAX_ENDED_CARDS = 100
 
 EXPIRY_S = 300.0
-"""Time after which a card leaves of which nothing more is heard."""
+"""Time without an event after which a card leaves."""
 
 MAX_REMOVED_KEYS = 1_000
 """Keys of removed cards that are kept for deltas; a page further behind receives a snapshot."""
@@ -55,7 +55,7 @@ class Wall:
         if event.source == NODE:
             if isinstance(event, HealthEvent):
                 health = event.model_copy(update={"models": ()})
-                given = {"health": health, "heard_ms": min(self._now_ms(), event.time.timestamp() * 1000)}
+                given = {"health": health, "received_ms": min(self._now_ms(), event.time.timestamp() * 1000)}
                 self._set_node(self._node(node).model_copy(update=given))
             return
         name = event.call or event.source
@@ -93,15 +93,15 @@ class Wall:
     def expire(self) -> bool:
         """Remove cards that have not ended, but of which nothing was heard for `EXPIRY_S`; returns whether any was.
 
-        A stream that is paused or stalled sends nothing: its card stays while its node is heard.
+        A stream that is paused or stalled sends nothing: its card stays while its node sends events.
         """
         limit_ms = self._now_ms() - 1000 * EXPIRY_S
         stale = [
             key
             for key, card in self._cards.items()
             if not card.ended
-            and card.heard_ms < limit_ms
-            and (card.state == "live" or (self._node(card.node).heard_ms or 0.0) < limit_ms)
+            and card.received_ms < limit_ms
+            and (card.state == "live" or (self._node(card.node).received_ms or 0.0) < limit_ms)
         ]
         self._remove(stale)
         return bool(stale)

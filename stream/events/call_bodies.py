@@ -74,8 +74,7 @@ class CallBody(EventModel):
     crosstalk_s: Seconds = Field(description="Time in which both parties spoke.")
     lost_s: Seconds = Field(
         default=0.0,
-        description="Time in which nobody was heard and audio was missing: gaps, pauses. The five times add up to "
-        "`end_s`.",
+        description="Time without speech in which audio was missing: gaps, pauses. The five times add up to `end_s`.",
     )
     state: FloorState = Field(description="Who speaks at `end_s`.")
     current_silence_s: Seconds = Field(description="Length of the current silence; 0 while a party speaks.")

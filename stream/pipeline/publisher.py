@@ -47,7 +47,7 @@ class Publisher:
     def __init__(self, *, sinks: Mapping[str, Sink], policy: Policy) -> None:
         self._policy: Policy = policy
         self._workers = [
-            _SinkWorker(name, sink, EventQueue(capacity=MAX_QUEUED_EVENTS, conflate=_conflation_key))
+            _SinkWorker(name, sink, EventQueue(capacity=MAX_QUEUED_EVENTS, conflate=conflation_key))
             for name, sink in sinks.items()
         ]
         self._latencies_ms: deque[float] = deque(maxlen=MAX_LATENCIES)
@@ -137,7 +137,8 @@ def _health(worker: _SinkWorker) -> SinkHealth:
     )
 
 
-def _conflation_key(event: Event) -> tuple[str, str] | None:
+def conflation_key(event: Event) -> tuple[str, str] | None:
+    """Return the key by which a newer event replaces an older one in a full queue, None to keep both."""
     return (event.type, event.source) if events.is_rolling(event) else None
 
 

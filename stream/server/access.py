@@ -1,7 +1,7 @@
 """Access control of the web server (pure decisions on request headers, whose names are lower-case throughout).
 
-* On a loopback address without a token every local user has access, and nobody else: a request that names another host,
-  or that a proxy has forwarded, is refused. On any other address clients need a token of at least
+* On a loopback address without a token every local user has access, and no remote one: a request that names another
+  host, or that a proxy has forwarded, is refused. On any other address clients need a token of at least
   `MIN_TOKEN_CHARACTERS`: programs send it with every request, a browser once. The browser then gets a cookie that
   scripts cannot read and other sites cannot send; it contains a digest of the token and stays valid after a restart.
 * A browser names the site that opens a WebSocket (`Origin`): it must be the server's own, or an allowed one. A foreign

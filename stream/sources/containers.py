@@ -97,7 +97,7 @@ def _parse_wav(reader: ByteReader) -> Container:
             if header[:4] in (b"fmt ", b"fact") and size <= MAX_HEADER_BYTES:
                 kept += reader.get(place, 8 + size + size % 2)
             place += 8 + size + size % 2
-        if header[:4] != b"data" or kept[:4] != b"fmt ":
+        if header[:4] != b"data" or kept[:4] != b"fmt " or len(kept) < 24:  # noqa: PLR2004
             break
         if not found.runs:
             found.rate_hz = struct.unpack("<I", kept[12:16])[0]
@@ -139,6 +139,9 @@ def _parse_flac(reader: ByteReader) -> Container:
     found = Container()
     for link, (start, end) in enumerate(zip(starts, [*starts[1:], reader.size], strict=True)):
         header = bytearray(reader.get(start, 42))
+        if len(header) < 42:  # noqa: PLR2004
+            found.truncated = True
+            break
         if not link:
             found.rate_hz = int.from_bytes(header[18:21], "big") >> 4
         if not header[21] & 0x0F and not any(header[22:26]):

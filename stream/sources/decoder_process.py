@@ -123,16 +123,22 @@ def main(arguments: list[str]) -> None:
         decoder = open_decoder(file, name="{name}")
         frames = round(BLOCK_S * decoder.format.rate_hz)
         out.write(json.dumps({"rate_hz": decoder.format.rate_hz, "channels": decoder.format.channels}).encode() + b"\n")
+    except (AudioFormatError, OSError) as error:
+        with suppress(OSError):
+            out.write(json.dumps({"error": str(error).replace("'{name}'", "{name}")}).encode() + b"\n")
+            out.flush()
+        os._exit(0)
+    try:
         while (piece := decoder.read(frames)) is not None:
             out.write(HEADER.pack(piece.lost_frames, len(piece.samples)))
             out.write(np.ascontiguousarray(piece.samples, np.float32).tobytes())
             out.flush()
         out.write(HEADER.pack(decoder.truncated, 0))
-    except (AudioFormatError, OSError) as error:
-        with suppress(OSError):
-            out.write(json.dumps({"error": str(error).replace("'{name}'", "{name}")}).encode() + b"\n")
-    with suppress(OSError):
         out.flush()
+    except BrokenPipeError:  # the reader has stopped
+        pass
+    except (AudioFormatError, OSError):
+        os._exit(1)  # the reader tells that the decoder failed
     os._exit(0)
 
 

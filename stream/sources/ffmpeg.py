@@ -55,6 +55,8 @@ class FfmpegDecoder:
             if not self._container.streams.audio:
                 raise AudioFormatError(f"there is no audio in {name!r}")
             stream = self._container.streams.audio[0]
+            if stream.codec_context is None:
+                raise AudioFormatError(f"cannot read audio from {name!r} (unknown codec); convert it to WAV or FLAC")
             stream.codec_context.open(strict=False)
         except self._error as error:
             why = str(getattr(error, "strerror", "") or error).lower()

@@ -60,7 +60,7 @@ def test_microphone_of_a_browser(tmp_path: Path, driver: Driver) -> None:
             expect(page.locator(".lane-name")).to_have_text(["S1", "S2"])
             expect(page.locator(".speaker-name").first).to_have_text("Silence")  # after the speech in the file
             page.get_by_role("button", name="Stop microphone").click()
-            expect(page.locator(".head")).to_contain_text("ended after")
+            expect(page.locator(".head")).to_contain_text("hung up after")
             browser.close()
     finally:
         node.send_signal(signal.SIGTERM)

@@ -96,7 +96,7 @@ def test_a_card_of_which_nothing_is_heard_leaves() -> None:
     wall, scene, paused, ended = Wall(clock=clock), Scene("room"), Scene("hall"), Scene("over")
     for event in (scene.stream(), paused.stream(), paused.stream("paused", 1.0), ended.stream("ended", 2.0)):
         wall.apply(event, node="floor")
-    assert cards(wall)["room"]["heard_ms"] == clock.now_s * 1000
+    assert cards(wall)["room"]["received_ms"] == clock.now_s * 1000
     clock.now_s += EXPIRY_S + 1
     health = examples.event(examples.health(), source="node")
     wall.apply(

@@ -16,8 +16,9 @@ from stream.server.protocols.generic import GenericProtocol
 from stream.server.protocols.twilio import TwilioProtocol
 from stream.server.refusals import RefusalLog
 from stream.settings import Settings
-from tests.server.test_gateway import FakeTransport, chunks, serve, start, states
+from tests.server.test_gateway import chunks, serve, start, states
 from tests.server.test_sockets import UPGRADE
+from tests.server.transport import FakeTransport
 from tests.support.node import NetworkNode, network_node
 from tests.support.waiting import wait_until
 

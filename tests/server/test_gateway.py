@@ -15,54 +15,15 @@ from stream.server.protocols.audiosocket import AudioSocketProtocol
 from stream.server.protocols.base import MAX_MALFORMED, ConnectionProtocol
 from stream.server.protocols.generic import GenericProtocol
 from stream.server.protocols.twilio import TwilioProtocol
-from stream.server.sockets import SocketBudget
 from tests.server.protocols.messages import HANG_UP_PACKET, UUID_PACKET
 from tests.server.telephone import StereoCall, twilio_messages
+from tests.server.transport import FakeTransport
 from tests.support.node import NetworkNode, network_node
 from tests.support.waiting import wait_until
 
 RATE_HZ = 16_000
 LOUD = (np.random.default_rng(3).uniform(-0.4, 0.4, RATE_HZ * 4) * 32_767).astype("<i2")
 TIMEOUT_S = 20
-
-
-class FakeTransport:
-    """Delivers the messages of a test, and keeps what is sent; without `reads` the peer reads nothing."""
-
-    def __init__(self, *messages: Any, reads: bool = True, is_proven: bool = True) -> None:
-        self.inbox: asyncio.Queue[str | bytes | None] = asyncio.Queue()
-        for message in messages:
-            self.put(message)
-        self.sent: list[Any] = []
-        self.closed: tuple[int, str] | None = None
-        self.aborted = False
-        self._reads = reads
-        slot = SocketBudget(max_sockets=8).admit(address="10.0.0.1", is_local=False, abort=self.abort)
-        assert slot is not None
-        self.slot = slot
-        if is_proven:
-            slot.prove()
-
-    def put(self, message: Any) -> None:
-        self.inbox.put_nowait(json.dumps(message) if isinstance(message, dict) else message)
-
-    async def receive(self) -> str | bytes | None:
-        return await self.inbox.get()
-
-    async def send(self, data: str | bytes) -> None:
-        if not self._reads:
-            await asyncio.Event().wait()
-        self.sent.append(json.loads(data) if isinstance(data, str) else data)
-
-    async def close(self, code: int, reason: str) -> None:
-        if not self._reads:
-            await asyncio.Event().wait()
-        self.closed = (code, reason)
-        self.put(None)
-
-    def abort(self) -> None:
-        self.aborted = True
-        self.put(None)
 
 
 def start(**changed: Any) -> dict[str, Any]:

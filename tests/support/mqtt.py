@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
@@ -146,3 +147,13 @@ def mqtt_sink(
 
 def _text(message: aiomqtt.Message) -> str:
     return message.payload.decode() if isinstance(message.payload, bytes) else str(message.payload)
+
+
+class ShiftedClock:
+    """A monotonic clock that a test can advance."""
+
+    def __init__(self) -> None:
+        self.shift_s = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.shift_s

@@ -41,11 +41,11 @@ export class Link extends EventTarget {
   // Seconds since the newest event of a card if that is too long for a live one, or its events cannot arrive; else null.
   staleFor(card) {
     if (card.state !== "live") return null;
-    const age = Math.max(0, (this.now() - card.heard_ms) / 1000);
+    const age = Math.max(0, (this.now() - card.received_ms) / 1000);
     return age >= STALE_S || this.state !== "open" || this.broker?.connected === false ? age : null;
   }
 
-  // The state of a card, `stale` for a live one of which nothing is heard.
+  // The state of a card, `stale` for a live one without recent events.
   stateOf(card) { return this.staleFor(card) === null ? card.state : "stale"; }
 
   // Media time of a card: that of its newest event, or what the clock gives, whichever is later.
@@ -60,7 +60,7 @@ export class Link extends EventTarget {
     return alert.end_ms === null && card !== undefined && card.state !== "ended";
   }
   isSnoozed(alert) { return alert.snoozed_ms !== null && alert.snoozed_ms > this.now(); }
-  // An alert that nobody has acknowledged or put off.
+  // An alert that is neither acknowledged nor snoozed.
   isPending(alert) { return alert.acknowledged_ms === null && !this.isSnoozed(alert); }
 
   setNotifies(on) {

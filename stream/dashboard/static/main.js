@@ -50,7 +50,7 @@ function linkState() {
   return ["open", "Live"];
 }
 link.addEventListener("wall", () => showLink());
-// The number of alerts that last and that nobody has acknowledged or put off.
+// The number of active alerts that are neither acknowledged nor snoozed.
 const badge = document.getElementById("pending-alerts");
 function showPending() {
   const pending = [...link.alerts.values()].filter((alert) => link.isPending(alert) && link.isActive(alert)).length;

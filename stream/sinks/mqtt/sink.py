@@ -150,7 +150,7 @@ class MqttSink:
             log.warning("%s: %d messages not delivered%s", self._broker, waiting, kept)
 
     def _take_back(self) -> None:
-        """Clear all that is retained: nobody waits for a run that has finished."""
+        """Clear all that is retained: a run that has finished has no state."""
         self._clear(*self._endings.sources)
         for topic in (*self._home.topics(), *map(self._node_topic, ("health", "outbox"))):
             self._outbox.clear(topic)
