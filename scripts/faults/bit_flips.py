@@ -25,8 +25,8 @@ from stream.errors import ProfilesDamaged
 from stream.events import ModelRef
 from stream.profiles.profile import EnrolledRecording, Exemplar, FittedCalibration, Profile
 from stream.profiles.store import ProfileStore
-from stream.sinks.mqtt.journal import Journal
-from stream.sinks.mqtt.outbox import Message
+from stream.sinks.outbox.journal import Journal
+from stream.sinks.outbox.messages import Message
 
 NAME = "outbox-kitchen"
 MESSAGES = 40

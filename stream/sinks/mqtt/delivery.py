@@ -22,14 +22,14 @@ from contextlib import suppress
 from typing import Any
 
 from stream.sinks.mqtt.connection import BrokerConnection, BrokerError, cancel_and_wait
-from stream.sinks.mqtt.journal import Journal
 from stream.sinks.mqtt.leftovers import record_topics
 from stream.sinks.mqtt.limits import DeliveryLimits
 from stream.sinks.mqtt.link import Link
-from stream.sinks.mqtt.outbox import Message, Outbox
 from stream.sinks.mqtt.properties import publish_properties
 from stream.sinks.mqtt.quota import QuotaRetries
 from stream.sinks.mqtt.refusals import MIN_FAILURE_CODE, QUOTA_EXCEEDED, Refusals
+from stream.sinks.outbox.journal import Journal
+from stream.sinks.outbox.messages import Message, Outbox
 
 ACKNOWLEDGED_BATCH = 256
 """Acknowledged messages that trigger a journal write before the next housekeeping."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stream.sinks.mqtt.journal import Journal
-from stream.sinks.mqtt.outbox import Outbox
+from stream.sinks.outbox.journal import Journal
+from stream.sinks.outbox.messages import Outbox
 
 DEVICE_GRACE_S = 60.0
 """Time after the start until a device that an earlier run announced is removed, if its stream has not returned."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from stream.sinks.mqtt.outbox import Message
+from stream.sinks.outbox.messages import Message
 
 
 class QuotaRetries:

@@ -31,13 +31,13 @@ from stream.sinks.mqtt.credentials import read_password, tls_context
 from stream.sinks.mqtt.delivery import Delivery, RetainedMessage
 from stream.sinks.mqtt.home import Home, State
 from stream.sinks.mqtt.incoming import Answer, CommandReceiver
-from stream.sinks.mqtt.journal import Journal, file_name, state_folder
 from stream.sinks.mqtt.leftovers import Leftovers
 from stream.sinks.mqtt.limits import DeliveryLimits
 from stream.sinks.mqtt.link import Link
-from stream.sinks.mqtt.outbox import Message, Outbox, OutboxStatistics
 from stream.sinks.mqtt.refusals import Refusals
 from stream.sinks.mqtt.twins import TwinWatch
+from stream.sinks.outbox.journal import Journal, file_name, state_folder
+from stream.sinks.outbox.messages import Message, Outbox, OutboxStatistics
 
 CLEAR_DELAY_S = 5.0
 """Time after its end until a stream's or call's retained messages and its device are cleared."""
@@ -77,7 +77,7 @@ class MqttSink:
             recorded=bool(settings.mqtt.outbox),
         )
         self._journal = Journal(
-            folder=state_folder(settings.mqtt.outbox), name=file_name(self._node, self._address), clock=clock
+            folder=state_folder(settings.mqtt.outbox), name=file_name(self._node, self._address.key), clock=clock
         )
         host = socket.gethostname()[:20]
         self._identifier = settings.mqtt.client_id or f"{self._node[:20]}-{host}-{secrets.token_hex(4)}"

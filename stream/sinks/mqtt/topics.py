@@ -61,6 +61,11 @@ class BrokerAddress:
     prefix: str
     transport: Literal["tcp", "websockets"] = "tcp"
 
+    @property
+    def key(self) -> str:
+        """What tells the outbox of this receiver from others."""
+        return f"{self.host}\n{self.port}\n{self.prefix}"
+
 
 def parse_address(target: str, settings: MqttSettings) -> BrokerAddress:
     """Parse `mqtt://[user@]host[:port][/prefix]`, also `mqtts`, `mqtt+ws`, `mqtt+wss`. Raises `SettingsError`."""

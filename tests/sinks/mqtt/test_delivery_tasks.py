@@ -12,11 +12,11 @@ import pytest
 
 from stream.sinks.mqtt.connection import BrokerConnection, Outcome, cancel_and_wait
 from stream.sinks.mqtt.delivery import ACKNOWLEDGED_BATCH, Delivery
-from stream.sinks.mqtt.journal import Journal
 from stream.sinks.mqtt.limits import DeliveryLimits
 from stream.sinks.mqtt.link import Link
-from stream.sinks.mqtt.outbox import Message, Outbox
 from stream.sinks.mqtt.refusals import BrokerLimits, Packet, Refusals
+from stream.sinks.outbox.journal import Journal
+from stream.sinks.outbox.messages import Message, Outbox
 from tests.support.waiting import wait_until
 
 BIRTH, OFFLINE = ("node/availability", "online"), ("node/availability", "offline")

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.sinks.mqtt.journal import RETRY_S, Journal, state_folder
-from stream.sinks.mqtt.outbox import Message, Outbox
-from tests.sinks.mqtt.journals import NAME, Clock, message
+from stream.sinks.outbox.journal import RETRY_S, Journal, state_folder
+from stream.sinks.outbox.messages import Message, Outbox
+from tests.sinks.outbox.journals import NAME, Clock, message
 
 pytestmark = pytest.mark.slow
 
@@ -174,8 +174,8 @@ def test_state_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from stream.sinks.mqtt.journal import Journal
-from stream.sinks.mqtt.outbox import Message
+from stream.sinks.outbox.journal import Journal
+from stream.sinks.outbox.messages import Message
 async def main():
     journal = Journal(folder=Path(sys.argv[1]), name="outbox-kitchen", clock=lambda: 0.0)
     found = await journal.open()

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from stream.database import connect, remove
-from stream.sinks.mqtt.journal_rows import (
+from stream.sinks.outbox.journal_rows import (
     StoredRow,
     clear_rows,
     create_schema,
@@ -42,11 +42,10 @@ from stream.sinks.mqtt.journal_rows import (
     remove_rows,
     remove_topics,
 )
-from stream.sinks.mqtt.outbox import Message
-from stream.sinks.mqtt.topics import BrokerAddress
+from stream.sinks.outbox.messages import Message
 
 MAX_SLOTS = 16
-"""Files of one node and broker: processes that may run at the same time."""
+"""Files of one node and receiver: processes that may run at the same time."""
 
 RETRY_S = 5.0
 """Pause before a disk that failed is tried again."""
@@ -319,7 +318,7 @@ class Journal:
 
 
 def state_folder(setting: str) -> Path | None:
-    """Return the folder of `mqtt.outbox`: none for "", a path, or for `auto` the user's or service's state folder.
+    """Return the folder of a sink's `outbox`: none for "", a path, or for `auto` the user's or service's state folder.
 
     That is `$STATE_DIRECTORY` (systemd), or `tonewatch` in `$XDG_STATE_HOME` or `~/.local/state`.
     """
@@ -332,10 +331,9 @@ def state_folder(setting: str) -> Path | None:
     return (Path(home) if home else Path.home() / ".local" / "state") / "tonewatch"
 
 
-def file_name(node: str, address: BrokerAddress) -> str:
-    """Return the base name of the files of one node and broker."""
-    key = f"{address.host}\n{address.port}\n{address.prefix}"
-    return f"outbox-{node}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+def file_name(node: str, receiver: str) -> str:
+    """Return the base name of the files of one node and receiver, which no other receiver's text equals."""
+    return f"outbox-{node}-{hashlib.sha256(receiver.encode()).hexdigest()[:8]}"
 
 
 def _private(path: str, flags: int) -> int:

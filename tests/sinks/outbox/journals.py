@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stream.sinks.mqtt.journal import Journal
-from stream.sinks.mqtt.outbox import Message
+from stream.sinks.outbox.journal import Journal
+from stream.sinks.outbox.messages import Message
 
 NAME = "outbox-kitchen"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.sinks.mqtt.outbox import Message, Outbox
+from stream.sinks.outbox.messages import Message, Outbox
 
 
 @given(st.lists(st.sampled_from(["ordered", "rolling", "take", "acknowledge", "lose"]), max_size=60))

@@ -1,4 +1,4 @@
-"""Messages waiting for the broker (pure; used by one event loop).
+"""Messages waiting for a receiver, usually a broker (pure; used by one event loop).
 
 Rolling state is conflated: one message per topic, the newest. All of it is published again after a reconnect, as long
 as it has not expired, counted from the time it was added. State that has ended is cleared by an empty payload and then

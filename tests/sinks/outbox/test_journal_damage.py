@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts.faults.bit_flips import flip_bits, read_outbox, write_outbox
-from tests.sinks.mqtt.journals import NAME, Clock, message
+from tests.sinks.outbox.journals import NAME, Clock, message
 
 pytestmark = pytest.mark.slow
 
