@@ -19,6 +19,7 @@ from stream.pipeline.pipeline import Pipeline
 from stream.profiles.registrar import Registrar
 from stream.profiles.store import read_calibration
 from stream.settings import ModelSettings, Settings, SourceSettings
+from stream.settings.texts import shown_sink
 from stream.sinks.base import LevelSink
 from stream.types import Ensemble, Model, Sink, Source, SpeechDetector, Task
 
@@ -58,7 +59,7 @@ async def assemble(
     sources = [*(registry.source(source) for source in assign_ids(settings.sources)), *sources]
     if not sources and not keep_running:
         raise SettingsError("no source given; name a file, `microphone` or `-` (raw PCM)")
-    sinks = {target: registry.sink(target, settings) for target in settings.sinks} | dict(sinks or {})
+    sinks = _named_sinks(settings) | dict(sinks or {})
     if loaded is None:
         loaded = await asyncio.to_thread(load, settings)
     speaker, segmentation = (model_for(task, loaded.models) for task in (Task.SPEAKER, Task.OVERLAP))
@@ -105,6 +106,17 @@ def assign_ids(sources: Sequence[SourceSettings]) -> list[SourceSettings]:
             name = f"{base}-{number}"
         taken.add(name)
         named.append(source.model_copy(update={"id": name}))
+    return named
+
+
+def _named_sinks(settings: Settings) -> dict[str, Sink]:
+    """Build the sinks of the settings, by the name under which they are shown; equal ones are numbered."""
+    named: dict[str, Sink] = {}
+    for target in dict.fromkeys(settings.sinks):
+        name = shown = shown_sink(target)
+        while name in named:
+            name = f"{shown} {len(named) + 1}"
+        named[name] = registry.sink(target, settings)
     return named
 
 

@@ -30,6 +30,7 @@ from stream.settings.tree import (
     SourceSettings,
     TurnsSettings,
 )
+from stream.settings.webhook import WebhookSettings
 
 __all__ = [
     "DEFAULT_PRESET",
@@ -50,6 +51,7 @@ __all__ = [
     "SourceSettings",
     "SpeakersSettings",
     "TurnsSettings",
+    "WebhookSettings",
     "assignments_layer",
     "build",
     "config_folder",

@@ -7,11 +7,12 @@ from typing import Literal
 from pydantic import Field, SecretStr, model_validator
 
 from stream.control.commands import CommandName
-from stream.settings.base import Branch, Positive
+from stream.settings.base import Positive
+from stream.settings.outbox import OutboxSettings
 from stream.settings.texts import TopicPrefix, UrlPath
 
 
-class MqttSettings(Branch):
+class MqttSettings(OutboxSettings):
     """The MQTT sink (`--sink mqtt://host:1883/prefix`)."""
 
     qos: Literal[0, 1, 2] = Field(1, description="Quality of service of every message.")
@@ -32,18 +33,6 @@ class MqttSettings(Branch):
     expiry_s: int = Field(
         300, ge=10, le=86_400, description="Age at which rolling state expires and is no longer published."
     )
-    outbox: str = Field(
-        "auto",
-        description="Folder for turn and stream events that the broker has not acknowledged; `auto`: the user's state "
-        "folder; empty: in memory only, lost with the process.",
-    )
-    queue_events: int = Field(
-        10_000, ge=1, le=200_000, description="Maximum number of events in the outbox; the oldest are dropped first."
-    )
-    outbox_mb: Positive = Field(
-        32.0, description="Maximum size of the outbox in MB; the oldest events are dropped first."
-    )
-    outbox_age_s: Positive = Field(604_800.0, description="Age at which events in the outbox are dropped.")
     reconnect_max_s: Positive = Field(30.0, description="Maximum delay between two attempts to connect.")
     commands: tuple[CommandName, ...] = Field(
         (), description="Commands allowed over MQTT: `status`, `pause`, `resume`, `enroll`, `reload`."

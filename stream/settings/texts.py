@@ -34,11 +34,14 @@ def _joined(value: Any) -> Any:
 
 def _without_password(address: str) -> str:
     """Refuse an address with a password: addresses are shown in messages, in the log and by `ps`."""
-    user, at, _ = address.partition("://")[2].partition("/")[0].rpartition("@")
+    scheme, _, rest = address.partition("://")
+    user, at, _ = rest.partition("/")[0].rpartition("@")
     if at and ":" in user:
+        setting = "WEBHOOK__TOKEN" if scheme in ("http", "https") else "MQTT__PASSWORD"
+        setting = "APPRISE__URL" if scheme.startswith("apprise") else setting
         raise ValueError(
             "an address must not contain a password, which others can read; "
-            "set the environment variable TONEWATCH__MQTT__PASSWORD instead"
+            f"set the environment variable TONEWATCH__{setting} instead"
         )
     return address
 
@@ -68,3 +71,11 @@ SinkAddress = Annotated[str, AfterValidator(_without_password)]
 PersonName = Annotated[str, AfterValidator(checked_name)]
 SourceName = Annotated[str, AfterValidator(lambda name: checked_name(name) if name else name)]
 """A name; empty: derived from something else."""
+
+
+def shown_sink(target: str) -> str:
+    """Return the target of a sink without what may be secret in it: of a webhook or a notification, also the path."""
+    scheme, separator, rest = target.partition("://")
+    if scheme in ("http", "https") and separator:
+        return f"{scheme}://{re.split(r'[/?#]', rest, maxsplit=1)[0].rpartition('@')[2]}/…"
+    return f"{scheme}://…" if scheme.startswith("apprise+") else target

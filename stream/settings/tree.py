@@ -14,7 +14,8 @@ from stream.settings.mqtt import MqttSettings
 from stream.settings.serve import ServeSettings
 from stream.settings.service import ServiceSettings
 from stream.settings.speakers import SpeakersSettings
-from stream.settings.texts import Channels, NodeName, SinkAddress, SourceName
+from stream.settings.texts import Channels, NodeName, SinkAddress, SourceName, shown_sink
+from stream.settings.webhook import WebhookSettings
 
 
 class SourceSettings(Branch):
@@ -202,6 +203,7 @@ class Settings(Branch):
     serve: ServeSettings = Field(ServeSettings(), description="Network listener.")
     sinks: tuple[SinkAddress, ...] = Field((), description="Sinks, if none are given on the command line.")
     mqtt: MqttSettings = Field(MqttSettings(), description="MQTT.")
+    webhook: WebhookSettings = Field(WebhookSettings(), description="Webhook.")
     service: ServiceSettings = Field(ServiceSettings(), description="Unattended operation.")
     dashboard: DashboardSettings = Field(DashboardSettings(), description="Dashboard.")
     health_s: float = Field(10.0, ge=0.1, le=3_600, description="Seconds between two `health` events.")
@@ -211,3 +213,7 @@ class Settings(Branch):
     shutdown_timeout_s: float = Field(
         10.0, ge=0, le=600, description="Seconds that a shutdown may take before remaining work is cancelled."
     )
+
+    @field_serializer("sinks", when_used="json")
+    def _mask_sinks(self, sinks: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(shown_sink, sinks))

@@ -38,6 +38,8 @@ def test_all_secrets_are_found() -> None:
         "serve.token",
         "serve.twilio_auth_token",
         "service.token",
+        "webhook.secret",
+        "webhook.token",
     ]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stream.errors import SettingsError
 from stream.settings import MqttSettings
+from stream.sinks.tls import verifying_context
 
 MAX_PASSWORD_LENGTH = 65_535
 """The protocol's limit."""
@@ -14,12 +15,7 @@ MAX_PASSWORD_LENGTH = 65_535
 
 def tls_context(settings: MqttSettings) -> ssl.SSLContext:
     """Load the trusted authorities and the client certificate. Raises `SettingsError`."""
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file or None)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(
-            f"cannot load mqtt.ca_file {settings.ca_file!r} ({error}); name a PEM file of certificates"
-        ) from None
+    context = verifying_context(settings.ca_file, key="mqtt.ca_file")
     if settings.cert_file:
         try:
             context.load_cert_chain(settings.cert_file, settings.key_file or None, password=_no_password)

@@ -1,0 +1,179 @@
+"""The task that empties the outbox of a webhook: one request at a time, in order, repeated until it is answered.
+
+An event that the receiver refuses is set aside, and so is one that fails again and again while a later one is accepted:
+a receiver that stumbles over one event would otherwise get no others. Whatever else fails is repeated, with growing
+pauses, from the outbox on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from stream.sinks.outbox.journal import Journal
+from stream.sinks.outbox.messages import Message, Outbox
+from stream.sinks.webhook.answers import Answer
+
+MIN_PAUSE_S = 1.0
+"""Pause after the first failure; it doubles with each further one."""
+
+SUSPECT_ATTEMPTS = 8
+"""Failures of one event, each an answer of the receiver, after which the next event is tried before it."""
+
+MAX_REASONS = 32
+"""Reasons for setting events aside that are logged, each once."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLimits:
+    """How long a close may wait for the receiver, in seconds."""
+
+    flush_s: float = 5.0
+    after_error_s: float = 0.5
+
+
+class WebhookDelivery:
+    """Sends what the outbox has; `post` makes one attempt and raises nothing.
+
+    Args:
+        name: The receiver in messages.
+        post: Sends one message.
+        outbox: What waits.
+        journal: The outbox on disk.
+        retry_max_s: Longest pause between two attempts.
+        clock: Monotonic time in seconds.
+        sleep: Waits for a number of seconds.
+        on_expired: Called with events that became too old.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        post: Callable[[Message], Awaitable[Answer]],
+        outbox: Outbox,
+        journal: Journal,
+        retry_max_s: float,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        on_expired: Callable[[list[Message]], None] = lambda expired: None,  # noqa: ARG005
+    ) -> None:
+        self._name, self._post = name, post
+        self._outbox, self._journal = outbox, journal
+        self._retry_max_s = retry_max_s
+        self._clock, self._sleep = clock, sleep
+        self._on_expired = on_expired
+        self._wake, self._closing = asyncio.Event(), asyncio.Event()
+        self._pause_s = MIN_PAUSE_S
+        self._failing_since_s: float | None = None
+        self._suspect, self._attempts = -1, 0  # number of the first message, and how often the receiver failed with it
+        self._reasons: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start sending in the background."""
+        self._task = asyncio.create_task(self._run(), name=f"webhook {self._name}")
+
+    def wake(self) -> None:
+        """Signal that the outbox has messages. Raises the error that ended the delivery, if one did."""
+        if self._task is not None and self._task.done():
+            self._task.result()
+        self._wake.set()
+
+    async def close(self, *, timeout_s: float) -> None:
+        """Send what waits, each event once more at most, and stop."""
+        self._closing.set()
+        self._wake.set()
+        if self._task is None:
+            return
+        try:
+            await asyncio.wait([self._task], timeout=timeout_s)
+        finally:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            expired = self._outbox.expire(now_s=self._clock())
+            self._on_expired(expired)
+            await self._journal.write(obsolete=expired)
+            message = self._outbox.take(now_s=self._clock())
+            if message is None:
+                if self._closing.is_set():
+                    return
+                await self._wake.wait()
+                continue
+            answer = await self._deliver(message)
+            if answer.verdict != "failed":
+                continue
+            self._outbox.requeue_unacknowledged()
+            if self._closing.is_set():
+                return
+            await self._pause(answer)
+
+    async def _deliver(self, message: Message) -> Answer:
+        """Send a message, and the one after it if this one has failed too often; return the answer."""
+        answer = await self._post(message)
+        if answer.verdict != "failed":
+            await self._settle(message, answer)
+            return answer
+        if message.number != self._suspect:
+            self._suspect, self._attempts = message.number, 0
+        self._attempts += answer.answered
+        if self._attempts < SUSPECT_ATTEMPTS or (following := self._outbox.take(now_s=self._clock())) is None:
+            return answer
+        second = await self._post(following)
+        if second.verdict == "failed":
+            return answer
+        await self._settle(following, second)
+        refused = Answer("refused", f"{answer.reason} in {self._attempts} attempts, while the next event was answered")
+        await self._settle(message, refused)
+        return refused
+
+    async def _settle(self, message: Message, answer: Answer) -> None:
+        """Remove an answered message from the outbox."""
+        if answer.verdict == "accepted":
+            self._outbox.acknowledge(message)
+        else:
+            self._outbox.refuse(message)
+            self._report_refusal(answer.reason)
+        self._journal.mark_acknowledged(message)
+        await self._journal.write()
+        self._report_recovery()
+
+    async def _pause(self, answer: Answer) -> None:
+        """Wait before the next attempt, not longer than until a close."""
+        if self._failing_since_s is None:
+            self._failing_since_s = self._clock()
+            log.warning("%s: event not delivered (%s); retrying", self._name, answer.reason)
+        jittered_s = self._pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter keeps many nodes apart
+        self._pause_s = min(2 * self._pause_s, self._retry_max_s)
+        waits = [
+            asyncio.ensure_future(self._sleep(max(jittered_s, answer.retry_after_s))),
+            asyncio.ensure_future(self._closing.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def _report_refusal(self, reason: str) -> None:
+        if reason not in self._reasons and len(self._reasons) < MAX_REASONS:
+            self._reasons.add(reason)
+            log.warning("%s: event set aside (%s); check the address, the token and the receiver", self._name, reason)
+
+    def _report_recovery(self) -> None:
+        self._pause_s = MIN_PAUSE_S
+        if self._failing_since_s is not None:
+            lasted_s, self._failing_since_s = self._clock() - self._failing_since_s, None
+            waiting = self._outbox.statistics().waiting
+            log.warning("%s: answers again after %.0f s; %d events waiting", self._name, lasted_s, waiting)
