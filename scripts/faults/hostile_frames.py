@@ -34,6 +34,11 @@ DOORS = {
     "/v1/twilio": EXCHANGES["twilio"][1],
     "/v1/asterisk": EXCHANGES["asterisk"][1],
     "/v1/audiohook": EXCHANGES["audiohook"][1],
+    "/v1/freeswitch": EXCHANGES["freeswitch"][1],
+    "/v1/jambonz": EXCHANGES["jambonz"][1],
+    "/v1/vonage": EXCHANGES["vonage"][1],
+    "/v1/plivo": EXCHANGES["plivo"][1],
+    "/v1/exotel": EXCHANGES["exotel"][1],
     "/live": PAGE_MESSAGES,
 }
 MAX_MESSAGES = 200

@@ -27,6 +27,11 @@ def decode(data: bytes, *, pcm_format: str, channels: int) -> Samples:
     return samples
 
 
+def decode_mono(data: bytes) -> Samples:
+    """Decode 16-bit samples of one channel to shape (n,)."""
+    return np.ascontiguousarray(decode(data, pcm_format="s16le", channels=1)[:, 0])
+
+
 def _decode_other(data: bytes, pcm_format: str) -> Samples:
     """Decode the formats that calls do not use, to shape (n,)."""
     if pcm_format in ("mulaw", "alaw"):

@@ -2,7 +2,7 @@
 
     /v1/stream       tonewatch's own protocol: browsers and custom clients
     /v1/twilio       Twilio and Telnyx media streams
-    /v1/asterisk     chan_websocket; ?call=ID&party=customer|agent
+    /v1/asterisk     chan_websocket; /v1/freeswitch, /v1/jambonz, /v1/vonage, /v1/plivo, /v1/exotel alike
     /v1/audiohook    Genesys AudioHook
     /v1/calls/ID     POST: who is on a call whose protocol cannot say it
 
@@ -15,6 +15,7 @@ URLs. ASGI has no operation that aborts a connection: the server must put an `ab
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
@@ -27,17 +28,17 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from stream.events import Party
 from stream.server import signatures
 from stream.server.access import AccessPolicy, is_same_secret
 from stream.server.call_labels import LABELS, read_labels
 from stream.server.gateway import Gateway
-from stream.server.protocols.asterisk import AsteriskProtocol
 from stream.server.protocols.audiohook import AudioHookProtocol
 from stream.server.protocols.base import ConnectionProtocol, ProtocolViolation, parse_object
 from stream.server.protocols.generic import GenericProtocol
 from stream.server.protocols.twilio import TwilioProtocol
+from stream.server.roles import includes
 from stream.server.sockets import SocketSlot
+from stream.server.telephone_systems import TELEPHONE_SYSTEMS
 
 Mounts = Sequence[tuple[str, ASGIApp]]
 """URL paths and the applications mounted there."""
@@ -59,8 +60,8 @@ def create_app(
     routes: list[BaseRoute] = [
         WebSocketRoute("/v1/stream", endpoints.generic),
         WebSocketRoute("/v1/twilio", endpoints.twilio),
-        WebSocketRoute("/v1/asterisk", endpoints.asterisk),
         WebSocketRoute("/v1/audiohook", endpoints.audiohook),
+        *(WebSocketRoute(f"/v1/{name}", endpoints.telephone) for name in TELEPHONE_SYSTEMS),
         Route("/v1/calls/{call}", endpoints.describe_call, methods=["POST"]),
         *(Mount(path, app) for path, app in mounts),
     ]
@@ -79,8 +80,8 @@ class _Endpoints:
         self._signatures = signatures.GenesysSignatures(secret=secret) if secret else None
 
     async def generic(self, websocket: WebSocket) -> None:
-        """Serve tonewatch's own protocol; the dashboard's cookie is accepted as well as the token."""
-        authorized = self._has_token(websocket) or self._page_access.is_authorized(websocket.headers)
+        """Serve tonewatch's own protocol; the dashboard's cookie of a supervisor is accepted as well as the token."""
+        authorized = self._has_token(websocket) or includes(self._page_access.role_of(websocket.headers), "supervisor")
         await self._serve(websocket, GenericProtocol(), authorized=authorized)
 
     async def describe_call(self, request: Request) -> Response:
@@ -121,18 +122,15 @@ class _Endpoints:
                 check_parameters = self._has_token_parameter
         await self._serve(websocket, TwilioProtocol(is_authorized=check_parameters), authorized=authorized)
 
-    async def asterisk(self, websocket: WebSocket) -> None:
-        """Serve Asterisk; call and party are query parameters."""
-        party: Party | None = None
-        match websocket.query_params.get("party"):
-            case "customer":
-                party = "customer"
-            case "agent":
-                party = "agent"
-        protocol = AsteriskProtocol(
-            call=websocket.query_params.get("call", ""), party=party, parameters=dict(websocket.query_params)
-        )
-        await self._serve(websocket, protocol, authorized=self._has_token(websocket), subprotocol="media")
+    async def telephone(self, websocket: WebSocket) -> None:
+        """Serve a telephone system; the token is in its request or in its first message."""
+        system = TELEPHONE_SYSTEMS[websocket.url.path.rpartition("/")[2]]
+        authorized, check_fields = self._has_token(websocket), None
+        has_none = "token" not in websocket.query_params and "authorization" not in websocket.headers
+        if has_none and self._access.has_token and system.takes_token and not authorized:
+            authorized, check_fields = True, self._has_token_parameter
+        protocol = system.protocol(dict(websocket.query_params), check_fields)
+        await self._serve(websocket, protocol, authorized=authorized, subprotocols=system.subprotocols)
 
     async def audiohook(self, websocket: WebSocket) -> None:
         """Serve AudioHook; API key and signature are checked if they are set."""
@@ -171,16 +169,23 @@ class _Endpoints:
         return "missing or wrong token; send it as `Authorization: Bearer TOKEN` or as ?token=TOKEN"
 
     def _has_token(self, websocket: HTTPConnection) -> bool:
-        """Whether the token is in a header, or in the URL for clients that cannot set headers."""
-        return self._access.is_authorized(websocket.headers) or self._access.is_token(
-            websocket.query_params.get("token", "")
-        )
+        """Whether the token is in a header, or in the URL for clients that cannot set headers.
+
+        Telephone systems have room for a user and a password (`wss://tonewatch:TOKEN@HOST/…`): the latter is the token.
+        """
+        given = (websocket.query_params.get("token", ""), _password(websocket.headers.get("authorization", "")))
+        return self._access.is_authorized(websocket.headers) or any(map(self._access.is_token, given))
 
     def _has_token_parameter(self, parameters: Mapping[str, Any]) -> bool:
         return self._access.is_token(str(parameters.get("token", "")))
 
     async def _serve(
-        self, websocket: WebSocket, protocol: ConnectionProtocol, *, authorized: bool, subprotocol: str | None = None
+        self,
+        websocket: WebSocket,
+        protocol: ConnectionProtocol,
+        *,
+        authorized: bool,
+        subprotocols: Sequence[str] = (),
     ) -> None:
         peer = websocket.client.host if websocket.client is not None else "unknown"
         if not (authorized and self._access.is_allowed_origin(websocket.headers)):
@@ -191,7 +196,7 @@ class _Endpoints:
         if not protocol.awaits_proof:
             websocket.state.slot.prove()
         offered = websocket.scope.get("subprotocols", ())
-        await websocket.accept(subprotocol=subprotocol if subprotocol in offered else None)
+        await websocket.accept(subprotocol=next((name for name in subprotocols if name in offered), None))
         await self._gateway.serve(_WebSocketTransport(websocket), protocol, peer=peer)
 
 
@@ -199,6 +204,17 @@ def _target(websocket: WebSocket) -> str:
     """Return the path with the query, as it was sent."""
     query = websocket.scope["query_string"].decode("latin-1")
     return f"{websocket.url.path}?{query}" if query else websocket.url.path
+
+
+def _password(authorization: str) -> str:
+    """Return the password in an `Authorization: Basic …` header, empty if it has none."""
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(encoded.strip(), validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 class _WebSocketTransport:

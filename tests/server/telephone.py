@@ -184,6 +184,32 @@ async def asterisk(listener: NetworkListener, call: StereoCall, *, name: str = "
     return []
 
 
+async def jambonz(listener: NetworkListener, call: StereoCall, *, name: str = "desk") -> list[str]:
+    """mod_audio_fork, as jambonz uses it: metadata, then both channels as linear PCM."""
+    async with connect(listener, f"/v1/jambonz?call={name}", subprotocols=["audio.jambonz.org"]) as link:
+        assert link.subprotocol == "audio.jambonz.org"
+        await link.send(json.dumps({"sampleRate": RATE_HZ, "mixType": "stereo", "callSid": "not-this"}))
+        for offset in call.chunks():
+            await link.send(call.pcm[offset : offset + CHUNK].astype("<i2").tobytes())
+    return []
+
+
+async def vonage(listener: NetworkListener, call: StereoCall, *, name: str = "desk") -> list[str]:
+    """Vonage: a WebSocket per party, each limited to its leg."""
+    async with contextlib.AsyncExitStack() as stack:
+        links = []
+        for party in ("customer", "agent"):
+            link = await stack.enter_async_context(connect(listener, "/v1/vonage"))
+            connected = {"event": "websocket:connected", "content-type": f"audio/l16;rate={RATE_HZ}"}
+            await link.send(json.dumps({**connected, "call": name, "party": party}))
+            links.append(link)
+        await _wait_connected(listener, name)
+        for offset in call.chunks():
+            for track, link in enumerate(links):
+                await link.send(call.pcm[offset : offset + CHUNK, track].astype("<i2").tobytes())
+    return []
+
+
 class AudioHook:
     """The client of an AudioHook session."""
 
@@ -242,4 +268,6 @@ SYSTEMS: dict[str, Callable[..., Coroutine[Any, Any, list[str]]]] = {
     "audiosocket": audiosocket,
     "asterisk": asterisk,
     "audiohook": audiohook,
+    "jambonz": jambonz,
+    "vonage": vonage,
 }

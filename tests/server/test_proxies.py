@@ -14,7 +14,7 @@ from stream.server.listener import NetworkListener
 from tests.server.test_sockets import TOKEN, UPGRADE, answer, on_a_node
 from tests.support.node import network_node
 
-ENDPOINTS = ["/v1/stream", "/v1/twilio", "/v1/asterisk", "/v1/audiohook"]
+ENDPOINTS = ["/v1/stream", "/v1/twilio", "/v1/asterisk", "/v1/audiohook", "/v1/vonage", "/v1/plivo"]
 FOREIGN = [
     "Host: calls.example.org",
     *(f"Host: localhost\r\n{name}: 203.0.113.9" for name in sorted(FORWARDING_HEADERS)),

@@ -65,7 +65,9 @@ def short_call(tmp_path_factory: pytest.TempPathFactory) -> tuple[StereoCall, di
     return call, from_file(call, tmp_path_factory.mktemp("call"))
 
 
-@pytest.mark.parametrize("system", sorted(SYSTEMS))
+@pytest.mark.parametrize(
+    "system", [pytest.param(name, marks=pytest.mark.full) if name == "vonage" else name for name in sorted(SYSTEMS)]
+)
 def test_every_protocol_yields_the_events_of_the_file(
     system: str, short_call: tuple[StereoCall, dict[str, list[dict[str, Any]]]]
 ) -> None:

@@ -11,11 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from stream.audio import g711
-from stream.audio.pcm import decode
-from stream.events import Party
+from stream.audio.pcm import decode_mono
 from stream.server.call_labels import read_labels
 from stream.server.protocols.base import (
     Action,
@@ -28,6 +25,7 @@ from stream.server.protocols.base import (
     SendMessage,
     get_field,
     parse_object,
+    to_party,
 )
 from stream.types import Samples
 
@@ -44,16 +42,13 @@ SAMPLE_BYTES = 2
 
 
 class AsteriskProtocol(ConnectionProtocol):
-    """State of one channel's connection; `call`, `party` and `parameters` come from the request URL."""
+    """State of one channel's connection; `parameters` are those of the request URL."""
 
     name = "asterisk"
 
-    def __init__(
-        self, *, call: str = "", party: Party | None = None, parameters: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, *, parameters: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self._parameters = parameters or {}
-        self._call, self._party = call, party
         self._codec = ""
         self._frames = 0
         self._json = False
@@ -85,9 +80,10 @@ class AsteriskProtocol(ConnectionProtocol):
                 f"unsupported codec; use one of {', '.join(CODECS)} in the dial string, e.g. c(slin16)"
             )
         self._codec, rate_hz = CODECS[codec]
-        name = self._call or str(fields.get("connection_id") or fields.get("channel_id") or "asterisk")
+        named = (self._parameters.get("call"), fields.get("connection_id"), fields.get("channel_id"))
+        name = str(next(filter(None, named), self.name))
         labels = read_labels(self._parameters, fields.get("channel_variables"), fields)
-        return [OpenStream(name, rate_hz, (self._party,), leg=True, labels=labels)]
+        return [OpenStream(name, rate_hz, (to_party(self._parameters.get("party")),), leg=True, labels=labels)]
 
     def _receive_audio(self, data: bytes) -> list[Action]:
         actions: list[Action] = []
@@ -103,7 +99,7 @@ class AsteriskProtocol(ConnectionProtocol):
             raise ProtocolViolation("media before MEDIA_START")
         if self._codec != "slin":
             return g711.decode(data, self._codec)
-        return np.ascontiguousarray(decode(data, pcm_format="s16le", channels=1)[:, 0])
+        return decode_mono(data)
 
     def _error_messages(
         self,

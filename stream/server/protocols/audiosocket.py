@@ -15,10 +15,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-import numpy as np
 import soxr
 
-from stream.audio.pcm import decode
+from stream.audio.pcm import decode_mono
 from stream.server.protocols.base import (
     MAX_RATE_HZ,
     Action,
@@ -119,7 +118,7 @@ class AudioSocketProtocol(ConnectionProtocol):
         if len(payload) % SAMPLE_BYTES:
             actions.append(Omission("audio must consist of whole 2-byte samples"))
             payload = payload[: len(payload) // SAMPLE_BYTES * SAMPLE_BYTES]
-        samples = np.ascontiguousarray(decode(payload, pcm_format="s16le", channels=1)[:, 0])
+        samples = decode_mono(payload)
         if rate_hz != self._rate_hz:
             if rate_hz not in self._resamplers:
                 actions.append(Omission(f"the sample rate changed from {self._rate_hz} to {rate_hz} Hz; resampled"))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Literal
@@ -30,6 +30,10 @@ MAX_JSON_DEPTH = 64
 
 MAX_MALFORMED = 100
 """By how many the malformed messages of an open connection may outnumber the others before it is closed."""
+
+
+IsAuthorized = Callable[[Mapping[str, Any]], bool]
+"""Checks the fields with which a client describes its stream for a credential."""
 
 
 class RejectReason(StrEnum):
@@ -260,6 +264,13 @@ def to_int(value: Any, name: str) -> int:
         raise ProtocolViolation(f"{name} is not a whole number")
     return value
 
+
+def to_party(name: Any) -> Party | None:
+    """Return the party of that name, or None if it is neither."""
+    return _PARTIES.get(name) if isinstance(name, str) else None
+
+
+_PARTIES: dict[str, Party] = {"customer": "customer", "agent": "agent"}
 
 _TYPE_NAMES = {str: "text", dict: "an object", list: "a list", int: "a whole number", bool: "true or false"}
 

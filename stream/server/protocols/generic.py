@@ -38,6 +38,7 @@ from stream.server.protocols.base import (
     get_field,
     parse_object,
     to_int,
+    to_party,
 )
 
 MIN_RATE_HZ = 4_000
@@ -151,11 +152,11 @@ def _tracks(fields: dict[str, Any]) -> tuple[Party | None, ...]:
     parties = get_field(fields, "parties", kind=list)
     if not 1 <= len(parties) <= 2 or len(set(map(str, parties))) < len(parties):  # noqa: PLR2004
         raise ProtocolViolation("parties must name one or two different parties")
-    parties_by_name: dict[Any, Party] = {"customer": "customer", "agent": "agent"}
-    if any(not isinstance(party, str) or party not in parties_by_name for party in parties):
+    named = tuple(to_party(party) for party in parties)
+    if None in named:
         raise ProtocolViolation("parties must be customer or agent")
     get_field(fields, "call")
-    return tuple(parties_by_name[party] for party in parties)
+    return named
 
 
 def _message(kind: str, **fields: Any) -> SendMessage:

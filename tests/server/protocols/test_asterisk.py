@@ -21,7 +21,7 @@ def test_the_plain_form() -> None:
 
 
 def test_the_json_form_and_linear_pcm() -> None:
-    tested = AsteriskProtocol(call="c9", party="agent")
+    tested = AsteriskProtocol(parameters={"call": "c9", "party": "agent"})
     actions = feed(tested, MEDIA_START_JSON, {"event": "DTMF_END", "digit": "5"}, np.arange(4, dtype="<i2").tobytes())
     stream = opened(actions)
     assert (stream.name, stream.rate_hz, stream.tracks) == ("c9", 16_000, ("agent",))
