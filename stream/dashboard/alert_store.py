@@ -1,4 +1,4 @@
-"""The SQLite file behind the dashboard: alerts with their acknowledgements, and ended calls if they are to be kept.
+"""The SQLite file behind the dashboard: alerts with their acknowledgements, changes, and ended calls if they are kept.
 
 What is too old is deleted when the file is opened and once a day of changes. A file that fails is given up with one log
 line: the dashboard goes on in memory.
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stream import database
+from stream.dashboard.changes import ChangeRecord
 from stream.dashboard.views import CallRecord, RaisedAlert
 
 LOCK_TIMEOUT_S = 0.2
@@ -22,11 +23,14 @@ log = logging.getLogger(__name__)
 
 
 class AlertStore:
-    """Alerts of the last `alert_days`, calls of the last `call_days` (0: none). Raises `sqlite3.Error` or `OSError`."""
+    """Alerts of the last `alert_days`, calls of the last `call_days`, changes of the last `change_days` (0: none).
 
-    def __init__(self, path: Path, *, alert_days: int, call_days: int, now_ms: float) -> None:
+    Raises `sqlite3.Error` or `OSError`.
+    """
+
+    def __init__(self, path: Path, *, alert_days: int, call_days: int, now_ms: float, change_days: int = 0) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._path, self._alert_days, self.call_days = path, alert_days, call_days
+        self._path, self._alert_days, self.call_days, self._change_days = path, alert_days, call_days, change_days
         self._database: sqlite3.Connection | None = database.connect(
             path, create_schema=_create_schema, lock_timeout_s=LOCK_TIMEOUT_S
         )
@@ -56,6 +60,17 @@ class AlertStore:
         if self.call_days:
             self._write("INSERT OR REPLACE INTO calls VALUES (?, ?, ?)", (record.id, record.end_ms, record.to_json()))
 
+    def put_change(self, record: ChangeRecord) -> None:
+        """Insert a change, if changes are kept."""
+        if self._change_days:
+            key = f"{record.time_ms:.3f}/{record.address}/{record.action}"
+            self._write("INSERT OR REPLACE INTO changes VALUES (?, ?, ?)", (key, record.time_ms, record.to_json()))
+
+    def changes(self, count: int) -> list[ChangeRecord]:
+        """Return the newest changes, the newest first."""
+        rows = self._read("SELECT record FROM changes ORDER BY time_ms DESC LIMIT ?", (count,))
+        return [ChangeRecord.model_validate_json(text) for (text,) in rows]
+
     def calls(self, *, query: str = "") -> Iterator[CallRecord]:
         """Yield the calls that are kept, the newest first; `query` are words that each must have."""
         words = query.lower().split()
@@ -76,6 +91,7 @@ class AlertStore:
         self._deleted_ms = now_ms
         self._write("DELETE FROM alerts WHERE start_ms < ?", (now_ms - DAY_MS * self._alert_days,))
         self._write("DELETE FROM calls WHERE end_ms < ?", (now_ms - DAY_MS * self.call_days,))
+        self._write("DELETE FROM changes WHERE time_ms < ?", (now_ms - DAY_MS * self._change_days,))
 
     def _read(self, statement: str, values: tuple[object, ...]) -> list[tuple[str]]:
         if self._database is None:
@@ -101,7 +117,7 @@ class AlertStore:
 
 
 def _create_schema(connection: sqlite3.Connection) -> None:
-    for table, time in (("alerts", "start_ms"), ("calls", "end_ms")):
+    for table, time in (("alerts", "start_ms"), ("calls", "end_ms"), ("changes", "time_ms")):
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {table} (id TEXT PRIMARY KEY, {time} REAL NOT NULL, record TEXT NOT NULL)"
         )

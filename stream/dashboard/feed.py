@@ -16,6 +16,7 @@ from typing import Any
 from stream.control.commands import CommandReply
 from stream.dashboard.alert_book import AlertBook
 from stream.dashboard.alert_store import AlertStore
+from stream.dashboard.changes import ChangeLog
 from stream.dashboard.wall import Wall
 from stream.events import AlertEvent, Event
 
@@ -47,6 +48,7 @@ class Feed:
     def __init__(self) -> None:
         self.wall = Wall()
         self.alerts = AlertBook(clock=time.time)
+        self.changes = ChangeLog()
         self.store: AlertStore | None = None
         self.capabilities = PageCapabilities()
         self._subscribers: set[asyncio.Event] = set()
@@ -70,9 +72,10 @@ class Feed:
         self.notify()
 
     def attach(self, store: AlertStore) -> None:
-        """Keep alerts, and ended calls, in a store."""
+        """Keep alerts, changes, and ended calls in a store."""
         self.store = store
         self.alerts.attach(store)
+        self.changes.attach(store.put_change)
 
     def set_broker(self, *, name: str, connected: bool, error: str = "") -> None:
         """Set whether the broker that the events come from is connected, and wake the pages."""

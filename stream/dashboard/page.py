@@ -51,7 +51,15 @@ class Dashboard:
         self.feed.set_capabilities(PageCapabilities(about=_about(settings)))
         if (store := _open_store(settings)) is not None:
             self.feed.attach(store)
-        self.access = AccessPolicy(host=branch.host, token=branch.token.get_secret_value(), origins=branch.origins)
+        self.access = AccessPolicy(
+            host=branch.host,
+            token=branch.token.get_secret_value(),
+            role_tokens={
+                "viewer": branch.viewer_token.get_secret_value(),
+                "supervisor": branch.supervisor_token.get_secret_value(),
+            },
+            origins=branch.origins,
+        )
         self.refused = RefusedRequests("page")
         self.app = create_app(feed=self.feed, access=self.access, refused=self.refused)
         self.http_server = HttpServer(
@@ -114,11 +122,12 @@ class Dashboard:
 def _open_store(settings: Settings) -> AlertStore | None:
     """Open the file of alerts and calls, if any are kept; one that cannot be opened is logged."""
     branch, folder = settings.dashboard, state_folder("auto")
-    if folder is None or not (branch.alert_days or branch.call_days):
+    days = {"alert_days": branch.alert_days, "call_days": branch.call_days, "change_days": branch.change_days}
+    if folder is None or not any(days.values()):
         return None
     path = folder / f"dashboard-{settings.node}.sqlite"
     try:
-        return AlertStore(path, alert_days=branch.alert_days, call_days=branch.call_days, now_ms=1000 * time.time())
+        return AlertStore(path, **days, now_ms=1000 * time.time())
     except (sqlite3.Error, OSError) as error:
         log.warning("%s: %s; alerts are kept in memory only", path, error)
         return None

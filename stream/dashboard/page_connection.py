@@ -4,6 +4,7 @@ A page receives a snapshot, then what changed, at most `UPDATE_RATE_HZ` times a 
 next update is made when the page has taken the one before, so that a slow page receives fewer, newer states and delays
 nothing else. A page that does not read for `SEND_TIMEOUT_S` is disconnected. A page sends the key of the card that it
 shows (`{"watch": KEY}`), commands, and what a supervisor does with an alert (`{"alert": ID, "action": "acknowledge"}`).
+Its role decides what it may change; every change, and every attempt at one, is in the log of changes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import logging
 import time
 from contextlib import suppress
+from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -29,6 +31,7 @@ from stream.dashboard.views import (
     View,
 )
 from stream.events import labels
+from stream.server.roles import Role, includes, may_send
 
 UPDATE_RATE_HZ = 10.0
 SEND_TIMEOUT_S = 20.0
@@ -56,8 +59,11 @@ log = logging.getLogger(__name__)
 class PageConnection:
     """One open page: the version that it has, the card that it shows, and its commands."""
 
-    def __init__(self, socket: WebSocket, feed: Feed) -> None:
+    def __init__(
+        self, socket: WebSocket, feed: Feed, *, role: Role = "admin", signed_in: bool = False, address: str = ""
+    ) -> None:
         self._socket, self._feed = socket, feed
+        self._role, self._signed_in, self._address = role, signed_in, address
         self._capabilities: PageCapabilities | None = None
         self._version = 0
         self._watched: str | None = None
@@ -102,7 +108,7 @@ class PageConnection:
         wall, updated = self._feed.wall, False
         if self._capabilities is not self._feed.capabilities:
             self._capabilities = self._feed.capabilities
-            await self._send(hello(self._capabilities))
+            await self._send(hello(self._capabilities, role=self._role, signed_in=self._signed_in))
         if self._feed.alerts.version > self._alerts_version:
             store = self._feed.store
             changed, self._alerts_version = self._feed.alerts.since(self._alerts_version), self._feed.alerts.version
@@ -155,11 +161,9 @@ class PageConnection:
                 await self._socket.close(UNSUPPORTED_DATA, "message is not a JSON object")
                 return
             if "command" in message:
-                await self._execute(text)
+                await self._execute(text, message)
             elif "alert" in message:
-                error = self._feed.alerts.act(str(message["alert"]), message.get("action"), message.get("value"))
-                await self._replies.put(CommandReply(id=request_id(text), ok=not error, error=error or None))
-                self._feed.notify()
+                await self._act(text, message)
             elif watch is None or isinstance(watch, str):
                 self._watched, self._serial = watch, 0
                 self._feed.notify()
@@ -172,15 +176,35 @@ class PageConnection:
         text: str | None = message.get("text")
         return text
 
-    async def _execute(self, text: str) -> None:
+    async def _execute(self, text: str, message: dict[str, Any]) -> None:
         """Carry out one command; the next one is read afterwards."""
-        execute = self._feed.capabilities.execute
+        execute, name = self._feed.capabilities.execute, str(message["command"])
         if execute is None:
             reply = CommandReply(id=request_id(text), ok=False, error="this dashboard is read-only")
+        elif not may_send(self._role, name):
+            reply = CommandReply(id=request_id(text), ok=False, error=self._why_not(f"send {name[:64]!r}"))
         else:
             reply = await execute(text)
+        await self._reply(reply, name, message)
+
+    async def _act(self, text: str, message: dict[str, Any]) -> None:
+        """Do what a supervisor does with an alert."""
+        action: Any = message.get("action")
+        if includes(self._role, "supervisor"):
+            error = self._feed.alerts.act(str(message["alert"]), action, message.get("value"))
+        else:
+            error = self._why_not("change alerts")
+        await self._reply(CommandReply(id=request_id(text), ok=not error, error=error or None), str(action), message)
+
+    async def _reply(self, reply: CommandReply, action: str, message: dict[str, Any]) -> None:
+        self._feed.changes.add(
+            role=self._role, address=self._address, action=action[:64], fields=message, error=reply.error or ""
+        )
         await self._replies.put(reply)
         self._feed.notify()
+
+    def _why_not(self, what: str) -> str:
+        return f"a {self._role} may not {what}; sign out and enter with the token of a more powerful role"
 
     async def _send(self, message: View) -> None:
         await self._send_text(message.to_json())
@@ -190,14 +214,20 @@ class PageConnection:
             await self._socket.send_text(text)
 
 
-def hello(capabilities: PageCapabilities) -> HelloMessage:
+def hello(capabilities: PageCapabilities, *, role: Role = "admin", signed_in: bool = False) -> HelloMessage:
     """Return the first message of a connection, repeated when the capabilities change."""
+    commands = capabilities.commands if capabilities.execute is not None else ()
+    about = dict(capabilities.about)
+    if not includes(role, "admin"):
+        about.pop("settings", None)
     return HelloMessage(
         now_ms=round(time.time() * 1000),
+        role=role,
+        signed_in=signed_in,
         version=__version__,
-        commands=capabilities.commands if capabilities.execute is not None else (),
-        microphone=capabilities.microphone,
+        commands=tuple(name for name in commands if may_send(role, name)),
+        microphone=capabilities.microphone if includes(role, "supervisor") else None,
         levels=capabilities.levels is not None,
         labels=LABELS,
-        about=dict(capabilities.about),
+        about=about,
     )

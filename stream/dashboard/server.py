@@ -18,10 +18,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from stream.dashboard.call_export import calls_csv
+from stream.dashboard.changes import MAX_SHOWN
 from stream.dashboard.feed import Feed
 from stream.dashboard.page_connection import MAX_MESSAGE_LENGTH, PageConnection
 from stream.server.access import COOKIE, AccessPolicy
 from stream.server.refusals import RefusedRequests
+from stream.server.roles import Role, includes
 
 STATIC = Path(__file__).parent / "static"
 MAX_PAGES = 64
@@ -49,8 +51,10 @@ def create_app(*, feed: Feed, access: AccessPolicy, refused: RefusedRequests) ->
     routes = [
         Route("/", endpoints.index),
         Route("/enter", endpoints.enter, methods=["POST"]),
+        Route("/leave", endpoints.leave, methods=["POST"]),
         Route("/calls.csv", endpoints.calls),
         Route("/calls.ndjson", endpoints.calls),
+        Route("/changes.ndjson", endpoints.changes),
         WebSocketRoute("/live", endpoints.live),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
@@ -100,16 +104,32 @@ class _Endpoints:
         return FileResponse(STATIC / "index.html", media_type="text/html")
 
     async def calls(self, request: Request) -> Response:
-        """The history of calls as a file; `?q=` has words that each call must have."""
+        """The history of calls as a file, for supervisors; `?q=` has words that each call must have."""
         store = self._feed.store
-        if not self._access.is_authorized(request.headers):
-            return self._token_form("")
+        if (refusal := self._refusal(request, "supervisor")) is not None:
+            return refusal
         if store is None or not store.call_days:
             return PlainTextResponse("no calls are kept; set dashboard.call_days\n", 404)
         kept = list(store.calls(query=request.query_params.get("q", "")[:MAX_MESSAGE_LENGTH]))
         if request.url.path.endswith(".csv"):
             return _file(calls_csv(kept), "text/csv; charset=utf-8", "calls.csv")
         return _file("".join(f"{call.to_json()}\n" for call in kept), "application/x-ndjson", "calls.ndjson")
+
+    async def changes(self, request: Request) -> Response:
+        """The newest changes as a file, the newest first, for admins."""
+        if (refusal := self._refusal(request, "admin")) is not None:
+            return refusal
+        kept = self._feed.store.changes(MAX_SHOWN) if self._feed.store is not None else []
+        return _file("".join(f"{change.to_json()}\n" for change in kept), "application/x-ndjson", "changes.ndjson")
+
+    def _refusal(self, request: Request, needed: Role) -> Response | None:
+        """Return the answer to a request whose role is not sufficient."""
+        role = self._access.role_of(request.headers)
+        if role is None:
+            return self._token_form("")
+        if not includes(role, needed):
+            return PlainTextResponse(f"a {role} may not export this; enter with the token of a {needed}\n", 403)
+        return None
 
     async def enter(self, request: Request) -> Response:
         """The posted token: a cookie and the way to the page, or the form again."""
@@ -119,21 +139,25 @@ class _Endpoints:
             if len(body) > MAX_MESSAGE_LENGTH:
                 return PlainTextResponse(f"request too long; at most {MAX_MESSAGE_LENGTH} bytes\n", 413)
         field, _, value = body.decode("utf-8", "replace").partition("=")
-        if field != "token" or not self._access.is_token(unquote_plus(value)):
+        role = self._access.role_of_token(unquote_plus(value)) if field == "token" else None
+        if role is None:
             await self._refused.add(_address(request), "wrong token in the form")
             return self._token_form("Wrong token.")
-        secure = "https" in (request.scope["scheme"], request.headers.get("x-forwarded-proto", ""))
-        path = request.scope.get("root_path") or "/"
-        attributes = f"Path={path}; Max-Age={COOKIE_AGE_S}; HttpOnly; SameSite=strict{'; Secure' if secure else ''}"
-        cookie = f"{COOKIE}={self._access.cookie_value}; {attributes}"  # without `http.cookies`, see `session_cookie`
+        # without `http.cookies`, see `session_cookie`
+        cookie = f"{COOKIE}={self._access.cookie_value(role)}; {_cookie_attributes(request, COOKIE_AGE_S)}"
         return RedirectResponse("./", 303, headers={"set-cookie": cookie})
+
+    async def leave(self, request: Request) -> Response:
+        """Take the cookie back, so that another token can be entered. Forms of other sites come without the cookie."""
+        if not self._access.is_authorized(request.headers):
+            return RedirectResponse("./", 303)
+        return RedirectResponse("./", 303, headers={"set-cookie": f"{COOKIE}=; {_cookie_attributes(request, 0)}"})
 
     async def live(self, socket: WebSocket) -> None:
         """The WebSocket of one page."""
         headers, access = socket.headers, self._access
-        if not (
-            access.is_allowed_host(headers) and access.is_allowed_origin(headers) and access.is_authorized(headers)
-        ):
+        role = access.role_of(headers)
+        if role is None or not (access.is_allowed_host(headers) and access.is_allowed_origin(headers)):
             await self._refused.add(_address(socket), "a page of another site, or without the cookie")
             await socket.close(POLICY_VIOLATION)  # before it is accepted: the browser receives 403
             return
@@ -144,7 +168,10 @@ class _Endpoints:
         socket.state.slot.prove()
         self._open_pages += 1
         try:
-            await PageConnection(socket, self._feed).run()
+            connection = PageConnection(
+                socket, self._feed, role=role, signed_in=access.has_token, address=_address(socket)
+            )
+            await connection.run()
         finally:
             self._open_pages -= 1
 
@@ -155,6 +182,12 @@ class _Endpoints:
 
 def _address(connection: HTTPConnection) -> str:
     return connection.client.host if connection.client is not None else "unknown"
+
+
+def _cookie_attributes(request: Request, age_s: int) -> str:
+    secure = "https" in (request.scope["scheme"], request.headers.get("x-forwarded-proto", ""))
+    path = request.scope.get("root_path") or "/"
+    return f"Path={path}; Max-Age={age_s}; HttpOnly; SameSite=strict{'; Secure' if secure else ''}"
 
 
 def _file(text: str, media_type: str, name: str) -> Response:

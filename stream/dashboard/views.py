@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, field_serializer
 
 from stream.control.commands import CommandReply
 from stream.events import AlertKind, CallBody, HealthEvent, Identity, Outcome, Party, Reason, SpeakerState
+from stream.server.roles import Role
 
 CardStatus = Literal["live", "paused", "stalled", "ended", "offline"]
 StreamNoteState = Literal["started", "gap", "stalled", "paused", "resumed", "described", "ended"]
@@ -279,9 +280,11 @@ class BrokerView(View):
 
 
 class HelloMessage(View):
-    """The first message; repeated when the capabilities change."""
+    """The first message; repeated when the capabilities change. They are those of the page's role."""
 
     t: Literal["hello"] = "hello"
+    role: Role
+    signed_in: bool  # by a token, so that one can sign out
     now_ms: int
     version: str
     commands: tuple[str, ...]

@@ -4,6 +4,7 @@
   host, or that a proxy has forwarded, is refused. On any other address clients need a token of at least
   `MIN_TOKEN_CHARACTERS`: programs send it with every request, a browser once. The browser then gets a cookie that
   scripts cannot read and other sites cannot send; it contains a digest of the token and stays valid after a restart.
+* A dashboard can have tokens of less powerful roles beside it; each has its own cookie (`stream.server.roles`).
 * A browser names the site that opens a WebSocket (`Origin`): it must be the server's own, or an allowed one. A foreign
   site whose name resolves to the loopback address (DNS rebinding) is rejected whatever its name.
 
@@ -19,6 +20,7 @@ from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 from stream.errors import SettingsError
+from stream.server.roles import Role
 from stream.settings.base import MIN_TOKEN_CHARACTERS
 
 COOKIE = "tonewatch"
@@ -79,11 +81,20 @@ class AccessPolicy:
     """Decides which requests a server on `host` accepts.
 
     `branch` is the settings branch of host and token (`serve`, `dashboard`), for error messages; `origins` are further
-    sites (`https://wall.example`) whose pages may connect. Raises `SettingsError` for a non-loopback host without a
-    sufficient token.
+    sites (`https://wall.example`) whose pages may connect; `role_tokens` are those of the roles below admin, which is
+    the role of `token`. Raises `SettingsError` for a non-loopback host without a sufficient token, and for role tokens
+    that decide nothing.
     """
 
-    def __init__(self, *, host: str, token: str = "", origins: Collection[str] = (), branch: str = "dashboard") -> None:
+    def __init__(
+        self,
+        *,
+        host: str,
+        token: str = "",
+        role_tokens: Mapping[Role, str] | None = None,
+        origins: Collection[str] = (),
+        branch: str = "dashboard",
+    ) -> None:
         if not is_loopback(host) and not token:
             raise SettingsError(
                 f"{branch}.token must be set before others can reach {host}; put at least {MIN_TOKEN_CHARACTERS} "
@@ -92,7 +103,16 @@ class AccessPolicy:
         if not is_loopback(host) and len(token) < MIN_TOKEN_CHARACTERS:
             raise SettingsError(f"{branch}.token is too short; use at least {MIN_TOKEN_CHARACTERS} characters")
         self._token, self.branch = token, branch
-        self.cookie_value = hmac.new(token.encode(), b"tonewatch", hashlib.sha256).hexdigest() if token else ""
+        self._tokens: dict[Role, str] = {role: text for role, text in (role_tokens or {}).items() if text}
+        for role in self._tokens:
+            if not token:
+                raise SettingsError(
+                    f"{branch}.{role}_token needs {branch}.token: without it everybody on this machine is an admin"
+                )
+        if token:
+            self._tokens["admin"] = token
+        if len(set(self._tokens.values())) < len(self._tokens):
+            raise SettingsError(f"two roles have the same token; give each its own in {branch}.*_token")
         self._origins = {origin.rstrip("/").lower() for origin in origins}
 
     @property
@@ -116,14 +136,30 @@ class AccessPolicy:
         """Whether `text` is the token."""
         return is_same_secret(text, self._token)
 
-    def is_authorized(self, headers: Mapping[str, str]) -> bool:
-        """Whether a request has the token or the cookie, or is local and none is required."""
+    def role_of_token(self, text: str) -> Role | None:
+        """Return the role whose token `text` is."""
+        matching = [role for role, token in self._tokens.items() if is_same_secret(text, token)]
+        return matching[0] if matching else None
+
+    def cookie_value(self, role: Role) -> str:
+        """Return the session cookie of a role: a digest of its token, empty without one."""
+        token = self._tokens.get(role, "")
+        return hmac.new(token.encode(), b"tonewatch", hashlib.sha256).hexdigest() if token else ""
+
+    def role_of(self, headers: Mapping[str, str]) -> Role | None:
+        """Return the role of a request by its token or cookie; a local one is an admin's where none is required."""
         if not self._token:
-            return is_local(headers)
+            return "admin" if is_local(headers) else None
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self.is_token(bearer.strip()):
-            return True
-        return is_same_secret(session_cookie(headers.get("cookie", "")), self.cookie_value)
+        if scheme.lower() == "bearer" and (role := self.role_of_token(bearer.strip())) is not None:
+            return role
+        cookie = session_cookie(headers.get("cookie", ""))
+        matching = [role for role in self._tokens if is_same_secret(cookie, self.cookie_value(role))]
+        return matching[0] if matching else None
+
+    def is_authorized(self, headers: Mapping[str, str]) -> bool:
+        """Whether a request has the token or a cookie, or is local and none is required."""
+        return self.role_of(headers) is not None
 
     def is_allowed_origin(self, headers: Mapping[str, str]) -> bool:
         """Whether a WebSocket is opened by the server's own page, by an allowed site, or not by a browser."""

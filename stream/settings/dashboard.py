@@ -19,6 +19,18 @@ class DashboardSettings(Branch):
         description=f"Access token, at least {MIN_TOKEN_CHARACTERS} characters; preferably set in the environment.",
     )
     token_file: str = Field("", description="File that contains the token, readable by its owner only.")
+    supervisor_token: Token = Field(
+        SecretStr(""),
+        description="Token of supervisors, who acknowledge alerts, pause streams and export calls, but enrol nobody "
+        "and see no settings; needs `dashboard.token`.",
+    )
+    supervisor_token_file: str = Field(
+        "", description="File that contains the supervisors' token, readable by its owner only."
+    )
+    viewer_token: Token = Field(
+        SecretStr(""), description="Token of viewers, who see everything live and change nothing; needs the same."
+    )
+    viewer_token_file: str = Field("", description="File that contains the viewers' token, readable by its owner only.")
     alert_days: int = Field(
         30,
         ge=0,
@@ -31,6 +43,13 @@ class DashboardSettings(Branch):
         le=3_650,
         description="Days for which ended calls are kept: names and numbers of the call, duration, outcome, shares of "
         "emotions and of speech, alerts; 0: none.",
+    )
+    change_days: int = Field(
+        365,
+        ge=0,
+        le=3_650,
+        description="Days for which changes made on the dashboard are kept: who (role and address) did what, when; 0: "
+        "they are only logged.",
     )
     origins: tuple[str, ...] = Field(
         (), description="Further web origins that may connect, such as `https://wall.example`."

@@ -47,8 +47,8 @@ def test_only_the_token_and_the_cookie_are_accepted() -> None:
     assert access.is_token(TOKEN)
     assert not access.is_token("")
     assert access.is_authorized({"authorization": f"Bearer {TOKEN}"})
-    assert access.is_authorized({"cookie": f"other=1; {COOKIE}={access.cookie_value}"})
-    assert TOKEN not in access.cookie_value
+    assert access.is_authorized({"cookie": f"other=1; {COOKIE}={access.cookie_value('admin')}"})
+    assert TOKEN not in access.cookie_value("admin")
     for headers in ({}, {"cookie": f"{COOKIE}={TOKEN}"}, {"authorization": "Bearer é"}, {"cookie": "\x00=;=;"}):
         assert not access.is_authorized(headers)
     assert AccessPolicy(host="127.0.0.1").is_authorized({})

@@ -58,7 +58,7 @@ def test_every_endpoint_requires_the_token() -> None:
                     tested.listener, path, additional_headers={"Authorization": "Bearer sesame-open-sesame"}
                 )
                 dashboard_access = AccessPolicy(host="127.0.0.1", token="sesame-open-sesame")
-                cookie = f"{COOKIE}={dashboard_access.cookie_value}"
+                cookie = f"{COOKIE}={dashboard_access.cookie_value('admin')}"
                 assert await is_accepted(tested.listener, path, additional_headers={"Cookie": cookie})
             messages = twilio_messages(CALL)
             for token, code in (("wrong", 1008), ("sesame-open-sesame", 1000)):

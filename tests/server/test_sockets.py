@@ -194,8 +194,8 @@ class TestCookie:
 
     def test_a_page_is_opened_by_its_own_cookie_only(self) -> None:
         access = AccessPolicy(host="127.0.0.1", token=TOKEN)
-        assert access.is_authorized({"cookie": f"{COOKIE}={access.cookie_value}"})
-        assert not access.is_authorized({"cookie": f"{COOKIE}={access.cookie_value[:-1]}"})
+        assert access.is_authorized({"cookie": f"{COOKIE}={access.cookie_value('admin')}"})
+        assert not access.is_authorized({"cookie": f"{COOKIE}={access.cookie_value('admin')[:-1]}"})
         assert not access.is_authorized({"cookie": f'{COOKIE}="\ud800'})
 
 

@@ -34,17 +34,22 @@ class FakePipeline:
 
 
 class RunningDashboard:
-    """`with RunningDashboard() as dashboard: dashboard.apply(events)`; `restart` opens an empty one instead."""
+    """`with RunningDashboard() as dashboard: dashboard.apply(events)`; `restart` opens an empty one instead.
+
+    `more` are further settings of the dashboard.
+    """
 
     def __init__(
-        self, *, port: int = 0, token: str = "", host: str = "127.0.0.1", alert_days: int = 0, **options: Any
+        self,
+        *,
+        port: int = 0,
+        token: str = "",
+        alert_days: int = 0,
+        more: Mapping[str, object] | None = None,
+        **options: Any,
     ) -> None:
-        self._settings = Settings(
-            node="floor",
-            dashboard=DashboardSettings.model_validate(
-                {"port": port, "host": host, "token": token, "alert_days": alert_days}
-            ),
-        )
+        given = {"port": port, "token": token, "alert_days": alert_days, "change_days": 0, **(more or {})}
+        self._settings = Settings(node="floor", dashboard=DashboardSettings.model_validate(given))
         self._options = options
         self.pipeline = FakePipeline()
         self.page: Dashboard

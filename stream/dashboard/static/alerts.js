@@ -27,10 +27,10 @@ export class Alerts {
   }
 
   enter() {
-    for (const type of ["alerts", "wall", "state"]) this.link.addEventListener(type, this.#update);
+    for (const type of ["alerts", "wall", "state", "hello"]) this.link.addEventListener(type, this.#update);
     this.#show(true);
   }
-  leave() { for (const type of ["alerts", "wall", "state"]) this.link.removeEventListener(type, this.#update); }
+  leave() { for (const type of ["alerts", "wall", "state", "hello"]) this.link.removeEventListener(type, this.#update); }
   tick() { this.#show(); }
 
   #show(whole = false) {
@@ -43,8 +43,9 @@ export class Alerts {
     const shown = alerts.filter((alert) => FILTERS[this.#filter][1](alert, this.link)).filter((alert) => this.#matches(alert)).slice(0, MAX_ROWS);
     this.empty.hidden = shown.length > 0;
     setText(this.empty, alerts.length ? "No alert matches." : "No alerts yet.");
-    this.exports.hidden = !this.link.hasHistory;
-    const state = JSON.stringify(shown.map((alert) => [alert, this.link.isActive(alert), this.link.isSnoozed(alert)]));
+    const acts = this.link.hello.role !== "viewer"; // who only looks has nothing to press
+    this.exports.hidden = !this.link.hasHistory || !acts;
+    const state = String(acts) + JSON.stringify(shown.map((alert) => [alert, this.link.isActive(alert), this.link.isSnoozed(alert)]));
     if (whole || state !== this.shownState) {
       this.shownState = state;
       this.list.replaceChildren(...shown.map((alert) => this.#row(alert)));
@@ -67,7 +68,7 @@ export class Alerts {
         h("p", { class: "note" }, [timeFormat.format(alert.start_ms), ": ", alert.speaker ? `${alert.speaker}, ` : "", alert.cause, ", ", length, alert.about.agent ? ` · ${alert.about.agent}` : "", alert.about.queue ? ` · ${alert.about.queue}` : ""]),
         alert.note ? h("p", null, alert.note) : null,
         alert.acknowledged_ms ? h("p", { class: "note" }, `Acknowledged at ${timeFormat.format(alert.acknowledged_ms)}`) : this.link.isSnoozed(alert) ? h("p", { class: "note" }, `Snoozed until ${timeFormat.format(alert.snoozed_ms)}`) : null),
-      h("div", { class: "acts" },
+      this.link.hello.role === "viewer" ? null : h("div", { class: "acts" },
         alert.acknowledged_ms || this.link.isSnoozed(alert) ? button("Reopen", () => act("reopen")) : [button("Acknowledge", () => act("acknowledge")), button(`Snooze ${SNOOZE_MIN} min`, () => act("snooze", SNOOZE_MIN))],
         button("Note", () => askForName({ id: "note-title", title: "Note", note: `${sentence(alert.label)}, ${title}`, label: "Text", button: "Save", field: { maxlength: "500", value: alert.note }, submit: (text) => this.#act(alert, "note", text) }))));
   }

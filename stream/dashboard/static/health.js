@@ -14,7 +14,8 @@ export class Health {
     this.element = h("section", { class: "stack" }, h("div", { class: "head" }, h("h1", null, "Settings & health"), this.version), this.nodes,
       (this.panel = h("section", { class: "panel" }, h("header", null, h("h2", null, "Settings"), h("div", { class: "more" }, this.filterInput)),
         h("div", { class: "wide" }, h("table", { class: "rows settings" }, h("thead", null, h("tr", null, h("th", { scope: "col" }, "Setting"), h("th", { scope: "col" }, "Value"))), this.rows)),
-        h("p", { class: "note" }, "Settings are read at startup from files, the environment and the command line. Passwords and tokens are masked."))));
+        h("p", { class: "note" }, "Settings are read at startup from files, the environment and the command line. Passwords and tokens are masked."))),
+      (this.changes = h("p", { class: "note", hidden: true }, "Log of changes made on this dashboard: ", h("a", { href: "./changes.ndjson", download: "" }, "NDJSON"))));
   }
 
   enter() {
@@ -27,6 +28,7 @@ export class Health {
 
   #show() {
     setText(this.version, this.link.hello.version ? `tonewatch ${this.link.hello.version}` : "");
+    this.changes.hidden = this.link.hello.role !== "admin";
     if (!this.rows.childElementCount) this.#showSettings();
     const state = [...this.link.nodes.values()].map((node) => `${node.node}${node.online}${node.health?.id}${this.#activeStreams(node.node)}`).join();
     if (state === this.shownState) return;

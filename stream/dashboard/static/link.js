@@ -11,7 +11,7 @@ export class Link extends EventTarget {
   cards = new Map();
   nodes = new Map();
   broker = null; // of a page that shows what nodes publish: { name, connected, since_ms, error }
-  hello = { commands: [], about: {}, levels: false, microphone: null };
+  hello = { role: "viewer", signed_in: false, commands: [], about: {}, levels: false, microphone: null };
   state = "connecting";
   alerts = new Map();
   hasHistory = false;

@@ -69,7 +69,12 @@ link.addEventListener("state", ({ detail: { state } }) => {
 });
 
 const microphone = document.getElementById("microphone");
-link.addEventListener("hello", () => { microphone.hidden = !link.hello.microphone; });
+const leave = document.getElementById("leave");
+link.addEventListener("hello", () => {
+  microphone.hidden = !link.hello.microphone;
+  leave.hidden = !link.hello.signed_in;
+  setText(leave.querySelector("span"), link.hello.role === "admin" ? "Sign out" : `Sign out (${link.hello.role})`);
+});
 microphone.addEventListener("click", async () => (await import("./microphone.js")).toggle(link, microphone));
 
 document.getElementById("theme").addEventListener("click", () => {
