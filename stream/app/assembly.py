@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stream.app import registry
+from stream.app.alert_commands import alert_handlers
 from stream.control.dispatcher import CommandDispatcher, CommandSource
 from stream.errors import SettingsError
 from stream.events import NODE
 from stream.pipeline.pipeline import Pipeline
 from stream.profiles.registrar import Registrar
 from stream.profiles.store import read_calibration
+from stream.rules.current import CurrentAlerts
 from stream.settings import ModelSettings, Settings, SourceSettings
 from stream.settings.texts import shown_sink
 from stream.sinks.base import LevelSink
@@ -48,24 +50,27 @@ async def assemble(
     sources: Sequence[Source] = (),
     sinks: Mapping[str, Sink] | None = None,
     registrar: Registrar | None = None,
+    alerts: CurrentAlerts | None = None,
     loaded: LoadedModels | None = None,
     keep_running: bool = False,
 ) -> Pipeline:
     """Build everything that the settings name.
 
-    `sources` and `sinks` are added to those of the settings; `registrar` and `loaded` replace those that would be
-    built. A run with `keep_running` needs no source. Raises any `TonewatchError`.
+    `sources` and `sinks` are added to those of the settings; `registrar`, `alerts` and `loaded` replace those that
+    would be built. A run with `keep_running` needs no source. Raises any `TonewatchError`.
     """
     sources = [*(registry.source(source) for source in assign_ids(settings.sources)), *sources]
     if not sources and not keep_running:
         raise SettingsError("no source given; name a file, `microphone` or `-` (raw PCM)")
+    if not keep_running:
+        _check_rules(settings, [source.id for source in sources])
     sinks = _named_sinks(settings) | dict(sinks or {})
     if loaded is None:
         loaded = await asyncio.to_thread(load, settings)
     speaker, segmentation = (model_for(task, loaded.models) for task in (Task.SPEAKER, Task.OVERLAP))
     if settings.speakers.enrolled and speaker is None:
         raise SettingsError("speakers.enrolled needs a speaker model; set models.speaker.name")
-    registrar = registrar or Registrar(settings=settings)
+    registrar, alerts = registrar or Registrar(settings=settings), alerts or CurrentAlerts(settings.alerts)
     enrolled = await registrar.read(speaker, loaded.detector, segmentation) if speaker is not None else ()
     pipeline = Pipeline(
         settings=settings,
@@ -77,10 +82,11 @@ async def assemble(
         enrolled=enrolled,
         calibration=await asyncio.to_thread(read_calibration, speaker.info, settings.speakers) if speaker else None,
         thread_setup=loaded.thread_setup,
+        alerts=alerts,
         keep_running=keep_running,
     )
     registrar.attach(pipeline)
-    dispatcher = CommandDispatcher(pipeline=pipeline, handlers=registrar.handlers)
+    dispatcher = CommandDispatcher(pipeline=pipeline, handlers={**registrar.handlers, **alert_handlers(alerts)})
     for sink in sinks.values():
         if isinstance(sink, CommandSource):
             sink.attach(dispatcher.answer)
@@ -118,6 +124,15 @@ def _named_sinks(settings: Settings) -> dict[str, Sink]:
             name = f"{shown} {len(named) + 1}"
         named[name] = registry.sink(target, settings)
     return named
+
+
+def _check_rules(settings: Settings, sources: Sequence[str]) -> None:
+    """Raise `SettingsError` for a rule that watches a source which does not exist; streams are named after sources."""
+    for rule in settings.alerts.rules:
+        for name in rule.sources:
+            if not any(name == source or name.startswith(f"{source}-") for source in sources):
+                available = ", ".join(sources)
+                raise SettingsError(f"rule {rule.name!r}: there is no source {name!r}; available: {available}")
 
 
 def _derived_id(source: SourceSettings) -> str:

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from stream.app.alert_commands import alert_handlers
 from stream.app.assembly import assemble
 from stream.app.signals import EXIT_SIGNAL, SignalHandler, exit_now
 from stream.monitoring.node import NodeMonitor
 from stream.pipeline.pipeline import Pipeline, Report
 from stream.profiles.registrar import Registrar
+from stream.rules.current import CurrentAlerts
 from stream.settings import ServiceSettings, Settings
 from stream.sinks.terminal.panel import PanelSink
 from stream.sinks.terminal.summary import SummarySink
@@ -142,9 +144,11 @@ async def _run_with_dashboard(
     signals.install(asyncio.get_running_loop())
     async with Dashboard(settings=settings) as page:
         _print(f"dashboard: {page.url}")
-        registrar = Registrar(settings=settings)
-        pipeline = await assemble(settings, sinks={**sinks, "dashboard": page.sink()}, registrar=registrar)
-        page.attach(pipeline, levels=pipeline.levels_dbfs, handlers=registrar.handlers)
+        registrar, alerts = Registrar(settings=settings), CurrentAlerts(settings.alerts)
+        sinks = {**sinks, "dashboard": page.sink()}
+        pipeline = await assemble(settings, sinks=sinks, registrar=registrar, alerts=alerts)
+        handlers = {**registrar.handlers, **alert_handlers(alerts)}
+        page.attach(pipeline, levels=pipeline.levels_dbfs, handlers=handlers)
         pipeline.set_protocol_health(page.refused.health)
         signals.run = pipeline
         report = await _run_monitored(pipeline, settings.service)
@@ -184,16 +188,19 @@ async def _serve(settings: Settings, sinks: dict[str, Sink], signals: SignalHand
         if page is not None:
             sinks["dashboard"] = page.sink()
             _print(f"dashboard: http://{settings.serve.host}:{listener.port}/")
-        registrar = Registrar(settings=settings)
-        pipeline = await assemble(settings, sinks=sinks, registrar=registrar, keep_running=True)
+        registrar, alerts = Registrar(settings=settings), CurrentAlerts(settings.alerts)
+        pipeline = await assemble(settings, sinks=sinks, registrar=registrar, alerts=alerts, keep_running=True)
         gateway.attach(pipeline)
         if page is not None:
-            page.attach(pipeline, levels=pipeline.levels_dbfs, handlers=registrar.handlers, microphone="/v1/stream")
+            handlers = {**registrar.handlers, **alert_handlers(alerts)}
+            page.attach(pipeline, levels=pipeline.levels_dbfs, handlers=handlers, microphone="/v1/stream")
             pipeline.set_protocol_health(lambda: (*gateway.statistics().protocols, *page.refused.health()))
         signals.run = pipeline
         _print(f"listening on ws://{settings.serve.host}:{listener.port}/v1/")
         if listener.audiosocket_port:
             _print(f"AudioSocket on {settings.serve.host}:{listener.audiosocket_port}")
+        if listener.wyoming_port:
+            _print(f"Wyoming on {settings.serve.host}:{listener.wyoming_port} for {settings.serve.wyoming_upstream}")
         return await _run_monitored(pipeline, settings.service)
 
 

@@ -42,8 +42,7 @@ class _ActiveAlert:
 class AlertTracker:
     """The alerts of one call."""
 
-    def __init__(self, *, clear_s: float) -> None:
-        self._clear = samples(clear_s)
+    def __init__(self) -> None:
         self._active: dict[tuple[AlertKind, Party | None], _ActiveAlert] = {}
         self.counts: Counter[AlertKind] = Counter()
 
@@ -60,7 +59,7 @@ class AlertTracker:
             for active in self._active.values()
         )
 
-    def check(self, at_sample: int, readings: Sequence[AlertReading]) -> list[AlertBody]:
+    def check(self, at_sample: int, readings: Sequence[AlertReading], *, clear_s: float) -> list[AlertBody]:
         """Update all alerts with the readings at `at_sample`; return those raised and ended."""
         bodies = []
         for reading in readings:
@@ -75,7 +74,7 @@ class AlertTracker:
                 active.clear_since = None
             elif active.clear_since is None:
                 active.clear_since = at_sample
-            if active.clear_since is not None and at_sample - active.clear_since >= self._clear:
+            if active.clear_since is not None and at_sample - active.clear_since >= samples(clear_s):
                 bodies.append(self._end(key, at_sample))
         return bodies
 

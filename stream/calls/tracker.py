@@ -20,6 +20,7 @@ from stream.calls.alerts import DIGITS, AlertReading, AlertTracker
 from stream.calls.floor import PARTIES, FloorTracker
 from stream.clock import samples, seconds
 from stream.events import AlertBody, Body, CallBody, CallEmotion, CallParty, EmotionBody, Party
+from stream.rules.current import CurrentAlerts
 from stream.settings import Settings
 from stream.tracking.emotion import SILENCE
 from stream.types import SAMPLE_RATE_HZ, SpeechSegment
@@ -62,11 +63,11 @@ class _PartyTrack:
 class CallTracker:
     """Figures and alerts of one call."""
 
-    def __init__(self, *, settings: Settings) -> None:
-        self._calls, self._alert_settings = settings.calls, settings.alerts
+    def __init__(self, *, settings: Settings, alerts: CurrentAlerts | None = None) -> None:
+        self._calls, self._limits = settings.calls, alerts or CurrentAlerts(settings.alerts)
         self._update = samples(settings.calls.update_s)
         self._floor = FloorTracker(settings=settings.calls)
-        self._alerts = AlertTracker(clear_s=settings.alerts.clear_s)
+        self._alerts = AlertTracker()
         self._tracks: dict[Party, _PartyTrack] = {}
         # total crosstalk at each update within the window over which its share is computed
         self._crosstalk: deque[int] = deque(
@@ -152,11 +153,11 @@ class CallTracker:
         state.angry_for = state.angry_for + new_speech if self._is_angry(state.anger, emotion.arousal) else 0
 
     def _is_angry(self, anger: float, arousal: float | None) -> bool:
-        limits = self._alert_settings
+        limits = self._limits.settings
         return anger >= limits.anger_on and (arousal is None or arousal >= limits.anger_arousal)
 
     def _check_alerts(self) -> list[AlertBody]:
-        floor, limits = self._floor, self._alert_settings
+        floor, limits = self._floor, self._limits.settings
         crosstalk = floor.durations["crosstalk"]
         window = (self._crosstalk.maxlen or 1) * self._update
         share = (crosstalk - self._crosstalk[0]) / window
@@ -171,7 +172,7 @@ class CallTracker:
             lasting = seconds(track.emotion.angry_for) >= limits.anger_s
             anger = track.emotion.anger
             readings.append(AlertReading("anger", party, anger, limits.anger_on, limits.anger_off, eligible=lasting))
-        return self._alerts.check(floor.position, readings)
+        return self._alerts.check(floor.position, readings, clear_s=limits.clear_s)
 
     def _body(self, phase: str) -> CallBody:
         floor = self._floor

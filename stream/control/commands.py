@@ -22,7 +22,7 @@ MAX_COMMAND_BYTES = 4_096
 MAX_ID_LENGTH = 128
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
-CommandName = Literal["status", "pause", "resume", "enroll", "reload"]
+CommandName = Literal["status", "pause", "resume", "enroll", "reload", "set_alert"]
 COMMANDS: tuple[CommandName, ...] = get_args(CommandName)
 """All commands."""
 
@@ -73,7 +73,15 @@ class ReloadCommand(_Request):
     command: Literal["reload"] = "reload"
 
 
-Command = StatusCommand | PauseCommand | ResumeCommand | EnrollCommand | ReloadCommand
+class SetAlertCommand(_Request):
+    """Set a condition of the built-in alerts, or the value of a rule, until the node stops."""
+
+    command: Literal["set_alert"] = "set_alert"
+    name: Name = Field(description="Setting below `alerts`, such as `anger_on`, or name of a rule.")
+    value: bool | float | Name = Field(description="New value.")
+
+
+Command = StatusCommand | PauseCommand | ResumeCommand | EnrollCommand | ReloadCommand | SetAlertCommand
 _ADAPTER: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="command")])
 
 

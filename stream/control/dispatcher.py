@@ -1,7 +1,7 @@
 """Execution of commands on a running pipeline.
 
 `CommandDispatcher` executes what `parse_command` accepts. `status`, `pause` and `resume` are methods of the pipeline;
-`enroll` and `reload` are executed by handlers given to the dispatcher, and refused without one. Every command gets a
+all others are executed by handlers given to the dispatcher, and refused without one. Every command gets a
 reply, refused ones as well; `answer` raises nothing: an unexpected error is logged with its trace and ends nothing but
 its command.
 """
@@ -58,7 +58,7 @@ class CommandSource(Protocol):
 
 
 class CommandDispatcher:
-    """Executes commands; `handlers` are those of `enroll` and `reload`, by command name."""
+    """Executes commands; `handlers` are those of the other commands, by command name."""
 
     def __init__(self, *, pipeline: CommandTarget, handlers: Mapping[str, Handler] | None = None) -> None:
         self._pipeline = pipeline

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from stream.dashboard.alert_store import AlertStore
 from stream.dashboard.views import RaisedAlert
 from stream.events import AlertEvent
-from stream.events.labels import ALERT_LABELS
+from stream.events.labels import alert_label
 
 MAX_ALERTS = 500
 MAX_NOTE_CHARACTERS = 500
@@ -48,7 +48,7 @@ class AlertBook:
                 name=name,
                 about=dict(about),
                 kind=event.kind,
-                label=ALERT_LABELS[event.kind],
+                label=alert_label(event.kind, event.rule),
                 speaker=event.speaker,
                 cause=_cause(event),
                 start_ms=at_ms - 1000 * (event.end_s - event.start_s),
@@ -105,3 +105,5 @@ def _cause(event: AlertEvent) -> str:
             return f"no speech for {event.value:.0f} s"
         case "monologue":
             return f"the floor for {event.value:.0f} s"
+        case "rule":
+            return ": ".join(filter(None, (event.person, event.detail)))

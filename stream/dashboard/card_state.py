@@ -24,18 +24,16 @@ from stream.dashboard.views import (
 )
 from stream.events import (
     AlertEvent,
-    AlertKind,
     CallEvent,
     EmotionEvent,
     Event,
     HealthEvent,
-    Party,
     SpeakerEvent,
     SpeakerResolvedEvent,
     StreamEvent,
     TurnEvent,
 )
-from stream.events.labels import ALERT_LABELS
+from stream.events.labels import alert_label
 
 MAX_TREND_POINTS = 32
 
@@ -246,27 +244,34 @@ class CardState:
     def _on_call(self, event: CallEvent) -> None:
         self.call = event
         self.silent_since_s = event.end_s - event.current_silence_s if event.state == "silence" else None
-        self.alerts.clear()
+        for key in [key for key, alert in self.alerts.items() if alert.kind != "rule"]:  # rules are not in `alerts`
+            del self.alerts[key]
         if event.phase == "final":
             self.call_ended = True
         for alert in () if self.call_ended else event.alerts:
-            self.alerts[alert.alert] = _alert_view(alert.alert, alert.kind, alert.speaker, alert.since_s)
+            self.alerts[alert.alert] = AlertView(
+                alert=alert.alert,
+                kind=alert.kind,
+                label=alert_label(alert.kind),
+                speaker=alert.speaker,
+                since_s=alert.since_s,
+            )
 
     def _on_alert(self, event: AlertEvent, serial: int) -> None:
+        key = event.alert if event.rule is None else f"{event.source}/{event.alert}"  # tracks number theirs alike
+        label = alert_label(event.kind, event.rule)
         if event.phase == "start":
-            self.alerts[event.alert] = _alert_view(event.alert, event.kind, event.speaker, event.start_s)
+            self.alerts[key] = AlertView(
+                alert=key, kind=event.kind, label=label, speaker=event.speaker, since_s=event.start_s
+            )
         else:
-            self.alerts.pop(event.alert, None)
+            self.alerts.pop(key, None)
         note = AlertNoteView(
             time_s=event.end_s,
             time=event.time,
             source=event.source,
-            kind=event.kind,
+            label=label,
             phase=event.phase,
             speaker=event.speaker,
         )
         self.history.notes.put(event.id, serial, note)
-
-
-def _alert_view(alert: str, kind: AlertKind, speaker: Party | None, since_s: float) -> AlertView:
-    return AlertView(alert=alert, kind=kind, label=ALERT_LABELS[kind], speaker=speaker, since_s=since_s)

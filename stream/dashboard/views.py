@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, field_serializer
 
 from stream.control.commands import CommandReply
-from stream.events import AlertKind, CallBody, HealthEvent, Identity, Outcome, Party, Reason, SpeakerState
+from stream.events import CallBody, HealthEvent, Identity, Outcome, Party, Reason, SpeakerState
 from stream.server.roles import Role
 
 CardStatus = Literal["live", "paused", "stalled", "ended", "offline"]
@@ -228,7 +228,7 @@ class AlertNoteView(_NoteView):
     """An alert that started or ended."""
 
     note: Literal["alert"] = "alert"
-    kind: AlertKind
+    label: str
     phase: Literal["start", "end"]
     speaker: Party | None
 

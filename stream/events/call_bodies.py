@@ -9,7 +9,7 @@ from pydantic import Field
 from stream.events.base import EventModel, Party, Probability, Seconds
 
 FloorState = Literal["customer", "agent", "silence", "crosstalk", "lost"]
-AlertKind = Literal["anger", "dead_air", "crosstalk", "monologue"]
+AlertKind = Literal["anger", "dead_air", "crosstalk", "monologue", "rule"]
 
 
 class CallEmotion(EventModel):
@@ -85,14 +85,21 @@ class CallBody(EventModel):
 
 
 class AlertBody(EventModel):
-    """Start or end of a call alert."""
+    """Start or end of an alert: of a call, or by a rule of one's own of any stream."""
 
     type: Literal["alert"] = "alert"
     phase: Literal["start", "end"] = Field(description="Whether the alert is raised or ends.")
     alert: str = Field(description="Identifier, equal at start and end; unique within session and source.")
-    kind: AlertKind = Field(description="Condition that raised the alert.")
-    speaker: Party | None = Field(description="Party concerned; null for both.")
+    kind: AlertKind = Field(description="Condition that raised the alert; `rule`: one of `alerts.rules`.")
+    rule: str | None = Field(default=None, description="Name of the rule; null for a built-in alert.")
+    speaker: Party | None = Field(description="Party concerned; null for both, and outside calls.")
+    person: str | None = Field(
+        default=None, description="Speaker concerned, by name; null if not known, and for built-in alerts."
+    )
     start_s: Seconds = Field(description="Media time at which the alert was raised.")
     end_s: Seconds = Field(description="Media time at which the alert ended; equal to `start_s` at its start.")
-    value: float = Field(description="Value at `end_s`: seconds, or a share or probability from 0 to 1.")
+    value: float = Field(
+        description="Value at `end_s`: seconds, a share or probability from 0 to 1; of a rule, the field (1 for text)."
+    )
     threshold: float = Field(description="Value that raises the alert, in the same unit; from the settings.")
+    detail: str = Field(default="", description="What a rule found, at its start; free text.")

@@ -13,7 +13,9 @@ ALERT_LABELS: Mapping[str, str] = {
     "dead_air": "dead air",
     "crosstalk": "talking over each other",
     "monologue": "long monologue",
+    "rule": "alert rule",
 }
+"""Labels of kinds; of a rule, its name stands in their place (`alert_label`)."""
 
 REASON_LABELS: Mapping[str, str] = {
     "matched": "matches a known voice",
@@ -74,3 +76,8 @@ FLOOR_LABELS: Mapping[str, str] = {
     "silence": "silence",
     "lost": "no audio",
 }
+
+
+def alert_label(kind: str, rule: str | None = None) -> str:
+    """Return the display name of an alert: of a rule, its name."""
+    return rule or ALERT_LABELS.get(kind, kind)

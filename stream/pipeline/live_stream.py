@@ -18,6 +18,7 @@ from stream.clock import ArrivalLog, SampleClock, seconds
 from stream.control.commands import StreamStatus
 from stream.events import ModelRef, Party
 from stream.inference.batching import InferenceLane
+from stream.rules.rule_tracker import RuleTracker
 from stream.types import ModelInfo, Source, Task
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ TASKS_BY_EVENT: Mapping[str, tuple[Task, ...]] = {
     "speaker_resolved": (Task.SPEAKER,),
     "turn": (Task.SPEAKER, Task.EMOTION),
     "call": (Task.EMOTION,),
-    "alert": (Task.EMOTION,),
+    "alert": (Task.SPEAKER, Task.EMOTION),
 }
 """The models that an event is based on, by its type."""
 
@@ -69,6 +70,7 @@ class EventStream:
     models: Mapping[str, tuple[ModelRef, ...]] = field(default_factory=dict)  # by event type
     call: LiveCall | None = None
     party: Party | None = None
+    rules: RuleTracker | None = None  # if there are any
     next_seq: int = 0
 
 

@@ -30,6 +30,7 @@ from stream.pipeline.live_stream import LiveStream
 from stream.pipeline.publisher import Publisher
 from stream.pipeline.streams import StreamRegistry, dispatch_block
 from stream.profiles.profile import FittedCalibration
+from stream.rules.current import CurrentAlerts
 from stream.settings import Settings
 from stream.tracking.voice import Voice
 from stream.types import Block, ConnectedSource, Ensemble, Interruption, Model, Sink, Source, SpeechDetector, Task
@@ -68,6 +69,7 @@ class Pipeline:
         enrolled: Sequence[Voice] = (),
         calibration: FittedCalibration | None = None,
         thread_setup: Callable[[int], None] = lambda threads: None,  # noqa: ARG005
+        alerts: CurrentAlerts | None = None,
         keep_running: bool = False,
     ) -> None:
         self._settings = settings
@@ -92,14 +94,14 @@ class Pipeline:
             publisher=self._publisher,
             enrolled=enrolled,
             calibration=calibration,
+            alerts=alerts,
         )
         self._stopping = asyncio.Event()
         self._stream_tasks: asyncio.TaskGroup | None = None  # while sources may join
         self._accepts_sources = asyncio.Event()
         self._failures: list[SourceError] = []
-        self._started_s = 0.0
+        self._started_s, self._timed_out = 0.0, False
         self._main: asyncio.Task[Report] | None = None
-        self._timed_out = False
         self._protocol_health: Callable[[], tuple[ProtocolHealth, ...]] = tuple
 
     @property

@@ -228,6 +228,7 @@ class StreamProcessor:
                 if call is not None and party is not None and isinstance(body, EmotionBody):
                     call.tracker.add_emotion(party, body)
                 await publisher.publish(self._stream, body, end_sample=span.end_sample)
+        await publisher.publish_due(self._stream, window.span.end_sample)
 
     async def _flush_and_report(
         self, state: Literal["stalled", "paused", "ended"], detail: str, outcome: Outcome | None = None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from stream import events
-from stream.clock import samples
+from stream.clock import samples, seconds
 from stream.events import Body, Event, SinkHealth
 from stream.pipeline.live_stream import EventStream, LiveCall
 from stream.queues import EventQueue, Policy, QueueClosed
@@ -57,8 +57,17 @@ class Publisher:
     async def publish(self, stream: EventStream, body: Body, *, end_sample: int = 0) -> None:
         """Number, date and queue one event that follows from the stream's audio before `end_sample`.
 
-        Waits while a lossless queue is full.
+        So are the alerts that rules raise or end with it. Waits while a lossless queue is full.
         """
+        for one in (body,) if stream.rules is None else stream.rules.observe(body):
+            await self._put(stream, one, end_sample)
+
+    async def publish_due(self, stream: EventStream, end_sample: int) -> None:
+        """Publish the alerts that rules raise or end by `end_sample`, where no new event does it."""
+        for alert in () if stream.rules is None else stream.rules.advance(seconds(end_sample)):
+            await self._put(stream, alert, end_sample)
+
+    async def _put(self, stream: EventStream, body: Body, end_sample: int) -> None:
         latency_ms = _latency_ms(stream, end_sample)
         if body.type in ("emotion", "speaker"):
             self._latencies_ms.append(latency_ms)

@@ -26,6 +26,8 @@ from stream.pipeline.live_stream import EventStream, LiveCall, LiveStream, model
 from stream.pipeline.processor import StreamProcessor
 from stream.pipeline.publisher import Publisher
 from stream.profiles.profile import FittedCalibration
+from stream.rules.current import CurrentAlerts
+from stream.rules.rule_tracker import RuleTracker
 from stream.settings import Settings
 from stream.tracking.party_tracker import TURN_SPEC, PartyTracker
 from stream.tracking.stream_tracker import StreamTracker
@@ -72,6 +74,7 @@ class StreamRegistry:
         publisher: Publishes the events of calls whose last track ends.
         enrolled: Enrolled voices.
         calibration: Calibration of the speaker model, fitted on the enrolled voices.
+        alerts: Conditions of alerts, which may change; None for those of the settings.
     """
 
     def __init__(
@@ -84,8 +87,10 @@ class StreamRegistry:
         publisher: Publisher,
         enrolled: Sequence[Voice] = (),
         calibration: FittedCalibration | None = None,
+        alerts: CurrentAlerts | None = None,
     ) -> None:
         self._settings = settings
+        self._alerts = alerts or CurrentAlerts(settings.alerts)
         self._models, self._slots, self._speech_lane = tuple(models), slots, speech_lane
         self._publisher = publisher
         self._enrolled = tuple(enrolled)
@@ -150,7 +155,9 @@ class StreamRegistry:
             self._check_call(name, parties)
         for name, parties in calls.items():
             if name not in self._calls:
-                self._calls[name] = LiveCall(name=name, tracker=CallTracker(settings=self._settings))
+                self._calls[name] = LiveCall(
+                    name=name, tracker=CallTracker(settings=self._settings, alerts=self._alerts)
+                )
             for party in parties:
                 self._calls[name].join(party)
         self._sources += sources
@@ -243,6 +250,7 @@ class StreamRegistry:
             selector=selector,
             channel=label,
             party=party,
+            rules=self._rules(name, source.id, party=party),
             call=call,
             clock=SampleClock.starting(_started_s(source)) if call is None else self._call_events(call, arrivals).clock,
             arrivals=arrivals,
@@ -274,12 +282,17 @@ class StreamRegistry:
                 arrivals=arrivals,
                 models=self._model_refs((Task.EMOTION,)),
                 call=call,
+                rules=self._rules(call.name),
                 next_seq=self._last_seq.pop(call.name, 0),
             )
         return call.events
 
     def _model_refs(self, tasks: Sequence[Task]) -> dict[str, tuple[ModelRef, ...]]:
         return model_refs([model.info for model in self._models], tasks)
+
+    def _rules(self, *names: str, party: Party | None = None) -> RuleTracker | None:
+        """Return what evaluates the rules for a stream or call; None if there are none."""
+        return RuleTracker(alerts=self._alerts, names=names, party=party) if self._settings.alerts.rules else None
 
     def _calibrated(self, info: ModelInfo) -> ModelInfo:
         """Return `info` with the fitted calibration, if there is one and `info` is the speaker model's."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from stream.settings.calls import AlertsSettings, CallsSettings
+from stream.settings.alerts import AlertRuleSettings, AlertsSettings
+from stream.settings.calls import CallsSettings
 from stream.settings.dashboard import DashboardSettings
 from stream.settings.loading import (
     DEFAULT_PRESET,
@@ -35,6 +36,7 @@ from stream.settings.webhook import WebhookSettings
 __all__ = [
     "DEFAULT_PRESET",
     "ENVIRONMENT_PREFIX",
+    "AlertRuleSettings",
     "AlertsSettings",
     "CallsSettings",
     "DashboardSettings",

@@ -20,9 +20,9 @@ from typing import Any
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from stream.errors import SettingsError
-from stream.settings.base import ANY_ITEM, masked_address, secret_paths
+from stream.settings.base import ANY_ITEM, Branch, masked_address, secret_paths
 from stream.settings.secret_files import read_secret_files
-from stream.settings.tree import Settings, SourceSettings
+from stream.settings.tree import LISTED, Settings
 
 ENVIRONMENT_PREFIX = "TONEWATCH__"
 
@@ -257,14 +257,13 @@ def _contains_secret(path: Sequence[str]) -> bool:
 
 def _siblings(path: Sequence[str]) -> list[str]:
     """Return the valid keys of the branch that the last key of a path was looked up in."""
-    branch: type[BaseModel] = Settings
+    branch: type[Branch] = Settings
     for part in path[:-1]:
         if part.isdigit():
             continue
         inner = branch.model_fields[part].annotation
-        if part == "sources":
-            inner = SourceSettings
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        inner = LISTED.get((branch, part), inner)
+        if not (isinstance(inner, type) and issubclass(inner, Branch)):
             return []
         branch = inner
     return list(branch.model_fields)

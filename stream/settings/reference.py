@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
+from pydantic_core import PydanticUndefined
 
-from stream.settings.tree import Settings, SourceSettings
+from stream.settings.base import Branch
+from stream.settings.tree import LISTED, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +39,16 @@ def _kind(schema: Mapping[str, Any]) -> str:
     return words.get(kind, kind) + bounds
 
 
-def rows(branch: type[BaseModel] = Settings, prefix: str = "", values: BaseModel | None = None) -> Iterator[SettingRow]:
+def rows(branch: type[Branch] = Settings, prefix: str = "", values: Branch | None = None) -> Iterator[SettingRow]:
     """Yield every setting, depth first, with its default; the value of a secret is masked."""
     for name, field in branch.model_fields.items():
         value = getattr(values, name) if values is not None else field.get_default(call_default_factory=True)
-        if isinstance(value, BaseModel):
+        if isinstance(value, Branch):
             yield from rows(type(value), f"{prefix}{name}.", value)
-        elif name == "sources":
-            yield SettingRow("sources", "list of tables", "[]", field.description or "")
-            yield from rows(SourceSettings, "sources[].")
+        elif item := LISTED.get((branch, name)):
+            yield SettingRow(f"{prefix}{name}", "list of tables", "[]", field.description or "")
+            yield from rows(item, f"{prefix}{name}[].")
         else:
-            shown = str(value) if isinstance(value, SecretStr) else value
+            shown = "" if value is PydanticUndefined else str(value) if isinstance(value, SecretStr) else value
             kind = _kind(branch.model_json_schema()["properties"][name])
             yield SettingRow(f"{prefix}{name}", kind, json.dumps(shown), field.description or "")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, field_serializer, model_validator
 
+from stream.settings.alerts import AlertRuleSettings, AlertsSettings
 from stream.settings.base import Branch, Fraction, Positive, masked_address
-from stream.settings.calls import AlertsSettings, CallsSettings
+from stream.settings.calls import CallsSettings
 from stream.settings.dashboard import DashboardSettings
 from stream.settings.mqtt import MqttSettings
 from stream.settings.serve import ServeSettings
@@ -199,7 +200,7 @@ class Settings(Branch):
     speakers: SpeakersSettings = Field(SpeakersSettings(), description="Active speaker.")
     turns: TurnsSettings = Field(TurnsSettings(), description="Turns.")
     calls: CallsSettings = Field(CallsSettings(), description="Calls.")
-    alerts: AlertsSettings = Field(AlertsSettings(), description="Alerts of calls.")
+    alerts: AlertsSettings = Field(AlertsSettings(), description="Alerts.")
     serve: ServeSettings = Field(ServeSettings(), description="Network listener.")
     sinks: tuple[SinkAddress, ...] = Field((), description="Sinks, if none are given on the command line.")
     mqtt: MqttSettings = Field(MqttSettings(), description="MQTT.")
@@ -217,3 +218,10 @@ class Settings(Branch):
     @field_serializer("sinks", when_used="json")
     def _mask_sinks(self, sinks: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(shown_sink, sinks))
+
+
+LISTED: Mapping[tuple[type[Branch], str], type[Branch]] = {
+    (Settings, "sources"): SourceSettings,
+    (AlertsSettings, "rules"): AlertRuleSettings,
+}
+"""Settings that are lists of tables, and the branch of each table."""

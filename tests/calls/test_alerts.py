@@ -13,9 +13,9 @@ SECOND = 16_000
 
 def run(values: list[float], *, clear_s: float = 2.0) -> list[AlertBody]:
     """Check one value per second; on at 0.6, off below 0.4."""
-    tested, bodies = AlertTracker(clear_s=clear_s), []
+    tested, bodies = AlertTracker(), []
     for second, value in enumerate(values):
-        bodies += tested.check(second * SECOND, [AlertReading("anger", "customer", value, 0.6, 0.4)])
+        bodies += tested.check(second * SECOND, [AlertReading("anger", "customer", value, 0.6, 0.4)], clear_s=clear_s)
     return bodies + tested.close(len(values) * SECOND)
 
 
@@ -36,18 +36,18 @@ def test_an_alert_ends_only_after_clear_s() -> None:
 
 
 def test_a_reading_that_is_not_eligible_raises_nothing() -> None:
-    tested = AlertTracker(clear_s=0)
+    tested = AlertTracker()
     reading = AlertReading("anger", "agent", 0.9, 0.6, 0.4, eligible=False)
-    assert not tested.check(0, [reading])
+    assert not tested.check(0, [reading], clear_s=0)
     assert not tested.open
 
 
 def test_an_active_alert_is_listed_until_it_ends() -> None:
-    tested = AlertTracker(clear_s=0)
-    tested.check(SECOND, [AlertReading("dead_air", None, 11.0, 10.0, 10.0)])
+    tested = AlertTracker()
+    tested.check(SECOND, [AlertReading("dead_air", None, 11.0, 10.0, 10.0)], clear_s=0)
     (open_one,) = tested.open
     assert (open_one.kind, open_one.speaker, open_one.since_s) == ("dead_air", None, 1.0)
-    (ended,) = tested.check(2 * SECOND, [AlertReading("dead_air", None, 0.0, 10.0, 10.0)])
+    (ended,) = tested.check(2 * SECOND, [AlertReading("dead_air", None, 0.0, 10.0, 10.0)], clear_s=0)
     assert (ended.phase, ended.value, ended.threshold) == ("end", 0.0, 10.0)
     assert not tested.open
     assert dict(tested.counts) == {"dead_air": 1}

@@ -117,7 +117,7 @@ def test_alert_is_shown_while_active_and_noted_twice() -> None:
     card.apply(scene.alert("a1", "dead_air", 24.0, phase="end", speaker=None))
     assert card.view().reason == ""
     notes = [note for note in card.detail().notes if isinstance(note, AlertNoteView)]
-    assert [(note.kind, note.phase) for note in notes] == [("dead_air", "start"), ("dead_air", "end")]
+    assert [(note.label, note.phase) for note in notes] == [("dead air", "start"), ("dead air", "end")]
 
 
 def test_call_ends_with_its_final_figures_and_keeps_them() -> None:

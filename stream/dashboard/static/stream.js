@@ -202,7 +202,7 @@ export class StreamView {
   #drawLog() {
     const notes = [...this.#notes.values()].sort((a, b) => b.time_s - a.time_s).slice(0, MAX_NOTES);
     const text = {
-      alert: (note) => [h("b", { class: note.phase === "start" ? "bad" : null }, note.phase === "start" ? "Alert: " : "Alert ended: "), labelOf("alerts", note.kind), note.speaker ? ` (${note.speaker})` : ""],
+      alert: (note) => [h("b", { class: note.phase === "start" ? "bad" : null }, note.phase === "start" ? "Alert: " : "Alert ended: "), note.label, note.speaker ? ` (${note.speaker})` : ""],
       correction: (note) => [h("b", null, `${note.previous} is ${note.speaker}`), ` since ${clock(note.since_s)}`],
       stream: (note) => [h("b", null, sentence(labelOf("stream_states", note.state))), note.lost_s ? `: ${duration(note.lost_s)}` : "", note.detail ? `, ${note.detail}` : "", this.#detail.sources.length > 1 ? ` (${note.source})` : ""],
     };

@@ -90,7 +90,9 @@ class Discovery:
         changed = known is None or known.kind != kind
         if known is None or changed:
             people = tuple(self._settings.speakers.enrolled) if self._settings.mqtt.people else ()
-            known = self._announced[source] = _Announced(kind, people=people if kind == "stream" else ())
+            known = self._announced[source] = _Announced(
+                kind, has_alerts=bool(self._settings.alerts.rules), people=people if kind == "stream" else ()
+            )
         if isinstance(event, events.EmotionEvent) and event.probabilities and not known.labels:
             known.labels, known.has_arousal = tuple(event.probabilities), event.arousal is not None
             changed = True

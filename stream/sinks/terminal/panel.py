@@ -120,6 +120,8 @@ def _speaker_line(event: SpeakerEvent | None, stream: PanelStream) -> Text:
         return now.append(f"■ {stream.audio.state}: {printable(stream.audio.detail)}", style="bold")
     if event is None:
         return now.append("listening …")
+    for label in stream.alerts.values():
+        now.append(f"! {printable(label)}  ", style="bold red")
     name = printable(event.speaker) if event.speaker else SPEAKER_STATE_LABELS[event.state]
     now.append(f"{MARKS[event.state]} {name}", style=f"bold {stream.colour(event.speaker)}")
     for other in event.speakers[1:]:

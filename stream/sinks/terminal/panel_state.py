@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from rich.text import Text
 
 from stream.events import AlertEvent, CallEvent, EmotionEvent, Event, HealthEvent, SpeakerEvent, StreamEvent, TurnEvent
+from stream.events.labels import alert_label
 from stream.text import printable
 
 SPAN_S = 60.0
@@ -32,6 +33,7 @@ class PanelStream:
     turns: deque[TurnEvent] = field(default_factory=lambda: deque(maxlen=200))
     open_turns: dict[str, TurnEvent] = field(default_factory=dict)
     speakers: list[str] = field(default_factory=list)
+    alerts: dict[str, str] = field(default_factory=dict)  # labels of the active ones
     end_s: float = 0.0
     latency_ms: float = 0.0
 
@@ -52,7 +54,10 @@ class PanelState:
         if isinstance(event, HealthEvent):
             self.health = event
             return
-        if isinstance(event, CallEvent | AlertEvent):  # the panel shows streams
+        if isinstance(event, CallEvent):  # the panel shows streams
+            return
+        if isinstance(event, AlertEvent):
+            self._alert(event)
             return
         stream = self.streams.setdefault(event.source, PanelStream())
         stream.end_s = max(stream.end_s, event.end_s)
@@ -65,6 +70,15 @@ class PanelState:
             stream.audio = event
         elif isinstance(event, TurnEvent):
             self._turn(stream, event)
+
+    def _alert(self, event: AlertEvent) -> None:
+        """Note an alert of a stream; those of a call belong to none."""
+        if (stream := self.streams.get(event.source)) is None:
+            return
+        if event.phase == "start":
+            stream.alerts[event.alert] = alert_label(event.kind, event.rule)
+        else:
+            stream.alerts.pop(event.alert, None)
 
     def most_recent(self, count: int) -> list[str]:
         """Return the names of up to `count` streams, those with the latest audio."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from stream.events import AlertEvent, EmotionEvent, Event, SpeakerEvent, SpeakerResolvedEvent, StreamEvent, TurnEvent
-from stream.events.labels import ALERT_LABELS, REASON_LABELS, STREAM_STATE_LABELS
+from stream.events.labels import REASON_LABELS, STREAM_STATE_LABELS, alert_label
 
 REASONS_WITHOUT_SCORES = ("silence", "track")
 """Reasons that involve no scores."""
@@ -80,7 +80,8 @@ def describe_event(event: Event) -> tuple[str, str] | None:
         return event.previous, f"is {event.speaker}, {since}: probability {_percent([event.probability])}"
     if isinstance(event, AlertEvent):
         phase = "raised" if event.phase == "start" else "ended"
-        return event.speaker or "both", f"alert {phase}: {ALERT_LABELS[event.kind]}"
+        subject = event.speaker or event.person or ("stream" if event.rule else "both")
+        return subject, f"alert {phase}: {alert_label(event.kind, event.rule)}"
     if isinstance(event, StreamEvent):
         detail = f" ({event.detail})" if event.detail else ""
         return event.party or "stream", f"{STREAM_STATE_LABELS[event.state]}{detail}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from stream import __version__
 from stream.errors import SettingsError
 from stream.events import CallParty, Event, read_event
-from stream.events.labels import ALERT_LABELS, OUTCOME_LABELS
+from stream.events.labels import OUTCOME_LABELS
 from stream.text import printable
 from stream.tools.private_files import write_private
 from stream.tools.report.session import SessionRecord, session_records
@@ -176,7 +176,7 @@ def _alerts(recording: SessionRecord) -> str:
         return "<section><h2>Alerts</h2>None.</section>" if recording.call is not None else ""
     rows = "".join(
         f"<tr><td>{clock_text(alert.start_s)}–{clock_text(alert.end_s)}</td>"
-        f"<td>{escape(ALERT_LABELS.get(alert.kind, alert.kind))}</td><td>{escape(alert.speaker or 'both')}</td></tr>"
+        f"<td>{escape(alert.label)}</td><td>{escape(alert.speaker)}</td></tr>"
         for alert in recording.alerts
     )
     return f"<section><h2>Alerts</h2><table><tbody>{rows}</tbody></table></section>"

@@ -13,6 +13,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from stream.events import NODE, AlertEvent, CallEvent, EmotionEvent, Event, ModelRef, Outcome, StreamEvent, TurnEvent
+from stream.events.labels import alert_label
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,8 @@ class EmotionPoint:
 class AlertRecord:
     """An alert from start to end."""
 
-    kind: str
-    speaker: str | None
+    label: str
+    speaker: str  # a party, `both`, or whom a rule was about
     start_s: float
     end_s: float
 
@@ -64,7 +65,7 @@ class SessionRecord:
     labels: dict[str, str] = field(default_factory=dict)  # caller, agent, queue
     outcome: Outcome | None = None
     _open_turns: dict[str, TurnEvent] = field(default_factory=dict)
-    _open_alerts: dict[str, AlertEvent] = field(default_factory=dict)
+    _open_alerts: dict[tuple[str, str], AlertEvent] = field(default_factory=dict)
 
     def add(self, event: Event) -> None:
         """Add an event."""
@@ -97,7 +98,7 @@ class SessionRecord:
                 TurnRecord(turn.party or turn.speaker, turn.start_s, max(turn.end_s, self.end_s), None, {})
             )
         for alert in self._open_alerts.values():
-            self.alerts.append(AlertRecord(alert.kind, alert.speaker, alert.start_s, self.end_s))
+            self.alerts.append(_alert_record(alert, self.end_s))
         self._open_turns, self._open_alerts = {}, {}
         self.turns.sort(key=lambda turn: turn.start_s)
         self.alerts.sort(key=lambda alert: alert.start_s)
@@ -176,10 +177,15 @@ class SessionRecord:
 
     def _add_alert(self, event: AlertEvent) -> None:
         if event.phase == "start":
-            self._open_alerts[event.alert] = event
+            self._open_alerts[event.source, event.alert] = event
         else:
-            self._open_alerts.pop(event.alert, None)
-            self.alerts.append(AlertRecord(event.kind, event.speaker, event.start_s, event.end_s))
+            self._open_alerts.pop((event.source, event.alert), None)
+            self.alerts.append(_alert_record(event, event.end_s))
+
+
+def _alert_record(alert: AlertEvent, end_s: float) -> AlertRecord:
+    concerned = alert.speaker or alert.person or ("" if alert.rule else "both")
+    return AlertRecord(alert_label(alert.kind, alert.rule), concerned, alert.start_s, end_s)
 
 
 def session_records(events: Iterable[Event]) -> list[SessionRecord]:

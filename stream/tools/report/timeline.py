@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from stream.events.labels import ALERT_LABELS
 from stream.tools.report.drawing import INK, LINE, SOFT, SUNK, Drawing, Polyline, Rectangle, TextLabel
 from stream.tools.report.session import SessionRecord
 
@@ -76,10 +75,11 @@ def timeline(recording: SessionRecord, *, beside: Sequence[TimelineRow] = ()) ->
         TextLabel(WIDTH - 16, 26, clock_text(recording.end_s), 13, SOFT, "end"),
     )
     for alert in recording.alerts:
-        label = ALERT_LABELS.get(alert.kind, alert.kind)
         drawing.add(
-            Rectangle(x(alert.start_s), TOP, max(3, (alert.end_s - alert.start_s) * scale), 6, ALERT_COLOUR, 2, label),
-            TextLabel(x(alert.start_s), TOP + 18, f"! {label}", 10, ALERT_COLOUR),
+            Rectangle(
+                x(alert.start_s), TOP, max(3, (alert.end_s - alert.start_s) * scale), 6, ALERT_COLOUR, 2, alert.label
+            ),
+            TextLabel(x(alert.start_s), TOP + 18, f"! {alert.label}", 10, ALERT_COLOUR),
         )
     for number, row in enumerate(rows):
         _draw_row(drawing, row, top + number * (ROW_HEIGHT + 4), x)

@@ -53,7 +53,7 @@ def test_a_record_is_built_from_events() -> None:
         ("customer", 1.0, 11.0),
         ("agent", 12.0, 20.0),
     ]
-    assert [(alert.kind, alert.start_s) for alert in recording.alerts] == [("anger", 8.0)]
+    assert [(alert.label, alert.start_s) for alert in recording.alerts] == [("sustained anger", 8.0)]
     assert sum(seconds for _, seconds in recording.partition()) == pytest.approx(recording.end_s)
     assert recording.complete
 
