@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from stream.events import Event, Outcome
+    from stream.events import CallChange, Event, Outcome
 
 SAMPLE_RATE_HZ = 16_000
 """Sample rate of all streams; every model of the zoo was trained at it."""
@@ -80,6 +80,7 @@ class Interruption:
     state: str  # "stalled" | "paused" | "resumed" | "described"
     reason: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    call_change: CallChange | None = None
 
 
 @dataclass(frozen=True, slots=True)

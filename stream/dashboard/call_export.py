@@ -19,13 +19,14 @@ def calls_csv(calls: Sequence[CallRecord]) -> str:
     """Return one row per call: who, when, how long, how it ended, emotions, speech and alerts."""
     table = io.StringIO()
     writer = csv.writer(table)
-    writer.writerow((*COLUMNS, "emotions", "speech_s", "alerts"))
+    writer.writerow((*COLUMNS, "held_s", "transfers", "emotions", "speech_s", "alerts"))
     for call in calls:
         known = (call.about.get(name, "") for name in COLUMNS[2:7])
         start = datetime.fromtimestamp(call.start_ms / 1000, UTC).isoformat(timespec="seconds")
         duration_s = f"{(call.end_ms - call.start_ms) / 1000:.1f}"
         details = (_pairs(call.emotions), _pairs(call.talk), _pairs(call.alerts))
-        row = (call.name, call.node, *known, start, duration_s, call.outcome, *details)
+        held = (f"{call.held_s:.1f}", str(call.transfers))
+        row = (call.name, call.node, *known, start, duration_s, call.outcome, *held, *details)
         writer.writerow([_safe(cell) for cell in row])
     return table.getvalue()
 

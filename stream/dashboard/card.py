@@ -67,6 +67,8 @@ class Card:
             emotions=ending.emotions,
             alerts=ending.alerts,
             talk={share.name or "unknown": share.seconds for share in view.talk},
+            held_s=view.held_s,
+            transfers=view.transfers,
         )
 
     @property
@@ -119,6 +121,9 @@ class Card:
             attention=points,
             reason=reason,
             ending=self._ending() if status == "ended" else None,
+            hold_since_ms=state.hold.since_ms,
+            held_s=round(state.hold.held_s, 1),
+            transfers=state.hold.transfers,
         )
 
     def detail(self, after: int = 0) -> DetailView:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from stream.dashboard.ending import TrackEnd
 from stream.dashboard.history import History
+from stream.dashboard.hold import Hold
 from stream.dashboard.overview import Overview
 from stream.dashboard.speech_totals import SpeechTotals
 from stream.dashboard.views import (
@@ -28,6 +29,7 @@ from stream.events import (
     EmotionEvent,
     Event,
     HealthEvent,
+    RoomsEvent,
     SpeakerEvent,
     SpeakerResolvedEvent,
     StreamEvent,
@@ -81,6 +83,7 @@ class CardState:
     about: dict[str, str] = field(default_factory=dict)  # caller, agent, queue
     ends: list[TrackEnd] = field(default_factory=list)
     emotions_s: dict[str, float] = field(default_factory=dict)  # of ended turns, by label
+    hold: Hold = field(default_factory=Hold)
     overview: Overview = field(default_factory=Overview)
     history: History = field(default_factory=History)
 
@@ -104,7 +107,7 @@ class CardState:
             case AlertEvent():
                 self._advance(event)
                 self._on_alert(event, serial)
-            case HealthEvent():
+            case HealthEvent() | RoomsEvent():
                 pass
             case _:
                 self._on_track_event(event, serial)
@@ -193,6 +196,7 @@ class CardState:
 
     def _on_stream(self, track: Track, event: StreamEvent, serial: int) -> None:
         self.about.update(event.labels)
+        self.hold.apply(event)
         match event.state:
             case "started" | "resumed":
                 track.state = "live"

@@ -110,6 +110,8 @@ class CallRecord(View):
     alerts: dict[str, int]
     talk: dict[str, float]
 
+    held_s: float = 0.0
+    transfers: int = 0
 
 class EndingView(View):
     """How a stream or call ended: `outcome` is None if its node did not say.
@@ -158,6 +160,9 @@ class CardView(View):
     reason: str
     ending: EndingView | None
 
+    hold_since_ms: float | None  # of a call on hold
+    held_s: float  # time on hold, over
+    transfers: int
 
 class TurnView(View):
     """One turn; `previous` is the name that a correction replaced."""

@@ -6,6 +6,7 @@ from stream.events.base import NODE, EventModel, ModelRef, Party, Probability, S
 from stream.events.bodies import (
     ActiveSpeaker,
     Body,
+    CallChange,
     Candidate,
     EmotionBody,
     Identity,
@@ -65,6 +66,7 @@ __all__ = [
     "CallBody",
     "CallEmotion",
     "CallEvent",
+    "CallChange",
     "CallParty",
     "Candidate",
     "EmotionBody",

@@ -30,6 +30,7 @@ Reason = Literal[
 
 
 Outcome = Literal["finished", "hung_up", "cut", "refused", "failed", "stopped"]
+CallChange = Literal["hold", "retrieve", "transfer"]
 
 
 class EmotionBody(EventModel):
@@ -183,6 +184,11 @@ class StreamBody(EventModel):
         default=None,
         description="How the stream ended; null unless it has. `finished`: its audio ended; `hung_up`: the peer ended "
         "it; `cut`: the connection was lost; `refused`: the node ended it, for a limit or a violation of the protocol; "
+    call_change: CallChange | None = Field(
+        default=None,
+        description="What happened to the call, where its telephone system says it: with `paused` it was put on hold, "
+        "with `resumed` retrieved, with `described` transferred.",
+    )
         "`failed`: the source failed; `stopped`: the node was stopped.",
     )
 

@@ -28,7 +28,7 @@ from stream.audio.buffer import StreamBuffer, required_capacity
 from stream.audio.loudness import SILENCE_DBFS, level_dbfs
 from stream.audio.resampling import Resampler
 from stream.clock import samples, seconds
-from stream.events import Body, EmotionBody, Outcome, StreamBody
+from stream.events import Body, CallChange, EmotionBody, Outcome, StreamBody
 from stream.inference.pool import LaneSlot, ModelLane, SpeechLane
 from stream.pipeline.live_stream import LiveStream
 from stream.pipeline.pending import (
@@ -150,18 +150,24 @@ class StreamProcessor:
                 if self._buffer.is_due():
                     await self._process_frames(last=False)
 
-    async def interrupt(self, state: str, detail: str, labels: Mapping[str, str] = MappingProxyType({})) -> None:
+    async def interrupt(
+        self,
+        state: str,
+        detail: str,
+        labels: Mapping[str, str] = MappingProxyType({}),
+        change: CallChange | None = None,
+    ) -> None:
         """Note that the source has no audio (`stalled`, `paused`: what was received is processed now), or again."""
         async with self._order:
             if state == "described":
-                await self._report("described", detail, labels)
+                await self._report("described", detail, labels, change)
                 return
             self._stream.is_stalled, self._stream.is_held = state == "stalled", state == "paused"
             self._gap_detail = state if state != "resumed" else self._gap_detail
             if state == "resumed":
-                await self._report("resumed", detail)
+                await self._report("resumed", detail, change=change)
             else:
-                await self._flush_and_report("paused" if state == "paused" else "stalled", detail)
+                await self._flush_and_report("paused" if state == "paused" else "stalled", detail, change=change)
 
     async def pause(self, detail: str) -> None:
         """Discard audio until `resume`; what was received is processed, and open turns end. Idempotent."""
@@ -231,24 +237,28 @@ class StreamProcessor:
         await publisher.publish_due(self._stream, window.span.end_sample)
 
     async def _flush_and_report(
-        self, state: Literal["stalled", "paused", "ended"], detail: str, outcome: Outcome | None = None
+        self,
+        state: Literal["stalled", "paused", "ended"],
+        detail: str,
+        outcome: Outcome | None = None,
+        change: CallChange | None = None,
     ) -> None:
         """Process the audio received so far, then queue the event that says why no more follows."""
         await self._flush()
         at_s = seconds(self._buffer.end_sample)
-        await self._pending.put(
-            GapMarker(StreamBody(state=state, start_s=at_s, end_s=at_s, detail=detail, outcome=outcome))
-        )
+        body = StreamBody(state=state, start_s=at_s, end_s=at_s, detail=detail, outcome=outcome, call_change=change)
+        await self._pending.put(GapMarker(body))
 
     async def _report(
         self,
         state: Literal["started", "resumed", "described"],
         detail: str,
         labels: Mapping[str, str] = MappingProxyType({}),
+        change: CallChange | None = None,
     ) -> None:
         self._stream.progress.advanced_s = time.monotonic()
         at_s = seconds(self._buffer.end_sample)
-        body = StreamBody(state=state, start_s=at_s, end_s=at_s, detail=detail, labels=dict(labels))
+        body = StreamBody(state=state, start_s=at_s, end_s=at_s, detail=detail, labels=dict(labels), call_change=change)
         await self._pending.put(body)
 
     async def _skip_gap(self, start_frame: int) -> None:

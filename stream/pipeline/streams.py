@@ -330,7 +330,7 @@ async def dispatch_block(block: Block | Interruption, streams: Sequence[LiveStre
     processors = [stream.processor for stream in streams]
     if isinstance(block, Interruption):
         for processor in processors:
-            await processor.interrupt(block.state, block.reason, block.labels)
+            await processor.interrupt(block.state, block.reason, block.labels, block.call_change)
         return
     captured_s = time.monotonic() if block.captured_s is None else block.captured_s
     selector = streams[0].selector

@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+from stream.events import CallChange
+
 LABELS = ("caller", "caller_name", "called", "agent", "queue")
 """Names of labels, as in `stream` events."""
 
@@ -30,6 +32,9 @@ SYNONYMS: Mapping[str, str] = {
 }
 """Other names that peers give them, in lower case."""
 
+CHANGES: Mapping[str, CallChange] = {"hold": "hold", "retrieve": "retrieve", "transfer": "transfer"}
+"""What the field `change` may say."""
+
 MAX_LABEL_CHARACTERS = 80
 MAX_ANNOUNCED_CALLS = 1_000
 VISIBLE_DIGITS = 2
@@ -46,6 +51,19 @@ def read_labels(*given: Any) -> dict[str, str]:
             if key in LABELS and isinstance(value, str) and (text := _clean(value)):
                 found.setdefault(key, text)
     return found
+
+
+def read_change(fields: Mapping[str, Any]) -> CallChange | None:
+    """Return what happened to a call by its field `change`, None for anything else."""
+    return CHANGES.get(change) if isinstance(change := fields.get("change"), str) else None
+
+
+def transfer_text(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """Return to whom a call was transferred: to another agent, or to a queue."""
+    name = next((key for key in ("agent", "queue") if after.get(key) and after.get(key) != before.get(key)), "")
+    if not name:
+        return "transferred"
+    return f"transferred{f' from {before[name]}' if before.get(name) else ''} to {after[name]}"
 
 
 def masked(labels: Mapping[str, str]) -> dict[str, str]:

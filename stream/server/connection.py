@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from stream.errors import SourceError
 from stream.events import Outcome, Party
-from stream.server.call_legs import choose_parties
+from stream.server.call_legs import choose_parties, own_key
 from stream.server.counts import ProtocolCounters
 from stream.server.intake import AudioIntake
 from stream.server.interfaces import ConnectionContext, Transport
@@ -22,6 +22,7 @@ from stream.server.limits import LimitExceeded, check_streams, close_reason
 from stream.server.protocols.base import (
     Action,
     AudioChunk,
+    ChangeCall,
     CloseConnection,
     ConnectionProtocol,
     EndOfAudio,
@@ -161,10 +162,8 @@ class ClientConnection:
         self._counters.bytes += len(message)
         if len(message) > settings.max_message_bytes:
             limit = settings.max_message_bytes
-            await self.reject(
-                RejectReason.TOO_BIG,
-                f"message too long: {len(message)} bytes, at most {limit} (serve.max_message_bytes)",
-            )
+            text = f"message too long: {len(message)} bytes, at most {limit} (serve.max_message_bytes)"
+            await self.reject(RejectReason.TOO_BIG, text)
         elif self._messages > settings.messages_per_s * (self._received_s - self._started_s + settings.max_ahead_s):
             await self.reject(
                 RejectReason.TOO_FAST,
@@ -187,8 +186,6 @@ class ClientConnection:
 
     async def _perform(self, action: Action) -> None:
         match action:
-            case AudioChunk():
-                self._put_audio(action)
             case SendMessage():
                 await self._send(action.data)
             case OpenStream():
@@ -205,6 +202,8 @@ class ClientConnection:
                 await self._note_left_out(action.message)
             case InterruptAudio():
                 self._intake.announce(action.state, action.reason)
+            case ChangeCall():
+                self._gateway.describe(self._key, action.labels, action.change)
 
     async def _close(self, action: CloseConnection) -> None:
         if action.reject_reason is not None:
@@ -256,7 +255,7 @@ class ClientConnection:
         self._opened_s = time.monotonic()
         self._tracks = list(zip(parties, tracks, strict=True))
         self._intake.open(self._tracks, offset_s=offset_s, now_s=self._opened_s)
-        self._key = action.name if action.leg else f"\0{name}"  # a key that no leg can have
+        self._key = action.name if action.leg else own_key(name)
         gateway.register(self._tracks, peer=self._peer, key=self._key, name=name)
         for reply in self._protocol.stream_opened(name):
             await self._perform(reply)

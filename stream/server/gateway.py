@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from stream.events import ProtocolHealth
+from stream.events import CallChange, ProtocolHealth
 from stream.pipeline.pipeline import Pipeline
 from stream.server.attempts import FailedAttempts
 from stream.server.buffers import BufferBudget
-from stream.server.call_labels import AnnouncedCalls, masked
-from stream.server.call_legs import CallLegs, PartyTracks
+from stream.server.call_labels import AnnouncedCalls, masked, transfer_text
+from stream.server.call_legs import CallLegs, PartyTracks, own_key
 from stream.server.connection import ClientConnection
 from stream.server.counts import ProtocolCounters
 from stream.server.interfaces import Transport
@@ -117,12 +117,25 @@ class Gateway:
         """Log a connection that was refused or ended, and keep it for `health` events."""
         self._refusals.add(protocol=protocol, peer=peer, reason=reason, message=message, now_s=time.time())
 
-    def describe(self, key: str, labels: Mapping[str, str]) -> None:
-        """Set labels of a call, which may be connected already."""
-        self._announced.set(key, labels)
-        call = self.calls.get(key)
-        for track in call.tracks.values() if call is not None else ():
-            track.describe(self.labels_of(key, {}))
+    def describe(self, key: str, labels: Mapping[str, str], change: CallChange | None = None) -> bool:
+        """Set labels of a call, and put it on hold, retrieve or transfer it; returns whether it is connected.
+
+        `key` is what its connections have in common, or its name in events.
+        """
+        call = self.calls.get(key) or self.calls.get(own_key(key))
+        if labels:
+            self._announced.set(key, labels)
+        if call is None:
+            return False
+        if change is not None:
+            call.change(change)
+        given = self.labels_of(key, {})
+        for track in call.tracks.values():
+            if change == "transfer":
+                track.describe(given, transfer_text(track.labels, {**track.labels, **given}), change)
+            elif labels:
+                track.describe(given)
+        return True
 
     def labels_of(self, key: str, labels: Mapping[str, str]) -> dict[str, str]:
         """Return the labels of a call: what its own connection says, and what was announced."""
@@ -140,7 +153,7 @@ class Gateway:
         for party, track in tracks:
             if party is not None:
                 track.received_s = time.monotonic()
-                self.calls.setdefault(key, CallLegs(name)).tracks[party] = track
+                self.calls.setdefault(key, CallLegs(name)).add(party, track)
 
     def unregister(self, tracks: PartyTracks, *, peer: str, key: str) -> None:
         """Remove the tracks of a connection, and the call with its last track."""

@@ -72,7 +72,10 @@ class AudioIntake:
         return True
 
     def put(self, chunk: AudioChunk, now_s: float) -> None:
-        """Take one chunk that arrived at the monotonic time `now_s`."""
+        """Take one chunk that arrived at the monotonic time `now_s`; that of a call on hold is discarded."""
+        if self.tracks[chunk.track][1].is_on_hold:
+            self._received_s = now_s
+            return
         if not self.is_interrupted:
             self._received_s = now_s
             self._put(chunk)

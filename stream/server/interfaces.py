@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 
+from stream.events import CallChange
 from stream.pipeline.pipeline import Pipeline
 from stream.server.buffers import BufferBudget
 from stream.server.call_legs import CallLegs, PartyTracks
@@ -71,6 +72,10 @@ class ConnectionContext(Protocol):
 
     def total_streams(self) -> int:
         """Count the tracks of all connections."""
+        ...
+
+    def describe(self, key: str, labels: Mapping[str, str], change: CallChange | None = None) -> bool:
+        """Set labels of a call, and put it on hold, retrieve or transfer it; returns whether it is connected."""
         ...
 
     def labels_of(self, key: str, labels: Mapping[str, str]) -> dict[str, str]:

@@ -4,7 +4,7 @@
     /v1/twilio       Twilio and Telnyx media streams
     /v1/asterisk     chan_websocket; /v1/freeswitch, /v1/jambonz, /v1/vonage, /v1/plivo, /v1/exotel alike
     /v1/audiohook    Genesys AudioHook
-    /v1/calls/ID     POST: who is on a call whose protocol cannot say it
+    /v1/calls/ID     POST: who is on a call, and that it is on hold or transferred, where its protocol cannot say it
 
 `create_app` can mount further applications, such as the dashboard. Requests of pages with another origin, and requests
 without the token or the protocol's own credential, are rejected before the WebSocket is accepted. A browser that is
@@ -30,7 +30,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from stream.server import signatures
 from stream.server.access import AccessPolicy, is_same_secret
-from stream.server.call_labels import LABELS, read_labels
+from stream.server.call_labels import CHANGES, LABELS, read_change, read_labels
 from stream.server.gateway import Gateway
 from stream.server.protocols.audiohook import AudioHookProtocol
 from stream.server.protocols.base import ConnectionProtocol, ProtocolViolation, parse_object
@@ -85,7 +85,7 @@ class _Endpoints:
         await self._serve(websocket, GenericProtocol(), authorized=authorized)
 
     async def describe_call(self, request: Request) -> Response:
-        """Take the labels of a call, whose protocol may not carry them: a JSON object, before or during the call."""
+        """Take what is known of a call, whose protocol may not carry it: a JSON object, before or during the call."""
         if not (self._has_token(request) and self._access.is_allowed_origin(request.headers)):
             peer = request.client.host if request.client is not None else "unknown"
             message = "missing or wrong token in a request to /v1/calls"
@@ -100,10 +100,11 @@ class _Endpoints:
             fields = parse_object(body.decode())
         except (ProtocolViolation, UnicodeDecodeError):
             return PlainTextResponse("send a JSON object\n", 400)
-        labels = read_labels(fields)
-        if not labels:
-            return PlainTextResponse(f"send at least one of {', '.join(LABELS)}\n", 400)
-        self._gateway.describe(request.path_params["call"], labels)
+        labels, change = read_labels(fields), read_change(fields)
+        if change is None and ("change" in fields or not labels):
+            return PlainTextResponse(f"send `change` ({', '.join(CHANGES)}) or one of {', '.join(LABELS)}\n", 400)
+        if not self._gateway.describe(request.path_params["call"], labels, change) and change is not None:
+            return PlainTextResponse("no such call is connected\n", 404)
         return Response(status_code=204)
 
     async def twilio(self, websocket: WebSocket) -> None:

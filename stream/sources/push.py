@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stream.events import Outcome
+from stream.events import CallChange, Outcome
 from stream.types import SAMPLE_RATE_HZ, AudioFormat, Block, Interruption, Samples
 
 BLOCK_S = 0.256
@@ -74,6 +74,8 @@ class PushSource:
         self._buffered_frames = 0
         self._buffered_gaps = 0  # and interruptions
         self.interruption = ""  # "stalled" or "paused" while no audio comes
+        self.is_on_hold = False  # audio is discarded until the call is retrieved
+        self._retrieved = ""  # why, until the next audio
         self.labels: Mapping[str, str] = {}
         self.ending: tuple[str, Outcome] = ("the sound has ended", "finished")
         self._readable = asyncio.Event()
@@ -132,20 +134,37 @@ class PushSource:
     def interrupt(self, state: str, reason: str) -> None:
         """Note, behind the audio put in so far, that no more comes (`stalled`, `paused`) or comes again (`resumed`)."""
         state_after = "" if state == "resumed" else state
-        if self._ended or state_after == self.interruption:
+        if self._ended or self.is_on_hold or state_after == self.interruption:
             return
         self.interruption = state_after
-        self._chunks.append(Interruption(self.id, state, reason))
-        self._buffered_gaps += 1
-        self._readable.set()
+        if state == "resumed" and self._retrieved:
+            self._append(Interruption(self.id, state, self._retrieved, call_change="retrieve"))
+            self._retrieved = ""
+        else:
+            self._append(Interruption(self.id, state, reason))
 
-    def describe(self, labels: Mapping[str, str]) -> None:
-        """Set what is known about the call."""
+    def hold(self, reason: str) -> None:
+        """Discard audio until `retrieve`: what a party on hold says or hears is none of the call."""
+        if self._ended or self.is_on_hold:
+            return
+        self.is_on_hold, self.interruption, self._retrieved = True, "paused", ""
+        self._append(Interruption(self.id, "paused", reason, call_change="hold"))
+
+    def retrieve(self, reason: str) -> None:
+        """Take audio again: the next one ends the hold."""
+        if self.is_on_hold:
+            self.is_on_hold, self._retrieved = False, reason
+
+    def describe(self, labels: Mapping[str, str], reason: str = "", change: CallChange | None = None) -> None:
+        """Set what is known about the call, and how it changed."""
         self.labels = {**self.labels, **labels}
         if not self._ended:
-            self._chunks.append(Interruption(self.id, "described", "", labels=self.labels))
-            self._buffered_gaps += 1
-            self._readable.set()
+            self._append(Interruption(self.id, "described", reason, labels=self.labels, call_change=change))
+
+    def _append(self, interruption: Interruption) -> None:
+        self._chunks.append(interruption)
+        self._buffered_gaps += 1
+        self._readable.set()
 
     def end(self, reason: str = "", outcome: Outcome = "finished") -> None:
         """End the track, for a `reason` if it is known; buffered audio is still read."""

@@ -21,13 +21,13 @@ function partyFacts(party) {
 export class CallPanel {
   element = h("section", { class: "panel", hidden: true });
 
-  show(call) {
+  show(call, card) {
     this.element.hidden = !call;
     if (!call) return;
     const alerts = Object.entries(call.alerts_raised).map(([kind, times]) => `${labelOf("alerts", kind)} ${times}×`).join(", ");
     this.element.replaceChildren(h("header", null, h("h2", null, call.phase === "final" ? "Call" : "Call so far")),
       h("div", { class: "quad" }, PARTS.filter(([name]) => name !== "lost" || call.lost_s > 0).map(([name, label]) => h("div", null, h("b", null, percent(call[`${name}_s`] / Math.max(call.end_s, 0.001))), h("span", null, `${label}, ${duration(call[`${name}_s`])}`)))),
-      facts([["Longest silence", duration(call.longest_silence_s)], ["Alerts", alerts || "none"]]),
+      facts([["Longest silence", duration(call.longest_silence_s)], ["Alerts", alerts || "none"], ...(card?.held_s ? [["On hold", duration(card.held_s)]] : []), ...(card?.transfers ? [["Transfers", String(card.transfers)]] : [])]),
       ...call.parties.flatMap(partyFacts));
   }
 }

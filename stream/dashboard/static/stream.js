@@ -113,7 +113,7 @@ export class StreamView {
     this.turns.drawTable(this.#turns.values());
     this.#drawEmotions();
     this.decision.show(this.#decisions);
-    this.call.show(detail.call);
+    this.call.show(detail.call, this.card);
     this.#drawLog();
   }
 
@@ -127,7 +127,7 @@ export class StreamView {
     if (!card) return;
     const now = this.link.mediaNow(card);
     const stale_s = this.link.staleFor(card), state = this.link.stateOf(card);
-    setText(this.state, { live: `live · ${clock(now)}`, paused: `paused · ${clock(now)}`, ended: `${card.ending?.text ?? "ended"} after ${clock(card.end_s)}`, stale: `no data for ${age(stale_s ?? 0)}` }[state] ?? (card.state === "offline" ? "node is offline" : labelOf("stream_states", card.state)));
+    setText(this.state, { live: `live · ${clock(now)}`, paused: card.hold_since_ms === null ? `paused · ${clock(now)}` : `on hold for ${duration(Math.max(0, (this.link.now() - card.hold_since_ms) / 1000))}`, ended: `${card.ending?.text ?? "ended"} after ${clock(card.end_s)}`, stale: `no data for ${age(stale_s ?? 0)}` }[state] ?? (card.state === "offline" ? "node is offline" : labelOf("stream_states", card.state)));
     this.state.className = `pill ${{ live: "calm", ended: "calm", paused: "warn" }[state] ?? "bad"}`;
     this.speaker.show(card, card.silent_since_s === null ? null : Math.max(0, now - card.silent_since_s), stale_s);
     if (card.ending) this.emotion.showEnding(card.ending);
@@ -143,9 +143,9 @@ export class StreamView {
     this.pause.hidden = !card || !commands.includes("pause");
     this.enrol.hidden = !card || !commands.includes("enroll") || card.kind === "call";
     if (!card) return;
-    if (this.pause.dataset.state !== card.state) {
-      const paused = card.state === "paused";
-      this.pause.dataset.state = card.state;
+    const paused = card.state === "paused" && card.hold_since_ms === null; // who holds a call retrieves it
+    if (this.pause.dataset.paused !== String(paused)) {
+      this.pause.dataset.paused = String(paused);
       this.pause.replaceChildren(icon(paused ? "play" : "pause"), paused ? "Resume" : "Pause");
       setAttribute(this.pause, "aria-pressed", paused ? "true" : "false");
       this.pause.title = paused ? "Process this stream again" : "Privacy: discard the audio until you resume";
@@ -223,7 +223,7 @@ export class StreamView {
   }
 
   async #togglePause() {
-    const command = this.card.state === "paused" ? "resume" : "pause";
+    const command = this.pause.dataset.paused === "true" ? "resume" : "pause";
     this.pause.disabled = true;
     const replies = await Promise.all(this.#streams().map((source) => this.link.send({ command, source })));
     const failed = replies.find((reply) => !reply.ok);

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Literal
 
-from stream.events import Event, Party
+from stream.events import CallChange, Event, Party
 from stream.types import Samples
 
 MAX_RATE_HZ = 48_000
@@ -133,7 +133,25 @@ class InterruptAudio:
     reason: str
 
 
-Action = OpenStream | SetRate | AudioChunk | SendMessage | EndOfAudio | CloseConnection | Omission | InterruptAudio
+@dataclass(frozen=True, slots=True)
+class ChangeCall:
+    """What the peer says about its call while it lasts: who is on it; that it is on hold, retrieved, transferred."""
+
+    labels: Mapping[str, str]
+    change: CallChange | None
+
+
+Action = (
+    OpenStream
+    | SetRate
+    | AudioChunk
+    | SendMessage
+    | EndOfAudio
+    | CloseConnection
+    | Omission
+    | InterruptAudio
+    | ChangeCall
+)
 
 
 class ProtocolViolation(Exception):

@@ -6,6 +6,9 @@
     client: {"type": "stop"}                                            server: the remaining events
                                                                         server: {"type": "stopped"}, closes with 1000
 
+{"type": "call", "change": "hold", "labels": {"agent": "Grace"}} says what happens to a call while it lasts: `hold`,
+`retrieve` or `transfer`.
+
 Once audio flows, a malformed message is left out, and the first one is answered with {"type": "warning", "message": …}.
 
 A call of two tracks has `"call": "ID", "channels": 2, "parties": ["customer", "agent"]` instead of `source`. On an
@@ -23,11 +26,12 @@ import numpy as np
 from stream import events
 from stream.audio.pcm import SAMPLE_BYTES, decode
 from stream.events import Event, Party
-from stream.server.call_labels import read_labels
+from stream.server.call_labels import read_change, read_labels
 from stream.server.protocols.base import (
     MAX_RATE_HZ,
     Action,
     AudioChunk,
+    ChangeCall,
     ConnectionProtocol,
     EndOfAudio,
     Omission,
@@ -95,7 +99,18 @@ class GenericProtocol(ConnectionProtocol):
                 raise ProtocolViolation("stop before start")
             self._ended = True
             return [EndOfAudio("the client sent stop")]
-        raise ProtocolViolation("type must be start or stop")
+        if kind == "call":
+            return [self._change_call(fields)]
+        raise ProtocolViolation("type must be start, call or stop")
+
+    def _change_call(self, fields: dict[str, Any]) -> Action:
+        if self._open is None:
+            raise ProtocolViolation("call before start")
+        labels = read_labels(get_field(fields, "labels", kind=dict)) if "labels" in fields else {}
+        change = read_change(fields)
+        if change is None and ("change" in fields or not labels):
+            raise ProtocolViolation("change must be hold, retrieve or transfer")
+        return ChangeCall(labels, change)
 
     def _start(self, fields: dict[str, Any]) -> list[Action]:
         if self._open is not None:

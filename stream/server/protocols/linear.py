@@ -17,10 +17,11 @@ import numpy as np
 
 from stream.audio.pcm import SAMPLE_BYTES, decode
 from stream.events import Party
-from stream.server.call_labels import read_labels
+from stream.server.call_labels import read_change, read_labels
 from stream.server.protocols.base import (
     Action,
     AudioChunk,
+    ChangeCall,
     ConnectionProtocol,
     IsAuthorized,
     Omission,
@@ -64,8 +65,14 @@ class LinearProtocol(ConnectionProtocol):
         return [self._open({}), *self._receive_audio(message)]
 
     def _receive_text(self, message: str) -> list[Action]:
-        """Take the first message; later ones (digits, notes of the dialplan) say nothing about the audio."""
-        return [] if self._channels else [self._open(parse_object(message))]
+        """Take the first message; of later ones (digits, notes of the dialplan) what they say about the call."""
+        if not self._channels:
+            return [self._open(parse_object(message))]
+        if not message.lstrip().startswith("{"):
+            return []
+        fields = parse_object(message)
+        labels, change = read_labels(fields), read_change(fields)
+        return [ChangeCall(labels, change)] if labels or change else []
 
     def _open(self, about: Mapping[str, Any]) -> OpenStream:
         """Return the stream that URL and first message describe."""

@@ -52,7 +52,7 @@ def test_a_call_has_a_track_per_party() -> None:
         ({"parties": ["customer", "customer"], "call": "x"}, "one or two different parties"),
         ({"parties": ["boss"], "call": "x"}, "must be customer or agent"),
         ({"volume": 11}, "unknown field 'volume'"),
-        ({"type": "begin"}, "type must be start or stop"),
+        ({"type": "begin"}, "type must be start, call or stop"),
         ({"events": 1}, "events is not true or false"),
     ],
 )
