@@ -95,7 +95,7 @@ def _channels() -> list[_Channel]:
         name = kind.model_fields["type"].default
         rolling = kind in _ROLLING
         delivery = f"{RETAINED} It expires." if rolling else "Not retained; delivered in order, at least once."
-        address = f"{NODE if name == 'health' else SOURCE}/{name}"
+        address = f"{NODE if name in ('health', 'rooms') else SOURCE}/{name}"
         channels.append(_Channel(name, address, f"{kind.__doc__} {delivery}", _of(kind)))
     requests = {"oneOf": [_of(kind) for kind in get_args(commands.Command)]}
     about_requests = "Commands, where the settings allow them. Retained commands are ignored."
@@ -131,7 +131,7 @@ def document() -> dict[str, Any]:
     }
 
 
-_ROLLING = (events.EmotionEvent, events.SpeakerEvent, events.HealthEvent)
+_ROLLING = (events.EmotionEvent, events.SpeakerEvent, events.HealthEvent, events.RoomsEvent)
 _PAYLOADS: tuple[type[BaseModel], ...] = (
     *events.EVENT_TYPES,
     *get_args(commands.Command),

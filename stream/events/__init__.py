@@ -28,6 +28,7 @@ from stream.events.envelope import (
     Envelope,
     Event,
     HealthEvent,
+    RoomsEvent,
     SpeakerEvent,
     SpeakerResolvedEvent,
     StreamEvent,
@@ -49,6 +50,7 @@ from stream.events.health_bodies import (
     SinkHealth,
 )
 from stream.events.parsing import EVENT_TYPE_NAMES, MAX_EVENT_BYTES, read_event
+from stream.events.room_bodies import RoomLevel, RoomOccupant, RoomsBody
 
 __all__ = [
     "EVENT_TYPES",
@@ -64,9 +66,9 @@ __all__ = [
     "BrokerHealth",
     "CallAlert",
     "CallBody",
+    "CallChange",
     "CallEmotion",
     "CallEvent",
-    "CallChange",
     "CallParty",
     "Candidate",
     "EmotionBody",
@@ -86,6 +88,10 @@ __all__ = [
     "ProtocolHealth",
     "Reason",
     "Refusal",
+    "RoomLevel",
+    "RoomOccupant",
+    "RoomsBody",
+    "RoomsEvent",
     "Seconds",
     "SetAside",
     "SinkHealth",

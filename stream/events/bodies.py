@@ -12,6 +12,7 @@ from pydantic import Field
 from stream.events.base import EventModel, Probability, Seconds
 from stream.events.call_bodies import AlertBody, CallBody
 from stream.events.health_bodies import HealthBody
+from stream.events.room_bodies import RoomsBody
 
 SpeakerState = Literal["silence", "tentative", "confirmed", "unknown", "overlap"]
 Reason = Literal[
@@ -29,8 +30,8 @@ Reason = Literal[
 ]
 
 
-Outcome = Literal["finished", "hung_up", "cut", "refused", "failed", "stopped"]
 CallChange = Literal["hold", "retrieve", "transfer"]
+Outcome = Literal["finished", "hung_up", "cut", "refused", "failed", "stopped"]
 
 
 class EmotionBody(EventModel):
@@ -130,6 +131,9 @@ class SpeakerBody(EventModel):
     identity: Identity | None = Field(
         default=None, description="Closed-set identification (a demonstration); null without such a model."
     )
+    level_dbfs: float | None = Field(
+        default=None, description="Level of the last second of the window; null in silence and for a call's track."
+    )
 
 
 class SpeakerResolvedBody(EventModel):
@@ -180,18 +184,28 @@ class StreamBody(EventModel):
         description="What the telephone system says about the call, at `started` and `described`: `caller`, "
         "`caller_name`, `called`, `agent`, `queue`.",
     )
-    outcome: Outcome | None = Field(
-        default=None,
-        description="How the stream ended; null unless it has. `finished`: its audio ended; `hung_up`: the peer ended "
-        "it; `cut`: the connection was lost; `refused`: the node ended it, for a limit or a violation of the protocol; "
     call_change: CallChange | None = Field(
         default=None,
         description="What happened to the call, where its telephone system says it: with `paused` it was put on hold, "
         "with `resumed` retrieved, with `described` transferred.",
     )
+    outcome: Outcome | None = Field(
+        default=None,
+        description="How the stream ended; null unless it has. `finished`: its audio ended; `hung_up`: the peer ended "
+        "it; `cut`: the connection was lost; `refused`: the node ended it, for a limit or a violation of the protocol; "
         "`failed`: the source failed; `stopped`: the node was stopped.",
     )
 
 
-Body = EmotionBody | SpeakerBody | SpeakerResolvedBody | TurnBody | StreamBody | CallBody | AlertBody | HealthBody
+Body = (
+    EmotionBody
+    | SpeakerBody
+    | SpeakerResolvedBody
+    | TurnBody
+    | StreamBody
+    | CallBody
+    | AlertBody
+    | HealthBody
+    | RoomsBody
+)
 """A result before `stamp` adds the envelope."""

@@ -16,6 +16,7 @@ from stream.events.base import EventModel, ModelRef, Party, TimeOfDay
 from stream.events.bodies import Body, EmotionBody, SpeakerBody, SpeakerResolvedBody, StreamBody, TurnBody
 from stream.events.call_bodies import AlertBody, CallBody
 from stream.events.health_bodies import HealthBody
+from stream.events.room_bodies import RoomsBody
 
 SCHEMA_VERSION = 2
 
@@ -76,8 +77,20 @@ class HealthEvent(HealthBody, Envelope):
     """Statistics of the node (rolling state: the newest event replaces the one before)."""
 
 
+class RoomsEvent(RoomsBody, Envelope):
+    """Who is in which room (rolling state: the newest event replaces the one before)."""
+
+
 Event = (
-    EmotionEvent | SpeakerEvent | SpeakerResolvedEvent | TurnEvent | StreamEvent | CallEvent | AlertEvent | HealthEvent
+    EmotionEvent
+    | SpeakerEvent
+    | SpeakerResolvedEvent
+    | TurnEvent
+    | StreamEvent
+    | CallEvent
+    | AlertEvent
+    | HealthEvent
+    | RoomsEvent
 )
 EVENT_TYPES: tuple[type[Event], ...] = get_args(Event)
 _EVENT_OF: dict[str, type[Event]] = {kind.model_fields["type"].default: kind for kind in EVENT_TYPES}
@@ -93,7 +106,7 @@ def is_rolling(event: Event) -> bool:
     """Return whether a newer event of the same source and type supersedes this one."""
     if isinstance(event, CallEvent):
         return event.phase == "live"
-    return isinstance(event, EmotionEvent | SpeakerEvent | HealthEvent)
+    return isinstance(event, EmotionEvent | SpeakerEvent | HealthEvent | RoomsEvent)
 
 
 def is_last(event: Event) -> bool:

@@ -84,7 +84,7 @@ class Refusal(EventModel):
 class ProtocolHealth(EventModel):
     """Connections and data of one network protocol."""
 
-    protocol: str = Field(description="generic, twilio, asterisk, audiosocket, audiohook, wyoming, …")
+    protocol: str = Field(description="generic, twilio, asterisk, audiosocket or audiohook.")
     open: int = Field(description="Open connections.")
     accepted: int = Field(description="Connections accepted since the start.")
     refused: dict[str, int] = Field(description="Connections rejected or closed by the node, by reason.")

@@ -21,6 +21,7 @@ from stream.events import (
     EmotionBody,
     HealthBody,
     Party,
+    RoomsBody,
     SpeakerBody,
     SpeakerResolvedBody,
     StreamBody,
@@ -72,7 +73,7 @@ class RuleTracker:
 
     def observe(self, body: Body) -> list[Body]:
         """Return the body with the alerts that start or end with it; before it if the stream stops with it."""
-        if isinstance(body, AlertBody | HealthBody | SpeakerResolvedBody):
+        if isinstance(body, AlertBody | HealthBody | RoomsBody | SpeakerResolvedBody):
             return [body]
         if isinstance(body, StreamBody) and body.state == "gap":
             for state in self._states.values():

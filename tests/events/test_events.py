@@ -33,6 +33,7 @@ BODIES: dict[str, Body] = {
     "call": examples.call(),
     "alert": examples.alert(),
     "health": examples.health(),
+    "rooms": examples.rooms(),
 }
 
 
@@ -105,7 +106,7 @@ def test_rolling_state_is_distinguished_from_events() -> None:
         event: Event = examples.event(body)
         kinds[is_rolling(event)].add(event.type)
     assert kinds == {
-        True: {"emotion", "speaker", "call", "health"},
+        True: {"emotion", "speaker", "call", "health", "rooms"},
         False: {"turn", "speaker_resolved", "stream", "alert"},
     }
     assert not is_rolling(examples.event(examples.call("final"))), (

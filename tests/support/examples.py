@@ -20,6 +20,9 @@ from stream.events import (
     LaneHealth,
     ModelRef,
     ProtocolHealth,
+    RoomLevel,
+    RoomOccupant,
+    RoomsBody,
     SpeakerBody,
     SpeakerResolvedBody,
     StreamBody,
@@ -222,3 +225,15 @@ def health() -> HealthBody:
         real_time_factor=0.02,
         memory_mb=300.0,
     )
+
+
+def rooms(source: str = "kitchen", *, since_s: float = 4.0) -> RoomsBody:
+    """Alice, whom two microphones receive."""
+    levels = (
+        RoomLevel(node="here", source="kitchen", level_dbfs=-28.0),
+        RoomLevel(node="upstairs", source="hall", level_dbfs=-35.5),
+    )
+    alice = RoomOccupant(
+        speaker="Alice", node="here", source=source, since_s=since_s, certain=True, lead_db=7.5, levels=levels
+    )
+    return RoomsBody(end_s=5.0, people=(alice,))

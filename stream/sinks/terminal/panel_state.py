@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 
 from rich.text import Text
 
-from stream.events import AlertEvent, CallEvent, EmotionEvent, Event, HealthEvent, SpeakerEvent, StreamEvent, TurnEvent
+from stream.events import (
+    AlertEvent,
+    CallEvent,
+    EmotionEvent,
+    Event,
+    HealthEvent,
+    RoomsEvent,
+    SpeakerEvent,
+    StreamEvent,
+    TurnEvent,
+)
 from stream.events.labels import alert_label
 from stream.text import printable
 
@@ -54,7 +64,7 @@ class PanelState:
         if isinstance(event, HealthEvent):
             self.health = event
             return
-        if isinstance(event, CallEvent):  # the panel shows streams
+        if isinstance(event, CallEvent | RoomsEvent):  # the panel shows streams
             return
         if isinstance(event, AlertEvent):
             self._alert(event)
