@@ -74,6 +74,8 @@ def sink(target: str, settings: Settings) -> Sink:
     scheme, separator, _ = target.partition(":")
     if not separator:
         scheme = "file" if Path(target).suffix in {".ndjson", ".jsonl"} else target
+    if scheme not in names(SINKS):
+        scheme = scheme.partition("+")[0]  # `apprise+ntfy`: one factory for many services
     made: Sink = _factory(SINKS, scheme, SettingsError)(target=target, settings=settings)
     return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stream.settings.alerts import AlertRuleSettings, AlertsSettings
+from stream.settings.apprise import AppriseSettings
 from stream.settings.calls import CallsSettings
 from stream.settings.dashboard import DashboardSettings
 from stream.settings.loading import (
@@ -38,6 +39,7 @@ __all__ = [
     "ENVIRONMENT_PREFIX",
     "AlertRuleSettings",
     "AlertsSettings",
+    "AppriseSettings",
     "CallsSettings",
     "DashboardSettings",
     "EmotionCalibrationSettings",

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_serializer, model_validator
 
 from stream.settings.alerts import AlertRuleSettings, AlertsSettings
+from stream.settings.apprise import AppriseSettings
 from stream.settings.base import Branch, Fraction, Positive, masked_address
 from stream.settings.calls import CallsSettings
 from stream.settings.dashboard import DashboardSettings
@@ -154,6 +155,31 @@ class PoolSettings(Branch):
         description="Age at which a queued window of live audio is replaced by a newer one of its stream.",
     )
     queue_windows: int = Field(4, ge=1, le=1_024, description="Maximum number of queued windows per stream and model.")
+    cluster: str = Field(
+        "",
+        description="Ray cluster that runs the models: its address `host:port` or `ray://host:port`, `auto` for the one "
+        "that this machine is part of, `local` to start one here. Empty: none, this node runs them.",
+    )
+    replicas: int = Field(1, ge=1, le=1_024, description="Processes in the cluster, each with all models.")
+    num_cpus: float = Field(1.0, ge=0, le=1_024, description="CPU cores that Ray reserves for each replica.")
+    num_gpus: float = Field(
+        0.0, ge=0, le=64, description="GPUs that Ray reserves for each replica; a fraction shares one."
+    )
+    namespace: str = Field(
+        "",
+        max_length=64,
+        description="Ray namespace in which nodes with equal models share replicas, which then outlive the nodes. "
+        "Empty: each node has its own.",
+    )
+    cluster_samples: Literal["int16", "float32"] = Field(
+        "int16", description="How audio travels to a replica; float32 gives exactly the scores of one machine."
+    )
+    cluster_timeout_s: Positive = Field(5.0, description="Time after which a batch in the cluster is given up.")
+    fallback: Literal["same", "none"] = Field(
+        "same",
+        description="What scores windows while no replica answers: the same models on this node (loaded when first "
+        "needed), or nothing.",
+    )
 
 
 class EmotionCalibrationSettings(Branch):
@@ -205,6 +231,7 @@ class Settings(Branch):
     sinks: tuple[SinkAddress, ...] = Field((), description="Sinks, if none are given on the command line.")
     mqtt: MqttSettings = Field(MqttSettings(), description="MQTT.")
     webhook: WebhookSettings = Field(WebhookSettings(), description="Webhook.")
+    apprise: AppriseSettings = Field(AppriseSettings(), description="Notifications.")
     service: ServiceSettings = Field(ServiceSettings(), description="Unattended operation.")
     dashboard: DashboardSettings = Field(DashboardSettings(), description="Dashboard.")
     health_s: float = Field(10.0, ge=0.1, le=3_600, description="Seconds between two `health` events.")

@@ -120,6 +120,15 @@ def test_alert_is_shown_while_active_and_noted_twice() -> None:
     assert [(note.label, note.phase) for note in notes] == [("dead air", "start"), ("dead air", "end")]
 
 
+def test_alerts_of_rules_stay_beside_those_of_the_call() -> None:
+    scene = Scene("desk", call=True)
+    body = examples.alert().model_copy(update={"kind": "rule", "rule": "loud", "alert": "r1"})
+    card = card_of(scene.event(body), scene.call_figures(20.0))
+    assert card.view().reason == "loud"
+    card.apply(scene.event(body.model_copy(update={"phase": "end"})))
+    assert card.view().reason == ""
+
+
 def test_call_ends_with_its_final_figures_and_keeps_them() -> None:
     scene = Scene("desk", call=True)
     card = card_of(

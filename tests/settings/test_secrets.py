@@ -31,6 +31,7 @@ def secret(settings: Settings, key: str) -> SecretStr:
 
 def test_all_secrets_are_found() -> None:
     assert sorted(SECRETS) == [
+        "apprise.url",
         "dashboard.token",
         "mqtt.password",
         "serve.audiohook_api_key",

@@ -159,3 +159,12 @@ def test_components_of_calls_tracks_and_streams() -> None:
     assert plain(stream) == {*plain(track), "speaker", "speakers", "stranger"}
     assert discovery.forget("c7") == "ha/device/tonewatch_k_c7/config"
     assert discovery.forget("c7") is None
+
+
+def test_a_room_has_its_event_entity_of_alerts_before_the_first_rule_is_raised() -> None:
+    rule = {"name": "stranger", "field": "speaker.stranger"}
+    for rules, has_alerts in (([], False), ([rule], True)):
+        settings = Settings.model_validate({"mqtt": {"discovery_prefix": "ha"}, "alerts": {"rules": rules}})
+        announced = Discovery(settings=settings, prefix="home").observe(examples.event(examples.stream()))
+        assert announced is not None
+        assert ("alert" in json.loads(announced[1])["components"]) == has_alerts

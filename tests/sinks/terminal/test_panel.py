@@ -114,3 +114,12 @@ def test_events_are_drawn_during_the_run() -> None:
 
     asyncio.run(draw())
     assert "Bob" in screen.getvalue()
+
+
+def test_it_shows_the_active_alerts_of_a_stream() -> None:
+    made = state("room")
+    body = examples.alert().model_copy(update={"kind": "rule", "rule": "stranger", "speaker": None})
+    made.apply(examples.event(body, source="room"))
+    assert "! stranger" in shown(render(made, width=100, height=24), 100)
+    made.apply(examples.event(body.model_copy(update={"phase": "end"}), source="room"))
+    assert "! stranger" not in shown(render(made, width=100, height=24), 100)
