@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from stream.audio.windows import join_parts
-from stream.events import StreamBody
+from stream.events import Body, SpeakerBody, StreamBody
 from stream.inference.pool import ModelLane
 from stream.queues import Policy
 from stream.types import Scores, SpeechSegment, Task, Window, WindowSpan
@@ -38,10 +38,20 @@ PendingResult = asyncio.Future[Sequence[Scores] | None] | DeferredWindow
 
 @dataclass(frozen=True, slots=True)
 class PendingWindow:
-    """A window span and, per task, the pending results with the model's index in them (None: no model was asked)."""
+    """A window span and, per task, the pending results with the model's index in them (None: no model was asked).
+
+    `level_dbfs` is that of the window's last second, if a model was asked.
+    """
 
     span: WindowSpan
     results: tuple[tuple[Task, tuple[PendingResult, int] | None], ...]
+    level_dbfs: float | None = None
+
+    def with_level(self, body: Body) -> Body:
+        """Return a body that follows from the window; with the level, if it says who speaks."""
+        if not isinstance(body, SpeakerBody) or body.state == "silence" or self.level_dbfs is None:
+            return body
+        return body.model_copy(update={"level_dbfs": round(self.level_dbfs, 1)})
 
 
 @dataclass(frozen=True, slots=True)

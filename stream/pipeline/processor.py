@@ -233,7 +233,7 @@ class StreamProcessor:
             for body in self.tracker.observe(task, span, values):
                 if call is not None and party is not None and isinstance(body, EmotionBody):
                     call.tracker.add_emotion(party, body)
-                await publisher.publish(self._stream, body, end_sample=span.end_sample)
+                await publisher.publish(self._stream, window.with_level(body), end_sample=span.end_sample)
         await publisher.publish_due(self._stream, window.span.end_sample)
 
     async def _flush_and_report(
@@ -332,7 +332,8 @@ class StreamProcessor:
             (task, None if slot is None or slot[0] not in futures else (futures[slot[0]], slot[1]))
             for task, slot in slots
         )
-        await self._pending.put(PendingWindow(span, tuple(results)))
+        level = level_dbfs(window.samples[-SAMPLE_RATE_HZ:])
+        await self._pending.put(PendingWindow(span, tuple(results), level))
 
     def _update_progress(self) -> None:
         progress, buffer = self._stream.progress, self._buffer

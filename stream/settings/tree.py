@@ -13,6 +13,7 @@ from stream.settings.base import Branch, Fraction, Positive, masked_address
 from stream.settings.calls import CallsSettings
 from stream.settings.dashboard import DashboardSettings
 from stream.settings.mqtt import MqttSettings
+from stream.settings.rooms import RoomsSettings
 from stream.settings.serve import ServeSettings
 from stream.settings.service import ServiceSettings
 from stream.settings.speakers import SpeakersSettings
@@ -157,8 +158,8 @@ class PoolSettings(Branch):
     queue_windows: int = Field(4, ge=1, le=1_024, description="Maximum number of queued windows per stream and model.")
     cluster: str = Field(
         "",
-        description="Ray cluster that runs the models: its address `host:port` or `ray://host:port`, `auto` for the one "
-        "that this machine is part of, `local` to start one here. Empty: none, this node runs them.",
+        description="Ray cluster that runs the models: its address `host:port` or `ray://host:port`, `auto` for the "
+        "one that this machine is part of, `local` to start one here. Empty: none, this node runs them.",
     )
     replicas: int = Field(1, ge=1, le=1_024, description="Processes in the cluster, each with all models.")
     num_cpus: float = Field(1.0, ge=0, le=1_024, description="CPU cores that Ray reserves for each replica.")
@@ -225,6 +226,7 @@ class Settings(Branch):
     emotion: EmotionSettings = Field(EmotionSettings(), description="Rolling emotion.")
     speakers: SpeakersSettings = Field(SpeakersSettings(), description="Active speaker.")
     turns: TurnsSettings = Field(TurnsSettings(), description="Turns.")
+    rooms: RoomsSettings = Field(RoomsSettings(), description="Rooms.")
     calls: CallsSettings = Field(CallsSettings(), description="Calls.")
     alerts: AlertsSettings = Field(AlertsSettings(), description="Alerts.")
     serve: ServeSettings = Field(ServeSettings(), description="Network listener.")

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from stream.events import SpeakerBody
+
 Microphone = tuple[str, str]
 """A node and one of its streams."""
 
@@ -46,6 +48,20 @@ class Report:
     level_dbfs: float
     name: str | None = None
     decided: bool = True
+
+
+def report_of(body: SpeakerBody, microphone: Microphone, *, time_s: float) -> Report | None:
+    """Return what a speaker event reports at `time_s`, the time of its `end_s`; None in silence or without a level."""
+    if body.state == "silence" or body.level_dbfs is None or not body.speakers:
+        return None
+    return Report(
+        microphone=microphone,
+        time_s=time_s,
+        onset_s=time_s - (body.end_s - body.speakers[0].since_s),
+        level_dbfs=body.level_dbfs,
+        name=body.speaker if body.enrolled else None,
+        decided=body.state != "tentative",
+    )
 
 
 @dataclass(frozen=True, slots=True)
