@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stream.app.assembly import assemble
     from stream.app.feed import AudioFeed
+    from stream.app.frames import to_frame
     from stream.app.listening import listen
     from stream.app.session import Embedding, Session
     from stream.errors import TonewatchError
@@ -56,6 +57,7 @@ __all__ = [
     "from_json",
     "listen",
     "load_settings",
+    "to_frame",
     "to_json",
 ]
 
@@ -79,6 +81,7 @@ _HOMES = {
     "from_json": ("stream.events", "from_json"),
     "listen": ("stream.app.listening", "listen"),
     "load_settings": ("stream.settings", "load"),
+    "to_frame": ("stream.app.frames", "to_frame"),
     "to_json": ("stream.events", "to_json"),
 }
 

@@ -82,6 +82,7 @@ def test_public_names() -> None:
         "from_json",
         "listen",
         "load_settings",
+        "to_frame",
         "to_json",
     ]
     assert len(stream.__all__) <= MAX_PUBLIC_NAMES

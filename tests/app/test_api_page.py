@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
-EXPECTED = [r"spoke from \d", r"it sounds \w", r"^turn \d", r"with a probability of (0\.9|1\.0)"]
+EXPECTED = [r"spoke from \d", r"^S1 +\d", r"it sounds \w", r"^turn \d", r"with a probability of (0\.9|1\.0)"]
 
 
 @pytest.mark.parametrize(("example", "expected"), list(zip(EXAMPLES, EXPECTED, strict=True)))
