@@ -175,6 +175,13 @@ def serve(
     ] = None,
     port: Annotated[int | None, typer.Option(help="Port for WebSockets; 0: any free one.")] = None,
     audiosocket_port: Annotated[int | None, typer.Option(help="TCP port for Asterisk's AudioSocket.")] = None,
+    wyoming_port: Annotated[
+        int | None, typer.Option(help="TCP port for Home Assistant's speech-to-text; needs --wyoming-upstream.")
+    ] = None,
+    wyoming_upstream: Annotated[
+        str | None,
+        typer.Option(metavar="tcp://HOST:PORT", help="The Wyoming speech-to-text service behind --wyoming-port."),
+    ] = None,
     dashboard: Annotated[bool, typer.Option("--dashboard", help="Also serve the dashboard on this port.")] = False,
     sink: Sinks = None,
     emotion: Emotion = None,
@@ -186,7 +193,7 @@ def serve(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Process audio from the network: browsers, Twilio, Asterisk, Genesys, and clients of the documented protocol."""
+    """Process audio from the network: browsers, telephone systems, Home Assistant, and clients of the protocol."""
     from stream.app.run import serve_until_stopped  # noqa: PLC0415
 
     layer = options_layer(
@@ -195,7 +202,13 @@ def serve(
         profiles=profiles,
         sinks=sink,
         settings=settings,
-        keys={"serve.host": host, "serve.port": port, "serve.audiosocket_port": audiosocket_port},
+        keys={
+            "serve.host": host,
+            "serve.port": port,
+            "serve.audiosocket_port": audiosocket_port,
+            "serve.wyoming_port": wyoming_port,
+            "serve.wyoming_upstream": wyoming_upstream,
+        },
     )
     read = _read_settings(layer, preset=preset, config=config, verbose=verbose)
     raise typer.Exit(serve_until_stopped(read, quiet=quiet, dashboard=dashboard))

@@ -58,6 +58,7 @@ class Gateway:
         self.settings = settings
         self.clients = ClientsSink()
         self.pipeline: Pipeline | None = None
+        self.is_draining = False  # no more calls are taken
         self.calls: dict[str, CallLegs] = {}  # by the key that their connections have in common
         self.closing_tasks: set[asyncio.Task[None]] = set()
         self._streams: Counter[str] = Counter()  # by peer
@@ -108,10 +109,13 @@ class Gateway:
 
         Returns how long its answer is to be delayed.
         """
-        reason = RejectReason.UNAUTHORIZED.value
-        self._counters[protocol].rejected[reason] += 1
-        self.note_refusal(protocol, peer=peer, reason=reason, message=message)
+        self.count_refused(protocol, RejectReason.UNAUTHORIZED, peer=peer, message=message)
         return self._attempts.add(peer, time.monotonic())
+
+    def count_refused(self, protocol: str, reason: RejectReason, *, peer: str, message: str) -> None:
+        """Count and log a connection that its server refused or ended."""
+        self._counters[protocol].rejected[reason.value] += 1
+        self.note_refusal(protocol, peer=peer, reason=reason.value, message=message)
 
     def note_refusal(self, protocol: str, *, peer: str, reason: str, message: str) -> None:
         """Log a connection that was refused or ended, and keep it for `health` events."""

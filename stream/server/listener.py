@@ -1,4 +1,4 @@
-"""The listening sockets: uvicorn for WebSockets and the dashboard, asyncio for AudioSocket.
+"""The listening sockets: uvicorn for WebSockets and the dashboard, asyncio for AudioSocket and Wyoming.
 
 They are opened together before the run starts, so that a port in use is one error message, and closed together after
 the run, once every connection is closed.
@@ -15,12 +15,15 @@ from typing import Self
 from stream.errors import SettingsError
 from stream.server import signatures
 from stream.server.access import AccessPolicy
+from stream.server.announcement import announced
 from stream.server.audiosocket import AudioSocketServer
 from stream.server.descriptors import accept_backlog
+from stream.server.doors import WEBSOCKET_DOORS, Door
 from stream.server.gateway import Gateway
 from stream.server.http import GuardedWebSocket, HttpServer, bind
 from stream.server.sockets import SocketBudget
 from stream.server.websockets import Mounts, create_app
+from stream.server.wyoming import WyomingServer, upstream_address
 from stream.settings import ServeSettings
 
 SHUTDOWN_TIMEOUT_S = 2
@@ -51,7 +54,7 @@ class _WebSocket(GuardedWebSocket):
 
 
 class NetworkListener:
-    """Listens while entered. `port` and `audiosocket_port` are the actual ports, also where a free one was requested.
+    """Listens while entered. `port` and the other ports are the actual ones, also where a free one was requested.
 
     `mounts` are further applications; clients that `page_access`, the policy of a dashboard among them, authorizes may
     send audio.
@@ -60,7 +63,7 @@ class NetworkListener:
     def __init__(self, *, gateway: Gateway, mounts: Mounts = (), page_access: AccessPolicy | None = None) -> None:
         self._gateway, self._settings = gateway, gateway.settings
         self._mounts, self._page_access = mounts, page_access
-        self.port = self.audiosocket_port = 0
+        self.port = self.audiosocket_port = self.wyoming_port = 0
         self.budget: SocketBudget  # of all sockets, once entered
         self._resources = AsyncExitStack()
 
@@ -87,6 +90,8 @@ class NetworkListener:
         async with AsyncExitStack() as opening:
             if settings.audiosocket_port is not None:
                 opening.callback((await self._open_audiosocket(settings.audiosocket_port, server.budget)).close)
+            if settings.wyoming_port is not None:
+                await self._open_wyoming(settings.wyoming_port, server.budget, opening)
             await opening.enter_async_context(server)
             self.port = server.port
             opening.callback(asyncio.create_task(self._gateway.run_housekeeping(), name="gateway").cancel)
@@ -101,23 +106,46 @@ class NetworkListener:
             await asyncio.wait(self._gateway.closing_tasks, timeout=SHUTDOWN_TIMEOUT_S)
         await self._resources.aclose()
 
+    @property
+    def doors(self) -> tuple[Door, ...]:
+        """Where audio can be sent, once entered."""
+        ports = {"Asterisk AudioSocket": self.audiosocket_port, "Wyoming": self.wyoming_port}
+        return (*WEBSOCKET_DOORS, *(Door(name, port=port) for name, port in ports.items() if port))
+
     async def _open_audiosocket(self, port: int, budget: SocketBudget) -> asyncio.Server:
         listening = bind(self._settings.host, port, setting="serve.audiosocket_port")
         self.audiosocket_port = listening.getsockname()[1]
         handle = AudioSocketServer(self._gateway, budget).handle
         return await asyncio.start_server(handle, sock=listening, backlog=accept_backlog(budget.max_sockets))
 
+    async def _open_wyoming(self, port: int, budget: SocketBudget, opening: AsyncExitStack) -> None:
+        """Listen for Wyoming, and announce it if asked to, until `opening` is closed."""
+        settings = self._settings
+        wyoming = WyomingServer(self._gateway, budget)
+        listening = bind(settings.host, port, setting="serve.wyoming_port")
+        self.wyoming_port = listening.getsockname()[1]
+        server = await asyncio.start_server(wyoming.handle, sock=listening, backlog=accept_backlog(budget.max_sockets))
+        opening.callback(wyoming.close)
+        opening.callback(server.close)
+        if settings.wyoming_announce:
+            await opening.enter_async_context(
+                announced(host=settings.host, port=self.wyoming_port, name=settings.wyoming_source)
+            )
+
 
 def _check(settings: ServeSettings) -> None:
     """Raises `SettingsError` for what could only fail later, call by call."""
     for key, networks in (
         ("audiosocket_peers", settings.audiosocket_peers),
+        ("wyoming_peers", settings.wyoming_peers),
         ("trusted_proxies", settings.trusted_proxies),
     ):
         try:
             signatures.is_within("127.0.0.1", networks)
         except ValueError as error:
             raise SettingsError(f"invalid serve.{key}: {error}; use networks such as 10.0.0.0/8") from None
+    if settings.wyoming_port is not None:
+        upstream_address(settings)
     if settings.twilio_auth_token.get_secret_value() and not settings.public_url:
         raise SettingsError(
             "serve.twilio_auth_token needs serve.public_url, which Twilio signs; set it to the address it calls"

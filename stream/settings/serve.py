@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
@@ -47,6 +47,30 @@ class ServeSettings(Branch):
     )
     audiosocket_peers: tuple[str, ...] = Field(
         ("127.0.0.0/8", "::1/128"), description="Networks from which AudioSocket connections are accepted."
+    )
+    wyoming_port: Annotated[int, Field(ge=0, le=65_535)] | None = Field(
+        None, description="TCP port for Home Assistant's speech-to-text (Wyoming); 0: any free one; unset: none."
+    )
+    wyoming_upstream: str = Field(
+        "", description="The speech-to-text service that gets the audio and answers, e.g. tcp://whisper:10300."
+    )
+    wyoming_peers: tuple[str, ...] = Field(
+        ("127.0.0.0/8", "::1/128"), description="Networks from which Wyoming connections are accepted."
+    )
+    wyoming_source: str = Field("assist", min_length=1, description="Name of the stream of what is said over Wyoming.")
+    wyoming_wait_s: float = Field(
+        0.04,
+        ge=0,
+        le=5,
+        description="How long a transcript may be held until the events of its speaker are published.",
+    )
+    wyoming_tell: tuple[Literal["context", "detection"], ...] = Field(
+        (),
+        description="What a Wyoming client is told beside the transcript: its `context` with the speaker and the "
+        "emotion, a `detection` event with the speaker before it. Empty: every byte is the service's own.",
+    )
+    wyoming_announce: bool = Field(
+        False, description="Announce the Wyoming port on the local network (mDNS), for Home Assistant to find."
     )
     mask_numbers: bool = Field(
         False, description="Show only the last digits of telephone numbers, in events and on the dashboard."

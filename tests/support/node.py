@@ -20,6 +20,7 @@ from stream.profiles.registrar import Registrar
 from stream.server.gateway import Gateway
 from stream.server.listener import NetworkListener
 from stream.settings import Settings, SpeakersSettings
+from stream.tracking.voice import Voice
 from stream.types import (
     SAMPLE_RATE_HZ,
     AudioFormat,
@@ -91,7 +92,12 @@ class NetworkNode(Node):
 
 @asynccontextmanager
 async def network_node(
-    *, models: Sequence[Model] = (), detector: SpeechDetector | None = None, mounts: Any = (), **changed: Any
+    *,
+    models: Sequence[Model] = (),
+    detector: SpeechDetector | None = None,
+    enrolled: Sequence[Voice] = (),
+    mounts: Any = (),
+    **changed: Any,
 ) -> AsyncIterator[NetworkNode]:
     """Run a node on loopback, with fake models unless others are given; `changed` are settings by branch."""
     branches = {*UNTHROTTLED, *changed}
@@ -105,6 +111,7 @@ async def network_node(
             models=models or [FakeModel(), FakeModel(task=Task.SPEAKER)],
             detector=detector or FakeDetector(),
             sinks={"list": node.sink, "clients": gateway.clients},
+            enrolled=enrolled,
             keep_running=True,
         )
         running = asyncio.create_task(node.pipeline.run())

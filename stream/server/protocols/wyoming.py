@@ -149,15 +149,15 @@ class UtteranceProtocol(ConnectionProtocol):
         rate_hz, width, channels = (to_int(self._chunk.get(key), key) for key in ("rate", "width", "channels"))
         if width != SAMPLE_BYTES["s16le"] or not 0 < channels <= MAX_CHANNELS or not 0 < rate_hz <= MAX_RATE_HZ:
             raise ProtocolViolation(
-                f"audio of {rate_hz} Hz, {width} bytes and {channels} channels is not analysed; send 16-bit PCM of up to "
-                f"{MAX_RATE_HZ} Hz and {MAX_CHANNELS} channels"
+                f"audio of {rate_hz} Hz, {width} bytes and {channels} channels is not analysed; "
+                f"send 16-bit PCM of up to {MAX_RATE_HZ} Hz and {MAX_CHANNELS} channels"
             )
         self._channels = channels
         return OpenStream(self._source, rate_hz, (None,), events=True)
 
 
 def with_context(frame: Frame, context: Mapping[str, Any]) -> bytes:
-    """Return a transcript's frame with `context` added to its own; its text is unchanged. Raises `ProtocolViolation`."""
+    """Return a transcript's frame with `context` added to its own and the same text. Raises `ProtocolViolation`."""
     data = frame.data()
     own = data.get("context")
     data["context"] = {**(own if isinstance(own, dict) else {}), **context}
