@@ -148,7 +148,7 @@ async def _run_with_dashboard(
         sinks = {**sinks, "dashboard": page.sink()}
         pipeline = await assemble(settings, sinks=sinks, registrar=registrar, alerts=alerts)
         handlers = {**registrar.handlers, **alert_handlers(alerts)}
-        page.attach(pipeline, levels=pipeline.levels_dbfs, handlers=handlers)
+        page.attach(pipeline, levels=pipeline.levels_dbfs, alerts=alerts, handlers=handlers)
         pipeline.set_protocol_health(page.refused.health)
         signals.run = pipeline
         report = await _run_monitored(pipeline, settings.service)
@@ -193,7 +193,9 @@ async def _serve(settings: Settings, sinks: dict[str, Sink], signals: SignalHand
         gateway.attach(pipeline)
         if page is not None:
             handlers = {**registrar.handlers, **alert_handlers(alerts)}
-            page.attach(pipeline, levels=pipeline.levels_dbfs, handlers=handlers, microphone="/v1/stream")
+            page.attach(
+                pipeline, levels=pipeline.levels_dbfs, alerts=alerts, handlers=handlers, microphone="/v1/stream"
+            )
             pipeline.set_protocol_health(lambda: (*gateway.statistics().protocols, *page.refused.health()))
         signals.run = pipeline
         _print(f"listening on ws://{settings.serve.host}:{listener.port}/v1/")

@@ -19,6 +19,7 @@ from stream.dashboard.alert_store import AlertStore
 from stream.dashboard.changes import ChangeLog
 from stream.dashboard.wall import Wall
 from stream.events import AlertEvent, Event
+from stream.rules.current import CurrentAlerts
 
 Levels = Callable[[], Mapping[str, float]]
 """Returns the input level of each source, in dBFS."""
@@ -38,6 +39,7 @@ class PageCapabilities:
     commands: tuple[str, ...] = ()
     execute: Execute | None = None
     levels: Levels | None = None
+    alerts: CurrentAlerts | None = None  # whose conditions supervisors may set
     microphone: str | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 

@@ -26,6 +26,7 @@ from stream.dashboard.feed import Feed, Levels, PageCapabilities
 from stream.dashboard.page_connection import UPDATE_RATE_HZ
 from stream.dashboard.server import create_app
 from stream.dashboard.sink import DashboardSink
+from stream.rules.current import CurrentAlerts
 from stream.server.access import AccessPolicy, is_loopback
 from stream.server.http import GuardedWebSocket, HttpServer
 from stream.server.refusals import RefusedRequests
@@ -87,6 +88,7 @@ class Dashboard:
         pipeline: CommandTarget,
         *,
         levels: Levels | None = None,
+        alerts: CurrentAlerts | None = None,
         handlers: Mapping[str, Handler] | None = None,
         microphone: str | None = None,
     ) -> None:
@@ -99,7 +101,12 @@ class Dashboard:
 
         self.feed.set_capabilities(
             PageCapabilities(
-                commands=commands, execute=execute, levels=levels, microphone=microphone, about=_about(self._settings)
+                commands=commands,
+                execute=execute,
+                levels=levels,
+                alerts=alerts,
+                microphone=microphone,
+                about=_about(self._settings),
             )
         )
 

@@ -20,6 +20,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from stream import __version__
 from stream.control.commands import CommandReply, request_id
+from stream.dashboard.conditions import ConditionsMessage
 from stream.dashboard.feed import Feed, PageCapabilities
 from stream.dashboard.views import (
     AlertsMessage,
@@ -32,6 +33,7 @@ from stream.dashboard.views import (
 )
 from stream.events import labels
 from stream.server.roles import Role, includes, may_send
+from stream.settings import AlertsSettings
 
 UPDATE_RATE_HZ = 10.0
 SEND_TIMEOUT_S = 20.0
@@ -69,6 +71,7 @@ class PageConnection:
         self._watched: str | None = None
         self._serial = 0
         self._alerts_version = -1
+        self._alert_settings: AlertsSettings | None = None  # whose conditions the page has
         self._replies: asyncio.Queue[CommandReply] = asyncio.Queue(MAX_QUEUED_REPLIES)
 
     async def run(self) -> None:
@@ -113,6 +116,7 @@ class PageConnection:
             store = self._feed.store
             changed, self._alerts_version = self._feed.alerts.since(self._alerts_version), self._feed.alerts.version
             await self._send(AlertsMessage(alerts=changed, history=store is not None and store.call_days > 0))
+        await self._send_conditions()
         while not self._replies.empty():
             await self._send(ReplyMessage(reply=self._replies.get_nowait()))
         if wall.version > self._version or self._version == 0:
@@ -123,6 +127,14 @@ class PageConnection:
             await self._send(detail)
             updated = True
         return updated
+
+    async def _send_conditions(self) -> None:
+        """Send the conditions of alerts to those who may set them, if they are new or have changed."""
+        alerts = self._feed.capabilities.alerts
+        if alerts is None or not may_send(self._role, "set_alert") or alerts.settings is self._alert_settings:
+            return
+        self._alert_settings = alerts.settings
+        await self._send(ConditionsMessage.of(alerts.settings))
 
     def _detail(self) -> DetailMessage | LevelMessage | None:
         """Return what changed in the watched card, or its input level alone."""

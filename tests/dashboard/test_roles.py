@@ -12,7 +12,10 @@ import pytest
 from playwright.sync_api import expect
 from websockets.sync.client import connect
 
+from stream.app.alert_commands import alert_handlers
 from stream.dashboard.changes import ChangeRecord
+from stream.rules.current import CurrentAlerts
+from stream.settings import AlertsSettings
 from tests.dashboard.scenes import Scene
 from tests.support.browser import OpenPage
 from tests.support.dashboard import RunningDashboard
@@ -31,7 +34,9 @@ def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     async def enroll(_: object) -> dict[str, object]:
         return {}
 
-    options: dict[str, Any] = {"handlers": {"enroll": enroll}, "microphone": "/v1/stream"}
+    alerts = CurrentAlerts(AlertsSettings())
+    handlers = {"enroll": enroll, **alert_handlers(alerts)}
+    options: dict[str, Any] = {"handlers": handlers, "alerts": alerts, "microphone": "/v1/stream"}
     with RunningDashboard(token=TOKENS["admin"], more=ROLE_TOKENS, **options) as running:
         scene = Scene("desk", call=True)
         running.apply([scene.stream(party="customer"), scene.alert("a1", "anger", 9.0)])
@@ -69,11 +74,11 @@ def test_roles_decide_what_is_seen_and_done(guarded: RunningDashboard) -> None:
     assert all("a viewer may not" in error for error in errors)
     assert guarded.pipeline.commands == []
     hello, errors = asked(guarded, "supervisor", *messages)
-    assert (hello["commands"], hello["microphone"]) == (["pause", "resume"], "/v1/stream")
+    assert (hello["commands"], hello["microphone"]) == (["pause", "resume", "set_alert"], "/v1/stream")
     assert (errors[0], errors[2]) == (None, None)
     assert "may not send 'enroll'" in errors[1]
     hello, errors = asked(guarded, "admin", *messages)
-    assert hello["commands"] == ["pause", "resume", "enroll"]
+    assert hello["commands"] == ["pause", "resume", "enroll", "set_alert"]
     assert hello["about"]["settings"]["dashboard"]["viewer_token"].strip("*") == ""
     assert errors == [None, None, None]
 
@@ -116,3 +121,21 @@ def test_a_viewer_sees_no_buttons_and_can_sign_out(guarded: RunningDashboard, op
     page.get_by_role("button", name="Enter").click()
     page.get_by_role("link", name="Alerts").click()
     expect(page.get_by_role("button", name="Snooze")).to_have_count(1)
+
+
+def test_a_supervisor_sets_a_condition_which_every_page_gets(guarded: RunningDashboard, open_page: OpenPage) -> None:
+    page = open_page(guarded, f"#token={TOKENS['supervisor']}", unauthorized=True)
+    page.get_by_role("link", name="Alerts").click()
+    page.get_by_text("Conditions").click()
+    silence = page.get_by_label("Silence that raises")
+    expect(silence).to_have_value("10")
+    silence.fill("25")
+    silence.press("Enter")
+    expect(page.locator("#toast")).to_contain_text("dead_air_s is 25")
+    capabilities = guarded.page.feed.capabilities
+    assert capabilities.alerts is not None
+    assert capabilities.alerts.settings.dead_air_s == 25
+    silence.fill("-1")
+    silence.press("Enter")
+    expect(page.locator("#toast")).to_contain_text("cannot set 'dead_air_s'")
+    expect(silence).to_have_value("25")

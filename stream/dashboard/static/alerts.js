@@ -23,14 +23,20 @@ export class Alerts {
     this.empty = h("p", { class: "panel" });
     this.exports = h("p", { class: "note gap", hidden: true }, "History of calls: ", h("a", { href: "./calls.csv", download: "" }, "CSV"), " ", h("a", { href: "./calls.ndjson", download: "" }, "NDJSON"));
     this.element = h("section", null, h("h1", { class: "visually-hidden" }, "Alerts"),
-      h("div", { class: "tools" }, h("div", { class: "find" }, this.find), h("div", { class: "chips", role: "group", "aria-label": "Show" }, this.chips.map((chip) => chip.button)), this.sound), this.list, this.empty, this.exports);
+      h("div", { class: "tools" }, h("div", { class: "find" }, this.find), h("div", { class: "chips", role: "group", "aria-label": "Show" }, this.chips.map((chip) => chip.button)), this.sound), this.list, this.empty, this.exports,
+      (this.conditions = h("details", { class: "panel gap", hidden: true }, h("summary", null, "Conditions"), (this.rows = h("dl", { class: "facts" })), h("p", { class: "note" }, "A change applies at once, to all calls of this node, until it stops."))));
   }
 
   enter() {
     for (const type of ["alerts", "wall", "state", "hello"]) this.link.addEventListener(type, this.#update);
+    this.link.addEventListener("conditions", this.#showConditions);
     this.#show(true);
+    this.#showConditions();
   }
-  leave() { for (const type of ["alerts", "wall", "state", "hello"]) this.link.removeEventListener(type, this.#update); }
+  leave() {
+    for (const type of ["alerts", "wall", "state", "hello"]) this.link.removeEventListener(type, this.#update);
+    this.link.removeEventListener("conditions", this.#showConditions);
+  }
   tick() { this.#show(); }
 
   #show(whole = false) {
@@ -51,6 +57,24 @@ export class Alerts {
       this.list.replaceChildren(...shown.map((alert) => this.#row(alert)));
     }
     for (const time of this.list.querySelectorAll("[data-since]")) setText(time, `for ${age(Math.max(0, (this.link.now() - Number(time.dataset.since)) / 1000))}`);
+  }
+
+  #showConditions = () => {
+    const { conditions, hello } = this.link;
+    this.conditions.hidden = !hello.commands.includes("set_alert") || !conditions.length;
+    this.rows.replaceChildren(...conditions.flatMap(({ name, text, value }, index) => {
+      const input = typeof value === "boolean" ? h("input", { type: "checkbox", checked: value })
+        : typeof value === "number" ? h("input", { type: "number", step: "any", value: String(value) }) : h("input", { type: "text", value });
+      input.id = `condition-${index}`;
+      input.addEventListener("change", () => this.#set(name, typeof value === "boolean" ? input.checked : typeof value === "number" ? input.valueAsNumber : input.value));
+      return [h("dt", null, h("label", { for: input.id }, text)), h("dd", null, input)];
+    }));
+  };
+
+  async #set(name, value) {
+    const reply = await this.link.send({ command: "set_alert", name, value });
+    toast(reply.ok ? `${name} is ${reply.result.value} (was ${reply.result.previous}).` : reply.error);
+    if (!reply.ok) this.#showConditions();
   }
 
   #matches(alert) {

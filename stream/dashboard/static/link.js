@@ -14,6 +14,7 @@ export class Link extends EventTarget {
   hello = { role: "viewer", signed_in: false, commands: [], about: {}, levels: false, microphone: null };
   state = "connecting";
   alerts = new Map();
+  conditions = []; // of alerts, for those who may set them
   hasHistory = false;
   notifies = read("notifies") === "yes";
   #socket = null;
@@ -115,6 +116,7 @@ export class Link extends EventTarget {
       this.#emit("wall", { ...message, changed: message.cards.map((card) => card.key) });
     } else if (message.t === "alerts") this.#onAlerts(message);
     else if (message.t === "detail" || message.t === "level") this.#emit(message.t, message);
+    else if (message.t === "conditions") { this.conditions = message.conditions; this.#emit("conditions", message); }
     else if (message.t === "reply") this.#resolve(message.reply);
   }
 
