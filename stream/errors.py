@@ -12,6 +12,7 @@
     │   ├── ModelNotFound        neither in the zoo, nor on disk, nor on the hub
     │   ├── ModelFormatError     files exist, but are not a model of this type
     │   └── InferenceError       a batch failed inside the model
+    │       └── ClusterUnavailable   no replica of the model answers           (recoverable)
     ├── SinkError                events cannot be sent
     │   ├── SinkClosed           the reader closed the output
     │   └── BrokerUnreachable    the MQTT broker does not answer               (recoverable)
@@ -86,6 +87,12 @@ class ModelFormatError(ModelError):
 
 class InferenceError(ModelError):
     """A batch failed inside the model."""
+
+
+class ClusterUnavailable(InferenceError):
+    """No replica of the model answers; its windows fail until one does."""
+
+    recoverable: ClassVar[bool] = True
 
 
 class ProfilesError(TonewatchError):

@@ -10,19 +10,23 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from stream.app import registry
 from stream.app.alert_commands import alert_handlers
-from stream.control.dispatcher import CommandDispatcher, CommandSource
+from stream.control.dispatcher import CommandDispatcher, CommandSource, Handler
 from stream.errors import SettingsError
 from stream.events import NODE
+from stream.inference.cluster_messages import CALLS_PER_REPLICA
+from stream.inference.pool import SingleModel
 from stream.pipeline.pipeline import Pipeline
+from stream.pipeline.room_events import RoomsSink
 from stream.profiles.registrar import Registrar
 from stream.profiles.store import read_calibration
 from stream.rules.current import CurrentAlerts
 from stream.settings import ModelSettings, Settings, SourceSettings
 from stream.settings.texts import shown_sink
-from stream.sinks.base import LevelSink
+from stream.sinks.base import LevelSink, NeighbourSink
 from stream.types import Ensemble, Model, Sink, Source, SpeechDetector, Task
 
 MAX_SOURCE_ID_LENGTH = 64
@@ -38,10 +42,51 @@ class LoadedModels:
     thread_setup: Callable[[int], None]
 
 
-def load(settings: Settings) -> LoadedModels:
-    """Load all models of the settings and find shared backbones. Blocks; raises `SettingsError` or `ModelError`."""
+def load(settings: Settings, *, is_lossless: bool = False) -> LoadedModels:
+    """Load all models of the settings and find shared backbones. Blocks; raises `SettingsError` or `ModelError`.
+
+    With a cluster they are loaded there, and only the speech detector here; `is_lossless`: no audio is live.
+    """
+    if settings.pool.cluster:
+        return _load_on_cluster(settings, is_lossless=is_lossless)
     models, detector, setup = load_models(settings)
     return LoadedModels(models=models, ensembles=build_ensembles(models), detector=detector, thread_setup=setup)
+
+
+def load_groups(settings: Settings) -> tuple[list[Ensemble], Callable[[int], None]]:
+    """Load all models of the settings as ensembles, models alone as ensembles of one; run by a replica as well."""
+    models, _, setup = load_models(settings)
+    ensembles = build_ensembles(models)
+    grouped = {model.info.name for ensemble in ensembles for model in ensemble.models}
+    return [*ensembles, *(SingleModel(model) for model in models if model.info.name not in grouped)], setup
+
+
+def _load_on_cluster(settings: Settings, *, is_lossless: bool) -> LoadedModels:
+    from stream.inference.cluster import ClusterModels  # noqa: PLC0415 - needs the extra
+    from stream.models.devices import limit_threads  # noqa: PLC0415 - torch
+    from stream.models.vad import SileroVad  # noqa: PLC0415
+
+    loader = partial(load_groups, Settings(models=settings.models))  # without secrets
+    cluster = ClusterModels(settings=settings.pool, load=loader, is_lossless=is_lossless)
+    models = [model for ensemble in cluster.ensembles for model in ensemble.models]
+    return LoadedModels(
+        models=models,
+        ensembles=cluster.ensembles,
+        detector=SileroVad(),
+        thread_setup=limit_threads,
+    )
+
+
+def _is_lossless(sources: Sequence[Source]) -> bool:
+    return not any(source.live for source in sources)
+
+
+def _pool_on_cluster(settings: Settings) -> Settings:
+    """Return settings with a thread for each call to the cluster: it waits, and computes only as the fallback."""
+    if not settings.pool.cluster:
+        return settings
+    calls = {"workers": settings.pool.replicas * CALLS_PER_REPLICA}
+    return settings.model_copy(update={"pool": settings.pool.model_copy(update=calls)})
 
 
 async def assemble(
@@ -51,13 +96,15 @@ async def assemble(
     sinks: Mapping[str, Sink] | None = None,
     registrar: Registrar | None = None,
     alerts: CurrentAlerts | None = None,
+    handlers: Mapping[str, Handler] | None = None,
     loaded: LoadedModels | None = None,
     keep_running: bool = False,
 ) -> Pipeline:
     """Build everything that the settings name.
 
     `sources` and `sinks` are added to those of the settings; `registrar`, `alerts` and `loaded` replace those that
-    would be built. A run with `keep_running` needs no source. Raises any `TonewatchError`.
+    would be built; `handlers` are those of further commands. A run with `keep_running` needs no source. Raises any
+    `TonewatchError`.
     """
     sources = [*(registry.source(source) for source in assign_ids(settings.sources)), *sources]
     if not sources and not keep_running:
@@ -65,15 +112,17 @@ async def assemble(
     if not keep_running:
         _check_rules(settings, [source.id for source in sources])
     sinks = _named_sinks(settings) | dict(sinks or {})
+    if settings.rooms.enabled and (keep_running or all(source.live or source.paced for source in sources)):
+        sinks["rooms"] = RoomsSink(settings=settings)
     if loaded is None:
-        loaded = await asyncio.to_thread(load, settings)
+        loaded = await asyncio.to_thread(load, settings, is_lossless=not keep_running and _is_lossless(sources))
     speaker, segmentation = (model_for(task, loaded.models) for task in (Task.SPEAKER, Task.OVERLAP))
     if settings.speakers.enrolled and speaker is None:
         raise SettingsError("speakers.enrolled needs a speaker model; set models.speaker.name")
     registrar, alerts = registrar or Registrar(settings=settings), alerts or CurrentAlerts(settings.alerts)
     enrolled = await registrar.read(speaker, loaded.detector, segmentation) if speaker is not None else ()
     pipeline = Pipeline(
-        settings=settings,
+        settings=_pool_on_cluster(settings),
         sources=sources,
         models=loaded.models,
         detector=loaded.detector,
@@ -86,13 +135,24 @@ async def assemble(
         keep_running=keep_running,
     )
     registrar.attach(pipeline)
-    dispatcher = CommandDispatcher(pipeline=pipeline, handlers={**registrar.handlers, **alert_handlers(alerts)})
+    handlers = {**registrar.handlers, **alert_handlers(alerts), **(handlers or {})}
+    dispatcher = CommandDispatcher(pipeline=pipeline, handlers=handlers)
+    _attach(sinks, pipeline, dispatcher)
+    return pipeline
+
+
+def _attach(sinks: Mapping[str, Sink], pipeline: Pipeline, dispatcher: CommandDispatcher) -> None:
+    """Give each sink the functions of the run that it needs."""
+    rooms = next((sink for sink in sinks.values() if isinstance(sink, RoomsSink)), None)
+    if rooms is not None:
+        rooms.attach_publisher(pipeline.publish)
     for sink in sinks.values():
         if isinstance(sink, CommandSource):
             sink.attach(dispatcher.answer)
         if isinstance(sink, LevelSink):
             sink.attach_levels(pipeline.levels_dbfs)
-    return pipeline
+        if rooms is not None and isinstance(sink, NeighbourSink):
+            sink.attach_neighbours(rooms.observe_remote)
 
 
 def assign_ids(sources: Sequence[SourceSettings]) -> list[SourceSettings]:

@@ -42,6 +42,7 @@ from stream.events.envelope import (
 )
 from stream.events.health_bodies import (
     BrokerHealth,
+    ClusterHealth,
     HealthBody,
     LaneHealth,
     ProtocolHealth,
@@ -71,6 +72,7 @@ __all__ = [
     "CallEvent",
     "CallParty",
     "Candidate",
+    "ClusterHealth",
     "EmotionBody",
     "EmotionEvent",
     "Envelope",

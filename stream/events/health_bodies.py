@@ -9,6 +9,20 @@ from pydantic import Field
 from stream.events.base import EventModel, Seconds, TimeOfDay
 
 
+class ClusterHealth(EventModel):
+    """Cluster that scores the windows of a lane."""
+
+    state: Literal["connected", "fallback", "lost"] = Field(
+        description="`fallback`: no replica answers, the node scores the windows itself; `lost`: they fail."
+    )
+    replicas: int = Field(description="Replicas that the node uses.")
+    replicas_up: int = Field(description="Replicas that answer.")
+    repeated: int = Field(default=0, description="Batches that were asked again because their replica was lost.")
+    local: int = Field(default=0, description="Windows scored by the node itself, since the start.")
+    outages: int = Field(default=0, description="How often all replicas were lost since the start.")
+    detail: str = Field(default="", description="Why no replica answers; free text.")
+
+
 class LaneHealth(EventModel):
     """Inference lane of one model, or of several models that share one.
 
@@ -30,6 +44,7 @@ class LaneHealth(EventModel):
         description="Effective hop since the last `health` event: as configured, longer where windows were dropped; "
         "null if none was scored.",
     )
+    cluster: ClusterHealth | None = Field(default=None, description="Cluster of the lane; null: the node itself.")
 
 
 class SetAside(EventModel):
@@ -84,7 +99,7 @@ class Refusal(EventModel):
 class ProtocolHealth(EventModel):
     """Connections and data of one network protocol."""
 
-    protocol: str = Field(description="generic, twilio, asterisk, audiosocket or audiohook.")
+    protocol: str = Field(description="generic, twilio, asterisk, audiosocket, audiohook, wyoming, …")
     open: int = Field(description="Open connections.")
     accepted: int = Field(description="Connections accepted since the start.")
     refused: dict[str, int] = Field(description="Connections rejected or closed by the node, by reason.")

@@ -25,7 +25,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from stream.errors import InferenceError
+from stream.errors import ClusterUnavailable, InferenceError
 from stream.inference.worker import InferenceThread
 from stream.queues import FairQueue, Policy, QueueClosed
 
@@ -176,7 +176,7 @@ class InferenceLane(Generic[Item, Result]):
                 )
             self._in_flight -= len(batch)
             self._failed += len(batch)
-            self._consecutive_failures += 1
+            self._consecutive_failures += not isinstance(error, ClusterUnavailable)  # a cluster comes back by itself
             log.warning("%s: batch of %d windows failed: %s", self.name, len(batch), error)
             _resolve_all(batch, [None] * len(batch))
             if self._consecutive_failures >= MAX_CONSECUTIVE_FAILURES:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from stream.clock import seconds
-from stream.events import LaneHealth
+from stream.events import ClusterHealth, LaneHealth
 from stream.inference.batching import InferenceLane, LaneStatistics
 from stream.settings import PoolSettings
 from stream.types import Ensemble, Model, Scores, SpeechDetector, SpeechRequest, SpeechResult, Window
@@ -54,12 +54,15 @@ class InferencePool:
         self._settings = settings
         self._active_in = active_in
         grouped = {model.info.name for ensemble in ensembles for model in ensemble.models}
-        single = [_SingleModel(model) for model in models if model.info.name not in grouped]
+        single = [SingleModel(model) for model in models if model.info.name not in grouped]
         setup = partial(thread_setup, _blas_threads(settings, lanes=len(ensembles) + len(single)))
         self.slots: dict[str, LaneSlot] = {}  # by the model's name
+        self._clusters: dict[str, OnCluster] = {}  # by the lane's name
         for ensemble in (*ensembles, *single):
             lane = self._model_lane(ensemble, setup)
             self.slots |= {model.info.name: (lane, index) for index, model in enumerate(ensemble.models)}
+            if isinstance(ensemble, OnCluster):
+                self._clusters[lane.name] = ensemble
         self._model_lanes = tuple(dict.fromkeys(self.slots[model.info.name][0] for model in models))
         self._hops_s = {self.slots[m.info.name][0].name: seconds(m.spec.hop_samples) for m in models}
         self._interval_start: dict[str, LaneStatistics] = {}  # by the lane's name
@@ -91,7 +94,7 @@ class InferencePool:
         """Return a row per lane, without the speech detector's."""
         return tuple(self._row(lane.statistics()) for lane in self._model_lanes)
 
-    def _model_lane(self, ensemble: Ensemble | _SingleModel, thread_setup: Callable[[], None]) -> ModelLane:
+    def _model_lane(self, ensemble: Ensemble, thread_setup: Callable[[], None]) -> ModelLane:
         lane: ModelLane = InferenceLane(
             name="+".join(model.info.name for model in ensemble.models),
             infer=ensemble.infer,
@@ -108,6 +111,7 @@ class InferencePool:
         return lane
 
     def _row(self, lane: LaneStatistics) -> LaneHealth:
+        cluster = self._clusters.get(lane.name)
         return LaneHealth(
             model=lane.name,
             hop_ms=self._hop_ms(lane),
@@ -120,6 +124,7 @@ class InferencePool:
             workers_replaced=lane.workers_replaced,
             mean_batch=round(lane.inferred / lane.batches, 2) if lane.batches else 0.0,
             inference_ms=round(lane.busy_s / lane.batches * 1000, 2) if lane.batches else 0.0,
+            cluster=cluster.health() if cluster is not None else None,
         )
 
     def _hop_ms(self, lane: LaneStatistics) -> float | None:
@@ -130,13 +135,23 @@ class InferencePool:
         return round(self._hops_s[lane.name] * 1000 * (inferred + lost) / inferred, 1) if inferred else None
 
 
-class _SingleModel:
+@runtime_checkable
+class OnCluster(Protocol):
+    """An ensemble whose batches are scored elsewhere."""
+
+    def health(self) -> ClusterHealth:
+        """Return the state of the cluster."""
+        ...
+
+
+class SingleModel:
     """One model behind the interface of an ensemble."""
 
     def __init__(self, model: Model) -> None:
         self.models = (model,)
 
     def infer(self, batch: Sequence[Window]) -> list[tuple[Scores]]:
+        """Score windows of equal length."""
         return [(scores,) for scores in self.models[0].infer(batch)]
 
 
