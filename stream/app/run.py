@@ -11,6 +11,7 @@ import contextlib
 import signal
 import sys
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -29,6 +30,7 @@ from stream.types import Sink
 
 if TYPE_CHECKING:
     from stream.dashboard.page import Dashboard
+    from stream.server.draining import Drain
 
 
 def run_until_stopped(settings: Settings, *, quiet: bool, dashboard: bool = False, keep_dashboard: bool = False) -> int:
@@ -120,9 +122,9 @@ async def _run(settings: Settings, sinks: dict[str, Sink], signals: SignalHandle
     return await _run_monitored(pipeline, settings.service)
 
 
-async def _run_monitored(pipeline: Pipeline, settings: ServiceSettings) -> Report:
+async def _run_monitored(pipeline: Pipeline, settings: ServiceSettings, drain: Drain | None = None) -> Report:
     """Run a pipeline, reporting to systemd and, if a port is set, answering probes and metrics requests."""
-    node = NodeMonitor(pipeline=pipeline, stall_timeout_s=settings.stall_timeout_s)
+    node = NodeMonitor(pipeline=pipeline, stall_timeout_s=settings.stall_timeout_s, drain=drain)
     async with _probe_server(settings, node), node:
         return await pipeline.run()
 
@@ -175,7 +177,8 @@ async def _run_remote_dashboard(settings: Settings, target: str) -> int:
 
 
 async def _serve(settings: Settings, sinks: dict[str, Sink], signals: SignalHandler, *, dashboard: bool) -> Report:
-    from stream.server.gateway import Gateway  # noqa: PLC0415 - a web server, needed only for `serve`
+    from stream.server.draining import Drain  # noqa: PLC0415 - a web server, needed only for `serve`
+    from stream.server.gateway import Gateway  # noqa: PLC0415
     from stream.server.listener import NetworkListener  # noqa: PLC0415
 
     signals.install(asyncio.get_running_loop())
@@ -189,10 +192,13 @@ async def _serve(settings: Settings, sinks: dict[str, Sink], signals: SignalHand
             sinks["dashboard"] = page.sink()
             _print(f"dashboard: http://{settings.serve.host}:{listener.port}/")
         registrar, alerts = Registrar(settings=settings), CurrentAlerts(settings.alerts)
-        pipeline = await assemble(settings, sinks=sinks, registrar=registrar, alerts=alerts, keep_running=True)
+        drain = Drain(gateway, ready_streams=settings.service.ready_streams)
+        pipeline = await assemble(
+            settings, sinks=sinks, registrar=registrar, alerts=alerts, handlers=drain.handlers, keep_running=True
+        )
         gateway.attach(pipeline)
         if page is not None:
-            handlers = {**registrar.handlers, **alert_handlers(alerts)}
+            handlers = {**registrar.handlers, **alert_handlers(alerts), **drain.handlers}
             page.attach(
                 pipeline, levels=pipeline.levels_dbfs, alerts=alerts, handlers=handlers, microphone="/v1/stream"
             )
@@ -203,7 +209,9 @@ async def _serve(settings: Settings, sinks: dict[str, Sink], signals: SignalHand
             _print(f"AudioSocket on {settings.serve.host}:{listener.audiosocket_port}")
         if listener.wyoming_port:
             _print(f"Wyoming on {settings.serve.host}:{listener.wyoming_port} for {settings.serve.wyoming_upstream}")
-        return await _run_monitored(pipeline, settings.service)
+        if settings.service.drain_s:
+            signals.drain = partial(drain.start, within_s=settings.service.drain_s)
+        return await _run_monitored(pipeline, settings.service, drain)
 
 
 def _dashboard_of_server(settings: Settings) -> Dashboard:

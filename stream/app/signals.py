@@ -1,7 +1,8 @@
 """Signals and exit codes of a run in this process.
 
 The first SIGINT or SIGTERM stops the run: what was received is processed, open turns end, sinks flush and close. The
-second exits immediately, as does the first while there is nothing to stop yet.
+second exits immediately, as does the first while there is nothing to stop yet. Where calls get time to end
+(`service.drain_s`), the first SIGTERM only drains, and the next signal stops the run.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import NoReturn, Protocol
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,8 @@ class SignalHandler:
     def __init__(self) -> None:
         self.run: Stoppable | None = None
         self.exit_code = 0
+        self.drain: Callable[[], object] | None = None  # what SIGTERM does first
+        self._is_stopping = False
         self.received = asyncio.Event()
 
     def install(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -42,11 +46,15 @@ class SignalHandler:
             loop.add_signal_handler(number, self._receive, number)
 
     def _receive(self, number: signal.Signals) -> None:
-        is_repeated = bool(self.exit_code)
+        is_first = not self.exit_code
         self.exit_code = EXIT_SIGNAL + number
         self.received.set()
-        if is_repeated or self.run is None:
+        if self._is_stopping or self.run is None:
             exit_now(self.exit_code)
+        if is_first and number == signal.SIGTERM and self.drain is not None:
+            self.drain()
+            return
+        self._is_stopping = True
         log.info("shutting down; send %s again to exit immediately", number.name)
         self.run.stop()
 

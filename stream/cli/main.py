@@ -16,6 +16,7 @@ from stream import __version__
 from stream.cli import config, models, run
 from stream.cli.bench import bench, doctor
 from stream.cli.calibrate import app as calibrate_app
+from stream.cli.drain import drain
 from stream.cli.enroll import enroll
 from stream.cli.evaluate import app as evaluate_app
 from stream.cli.profiles import app as profiles_app
@@ -83,6 +84,7 @@ for _name, _command in (
     ("run", run.run),
     ("dashboard", run.dashboard),
     ("serve", run.serve),
+    ("drain", drain),
     ("enroll", enroll),
     ("replay", replay),
     ("report", report),

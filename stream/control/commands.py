@@ -22,7 +22,7 @@ MAX_COMMAND_BYTES = 4_096
 MAX_ID_LENGTH = 128
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
-CommandName = Literal["status", "pause", "resume", "enroll", "reload", "set_alert"]
+CommandName = Literal["status", "pause", "resume", "enroll", "reload", "set_alert", "drain"]
 COMMANDS: tuple[CommandName, ...] = get_args(CommandName)
 """All commands."""
 
@@ -81,7 +81,14 @@ class SetAlertCommand(_Request):
     value: bool | float | Name = Field(description="New value.")
 
 
-Command = StatusCommand | PauseCommand | ResumeCommand | EnrollCommand | ReloadCommand | SetAlertCommand
+class DrainCommand(_Request):
+    """Take no more calls, and end with the last one."""
+
+    command: Literal["drain"] = "drain"
+    within_s: float | None = Field(None, ge=0, le=86_400, description="Time after which calls are ended; null: none.")
+
+
+Command = StatusCommand | PauseCommand | ResumeCommand | EnrollCommand | ReloadCommand | SetAlertCommand | DrainCommand
 _ADAPTER: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="command")])
 
 

@@ -13,6 +13,7 @@ from stream.control.commands import NodeStatus
 from stream.events import HealthBody
 from stream.monitoring.liveness import MonitoredStream, StallDetector
 from stream.monitoring.systemd import SystemdNotifier
+from stream.server.draining import Drain
 
 MAX_POLL_INTERVAL_S = 1.0
 """Interval at which readiness and liveness are checked, at most."""
@@ -43,7 +44,7 @@ class NodeView(Protocol):
 
 
 class NodeMonitor:
-    """Readiness and liveness of a pipeline; reports to systemd while entered."""
+    """Readiness and liveness of a pipeline, and its `drain`, if it takes calls; reports to systemd while entered."""
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class NodeMonitor:
         stall_timeout_s: float,
         notifier: SystemdNotifier | None = None,
         clock: Callable[[], float] = time.monotonic,
+        drain: Drain | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._detector = StallDetector(stall_timeout_s=stall_timeout_s)
@@ -59,7 +61,14 @@ class NodeMonitor:
         self._clock = clock
         self._logged: tuple[str, ...] = ()  # stalled streams that were logged last
         self._task: asyncio.Task[None] | None = None
+        self.drain = drain
         self.is_ready = False
+
+    def why_not_ready(self) -> str:
+        """Return why no call should be sent to this node; empty if it is ready."""
+        if not self.is_ready:
+            return "not ready"
+        return self.drain.why_not_ready() if self.drain is not None else ""
 
     def status(self) -> NodeStatus:
         """Return the state of every open stream."""

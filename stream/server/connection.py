@@ -223,8 +223,8 @@ class ClientConnection:
         pipeline = gateway.pipeline
         if pipeline is None:
             raise LimitExceeded(RejectReason.STOPPING, "node is starting; retry later")
-        check_streams(gateway, peer=self._peer, count=len(action.tracks))
         call = gateway.find_call(action.name) if action.leg else None
+        check_streams(gateway, peer=self._peer, count=len(action.tracks), joins=call is not None)
         parties = choose_parties(action.tracks, call) if action.leg else action.tracks
         if not parties:
             raise LimitExceeded(RejectReason.TOO_MANY, "both parties of this call are already connected")

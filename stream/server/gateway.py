@@ -59,6 +59,7 @@ class Gateway:
         self.clients = ClientsSink()
         self.pipeline: Pipeline | None = None
         self.is_draining = False  # no more calls are taken
+        self.emptied = asyncio.Event()  # set when the last track is removed
         self.calls: dict[str, CallLegs] = {}  # by the key that their connections have in common
         self.closing_tasks: set[asyncio.Task[None]] = set()
         self._streams: Counter[str] = Counter()  # by peer
@@ -165,6 +166,8 @@ class Gateway:
         self._streams += Counter()  # removes peers without streams
         self.buffers.tracks = self.total_streams()
         self._memory.note_ended(len(tracks))
+        if not self.total_streams():
+            self.emptied.set()
         call = self.calls.get(key)
         if call is None:
             return

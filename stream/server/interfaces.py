@@ -70,6 +70,11 @@ class ConnectionContext(Protocol):
         """Count the tracks of an address."""
         ...
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether no more calls are taken."""
+        ...
+
     def total_streams(self) -> int:
         """Count the tracks of all connections."""
         ...

@@ -17,8 +17,10 @@ class LimitExceeded(Exception):
         self.reason = reason
 
 
-def check_streams(gateway: ConnectionContext, *, peer: str, count: int) -> None:
-    """Raises `LimitExceeded` if `count` more tracks of an address exceed a limit."""
+def check_streams(gateway: ConnectionContext, *, peer: str, count: int, joins: bool) -> None:
+    """Raises `LimitExceeded` if `count` more tracks of an address exceed a limit; `joins`: of a call that is active."""
+    if gateway.is_draining and not joins:
+        raise LimitExceeded(RejectReason.STOPPING, "node is draining; call another one")
     settings = gateway.settings
     if gateway.total_streams() + count > settings.max_streams:
         raise LimitExceeded(RejectReason.BUSY, f"stream limit reached (serve.max_streams = {settings.max_streams})")

@@ -35,7 +35,9 @@ class MqttSettings(OutboxSettings):
     )
     reconnect_max_s: Positive = Field(30.0, description="Maximum delay between two attempts to connect.")
     commands: tuple[CommandName, ...] = Field(
-        (), description="Commands allowed over MQTT: `status`, `pause`, `resume`, `enroll`, `reload`, `set_alert`."
+        (),
+        description="Commands allowed over MQTT: "
+        "`status`, `pause`, `resume`, `enroll`, `reload`, `set_alert`, `drain`.",
     )
     discovery_prefix: TopicPrefix = Field(
         "", description="Discovery prefix of Home Assistant (usually `homeassistant`); empty: no discovery."

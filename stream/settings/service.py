@@ -20,6 +20,18 @@ class ServiceSettings(Branch):
         description=f"Bearer token of that port, at least {MIN_TOKEN_CHARACTERS} characters; empty: none is required.",
     )
     token_file: str = Field("", description="File that contains the token, readable by its owner only.")
+    drain_s: float = Field(
+        0.0,
+        ge=0,
+        le=86_400,
+        description="`serve`: time that calls get to end after SIGTERM, while no new ones are taken; 0: none.",
+    )
+    ready_streams: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="`serve`: number of streams from which on `/readyz` says not ready; 0: `serve.max_streams`.",
+    )
     stall_timeout_s: float = Field(
         30.0, ge=1, le=3_600, description="Time without audio progress of a stream after which the node is unhealthy."
     )
