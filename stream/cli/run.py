@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -71,6 +71,14 @@ def run(
         ),
     ] = None,
     realtime: Realtime = False,
+    watch: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Process every recording put into a folder, once, until Ctrl-C."),
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="With --watch: folder of the results. Default: the same.")
+    ] = None,
+    with_report: Annotated[bool, typer.Option("--report", help="With --watch: also a report of each.")] = False,
     live: Annotated[
         bool, typer.Option("--live", help="A pipe is live: the newest audio first, wall time by the clock.")
     ] = False,
@@ -103,11 +111,35 @@ def run(
     options = {"channels": channels, "rate_hz": rate, "pcm_channels": pcm_channels, "pcm_format": pcm_format}
     shared: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     shared |= {name: True for name, given in (("realtime", realtime), ("live", live)) if given}
+    if watch is not None:
+        read = _read_settings(layer, preset=preset, config=config, verbose=verbose)
+        _watch(read, watch, results or watch, shared, with_report=with_report, quiet=quiet, excluded=sources)
     if sources:
         layer["sources"] = [_with_options(parse_source(text), shared) for text in sources]
     elif shared:
         raise SettingsError(f"no source given for {', '.join(shared)}; name one on the command line")
     _run(_read_settings(layer, preset=preset, config=config, verbose=verbose), quiet=quiet, dashboard=dashboard)
+
+
+def _watch(
+    settings: Settings,
+    folder: Path,
+    results: Path,
+    source: Mapping[str, Any],
+    *,
+    with_report: bool,
+    quiet: bool,
+    excluded: list[str] | None,
+) -> NoReturn:
+    from stream.tools.watch.watching import watch_until_stopped  # noqa: PLC0415
+
+    if excluded:
+        raise SettingsError(f"--watch processes a folder; leave out {', '.join(excluded)}")
+    raise typer.Exit(
+        watch_until_stopped(
+            settings, folder=folder, results=results, source=source, with_report=with_report, quiet=quiet
+        )
+    )
 
 
 def _with_options(source: dict[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:

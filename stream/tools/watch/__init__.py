@@ -1,0 +1,1 @@
+"""A folder that is watched: every recording put into it is processed once."""
