@@ -1,4 +1,4 @@
-"""`tonewatch evaluate`: emotion, speaker, identify, stream, ablation, mix."""
+"""`tonewatch evaluate`: emotion, speaker, identify, stream, ablation, mix, rooms."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream.cli.evaluate_conversations import ablation, mix, stream
+from stream.cli.evaluate_conversations import ablation, mix, rooms, stream
 from stream.cli.evaluate_options import AsJson, Compare, Html, Model, Only, evaluation_settings
 from stream.cli.options import Config, Preset, Set
 from stream.errors import SettingsError
@@ -179,5 +179,5 @@ def identify(
     print_results(results, rows, as_json=as_json, html=html, title="Speaker identification", note=str(manifest))
 
 
-for _command in (stream, ablation, mix):
+for _command in (stream, ablation, mix, rooms):
     app.command()(_command)

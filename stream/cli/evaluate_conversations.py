@@ -1,4 +1,4 @@
-"""`tonewatch evaluate`: commands on conversations (stream, ablation, mix)."""
+"""`tonewatch evaluate`: commands on conversations (stream, ablation, mix, rooms)."""
 
 from __future__ import annotations
 
@@ -126,10 +126,13 @@ def mix(
     seconds: Annotated[float, typer.Option(min=10, help="Duration of each conversation.")] = 180.0,
     overlap: Annotated[float, typer.Option(min=0, max=1, help="Share of turns that overlap the previous one.")] = 0.08,
     seed: Annotated[int, typer.Option(help="Random seed; equal seeds give equal conversations.")] = 1,
+    rooms: Annotated[
+        int | None, typer.Option(min=2, max=20, help="One person walks through this many rooms, for `evaluate rooms`.")
+    ] = None,
 ) -> None:
     """Mix conversations with exact reference from recordings of single speakers, for `evaluate stream --known`."""
     with require_libraries():
-        from stream.tools.evaluation import mixing  # noqa: PLC0415
+        from stream.tools.evaluation import mixing, walks  # noqa: PLC0415
         from stream.tools.evaluation.runner import read_samples  # noqa: PLC0415
     counts = inputs.parse_range(people)
     utterances = [one for group in inputs.utterance_groups(manifest, only).values() for one in group]
@@ -139,7 +142,38 @@ def mix(
     pool = mixing.SpeakerPool(utterances)
     noises = [read_samples(path) for path in inputs.audio_files(noise, recursive=True)] if noise is not None else []
     plan = mixing.MixturePlan(seconds=seconds, enrolled=enrolled, overlap=overlap)
+    if rooms is not None:
+        with progress_bar("walks", conversations) as step:
+            mixed = walks.mix_walks(pool, noises, plan, rooms=rooms, count=conversations, seed=seed, progress=step)
+        walks.write(mixed, folder)
+        typer.echo(f"Wrote {conversations} walks of {seconds:g} s through {rooms} rooms and rooms.rttm to {folder}")
+        return
     with progress_bar("conversations", conversations) as step:
         mixtures = mixing.mix_all(pool, noises, plan, people=counts, count=conversations, seed=seed, progress=step)
     mixing.write(mixtures, folder)
     typer.echo(f"Wrote {conversations} conversations of {seconds:g} s and reference.rttm to {folder}")
+
+
+def rooms(
+    folder: Annotated[Path, typer.Argument(help="Folder that `evaluate mix --rooms` wrote.")],
+    *,
+    model: Model = None,
+    as_json: AsJson = False,
+    html: Html = None,
+    preset: Preset = "compact",
+    config: Config = None,
+    settings: Set = None,
+) -> None:
+    """Evaluate room arbitration: the share of a walking person's speech that is put into the right room."""
+    with require_libraries():
+        from stream.tools.evaluation import room_accuracy, runner, segments, walks  # noqa: PLC0415
+        from stream.tools.evaluation.report import Section  # noqa: PLC0415
+    reference, results = segments.read_rttm(folder / walks.REFERENCE), Results()
+    [(name, own)] = runner.runners("speaker", (model,), evaluation_settings(preset, config, settings))
+    with progress_bar(name, len(reference)) as step:
+        found = room_accuracy.evaluate(own, folder, reference, progress=step)
+    rows = [{"walk": "all", **room_accuracy.summary(found)}]
+    results.figures = {"all": rows[0], "walks": [{"walk": one.name, **room_accuracy.summary([one])} for one in found]}
+    results.sections.append(Section(name, (rows, results.figures["walks"])))
+    figures = [{"figure": key, name: value} for key, value in rows[0].items() if key != "walk"]
+    print_results(results, figures, as_json=as_json, html=html, title="Rooms", note=str(folder))

@@ -31,7 +31,7 @@ class RoomOccupant(EventModel):
     lead_db: float | None = Field(
         default=None, description="Lead of the loudest microphone over the second one; null if there is only one."
     )
-    levels: tuple[RoomLevel, ...] = Field(description="All microphones that receive the person, the loudest first.")
+    levels: tuple[RoomLevel, ...] = Field(description="The microphones that receive the person, the loudest first; 4 at most.")
 
 
 class RoomsBody(EventModel):
@@ -39,4 +39,4 @@ class RoomsBody(EventModel):
 
     type: Literal["rooms"] = "rooms"
     end_s: Seconds = Field(description="Time since the start of the node.")
-    people: tuple[RoomOccupant, ...] = Field(description="Empty in silence.")
+    people: tuple[RoomOccupant, ...] = Field(description="Empty in silence; 50 at most.")

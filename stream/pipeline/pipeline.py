@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,10 +22,11 @@ from dataclasses import dataclass
 from stream.clock import seconds
 from stream.control.commands import NodeStatus
 from stream.errors import CommandRefused, SourceError, SourceNotFound
-from stream.events import HealthBody, Outcome, ProtocolHealth
+from stream.events import Body, HealthBody, Outcome, ProtocolHealth
 from stream.inference.pool import InferencePool
 from stream.pipeline.failures import leaves, root_error, untraced
 from stream.pipeline.live_stream import LiveStream
+from stream.pipeline.process_memory import resident_memory_mb
 from stream.pipeline.publisher import Publisher
 from stream.pipeline.streams import StreamRegistry, dispatch_block
 from stream.profiles.profile import FittedCalibration
@@ -197,6 +197,10 @@ class Pipeline:
         """Return the current level of every open stream, by its name in events."""
         return {stream.name: stream.processor.level_dbfs for stream in self._registry.streams}
 
+    async def publish(self, body: Body) -> None:
+        """Publish an event of the node itself."""
+        await self._publisher.publish(self._registry.node, body)
+
     async def run(self) -> Report:
         """Run until the sources end or `stop()` is called. Raises the first error that cannot be handled."""
         self._main = asyncio.current_task()
@@ -234,14 +238,14 @@ class Pipeline:
             latency_p50_ms=median_ms,
             latency_p95_ms=p95_ms,
             real_time_factor=round(busy_s / audio_s, 4) if audio_s else None,
-            memory_mb=_memory_mb(),
+            memory_mb=resident_memory_mb(),
         )
 
     async def _run_sinks(self) -> None:
         async with asyncio.TaskGroup() as group:
             self._publisher.start_sinks(group)
             await self._run_pool()
-            await self._publisher.publish(self._registry.node, self.health())
+            await self.publish(self.health())
             self._publisher.close()
 
     async def _run_pool(self) -> None:
@@ -332,19 +336,10 @@ class Pipeline:
         """Publish the node's health every `health_s`."""
         while True:
             await asyncio.sleep(self._settings.health_s)
-            await self._publisher.publish(self._registry.node, self.health())
+            await self.publish(self.health())
             self._pool.start_interval()
 
     def _cancel(self) -> None:
         if self._main is not None and not self._main.done():
             self._timed_out = True
             self._main.cancel()
-
-
-def _memory_mb() -> float | None:
-    """Return the resident memory of this process, if /proc shows it."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - read for every `health`
-            return round(int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
-    except (OSError, ValueError):
-        return None

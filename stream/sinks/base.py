@@ -53,6 +53,15 @@ class LevelSink(Protocol):
 
 
 @runtime_checkable
+class NeighbourSink(Protocol):
+    """A sink that receives the speaker events of other nodes."""
+
+    def attach_neighbours(self, observe: Callable[[str, Event], None]) -> None:
+        """Set the function that takes an event, with the name of its node."""
+        ...
+
+
+@runtime_checkable
 class BatchingSink(Protocol):
     """A sink that handles a batch of events faster than single ones."""
 

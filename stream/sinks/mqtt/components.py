@@ -76,12 +76,29 @@ def node(device: Device) -> dict[str, Component]:
         )
         for key, name, field, unit in figures
     }  # fmt: skip
+    if device.settings.rooms.enabled:
+        components["rooms"] = _rooms(device)
     if device.allows("reload"):
         components["reload"] = device.component(
             "reload", "button", "Reload voices", icon="mdi:account-sync", entity_category="config",
             command_topic=device.topic("command"), payload_press=device.command(command="reload"), qos=1, retain=False,
         )  # fmt: skip
     return components
+
+
+def _rooms(device: Device) -> Component:
+    """Return the sensor of everyone who speaks and their rooms, with all that is known as its attributes."""
+    topic, people = device.topic("rooms"), device.value("people")
+    named = (
+        f"{{% for one in {people} %}}{{{{ (one.speaker or '{SOMEBODY}') ~ ': ' ~ one.source }}}}"
+        f"{{{{ '' if loop.last else ', ' }}}}{{% else %}}{NOBODY}{{% endfor %}}"
+    )
+    return device.component(
+        "rooms", "sensor", "Who speaks where", icon="mdi:home-sound-in", state_topic=topic,
+        value_template=f"{{% if value_json is defined %}}{named}{{% else %}}None{{% endif %}}",
+        json_attributes_topic=topic,
+        json_attributes_template=_template(f"dict(people={people}) | tojson", cleared="{}"),
+    )  # fmt: skip
 
 
 def call(device: Device) -> dict[str, Component]:

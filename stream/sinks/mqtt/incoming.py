@@ -1,4 +1,4 @@
-"""Messages from the broker: commands, if any are allowed, and Home Assistant's status.
+"""Messages from the broker: commands, if any are allowed, Home Assistant's status, other nodes' speaker events.
 
 Commands are off unless the settings allow some; then the node subscribes to its command topic, executes commands one by
 one, and answers each. The answer goes to the request's response topic (MQTT 5) if that is below the node's own response
@@ -19,6 +19,7 @@ from stream.clock import steady_s
 from stream.control.commands import CommandReply, request_id
 from stream.control.dispatcher import DEFECT
 from stream.sinks.mqtt.connection import BrokerConnection, BrokerError, IncomingMessage
+from stream.sinks.mqtt.neighbours import Neighbours
 from stream.sinks.mqtt.properties import response_target
 from stream.sinks.mqtt.replies import RateLimit, RecentReplies
 from stream.sinks.mqtt.twins import TwinWatch
@@ -51,6 +52,7 @@ class CommandReceiver:
         on_online: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = steady_s,
         twins: TwinWatch | None = None,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self._topic = topic
         self._reply_topic = reply_topic
@@ -59,6 +61,7 @@ class CommandReceiver:
         self._status_topic = status_topic
         self._on_online = on_online
         self._twins = twins
+        self._neighbours = neighbours
         self._answer: Answer | None = None
         self._recent = RecentReplies(clock=clock)
         self._rate = RateLimit(per_s=COMMANDS_PER_S, burst=COMMANDS_BURST, clock=clock)
@@ -72,7 +75,8 @@ class CommandReceiver:
     async def subscribe(self, connection: BrokerConnection) -> None:
         """Subscribe to what is needed; returns once the broker has answered. Raises `BrokerError`."""
         watched = self._twins.topics if self._twins is not None else ()
-        for topic in filter(None, [self._topic if self._allowed else "", self._status_topic, *watched]):
+        commands, neighbours = self._topic if self._allowed else "", self._neighbours.topic if self._neighbours else ""
+        for topic in filter(None, [commands, self._status_topic, neighbours, *watched]):
             if self._closed[topic] >= MAX_CLOSED:
                 continue
             try:
@@ -100,6 +104,8 @@ class CommandReceiver:
                 await self._execute(connection, message)
             elif self._twins is not None and str(message.topic) in self._twins.topics:
                 self._twins.observe(connection, message)
+            elif self._neighbours is not None and self._neighbours.receive(message):
+                continue
             elif message.payload == b"online":
                 self._on_online()
 

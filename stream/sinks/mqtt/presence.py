@@ -6,6 +6,7 @@ Every value here is the payload of one retained topic, so that a later subscribe
 
 from __future__ import annotations
 
+import json
 import secrets
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -146,6 +147,20 @@ def stream_state(event: StreamEvent) -> tuple[SourceState, Literal["online", "of
     since = event.model_dump()["time"]
     availability: Literal["online", "offline"] = "offline" if state in ("stalled", "ended") else "online"
     return SourceState(state=state, since=since, detail=event.detail), availability
+
+
+def payload(event: Event, form: Literal["native", "cloudevents"], *, node: str) -> str:
+    """Return an event as the payload of a message."""
+    if form == "native":
+        return events.to_json(event)
+    return json.dumps(cloud_event(event, node=node), separators=(",", ":"))
+
+
+def content_type(text: str) -> str:
+    """Return the content type of a payload."""
+    if not text.startswith("{"):
+        return "text/plain"
+    return "application/cloudevents+json" if text.startswith('{"specversion"') else "application/json"
 
 
 def cloud_event(event: events.Event, *, node: str) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from stream.sinks.mqtt.incoming import Answer, CommandReceiver
 from stream.sinks.mqtt.leftovers import Leftovers
 from stream.sinks.mqtt.limits import DeliveryLimits
 from stream.sinks.mqtt.link import Link
+from stream.sinks.mqtt.neighbours import Neighbours, Observe
 from stream.sinks.mqtt.refusals import Refusals
 from stream.sinks.mqtt.twins import TwinWatch
 from stream.sinks.outbox.journal import Journal, file_name, state_folder
@@ -83,6 +84,7 @@ class MqttSink:
         self._identifier = settings.mqtt.client_id or f"{self._node[:20]}-{host}-{secrets.token_hex(4)}"
         self._home = Home(settings=settings, prefix=self._address.prefix)
         self._info = presence.node_info(settings)
+        self._neighbours = Neighbours(prefix=self._address.prefix, node=self._node)
         self._receiver = CommandReceiver(
             topic=self._node_topic("command"),
             reply_topic=self._node_topic("response"),
@@ -91,6 +93,7 @@ class MqttSink:
             status_topic=self._home.status_topic,
             on_online=self._requeue_retained,
             twins=TwinWatch(name=self._node, topic=self._node_topic, info=self._info, qos=settings.mqtt.qos),
+            neighbours=self._neighbours,
         )
         self._refusals = Refusals(clock=steady_s)
         self._delivery = self._make_delivery(limits)
@@ -111,6 +114,10 @@ class MqttSink:
     def attach_levels(self, levels: Callable[[], Mapping[str, float]]) -> None:
         """Set the function that returns the current level of each stream in dBFS."""
         self._levels = levels
+
+    def attach_neighbours(self, observe: Observe) -> None:
+        """Set the function that takes the speaker events of other nodes."""
+        self._neighbours.attach(observe)
 
     async def __aenter__(self) -> Self:
         """Load undelivered events of earlier runs and start connecting. Raises `SettingsError` for bad credentials."""
@@ -152,7 +159,7 @@ class MqttSink:
     def _take_back(self) -> None:
         """Clear all that is retained: a run that has finished has no state."""
         self._clear(*self._endings.sources)
-        for topic in (*self._home.topics(), *map(self._node_topic, ("health", "outbox"))):
+        for topic in (*self._home.topics(), *map(self._node_topic, ("health", "outbox", "rooms"))):
             self._outbox.clear(topic)
 
     def _farewell(self, *, finished: bool) -> list[RetainedMessage]:
@@ -209,9 +216,7 @@ class MqttSink:
         return topics.node_topic(self._address.prefix, self._node, leaf)
 
     def _payload(self, event: Event) -> str:
-        if self._settings.payload == "native":
-            return events.to_json(event)
-        return json.dumps(presence.cloud_event(event, node=self._node), separators=(",", ":"))
+        return presence.payload(event, self._settings.payload, node=self._node)
 
     def _announce(self, event: Event, now_s: float) -> None:
         """Add what subscribers need before the event: its device, and the stream's state and availability."""
@@ -304,12 +309,6 @@ class MqttSink:
         if self._leftovers.poll() | self._outbox.renew(now_s=now_s):
             self._delivery.wake()
 
-    def _content_type(self, message: Message) -> str:
-        if not message.payload.startswith("{"):
-            return "text/plain"
-        wrapped = self._settings.payload == "cloudevents" and message.payload.startswith('{"specversion"')
-        return "application/cloudevents+json" if wrapped else "application/json"
-
     def _make_delivery(self, limits: DeliveryLimits) -> Delivery:
         settings = self._settings
         return Delivery(
@@ -330,7 +329,7 @@ class MqttSink:
             receive=self._receiver.receive,
             on_refused=self._on_refused,
             housekeeping=self._housekeeping,
-            content_type=self._content_type,
+            content_type=lambda message: presence.content_type(message.payload),
             clock=self._clock,
             limits=limits,
         )

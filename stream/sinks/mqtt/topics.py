@@ -3,6 +3,7 @@
 PREFIX/NODE/availability          online | offline       retained, and the will
 PREFIX/NODE/info                  versions, models, …    retained
 PREFIX/NODE/health                health event           retained: rolling state
+PREFIX/NODE/rooms                 rooms event            retained: rolling state; with `rooms.enabled`
 PREFIX/NODE/outbox                losses                 retained; published after the first loss only
 PREFIX/NODE/command               commands               subscribed to, if any are allowed
 PREFIX/NODE/response              command replies        not retained

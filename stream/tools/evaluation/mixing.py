@@ -97,18 +97,18 @@ def mix(pool: SpeakerPool, noises: Sequence[Samples], plan: MixturePlan, *, numb
     draw = np.random.default_rng((seed, number))
     names = [sorted(pool.people)[at] for at in draw.permutation(len(pool.people))[: plan.people]]
     unused = {name: [pool.people[name][at] for at in draw.permutation(len(pool.people[name]))] for name in names}
-    enrolment = {name: _take(unused[name], ENROLMENT_S) for name in names[: plan.enrolled]}
+    enrolment = {name: take(unused[name], ENROLMENT_S) for name in names[: plan.enrolled]}
     level = {name: 10.0 ** (draw.uniform(-5, 5) / 20) for name in names}
     audio = np.zeros(round(plan.seconds * SAMPLE_RATE_HZ), dtype=np.float32)
-    segments = _place_turns(audio, unused, level, plan=plan, draw=draw)
-    room = _room(draw.uniform(*plan.rt60_s), draw)
+    segments = place_turns(audio, unused, level, plan=plan, draw=draw)
+    room = impulse_response(draw.uniform(*plan.rt60_s), draw)
     snr_db = draw.uniform(*plan.noise_db)
     mixed = _in_room(audio, room, noises, snr_db, draw)
     enrolled = {name: _in_room(part * level[name], room, noises, snr_db, draw) for name, part in enrolment.items()}
     return Mixture(f"mix{number:03d}", mixed, tuple(segments), enrolled)
 
 
-def _place_turns(
+def place_turns(
     audio: Samples,
     unused: dict[str, list[Samples]],
     level: dict[str, float],
@@ -151,7 +151,7 @@ def trim_silence(samples: Samples) -> Samples:
     return samples[max(0, loud[0] - 2) * step : (loud[-1] + 3) * step] if len(loud) else samples
 
 
-def _take(recordings: list[Samples], seconds: float) -> Samples:
+def take(recordings: list[Samples], seconds: float) -> Samples:
     """Remove recordings from the list until they have that duration, and return them concatenated."""
     parts: list[Samples] = []
     while len(recordings) > 1 and sum(map(len, parts)) < seconds * SAMPLE_RATE_HZ:
@@ -159,7 +159,7 @@ def _take(recordings: list[Samples], seconds: float) -> Samples:
     return np.concatenate(parts)[: round(seconds * SAMPLE_RATE_HZ)]
 
 
-def _room(rt60_s: float, draw: np.random.Generator) -> NDArray[np.float64]:
+def impulse_response(rt60_s: float, draw: np.random.Generator) -> NDArray[np.float64]:
     """Return an impulse response: a direct path, and noise that decays by 60 dB in `rt60_s`, 3 to 10 dB below it."""
     length = round(rt60_s * SAMPLE_RATE_HZ)
     tail = draw.normal(size=length) * np.exp(-6.9 * np.arange(length) / length)
@@ -175,7 +175,7 @@ def _in_room(
     from scipy.signal import fftconvolve  # noqa: PLC0415 - the import takes a second
 
     wet = fftconvolve(audio, room)[: len(audio)]
-    noise = _noise(len(audio), noises, draw)
+    noise = background(len(audio), noises, draw)
     speech_power = np.mean(np.square(wet[np.abs(wet) > 1e-3 * np.abs(wet).max()]))
     noise *= np.sqrt(speech_power / 10 ** (snr_db / 10) / max(float(np.mean(np.square(noise))), 1e-12))
     both = wet + noise
@@ -183,7 +183,7 @@ def _in_room(
     return np.asarray(both * min(1.0, 0.9 / peak), dtype=np.float32)
 
 
-def _noise(length: int, noises: Sequence[Samples], draw: np.random.Generator) -> NDArray[np.float64]:
+def background(length: int, noises: Sequence[Samples], draw: np.random.Generator) -> NDArray[np.float64]:
     """Return a noise recording, repeated as needed, or pink noise."""
     if noises and draw.random() < 0.5:  # noqa: PLR2004 - both equally often
         one = np.asarray(noises[int(draw.integers(len(noises)))], dtype=np.float64)

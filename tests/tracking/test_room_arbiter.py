@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.tracking.rooms import ONSET_S, SETTLE_S, STALE_S, Placement, Report, RoomArbiter
+from stream.tracking.room_arbiter import ONSET_S, SETTLE_S, STALE_S, Placement, Report, RoomArbiter
 
 KITCHEN, HALL, ATTIC = ("a", "kitchen"), ("a", "hall"), ("b", "attic")
 HOP_S = 0.5

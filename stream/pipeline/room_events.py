@@ -1,7 +1,7 @@
 """Room arbitration of a run: observes its speaker events and those of other nodes, and publishes `rooms` events.
 
 It is a sink, so that it gets every event, and publishes in a task of its own, so that it never waits for its own queue.
-Time is the arrival of an event: nodes share no clock.
+Time is the arrival of an event: nodes share no clock. Audio must therefore arrive at its own pace.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from typing import Self
 from stream.events import Event, RoomLevel, RoomOccupant, RoomsBody, SpeakerEvent, StreamEvent
 from stream.queues import QueueClosed
 from stream.settings import Settings
-from stream.tracking.rooms import Placement, RoomArbiter, report_of
+from stream.tracking.room_arbiter import Placement, RoomArbiter, report_of
 
 POLL_S = 1.0
 """Longest time until a microphone that reports no more is noticed."""
 
-MAX_REMOTE = 1_000
-"""Streams of other nodes that are followed."""
+MAX_REMOTE = 200
+"""Streams of other nodes that may be followed at a time."""
+
+MAX_PEOPLE, MAX_LEVELS = 50, 4
+"""People of an event, and microphones of each of them: an event has at most 64 kB."""
 
 Publish = Callable[[RoomsBody], Awaitable[None]]
 
@@ -39,9 +42,8 @@ class RoomsSink:
         self._publish: Publish | None = None
         self._task: asyncio.Task[None] | None = None
         self._latest: tuple[RoomOccupant, ...] = ()
-        self._remote: set[tuple[str, str]] = set()
 
-    def attach(self, publish: Publish) -> None:
+    def attach_publisher(self, publish: Publish) -> None:
         """Set the function that publishes an event of the node."""
         self._publish = publish
 
@@ -68,16 +70,13 @@ class RoomsSink:
         """Take an event of another node."""
         if event.call is not None:
             return
-        microphone = (node, event.source)
-        if microphone not in self._remote and len(self._remote) >= MAX_REMOTE:
-            return
-        self._remote.add(microphone)
-        self._observe(event, node)
+        if (node, event.source) in self._arbiter or self._arbiter.remote_of(self._node) < MAX_REMOTE:
+            self._observe(event, node)
 
     def body(self) -> RoomsBody | None:
         """Return the rooms now, if they differ from those returned last by more than levels."""
         now_s = self._clock()
-        people = tuple(self._occupant(one) for one in self._arbiter.placements(now_s))
+        people = tuple(self._occupant(one) for one in self._arbiter.placements(now_s)[:MAX_PEOPLE])
         if list(map(_identity, people)) == list(map(_identity, self._latest)):
             return None
         self._latest = people
@@ -98,6 +97,10 @@ class RoomsSink:
 
     def _occupant(self, placement: Placement) -> RoomOccupant:
         node, source = placement.microphone
+        levels = tuple(
+            RoomLevel(node=one, source=stream, level_dbfs=level_dbfs)
+            for (one, stream), level_dbfs in placement.levels_dbfs[:MAX_LEVELS]
+        )
         return RoomOccupant(
             speaker=placement.name,
             node=node,
@@ -105,9 +108,7 @@ class RoomsSink:
             since_s=round(max(0.0, placement.since_s - self._started_s), 3),
             certain=placement.certain,
             lead_db=placement.lead_db,
-            levels=tuple(
-                RoomLevel(node=one, source=stream, level_dbfs=level) for (one, stream), level in placement.levels_dbfs
-            ),
+            levels=levels,
         )
 
     async def _run(self) -> None:

@@ -118,6 +118,13 @@ class RoomArbiter:
         self._received: dict[Microphone, _Received] = {}
         self._places: dict[object, _Place] = {}  # by name, or by the microphone and onset that found a stranger
 
+    def __contains__(self, microphone: Microphone) -> bool:
+        return microphone in self._received
+
+    def remote_of(self, node: str) -> int:
+        """Count the microphones of other nodes that receive a voice."""
+        return sum(one != node for one, _ in self._received)
+
     def observe(self, report: Report) -> None:
         """Take what a microphone receives now."""
         level_dbfs = report.level_dbfs - self._offsets_db.get(report.microphone[1], 0.0)

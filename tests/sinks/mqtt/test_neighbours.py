@@ -1,0 +1,80 @@
+"""Speaker events of other nodes at the broker."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from stream import events
+from stream.events import Event
+from stream.sinks.mqtt.neighbours import Neighbours
+from stream.sinks.mqtt.presence import payload
+from tests.support import examples
+
+
+@dataclass(frozen=True)
+class FakeMessage:
+    """A message as the client library gives it."""
+
+    topic: str
+    payload: bytes
+    retain: bool = False
+
+
+EVENT = examples.event(examples.speaker("Alice", enrolled=True), source="up/stairs")
+TEXT = events.to_json(EVENT).encode()
+TOPIC = "home/node two/up%2Fstairs/speaker"
+
+
+@pytest.fixture
+def received() -> list[tuple[str, Event]]:
+    return []
+
+
+@pytest.fixture
+def neighbours(received: list[tuple[str, Event]]) -> Neighbours:
+    one = Neighbours(prefix="home", node="here")
+    one.attach(lambda node, event: received.append((node, event)))
+    return one
+
+
+def test_without_arbitration_there_is_nothing_to_subscribe_to() -> None:
+    one = Neighbours(prefix="home", node="here")
+    assert one.topic == ""
+    assert not one.receive(FakeMessage(TOPIC, TEXT))
+
+
+@pytest.mark.parametrize("form", ["native", "cloudevents"])
+def test_events_of_other_nodes_are_taken(neighbours: Neighbours, received: list[tuple[str, Event]], form: str) -> None:
+    assert neighbours.topic == "home/+/+/speaker"
+    text = payload(EVENT, form, node="node two")  # type: ignore[arg-type]
+    assert neighbours.receive(FakeMessage(TOPIC, text.encode()))
+    assert received == [("node two", EVENT)]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        FakeMessage(TOPIC, TEXT, retain=True),
+        FakeMessage("home/here/up%2Fstairs/speaker", TEXT),
+        FakeMessage("home/node two/kitchen/speaker", TEXT),
+        FakeMessage(TOPIC, b"{"),
+        FakeMessage(TOPIC, b'{"specversion":1}'),
+        FakeMessage(TOPIC, b'{"specversion"' + b"[" * 50_000),
+        FakeMessage(TOPIC, b"x" * 100_000),
+        FakeMessage(TOPIC, events.to_json(examples.event(examples.turn(1), source="up/stairs")).encode()),
+    ],
+    ids=["retained", "own", "another source", "no JSON", "no data", "nested", "long", "another type"],
+)
+def test_whatever_else_comes_is_left_out(
+    neighbours: Neighbours, received: list[tuple[str, Event]], message: FakeMessage
+) -> None:
+    assert neighbours.receive(message)
+    assert received == []
+
+
+@pytest.mark.parametrize("topic", ["home/here/command", "ha/status", "away/two/hall/speaker", "home/a/b/c/speaker"])
+def test_other_topics_are_not_theirs(neighbours: Neighbours, topic: str) -> None:
+    assert not neighbours.receive(FakeMessage(topic, json.dumps({}).encode()))
