@@ -1,9 +1,10 @@
 """Mix the bundled conversation of real voices and write its exact reference and the enrolled people's files.
 
-`TONEWATCH_DATA` names the folder of labelled recordings (AN4 and LibriSpeech). Rules:
+`TONEWATCH_DATA` names the folder of labelled recordings (AN4, LibriSpeech and EmoDB). Rules:
 
 * No randomness but room tone with a fixed seed; equal recordings give equal samples.
-* Only speakers held out of training (`scripts/training/corpus.py`): the small nets did not learn from their voices.
+* Only speakers held out of training (`scripts/training/corpus.py`): the small nets did not learn from their voices, nor
+  the emotion head from the actor who becomes angry and calms down.
 * The phrases of an enrolment are of other files than the phrases of the conversation.
 """
 
@@ -12,16 +13,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import soundfile as sf
+import soundfile
 from numpy.typing import NDArray
 
 from scripts.training import corpus
+from scripts.training.emotion import DEMO_ACTOR
 from stream.app.assembly import load_models
 from stream.demo.conversation import AUDIO, ENROLMENTS, PROFILES
 from stream.events import ModelRef
@@ -66,6 +68,8 @@ class Line:
 
     gap_s: float
     speaker: str
+    emotion: str = ""
+    """Of an actor's sentence; empty for a read one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +96,21 @@ PLAN = (
     Line(0.6, "Stranger 1"),
     Line(0.4, "Alice"),
     Line(0.0, "Bob"),
-    Line(0.7, "Stranger 2"),
+    Line(0.7, "Stranger 2", "neutral"),
     Line(0.5, "Alice"),
     Line(-1.2, "Bob"),
     Line(0.6, "Stranger 1"),
-    Line(0.8, "Bob"),
-    Line(0.4, "Stranger 2"),
+    Line(0.6, "Stranger 2", "angry"),
+    Line(0.4, "Stranger 2", "angry"),
+    Line(0.6, "Bob"),
+    Line(0.5, "Stranger 2", "neutral"),
     Line(0.5, "Alice"),
     Line(0.5, "Bob"),
 )
-"""One change of speaker without a pause and one overlap of 1.2 s."""
+"""One change of speaker without a pause, one overlap of 1.2 s, and an actor who becomes angry and calms down."""
 
-CAST = {"Alice": "ls_1998", "Bob": "ls_2609", "Stranger 1": "an4_fmjd", "Stranger 2": "an4_msct"}
-"""A woman and a man of LibriSpeech, and a woman and a man of AN4 who are not enrolled."""
+CAST = {"Alice": "ls_1998", "Bob": "ls_2609", "Stranger 1": "an4_fmjd", "Stranger 2": DEMO_ACTOR}
+"""A woman and a man of LibriSpeech, and a woman of AN4 and an actor of EmoDB who are not enrolled."""
 
 
 def phrases(samples: Signal) -> Iterator[Signal]:
@@ -134,6 +140,16 @@ def phrases(samples: Signal) -> Iterator[Signal]:
             start = None
 
 
+def sentence(samples: Signal) -> Signal:
+    """Return the speech of a recording of one sentence, with a short margin and equal level."""
+    margin = MARGIN_FRAMES * FRAME
+    padded = np.pad(samples[: len(samples) // FRAME * FRAME], margin)
+    frames = padded.reshape(-1, FRAME)
+    level_db = 10 * np.log10((frames**2).mean(axis=1) + 1e-10)
+    spoken = np.flatnonzero(level_db > level_db.max() - ACTIVE_DB)
+    return levelled(padded[int(spoken[0]) * FRAME - margin : (int(spoken[-1]) + 1) * FRAME + margin])
+
+
 def levelled(phrase: Signal) -> Signal:
     """Return the phrase with its offset removed, at `SPEECH_DBFS`, with faded ends."""
     centred = phrase - phrase.mean()
@@ -142,33 +158,48 @@ def levelled(phrase: Signal) -> Signal:
     return np.asarray(centred * ramp * ramp[::-1] * gain, np.float64)
 
 
-def cast_phrases(rows: Iterable[corpus.Row], speaker: str) -> list[list[Signal]]:
-    """Return the phrases of each of a speaker's files. Exits with a message if the speaker is not held out."""
-    rows = list(rows)
+def acted(speaker: str, emotions: Sequence[str]) -> list[Signal]:
+    """Return an actor's longest sentences of the given emotions, each once.
+
+    Exits with a message if the emotion head has learned from the actor.
+    """
+    if speaker != DEMO_ACTOR:
+        sys.exit(f"the emotion head has learned from {speaker!r}; choose {DEMO_ACTOR!r} (scripts/training/emotion.py)")
+    own = [row for row in corpus.manifest(corpus.data_folder()) if row.speaker == speaker]
+    own.sort(key=lambda row: soundfile.info(row.path).frames, reverse=True)
+    waiting = {emotion: iter([row for row in own if row.emotion == emotion]) for emotion in emotions}
+    return [sentence(corpus.read(next(waiting[emotion]).path).astype(np.float64)) for emotion in emotions]
+
+
+def read_out(speaker: str, count: int) -> tuple[list[Signal], list[Signal]]:
+    """Return a speaker's longest phrases, one a file, and those of the other files.
+
+    Exits with a message if the speaker is not held out of training, or has too few.
+    """
+    rows = corpus.manifest(corpus.data_folder())
     if speaker not in corpus.held_out_speakers(rows):
         sys.exit(f"{speaker!r} takes part in training; choose a held-out speaker (scripts/train split)")
-    files = (row.path for row in rows if row.speaker == speaker)
-    return [found for path in files if (found := list(phrases(corpus.read(path).astype(np.float64))))]
+    own = (corpus.read(row.path).astype(np.float64) for row in rows if row.speaker == speaker)
+    files = [found for samples in own if (found := list(phrases(samples)))]
+    if len(files) < count:
+        sys.exit(f"{speaker!r} has phrases in {len(files)} files, {count} needed; choose another speaker")
+    longest = sorted(range(len(files)), key=lambda at: max(map(len, files[at])), reverse=True)[:count]
+    rest = [phrase for at, file in enumerate(files) if at not in longest for phrase in file]
+    return [max(files[at], key=len) for at in sorted(longest)], rest
 
 
 def mix(cast: dict[str, str]) -> Mix:
-    """Return the conversation of a cast: of each person the longest phrases, one a file.
-
-    Exits with a message if a speaker has too few.
-    """
-    rows = corpus.manifest(corpus.data_folder())
+    """Return the conversation of a cast. Exits with a message if a speaker has too few phrases."""
     spoken: dict[str, list[Signal]] = {}
     enrolments: dict[str, Signal] = {}
     for name, speaker in cast.items():
-        files = cast_phrases(rows, speaker)
-        needed = sum(line.speaker == name for line in PLAN)
-        if len(files) < needed:
-            sys.exit(f"{speaker!r} has phrases in {len(files)} files, {needed} needed; choose another speaker")
-        longest = sorted(range(len(files)), key=lambda at: max(map(len, files[at])), reverse=True)[:needed]
-        spoken[name] = [max(files[at], key=len) for at in sorted(longest)]
+        own = [line for line in PLAN if line.speaker == name]
+        if any(line.emotion for line in own):
+            spoken[name] = acted(speaker, [line.emotion for line in own])
+            continue
+        spoken[name], rest = read_out(speaker, len(own))
         if name not in ENROLMENTS:
             continue
-        rest = [phrase for at, file in enumerate(files) if at not in longest for phrase in file]
         enrolment = np.concatenate(rest)[: round(ENROLMENT_S * SAMPLE_RATE_HZ)] if rest else np.zeros(0)
         if len(enrolment) < round(ENROLMENT_S * SAMPLE_RATE_HZ / 2):
             sys.exit(f"{speaker!r} has too little speech left for an enrolment; choose another speaker")
@@ -228,7 +259,7 @@ def write(folder: Path, made: Mix) -> None:
 
 def write_audio(path: Path, samples: Signal) -> None:
     """Write 16-bit FLAC."""
-    sf.write(path, samples, SAMPLE_RATE_HZ, subtype="PCM_16", compression_level=1.0)
+    soundfile.write(path, samples, SAMPLE_RATE_HZ, subtype="PCM_16", compression_level=1.0)
 
 
 async def enrol(people: dict[str, Path]) -> list[Profile]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from stream.events import Event, from_json
+from stream.events import Event, HealthEvent, from_json
 from stream.sinks.terminal.panel import render
 from stream.sinks.terminal.panel_state import PanelState
 
@@ -22,8 +22,8 @@ HOME = Path(__file__).parent.parent
 TONEWATCH = (sys.executable, "-m", "stream")
 WIDTH, HEIGHT = 80, 24
 
-PANEL_S = 28.5
-"""Media time of the panel shown: two people speak at once."""
+PANEL_S = 39.5
+"""Media time of the panel shown: one person has become angry."""
 
 REPLAYED = ("--from", "00:04", "--to", "00:12")
 """Part of the demo that docs/replay.md explains."""
@@ -58,7 +58,7 @@ def panel(lines: list[str]) -> str:
     state = PanelState()
     for line in lines:
         event: Event = from_json(line)
-        if getattr(event, "end_s", 0.0) > PANEL_S:
+        if not isinstance(event, HealthEvent) and event.end_s > PANEL_S:  # the time of `health` is the node's
             break
         state.apply(event)
     console = Console(width=WIDTH, file=io.StringIO(), force_terminal=True, color_system=None)

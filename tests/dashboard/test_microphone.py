@@ -22,7 +22,7 @@ from tests.support.small_models import TINY
 
 pytestmark = pytest.mark.slow
 
-PLAYED_S = ((0.0, 4.85), (43.86, 48.43))
+PLAYED_S = ((0.0, 4.85), (50.63, 55.2))
 """The demo's first turn of Alice and last of Bob. The browser starts at a random place, and windows with it; the small
 nets tell these two apart at every place."""
 
