@@ -135,12 +135,11 @@ def mqtt_sink(
     limits: DeliveryLimits = DEFAULT_LIMITS,
     clear_delay_s: float = CLEAR_DELAY_S,
     clock: Callable[[], float] = steady_s,
+    node: str = "kitchen",
     **mqtt: object,
 ) -> MqttSink:
-    """A sink of the node `kitchen`; it keeps no outbox on disk unless `outbox` names a folder."""
-    settings = Settings(
-        node="kitchen", mqtt=MqttSettings.model_validate({"reconnect_max_s": 0.5, "outbox": "", **mqtt})
-    )
+    """A sink of a node; it keeps no outbox on disk unless `outbox` names a folder."""
+    settings = Settings(node=node, mqtt=MqttSettings.model_validate({"reconnect_max_s": 0.5, "outbox": "", **mqtt}))
     target = f"{scheme}://{host}:{port}/home"
     return MqttSink(target=target, settings=settings, limits=limits, clear_delay_s=clear_delay_s, clock=clock)
 

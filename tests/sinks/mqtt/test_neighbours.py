@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,9 @@ from stream.events import Event
 from stream.sinks.mqtt.neighbours import Neighbours
 from stream.sinks.mqtt.presence import payload
 from tests.support import examples
+from tests.support.mosquitto import Broker
+from tests.support.mqtt import mqtt_sink, subscriber
+from tests.support.waiting import wait_until
 
 
 @dataclass(frozen=True)
@@ -78,3 +83,24 @@ def test_whatever_else_comes_is_left_out(
 @pytest.mark.parametrize("topic", ["home/here/command", "ha/status", "away/two/hall/speaker", "home/a/b/c/speaker"])
 def test_other_topics_are_not_theirs(neighbours: Neighbours, topic: str) -> None:
     assert not neighbours.receive(FakeMessage(topic, json.dumps({}).encode()))
+
+
+@pytest.mark.slow
+def test_a_node_gets_the_speaker_events_of_another_one_at_the_broker(tmp_path: Path) -> None:
+    async def check() -> None:
+        received: list[tuple[str, Event]] = []
+        here, there = mqtt_sink(broker.port), mqtt_sink(broker.port, node="node two")
+        here.attach_neighbours(lambda node, event: received.append((node, event)))
+        async with subscriber(broker.port) as seen, here, there:
+            await seen.until(lambda: seen.payloads("home/kitchen/availability") == ["online"])
+            await here.send(EVENT)
+            await there.send(EVENT)
+            await wait_until(lambda: received)
+            await here.send(examples.event(examples.rooms(), source=events.NODE))
+            await seen.until(lambda: bool(seen.payloads("home/kitchen/rooms")))
+        assert received == [("node two", EVENT)], "its own come back and are left out"
+        async with subscriber(broker.port) as late:
+            await late.until(lambda: bool(late.payloads("home/kitchen/rooms")))
+
+    with Broker(tmp_path) as broker:
+        asyncio.run(check())
