@@ -52,9 +52,11 @@ def application(*, node: NodeMonitor, token: str) -> ASGIApp:
             return PlainTextResponse(f"stuck: {', '.join(stalled)}\n", 503)
         return PlainTextResponse("ok\n")
 
-    def readiness(_: Request) -> Response:
+    def readiness(request: Request) -> Response:
         reason = node.why_not_ready()
-        return PlainTextResponse(f"{reason}\n", 503) if reason else PlainTextResponse("ready\n")
+        # HAProxy goes on sending what belongs to calls of a node that answers 404 (`http-check disable-on-404`)
+        is_busy = node.is_ready and request.query_params.get("busy") == "404"
+        return PlainTextResponse(f"{reason}\n", 404 if is_busy else 503) if reason else PlainTextResponse("ready\n")
 
     def metrics_page(_: Request) -> Response:
         return Response(metrics.exposition(node.health(), node.status()), media_type=metrics.CONTENT_TYPE)
