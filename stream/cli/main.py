@@ -22,6 +22,7 @@ from stream.cli.evaluate import app as evaluate_app
 from stream.cli.profiles import app as profiles_app
 from stream.cli.replay import replay
 from stream.cli.report import report
+from stream.cli.send import send
 from stream.errors import TonewatchError
 from stream.inference.worker import exit_if_stuck
 from stream.text import printable
@@ -88,6 +89,7 @@ for _name, _command in (
     ("enroll", enroll),
     ("replay", replay),
     ("report", report),
+    ("send", send),
     ("devices", devices),
     ("schema", schema),
     ("bench", bench),
