@@ -22,6 +22,7 @@ def _case(payload: str) -> dict[str, Any]:
     settings = Settings.model_validate(
         {
             "node": "kitchen",
+            "rooms": {"enabled": True},
             "speakers": {"enrolled": {"Alice": "alice.wav", "{{ 'Bob' }}": "bob.wav"}},
             "mqtt": {
                 "discovery_prefix": "homeassistant",
@@ -41,6 +42,7 @@ def _case(payload: str) -> dict[str, Any]:
         examples.event(examples.alert(), source="a/b"),
         examples.event(_overlap(), source="a/b"),
         examples.event(examples.health(), source=events.NODE),
+        examples.event(examples.rooms(), source=events.NODE),
         examples.event(examples.call(), source="c7", call="c7"),
         examples.event(examples.alert(), source="c7", call="c7"),
     ]
@@ -55,7 +57,7 @@ def _case(payload: str) -> dict[str, Any]:
             published[topics.source_topic("home", "kitchen", "a/b", "state")] = change[0].model_dump_json()
     states |= {state.topic: state.payload for state in home.update_levels({"a/b": -30.4})}
     expected = {
-        "tonewatch_kitchen": {"latency": "40.0", "memory": "300.0", "streams": "1"},
+        "tonewatch_kitchen": {"latency": "40.0", "memory": "300.0", "streams": "1", "rooms": "Alice: kitchen"},
         "tonewatch_kitchen_c7": {"floor": "customer"},
         identifier("kitchen", "a/b"): {
             "emotion": "happy",

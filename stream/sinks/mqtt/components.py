@@ -24,6 +24,9 @@ SOMEBODY = "somebody"
 
 MAX_NAME_LENGTH = 64
 
+MAX_STATE_LENGTH = 255
+"""Longest state that Home Assistant accepts."""
+
 Kind = Literal["stream", "track", "call"]
 Component = dict[str, Any]
 
@@ -89,13 +92,12 @@ def node(device: Device) -> dict[str, Component]:
 def _rooms(device: Device) -> Component:
     """Return the sensor of everyone who speaks and their rooms, with all that is known as its attributes."""
     topic, people = device.topic("rooms"), device.value("people")
-    named = (
-        f"{{% for one in {people} %}}{{{{ (one.speaker or '{SOMEBODY}') ~ ': ' ~ one.source }}}}"
-        f"{{{{ '' if loop.last else ', ' }}}}{{% else %}}{NOBODY}{{% endfor %}}"
-    )
+    named = f"{{{{ (one.speaker or '{SOMEBODY}') ~ ': ' ~ one.source }}}}{{{{ '' if loop.last else ', ' }}}}"
+    listed = f"{{% set shown %}}{{% for one in {people} %}}{named}{{% else %}}{NOBODY}{{% endfor %}}{{% endset %}}"
+    cut = f"{{{{ shown[:{MAX_STATE_LENGTH}] }}}}"
     return device.component(
         "rooms", "sensor", "Who speaks where", icon="mdi:home-sound-in", state_topic=topic,
-        value_template=f"{{% if value_json is defined %}}{named}{{% else %}}None{{% endif %}}",
+        value_template=f"{{% if value_json is defined %}}{listed}{cut}{{% else %}}None{{% endif %}}",
         json_attributes_topic=topic,
         json_attributes_template=_template(f"dict(people={people}) | tojson", cleared="{}"),
     )  # fmt: skip

@@ -99,6 +99,24 @@ def test_names_are_no_options() -> None:
     assert components["emotion"]["options"] == ["happy", "sad", "uncertain", "silence"]
 
 
+def test_the_rooms_sensor_needs_arbitration_and_lists_everyone_within_the_limit() -> None:
+    plain, rooms = (
+        Discovery(settings=Settings.model_validate({"mqtt": {"discovery_prefix": "ha"}, **more}), prefix="home").node()
+        for more in ({}, {"rooms": {"enabled": True}})
+    )
+    assert "rooms" not in json.loads(plain[1])["components"]
+    template = jinja2.Template(json.loads(rooms[1])["components"]["rooms"]["value_template"])
+    body = examples.rooms()
+    stranger = body.people[0].model_copy(update={"speaker": None, "source": "hall"})
+    for people, shown in (
+        ((), "nobody"),
+        ((*body.people, stranger), "Alice: kitchen, somebody: hall"),
+        (body.people * 40, ("Alice: kitchen, " * 40)[:255]),
+    ):
+        state = body.model_copy(update={"people": people}).model_dump(mode="json")
+        assert template.render(value_json=state) == shown
+
+
 def test_the_switch_needs_both_commands() -> None:
     settings = Settings.model_validate({"node": "k", "mqtt": {"discovery_prefix": "ha", "commands": ["pause"]}})
     announcement = Discovery(settings=settings, prefix="home").observe(examples.event(examples.stream("started")))
