@@ -5,14 +5,16 @@ bridge holds the connection and the handles of the replicas, and a node that los
 bridge ends when the node closes the socket, without waiting for the cluster.
 
 A replica takes `CALLS_PER_REPLICA` calls at a time. A call whose replica is lost is repeated once on another one while
-its windows are fresh. A replica that does not answer a ping within `PING_TIMEOUT_S` counts as lost until it does;
-without any replica for `LOST_AFTER_S` the bridge ends, and the next one creates replicas anew.
+its windows are fresh. A replica that has not answered a ping within `PROMPT_S` gets no call while another one answers,
+and its calls are repeated; after `PING_TIMEOUT_S` it counts as lost until it answers. Without any replica for
+`LOST_AFTER_S` the bridge ends, and the next one creates replicas anew.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import sys
 import threading
 import time
@@ -28,11 +30,14 @@ from stream import __version__
 from stream.inference.cluster_messages import CALLS_PER_REPLICA, BridgeSettings, BridgeState, Request, Result
 from stream.inference.replica import Replica
 
-PING_INTERVAL_S = 0.5
-PING_TIMEOUT_S = 1.5
-LOST_AFTER_S = 10.0
+PING_INTERVAL_S = 0.2
+PROMPT_S = 0.5
+PING_TIMEOUT_S = 2.0
+CHECK_INTERVAL_S = 0.05
+LOST_AFTER_S = 5.0
 PLACEMENT_WARNING_S = 10.0
 SHUTDOWN_S = 3.0
+CONNECT_TIMEOUT_S = 3.0
 LOCAL_OBJECT_STORE_BYTES = 100 * 2**20
 """Windows travel inside calls, so a cluster of this node's own needs hardly any shared memory."""
 
@@ -45,6 +50,7 @@ class _Seat:
 
     actor: Any
     is_up: bool = False
+    is_prompt: bool = False
     calls: dict[int, Request] = field(default_factory=dict)
     ping: Any = None
     pinged_s: float = 0.0
@@ -88,7 +94,7 @@ class Bridge:
                     lost_s = time.monotonic()
                 elif not self._models and time.monotonic() - began_s > PLACEMENT_WARNING_S:
                     self._report(BridgeState(0, detail=self._placement()))
-                time.sleep(PING_INTERVAL_S / 5)
+                time.sleep(CHECK_INTERVAL_S)
         except Exception as error:  # noqa: BLE001 - reported to the node
             self._send(BridgeState(0, detail=str(error).strip().partition("\n")[0] or type(error).__name__))
         os._exit(1)  # the next bridge starts anew
@@ -108,6 +114,7 @@ class Bridge:
                 "object_store_memory": LOCAL_OBJECT_STORE_BYTES,
             }
         else:
+            _check_reachable(chosen.address)
             options["address"] = chosen.address
         ray.init(**options)
 
@@ -139,7 +146,11 @@ class Bridge:
             if done:
                 self._finish_ping(seat)
             elif now_s - seat.pinged_s > PING_TIMEOUT_S:
-                self._set_up(seat, is_up=False)
+                self._set_lost(seat)
+            elif now_s - seat.pinged_s > PROMPT_S and seat.is_prompt:
+                seat.is_prompt = False
+                if any(one.is_prompt for one in self._seats):
+                    self._repeat_calls(seat)
         self._report(BridgeState(self._count_up(), self._models, ""))
 
     def _finish_ping(self, seat: _Seat) -> None:
@@ -151,20 +162,22 @@ class Bridge:
         except exceptions.ActorDiedError as error:
             if not self._models:
                 raise RuntimeError(_first_cause(error)) from None
-            self._set_up(seat, is_up=False)
+            self._set_lost(seat)
         except _LOST:
-            self._set_up(seat, is_up=False)
+            self._set_lost(seat)
         else:
             self._models = self._models or answer
-            self._set_up(seat, is_up=True)
+            seat.is_up = seat.is_prompt = True
 
-    def _set_up(self, seat: _Seat, *, is_up: bool) -> None:
+    def _set_lost(self, seat: _Seat) -> None:
+        seat.is_up = seat.is_prompt = False
+        self._repeat_calls(seat)
+
+    def _repeat_calls(self, seat: _Seat) -> None:
         with self._lock:
-            seat.is_up = is_up
-            abandoned = [] if is_up else list(seat.calls.values())
-            if not is_up:
-                seat.calls.clear()
-        for request in abandoned:
+            requests = list(seat.calls.values())
+            seat.calls.clear()
+        for request in requests:
             self._repeat(request, "its replica does not answer")
 
     def _count_up(self) -> int:
@@ -192,7 +205,7 @@ class Bridge:
     def _call(self, request: Request) -> None:
         """Ask the replica with the fewest calls."""
         with self._lock:
-            seats = [seat for seat in self._seats if seat.is_up]
+            seats = [seat for seat in self._seats if seat.is_prompt] or [seat for seat in self._seats if seat.is_up]
             if not seats:
                 self._finish(Result(request.number, error="no replica answers", is_lost=True))
                 return
@@ -213,8 +226,7 @@ class Bridge:
         if error is None:
             self._finish(Result(request.number, values=done.result()))
         elif isinstance(error, _LOST):
-            with self._lock:
-                seat.is_up = False  # until it answers a ping
+            seat.is_up = seat.is_prompt = False  # until it answers a ping
             self._repeat(request, "its replica died")
         else:
             cause = getattr(error, "cause", None) or error
@@ -235,7 +247,7 @@ class Bridge:
         left_s = min(request.fresh_s - age_s, LOST_AFTER_S)
         if self._count_up() or left_s <= 0:
             return False
-        threading.Timer(min(left_s, PING_INTERVAL_S * 2), self._call, [request]).start()
+        threading.Timer(min(left_s, PROMPT_S), self._call, [request]).start()
         return True
 
     def _finish(self, result: Result) -> None:
@@ -245,6 +257,17 @@ class Bridge:
             is_repeated = result.number in self._repeated
             self._repeated.discard(result.number)
         self._send(Result(result.number, result.values, result.error, result.is_lost, is_repeated))
+
+
+def _check_reachable(address: str) -> None:
+    """Raise `OSError` if nothing listens at an address: Ray itself would try for a minute or more."""
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if not separator or not port.isdecimal():
+        return  # `auto`, or a form that Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise OSError(f"nothing answers at {address}: {error.strerror or error}; start it with `ray start`") from None
 
 
 def _first_cause(error: BaseException) -> str:

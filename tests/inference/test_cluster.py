@@ -1,0 +1,152 @@
+"""Lanes on a real Ray cluster: same events, and no run ends whatever is lost of the cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from stream.app.assembly import assemble
+from stream.demo.conversation import AUDIO
+from stream.errors import ClusterUnavailable, InferenceError, ModelError
+from stream.events import Event, HealthEvent
+from stream.inference.cluster import ClusterModels
+from stream.settings import load
+from stream.types import Window
+from tests.support.fakes import ListSink
+from tests.support.ray_cluster import AUTHENTICATION, RayCluster, connect
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+
+WAIT_S = 40.0
+RECORDING_S = 9
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+    folder = tmp_path_factory.mktemp("ray")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in AUTHENTICATION.items():
+            patch.setenv(name, value)
+        with RayCluster(folder, head_cpus=4) as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+def models(cluster: RayCluster) -> Iterator[ClusterModels]:
+    connected = connect(cluster.address, replicas=2)
+    yield connected
+    connected.close()
+
+
+def window(level: float, index: int = 0) -> Window:
+    return Window("hall", index, index * 8_000, np.full(48_000, level, np.float32), 1.0, 48_000)
+
+
+def wait_for(models: ClusterModels, *, replicas_up: int) -> None:
+    until_s = time.monotonic() + WAIT_S
+    while models.health().replicas_up != replicas_up:
+        assert time.monotonic() < until_s, models.health()
+        time.sleep(0.02)
+
+
+def process_of(models: ClusterModels) -> int:
+    return int(models.infer(0, [window(0.2)])[0][0].values[2])
+
+
+def processes_of(models: ClusterModels) -> set[int]:
+    """Return the processes that answer calls made at the same time."""
+    with ThreadPoolExecutor(8) as callers:
+        return set(callers.map(lambda _: process_of(models), range(16)))
+
+
+def wait_for_two_without(models: ClusterModels, lost: int) -> None:
+    until_s = time.monotonic() + WAIT_S
+    while len(answering := processes_of(models)) < 2 or lost in answering:
+        assert time.monotonic() < until_s, models.health()
+        time.sleep(0.1)
+
+
+def test_scores_belong_to_their_windows_and_a_model_that_fails_is_no_fault_of_the_cluster(
+    models: ClusterModels,
+) -> None:
+    scored = models.infer(0, [window(0.25, 3), window(0.5, 4)])
+    assert [(one.index, one.source_id, one.end_sample) for (one,) in scored] == [
+        (3, "hall", 72_000),
+        (4, "hall", 80_000),
+    ]
+    assert np.allclose([one.values[1] for (one,) in scored], [0.25, 0.5], atol=1e-4)
+    assert process_of(models) != os.getpid()
+    with pytest.raises(InferenceError, match="a window of ones") as raised:
+        models.infer(0, [window(1.0)])
+    assert not isinstance(raised.value, ClusterUnavailable)
+
+
+def test_a_call_whose_replica_is_killed_is_answered_by_another_one_and_the_replica_comes_back(
+    models: ClusterModels,
+) -> None:
+    wait_for(models, replicas_up=2)
+    killed = process_of(models)
+    os.kill(killed, signal.SIGKILL)
+    answering = processes_of(models)
+    assert answering.isdisjoint({killed, os.getpid()})
+    assert models.health().state == "connected"
+    wait_for_two_without(models, killed)
+
+
+def test_a_replica_that_is_frozen_gets_no_calls_until_it_answers(models: ClusterModels) -> None:
+    wait_for(models, replicas_up=2)
+    frozen = process_of(models)
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        wait_for(models, replicas_up=1)
+        assert {process_of(models) for _ in range(6)}.isdisjoint({frozen, os.getpid()})
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    wait_for(models, replicas_up=2)
+
+
+async def _events(path: Path, sent: dict[str, Any]) -> list[Event]:
+    sink = ListSink()
+    settings = load(preset="tiny", flags={"sources": [{"target": str(path)}], "pool": sent})
+    await (await assemble(settings, sinks={"list": sink})).run()
+    assert all(lane.failed == 0 for event in sink.events if isinstance(event, HealthEvent) for lane in event.lanes)
+    return [event for event in sink.events if not isinstance(event, HealthEvent)]
+
+
+def _comparable(events: Sequence[Event]) -> list[dict[str, Any]]:
+    return [event.model_dump(exclude={"id", "time", "session", "latency_ms"}) for event in events]
+
+
+def test_events_are_those_of_one_machine(cluster: RayCluster, tmp_path: Path) -> None:
+    samples, rate_hz = soundfile.read(AUDIO, frames=RECORDING_S * soundfile.info(AUDIO).samplerate, dtype="float32")
+    soundfile.write(tmp_path / "talk.wav", samples, rate_hz)
+    alone = asyncio.run(_events(tmp_path / "talk.wav", {}))
+    remote = {"cluster": cluster.address, "cluster_samples": "float32", "fallback": "none", "threads": os.cpu_count()}
+    assert _comparable(asyncio.run(_events(tmp_path / "talk.wav", remote))) == _comparable(alone)
+
+
+def test_without_a_cluster_models_run_here_and_go_back_to_it(cluster: RayCluster, models: ClusterModels) -> None:
+    cluster.kill(cluster.nodes[0])
+    wait_for(models, replicas_up=0)
+    assert models.health().state == "fallback"
+    assert process_of(models) == os.getpid()
+    with pytest.raises(ModelError, match="cannot use the cluster .*nothing answers at"):
+        connect(cluster.address, fallback="none")
+    cluster.start_head()
+    wait_for(models, replicas_up=2)
+    assert models.health().outages == 1
+    assert process_of(models) != os.getpid()
+    cluster.kill(cluster.nodes[0])
+    began_s = time.monotonic()
+    models.close()
+    assert time.monotonic() - began_s < 8
