@@ -165,6 +165,11 @@ class TurnBody(EventModel):
         default_factory=dict, description="Share of the turn's scored speech, by label; empty at the start."
     )
     speech_s: Seconds = Field(default=0.0, description="Speech in the turn, without pauses.")
+    embedding: tuple[float, ...] | None = Field(
+        default=None,
+        description="At the end, with `speakers.publish_embeddings`: the voice as an x-vector of unit length, of the "
+        "speaker model in `models`. Biometric data. Null otherwise, and without a window of this person alone.",
+    )
 
 
 class StreamBody(EventModel):

@@ -66,6 +66,11 @@ class SpeakersSettings(Branch):
     candidates: int = Field(
         3, ge=1, le=100, description="Number of speakers that a closed-set model reports, the most likely first."
     )
+    publish_embeddings: bool = Field(
+        False,
+        description="Publish the voice of each turn as an x-vector, in the event of its end. It is biometric data: "
+        "whoever gets the events can recognise the person elsewhere.",
+    )
     profiles: str = Field(
         "auto",
         description="Profile database, filled by `tonewatch enroll NAME`; `auto`: profiles.sqlite in the user's data "

@@ -7,8 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import numpy as np
+
 from stream.clock import seconds
 from stream.events import TurnBody
+from stream.tracking.voice import Vector, unit
+
+DIGITS = 5
+"""Decimal places of x-vectors."""
 
 
 @dataclass(slots=True)
@@ -20,6 +26,7 @@ class SpeechSpan:
     speech_samples: int = 0
     likely_unknown: bool = False  # if no speaker is decided, the speaker is unknown
     emotions: Counter[str] = field(default_factory=Counter)
+    voice: Vector | float = 0.0  # sum of x-vectors; 0 without one
 
     @property
     def length_samples(self) -> int:
@@ -31,6 +38,7 @@ class SpeechSpan:
         self.end_sample = max(self.end_sample, other.end_sample)
         self.speech_samples += other.speech_samples
         self.emotions += other.emotions
+        self.voice = self.voice + other.voice
 
     def copy(self) -> SpeechSpan:
         """Return a span that can be changed without changing this one."""
@@ -74,4 +82,12 @@ class OpenTurn:
             emotion=max(shares, key=lambda label: shares[label]) if shares else None,
             emotions=shares,
             speech_s=seconds(speech.speech_samples),
+            embedding=_embedding(speech.voice) if phase == "end" else None,
         )
+
+
+def _embedding(voice: Vector | float) -> tuple[float, ...] | None:
+    """Return the mean direction of x-vectors, None without one."""
+    if isinstance(voice, float) or not np.any(voice):
+        return None
+    return tuple(round(float(value), DIGITS) for value in unit(voice))

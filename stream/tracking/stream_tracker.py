@@ -146,6 +146,8 @@ class StreamTracker:
                 changed_at=decision.changed_at,
                 foreground=foreground,
             )
+            if task is Task.SPEAKER and values is not None and self._is_alone(decision, foreground):
+                self._turns.add_voice(values)
             if foreground is not NO_FOREGROUND:
                 bodies += self._observe_background(foreground, span.end_sample)
             if decision.state != "tentative":
@@ -154,6 +156,12 @@ class StreamTracker:
             bodies.append(self._speaker_body(span.start_sample, span.end_sample, decision, foreground))
         self._speaker = name
         return bodies
+
+    def _is_alone(self, decision: Decision, foreground: Foreground) -> bool:
+        """Whether the x-vector of a window is to be published, and is of one person: with segmentation it always is."""
+        if not self._settings.speakers.publish_embeddings or decision.mixed:
+            return False
+        return foreground is not NO_FOREGROUND or decision.changed_at is None
 
     def _observe_speech(self, span: WindowSpan, vector: NDArray[np.float32] | None) -> Decision:
         if vector is not None:

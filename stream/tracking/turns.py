@@ -20,6 +20,7 @@ from stream.settings import TurnsSettings
 from stream.tracking.activity import NO_FOREGROUND, Foreground
 from stream.tracking.background_turns import BackgroundSpeech, BackgroundTurns
 from stream.tracking.open_turn import OpenTurn, SpeechSpan
+from stream.tracking.voice import Vector, unit
 from stream.types import SpeechSegment
 
 MEMORY_S = 60.0
@@ -72,7 +73,7 @@ class TurnTracker:
         speech = SpeechSpan(start_sample, segment.end_sample, speech_samples, likely_unknown)
         if self._pending is not None:
             speech.speech_samples += self._pending.speech_samples
-            speech.emotions = self._pending.emotions
+            speech.emotions, speech.voice = self._pending.emotions, self._pending.voice
         self._pending = None if known else speech
         if not known:
             return bodies
@@ -125,6 +126,12 @@ class TurnTracker:
         speech = self._pending or (self._open.speech if self._open is not None else None)
         if speech is not None:
             speech.emotions[label] += speech_samples
+
+    def add_voice(self, vector: Vector) -> None:
+        """Count an x-vector for the newest speech, which is one person's."""
+        speech = self._pending or (self._open.speech if self._open is not None else None)
+        if speech is not None:
+            speech.voice = speech.voice + unit(vector)
 
     def finish(self) -> list[TurnBody]:
         """End all open turns."""
@@ -203,6 +210,7 @@ class TurnTracker:
             before.end_sample = min(held.end_sample, boundary)
             speech.emotions += before.emotions - held.emotions
             before.emotions = held.emotions
+            speech.voice, before.voice = speech.voice + (before.voice - held.voice), held.voice
         else:
             moved = min(before.speech_samples, before.end_sample - boundary)
             moved = max(moved, -speech.speech_samples)  # beyond the end of the turn before, it gets what there is
