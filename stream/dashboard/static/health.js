@@ -40,7 +40,7 @@ export class Health {
   #activeStreams(node) { return [...this.link.cards.values()].filter((card) => card.node === node && card.state !== "ended").length; }
 
   #nodePanel({ node, online, version, health }) {
-    const title = h("header", null, h("h2", null, `Node ${node}`), h("span", { class: `pill ${online ? "calm" : "bad"}` }, online ? "online" : "offline"), version ? h("span", { class: "note" }, `tonewatch ${version}`) : null);
+    const title = h("header", null, h("h2", null, `Node ${node}`), h("span", { class: `pill ${online ? "calm" : "bad"}` }, online ? "online" : "offline"), version ? h("span", { class: "note" }, `tonewatch ${version}`) : null, clusterPill(health));
     if (!health) return h("section", { class: "panel" }, title, h("p", { class: "note" }, `${this.#activeStreams(node)} active streams. Figures appear with the first health event.`));
     const dropped = health.lanes.reduce((sum, lane) => sum + lane.dropped, 0), milliseconds = (value) => (value === null ? "–" : `${Math.round(value)} ms`);
     return h("section", { class: "panel" }, title,
@@ -63,6 +63,14 @@ export class Health {
     const query = this.filterInput.value.trim().toLowerCase();
     this.rows.replaceChildren(...flatten(tree).filter(([key]) => key.includes(query)).map(([key, value]) => h("tr", null, h("td", null, h("code", null, key)), h("td", null, value))));
   }
+}
+
+// The cluster that scores the windows; all lanes share it.
+function clusterPill(health) {
+  const cluster = health?.lanes.find((lane) => lane.cluster)?.cluster;
+  if (!cluster) return null;
+  const text = { connected: `cluster: ${cluster.replicas_up} of ${cluster.replicas} replicas`, fallback: "cluster lost: models run on this node", lost: "cluster lost: windows are not scored" }[cluster.state];
+  return h("span", { class: `pill ${cluster.state === "connected" && cluster.replicas_up === cluster.replicas ? "calm" : "bad"}`, title: cluster.detail }, text);
 }
 
 // What was refused and why, the newest first.
