@@ -39,7 +39,7 @@ SMOOTHING = 0.4
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class VoiceReport:
     """What a microphone receives; `name` only of an enrolled voice, `decided` unless the voice is still tentative."""
 
     microphone: Microphone
@@ -50,11 +50,11 @@ class Report:
     decided: bool = True
 
 
-def report_of(body: SpeakerBody, microphone: Microphone, *, time_s: float) -> Report | None:
+def report_of(body: SpeakerBody, microphone: Microphone, *, time_s: float) -> VoiceReport | None:
     """Return what a speaker event reports at `time_s`, the time of its `end_s`; None in silence or without a level."""
     if body.state == "silence" or body.level_dbfs is None or not body.speakers:
         return None
-    return Report(
+    return VoiceReport(
         microphone=microphone,
         time_s=time_s,
         onset_s=time_s - (body.end_s - body.speakers[0].since_s),
@@ -85,7 +85,7 @@ class Placement:
 class _Received:
     """The voice that a microphone receives."""
 
-    report: Report
+    report: VoiceReport
     level_dbfs: float
 
 
@@ -125,7 +125,7 @@ class RoomArbiter:
         """Count the microphones of other nodes that receive a voice."""
         return sum(one != node for one, _ in self._received)
 
-    def observe(self, report: Report) -> None:
+    def observe(self, report: VoiceReport) -> None:
         """Take what a microphone receives now."""
         level_dbfs = report.level_dbfs - self._offsets_db.get(report.microphone[1], 0.0)
         before = self._received.get(report.microphone)
@@ -192,7 +192,7 @@ def _order(item: tuple[Microphone, _Received]) -> tuple[bool, bool, float, Micro
     return received.report.name is None, not received.report.decided, received.report.onset_s, microphone
 
 
-def _continues(before: Report, report: Report) -> bool:
+def _continues(before: VoiceReport, report: VoiceReport) -> bool:
     """Whether two reports of a microphone are of one voice."""
     if report.time_s - before.time_s > STALE_S:
         return False

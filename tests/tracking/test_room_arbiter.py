@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.tracking.room_arbiter import ONSET_S, SETTLE_S, STALE_S, Placement, Report, RoomArbiter
+from stream.tracking.room_arbiter import ONSET_S, SETTLE_S, STALE_S, Placement, RoomArbiter, VoiceReport
 
 KITCHEN, HALL, ATTIC = ("a", "kitchen"), ("a", "hall"), ("b", "attic")
 HOP_S = 0.5
@@ -13,10 +13,10 @@ HOP_S = 0.5
 
 def report(
     microphone: tuple[str, str], time_s: float, level_dbfs: float, name: str | None = "Alice", **more: object
-) -> Report:
+) -> VoiceReport:
     """Return a report of speech since 0 s, unless `onset_s` says otherwise."""
     fields = {"onset_s": 0.0, "decided": True} | more
-    return Report(microphone=microphone, time_s=time_s, level_dbfs=level_dbfs, name=name, **fields)  # type: ignore[arg-type]
+    return VoiceReport(microphone=microphone, time_s=time_s, level_dbfs=level_dbfs, name=name, **fields)  # type: ignore[arg-type]
 
 
 def only(placements: tuple[Placement, ...]) -> Placement:
@@ -133,7 +133,7 @@ def test_whatever_is_reported_everyone_is_in_one_room_that_receives_them(steps: 
             arbiter.silence(microphone)  # type: ignore[arg-type]
         else:
             onset_s = now_s - age_s  # type: ignore[operator]
-            arbiter.observe(Report(microphone, now_s, onset_s, level_dbfs, name, decided))  # type: ignore[arg-type]
+            arbiter.observe(VoiceReport(microphone, now_s, onset_s, level_dbfs, name, decided))  # type: ignore[arg-type]
         placed = arbiter.placements(now_s)
         names = [one.name for one in placed if one.name is not None]
         assert len(names) == len(set(names)), "one room for each"
