@@ -19,6 +19,7 @@ from stream.cli.calibrate import app as calibrate_app
 from stream.cli.drain import drain
 from stream.cli.enroll import enroll
 from stream.cli.evaluate import app as evaluate_app
+from stream.cli.plan import plan
 from stream.cli.profiles import app as profiles_app
 from stream.cli.replay import replay
 from stream.cli.report import report
@@ -93,6 +94,7 @@ for _name, _command in (
     ("devices", devices),
     ("schema", schema),
     ("bench", bench),
+    ("plan", plan),
     ("doctor", doctor),
 ):
     app.command(_name)(_command)

@@ -52,6 +52,9 @@ class LoadTrial:
     dropped: int
     inferred: int
     memory_mb: float | None
+    duration_s: float = 0.0
+    run_s: float = 0.0  # with the warm-up, which the lanes include
+    lanes: tuple[dict[str, object], ...] = ()  # as in `health`
 
 
 class _LoopingSource:
@@ -184,7 +187,8 @@ async def _run_trial(
     p50_ms, p95_ms = (_percentile(sink.latencies_ms, share) if sink.latencies_ms else None for share in (50, 95))
     in_time = p95_ms is not None and p95_ms + late_ms <= bound_ms
     # a run that took much longer than planned still had queued work
-    finished_in_time = time.monotonic() - began_s < WARM_UP_S + seconds_s + 1 + bound_ms / 1000
+    run_s = time.monotonic() - began_s
+    finished_in_time = run_s < WARM_UP_S + seconds_s + 1 + bound_ms / 1000
     return LoadTrial(
         sources=count,
         sustained=in_time and not dropped and finished_in_time and not report.timed_out,
@@ -195,6 +199,9 @@ async def _run_trial(
         dropped=dropped,
         inferred=sum(lane.inferred for lane in report.health.lanes),
         memory_mb=report.health.memory_mb,
+        duration_s=seconds_s,
+        run_s=round(run_s, 2),
+        lanes=tuple(lane.model_dump(mode="json") for lane in report.health.lanes),
     )
 
 
@@ -204,4 +211,4 @@ def _percentile(values: list[float], share: float) -> float:
 
 def rows(trials: list[LoadTrial]) -> list[dict[str, object]]:
     """Return trials as table rows."""
-    return [asdict(trial) for trial in trials]
+    return [{key: value for key, value in asdict(trial).items() if key != "lanes"} for trial in trials]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from stream.settings import Settings
@@ -33,7 +34,8 @@ def channels(settings: Settings, *, bound_ms: float, seconds_s: float, most: int
     trials = find_capacity(settings, bound_ms=bound_ms, seconds_s=seconds_s, most=most, on_trial=report_trial)
     sustained = max((trial.sources for trial in trials if trial.sustained), default=0)
     if as_json:
-        _json({"sustained": sustained, "bound_ms": bound_ms, "trials": rows(trials)})
+        pool = settings.pool.model_dump(mode="json")
+        _json({"sustained": sustained, "bound_ms": bound_ms, "pool": pool, "trials": [asdict(t) for t in trials]})
         return
     print_table(rows(trials))
     more = " or more" if sustained == most else ""
