@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -35,6 +35,7 @@ class Receiver:
     def __init__(self, script: Script = lambda request, number: "204 No Content") -> None:  # noqa: ARG005
         self.script = script
         self.requests: list[Received] = []
+        self.hold: Callable[[Received], Awaitable[object] | None] = lambda request: None  # noqa: ARG005
         self.port = 0
         self.tls: ssl.SSLContext | None = None
         self._server: asyncio.Server | None = None
@@ -77,6 +78,8 @@ class Receiver:
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 request, number = Received(first.split()[1], headers, body), len(self.requests)
                 self.requests.append(request)
+                if (holding := self.hold(request)) is not None:
+                    await holding
                 answer = self.script(request, number)
                 if not answer:
                     return

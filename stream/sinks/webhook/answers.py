@@ -14,31 +14,35 @@ MAX_RETRY_AFTER_S = 3_600.0
 RETRIED = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 """Client errors that ask for another attempt."""
 
+UNAVAILABLE = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
+"""Server errors that say nothing about the request."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The outcome of one request.
 
-    `failed`: to be sent again, at the earliest after `retry_after_s`; `answered`: a receiver said so, as opposed to an
-    outage.
+    `failed`: to be sent again, at the earliest after `retry_after_s`; `stumbled`: the receiver failed with this very
+    request, as opposed to an outage or an overload.
     """
 
     verdict: Literal["accepted", "refused", "failed"]
     reason: str = ""
     retry_after_s: float = 0.0
-    answered: bool = False
+    stumbled: bool = False
 
 
 def judge(status: int, *, retry_after: str = "", time_s: float = 0.0) -> Answer:
     """Judge a status code: 2xx is accepted, 5xx and requests for patience are repeated, all else is refused."""
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        return Answer("accepted", answered=True)
+        return Answer("accepted")
     reason = f"{status} {_phrase(status)}".strip()
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in RETRIED:
-        return Answer("failed", reason, retry_after_s=_pause_s(retry_after, time_s), answered=True)
+        stumbled = status >= HTTPStatus.INTERNAL_SERVER_ERROR and status not in UNAVAILABLE
+        return Answer("failed", reason, retry_after_s=_pause_s(retry_after, time_s), stumbled=stumbled)
     if status < HTTPStatus.BAD_REQUEST:
         reason += ", redirects are not followed; use the final address"
-    return Answer("refused", reason, answered=True)
+    return Answer("refused", reason)
 
 
 def _phrase(status: int) -> str:

@@ -1,8 +1,8 @@
-"""The task that empties the outbox of a webhook: one request at a time, in order, repeated until it is answered.
+"""The task that empties the outbox of a webhook: in order within each stream, repeated until it is answered.
 
-An event that the receiver refuses is set aside, and so is one that fails again and again while a later one is accepted:
-a receiver that stumbles over one event would otherwise get no others. Whatever else fails is repeated, with growing
-pauses, from the outbox on disk.
+Events of several streams are sent at once, those of one stream one by one. An event that the receiver refuses is set
+aside, and so is one over which it stumbles again and again while others are accepted: it would otherwise get no others.
+Whatever else fails is repeated, with growing pauses, from the outbox on disk.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -22,7 +23,10 @@ MIN_PAUSE_S = 1.0
 """Pause after the first failure; it doubles with each further one."""
 
 SUSPECT_ATTEMPTS = 8
-"""Failures of one event, each an answer of the receiver, after which the next event is tried before it."""
+"""Times that a receiver may stumble over an event; after them it is set aside if another one is accepted beside it."""
+
+MAX_IN_FLIGHT = 8
+"""Requests at the same time, each of another stream."""
 
 MAX_REASONS = 32
 """Reasons for setting events aside that are logged, each once."""
@@ -72,7 +76,7 @@ class WebhookDelivery:
         self._wake, self._closing = asyncio.Event(), asyncio.Event()
         self._pause_s = MIN_PAUSE_S
         self._failing_since_s: float | None = None
-        self._suspect, self._attempts = -1, 0  # number of the first message, and how often the receiver failed with it
+        self._failures: Counter[int] = Counter()  # how often the receiver stumbled over a message, by number
         self._reasons: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -105,38 +109,58 @@ class WebhookDelivery:
             expired = self._outbox.expire(now_s=self._clock())
             self._on_expired(expired)
             await self._journal.write(obsolete=expired)
-            message = self._outbox.take(now_s=self._clock())
-            if message is None:
+            batch = self._take_batch()
+            if not batch:
                 if self._closing.is_set():
                     return
                 await self._wake.wait()
                 continue
-            answer = await self._deliver(message)
-            if answer.verdict != "failed":
-                continue
+            failure = await self._deliver(batch)
             self._outbox.requeue_unacknowledged()
+            if failure is None:
+                continue
             if self._closing.is_set():
                 return
-            await self._pause(answer)
+            await self._pause(failure)
 
-    async def _deliver(self, message: Message) -> Answer:
-        """Send a message, and the one after it if this one has failed too often; return the answer."""
-        answer = await self._post(message)
-        if answer.verdict != "failed":
-            await self._settle(message, answer)
-            return answer
-        if message.number != self._suspect:
-            self._suspect, self._attempts = message.number, 0
-        self._attempts += answer.answered
-        if self._attempts < SUSPECT_ATTEMPTS or (following := self._outbox.take(now_s=self._clock())) is None:
-            return answer
-        second = await self._post(following)
-        if second.verdict == "failed":
-            return answer
-        await self._settle(following, second)
-        refused = Answer("refused", f"{answer.reason} in {self._attempts} attempts, while the next event was answered")
-        await self._settle(message, refused)
-        return refused
+    def _take_batch(self) -> list[Message]:
+        """Take messages that may be sent at once: one of each stream, and only the first while the receiver fails.
+
+        A suspect is joined by the next message, whatever its stream: the receiver may stumble over the suspect only.
+        """
+        batch: list[Message] = []
+        streams: set[str] = set()
+        limit = 1 if self._failing_since_s is not None else MAX_IN_FLIGHT
+        while len(batch) < limit and (message := self._outbox.take(now_s=self._clock())) is not None:
+            stream = message.topic.rpartition("/")[0]
+            if stream in streams:
+                break
+            batch.append(message)
+            streams.add(stream)
+            if self._failures[message.number] >= SUSPECT_ATTEMPTS - 1:
+                following = self._outbox.take(now_s=self._clock())
+                return [*batch, following] if following is not None else batch
+        return batch
+
+    async def _deliver(self, batch: Sequence[Message]) -> Answer | None:
+        """Send messages at once, and settle those that are answered; return the failure with the longest pause."""
+        answers = await asyncio.gather(*map(self._post, batch))
+        is_answering = any(answer.verdict != "failed" for answer in answers)
+        failures: list[Answer] = []
+        for message, answer in zip(batch, answers, strict=True):
+            if answer.verdict == "failed":
+                self._failures[message.number] += answer.stumbled
+                attempts = self._failures[message.number]
+                if not is_answering or attempts < SUSPECT_ATTEMPTS:
+                    failures.append(answer)
+                    continue
+                reason = f"{answer.reason} in {attempts} attempts, while others were answered"
+                await self._settle(message, Answer("refused", reason))
+            else:
+                await self._settle(message, answer)
+        if not failures:
+            self._report_recovery()
+        return max(failures, key=lambda answer: answer.retry_after_s, default=None)
 
     async def _settle(self, message: Message, answer: Answer) -> None:
         """Remove an answered message from the outbox."""
@@ -145,9 +169,9 @@ class WebhookDelivery:
         else:
             self._outbox.refuse(message)
             self._report_refusal(answer.reason)
+        del self._failures[message.number]
         self._journal.mark_acknowledged(message)
         await self._journal.write()
-        self._report_recovery()
 
     async def _pause(self, answer: Answer) -> None:
         """Wait before the next attempt, not longer than until a close."""

@@ -206,10 +206,30 @@ def test_an_event_that_the_receiver_stumbles_over_does_not_hold_back_the_others(
     asyncio.run(check())
 
 
-def test_an_outage_sets_nothing_aside() -> None:
+def test_streams_do_not_wait_for_each_other_and_keep_their_order() -> None:
+    async def check() -> None:
+        clock, waiting = FakeClock(), asyncio.Event()
+        async with Receiver() as receiver:
+            receiver.hold = lambda request: waiting.wait() if request.event["source"] == "slow" else None
+            async with sink_to(receiver, clock) as sink:
+                for number in range(3):
+                    for source in ("slow", "a", "b"):
+                        await sink.send(examples.event(examples.turn(number), seq=number, source=source))
+                await wait_until(lambda: len(receiver.accepted_ids) >= 2)
+                waiting.set()
+                await wait_until(lambda: sink.counters().pending == 0)
+            for source in ("slow", "a", "b"):
+                got = [identifier for identifier in receiver.accepted_ids if f"/{source}/" in identifier]
+                assert got == [f"s/{source}/{number}" for number in range(3)]
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("status", ["502 Bad Gateway", "500 Internal Server Error"])
+def test_an_outage_sets_nothing_aside(status: str) -> None:
     async def check() -> None:
         clock = FakeClock()
-        receiver = Receiver(lambda request, number: "502 Bad Gateway")  # noqa: ARG005
+        receiver = Receiver(lambda request, number: status)  # noqa: ARG005
         async with receiver, sink_to(receiver, clock) as sink:
             await send_turns(sink, range(4))
             await wait_until(lambda: len(clock.pauses_s) > 3 * SUSPECT_ATTEMPTS)
