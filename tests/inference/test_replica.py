@@ -40,7 +40,7 @@ def test_sixteen_bits_are_relative_to_the_peak_of_the_window(level: float) -> No
 
 
 def test_silence_and_float_samples_arrive_unchanged() -> None:
-    for sent, is_exact in ((np.zeros(800, np.float32), False), (np.float32([0.1, -0.3, 2.0]), True)):
+    for sent, is_exact in ((np.zeros(800, np.float32), False), (np.array([0.1, -0.3, 2.0], np.float32), True)):
         header, samples = encode(window(sent), is_exact=is_exact)
         assert np.array_equal(decode(header, samples).samples, sent)
 

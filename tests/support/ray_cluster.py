@@ -72,14 +72,14 @@ class RayCluster:
 
     def kill(self, node: subprocess.Popen[bytes]) -> None:
         """Kill all processes of a node at once, as a machine that loses power."""
-        for pid in _descendants(node.pid):
+        for pid in descendants(node.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         node.wait()
         self.nodes = [one for one in self.nodes if one is not node]
 
     def _start(self, *options: str, cpus: int) -> subprocess.Popen[bytes]:
-        ray = Path(sys.executable).with_name("ray")
+        ray = str(Path(sys.executable).with_name("ray"))
         node = subprocess.Popen(
             [
                 *(ray, "start", *options, "--block", f"--num-cpus={cpus}"),
@@ -145,11 +145,11 @@ def _free_port() -> int:
         return port
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     """Return a process and all its descendants, the innermost first."""
     found: list[int] = []
     with suppress(FileNotFoundError, ProcessLookupError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in (task / "children").read_text().split():
-                found += _descendants(int(child))
+                found += descendants(int(child))
     return [*found, pid]
