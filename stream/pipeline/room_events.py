@@ -90,7 +90,7 @@ class RoomsSink:
         elif not (isinstance(event, StreamEvent) and event.state in ("paused", "stalled", "ended")):
             return
         if report is None:
-            self._arbiter.silence(microphone)
+            self._arbiter.silence(microphone, time_s=self._clock())
         else:
             self._arbiter.observe(report)
         self._changed.set()

@@ -5,13 +5,14 @@ name, where the voice is enrolled; a voice without a name belongs to the speech 
 is where the level is highest, smoothed over the turn, after the microphones' known differences are subtracted.
 
 The room is decided with the first report. Within `SETTLE_S` of the onset a better one corrects it, from the onset on;
-later a room that is louder by `MOVE_DB` means that the person has moved. An undecided voice whose onset fits nobody's
-waits: it is usually someone who walks towards that microphone and is recognised there in a moment.
+later a room that is louder by `MOVE_DB` means that the person has moved. A microphone that falls silent keeps its place
+for `GRACE_S`: far ones report a reverberant voice for longer, or again before it does. An undecided voice whose onset
+fits nobody's waits: it is usually someone who walks towards that microphone and is recognised there in a moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from stream.events import SpeakerBody
@@ -28,13 +29,22 @@ SETTLE_S = 3.0
 STALE_S = 2.5
 """Age of a microphone's newest report at which it counts for nothing."""
 
+GRACE_S = 1.0
+"""Time for which a microphone that fell silent counts, while others go on."""
+
 CLEAR_DB = 6.0
 """Lead over the second room from which a room is certain at once."""
+
+LAG_S = 1.0
+"""Time for which a new room must have been louder before that shows: levels are those of a second, smoothed."""
 
 CORRECT_DB, MOVE_DB = 0.5, 2.0
 """Lead that corrects a room, and that moves a person who has been in one."""
 
-SMOOTHING = 0.4
+SILENCE_S = 600.0
+"""Time for which the last silence of a microphone is remembered."""
+
+SMOOTHING = 0.6
 """Weight of the newest level."""
 
 
@@ -87,6 +97,8 @@ class _Received:
 
     report: VoiceReport
     level_dbfs: float
+    onset_s: float  # after the microphone's last silence
+    silent_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -96,6 +108,7 @@ class _Utterance:
     name: str | None
     onset_s: float
     members: dict[Microphone, _Received]
+    is_speaking: bool = False  # in a microphone that has not fallen silent
 
 
 @dataclass(slots=True)
@@ -116,6 +129,7 @@ class RoomArbiter:
     def __init__(self, *, offsets_db: Mapping[str, float] | None = None) -> None:
         self._offsets_db = dict(offsets_db or {})
         self._received: dict[Microphone, _Received] = {}
+        self._silences: dict[Microphone, float] = {}  # the newest one
         self._places: dict[object, _Place] = {}  # by name, or by the microphone and onset that found a stranger
 
     def __contains__(self, microphone: Microphone) -> bool:
@@ -128,20 +142,22 @@ class RoomArbiter:
     def observe(self, report: VoiceReport) -> None:
         """Take what a microphone receives now."""
         level_dbfs = report.level_dbfs - self._offsets_db.get(report.microphone[1], 0.0)
+        onset_s = max(report.onset_s, self._silences.get(report.microphone, report.onset_s))
         before = self._received.get(report.microphone)
-        if before is not None and _continues(before.report, report):
+        if before is not None and _continues(before, report):
             level_dbfs = before.level_dbfs + SMOOTHING * (level_dbfs - before.level_dbfs)
-        self._received[report.microphone] = _Received(report, level_dbfs)
+        self._received[report.microphone] = _Received(report, level_dbfs, min(onset_s, report.time_s))
 
-    def silence(self, microphone: Microphone) -> None:
+    def silence(self, microphone: Microphone, *, time_s: float) -> None:
         """Note that a microphone receives no voice."""
-        self._received.pop(microphone, None)
+        self._silences[microphone] = time_s
+        received = self._received.get(microphone)
+        if received is not None and received.silent_s is None:
+            received.silent_s = time_s
 
     def placements(self, now_s: float) -> tuple[Placement, ...]:
         """Return the room of everyone who speaks, in the order of their onsets."""
-        for microphone, received in tuple(self._received.items()):
-            if now_s - received.report.time_s > STALE_S:
-                del self._received[microphone]
+        self._forget(now_s)
         placed: dict[object, _Place] = {}
         placements = []
         for utterance in self._utterances():
@@ -152,6 +168,15 @@ class RoomArbiter:
         self._places = placed
         return tuple(placements)
 
+    def _forget(self, now_s: float) -> None:
+        for microphone, received in tuple(self._received.items()):
+            is_silent = received.silent_s is not None and now_s - received.silent_s > GRACE_S
+            if is_silent or now_s - received.report.time_s > STALE_S:
+                del self._received[microphone]
+        for microphone, silent_s in tuple(self._silences.items()):
+            if now_s - silent_s > SILENCE_S:
+                del self._silences[microphone]
+
     def _utterances(self) -> Iterator[_Utterance]:
         """Put together what several microphones receive of one person."""
         found: list[_Utterance] = []
@@ -161,14 +186,17 @@ class RoomArbiter:
             if report.name is not None:
                 matching = next((one for one in found if one.name == report.name), None)
             else:
-                near = [one for one in found if abs(one.onset_s - report.onset_s) <= ONSET_S]
-                matching = min(near, key=lambda one: abs(one.onset_s - report.onset_s), default=None)
+                near = [one for one in found if abs(one.onset_s - received.onset_s) <= ONSET_S]
+                matching = min(near, key=lambda one: abs(one.onset_s - received.onset_s), default=None)
             if matching is not None:
                 matching.members[microphone] = received
-                matching.onset_s = min(matching.onset_s, report.onset_s)
             elif report.decided or not found:
-                found.append(_Utterance(report.name, report.onset_s, {microphone: received}))
-        yield from sorted(found, key=lambda one: one.onset_s)
+                matching = _Utterance(report.name, received.onset_s, {microphone: received})
+                found.append(matching)
+            if matching is not None and received.silent_s is None:
+                before_s = matching.onset_s if matching.is_speaking else received.onset_s
+                matching.onset_s, matching.is_speaking = min(before_s, received.onset_s), True
+        yield from sorted((one for one in found if one.is_speaking), key=lambda one: one.onset_s)
 
     def _known(self, utterance: _Utterance) -> tuple[object, _Place | None]:
         """Return the key of a person, and the place so far; a stranger's goes to the name found meanwhile."""
@@ -189,36 +217,33 @@ class RoomArbiter:
 def _order(item: tuple[Microphone, _Received]) -> tuple[bool, bool, float, Microphone]:
     """Order reports so that names come first, then decided voices, each by their onsets."""
     microphone, received = item
-    return received.report.name is None, not received.report.decided, received.report.onset_s, microphone
+    return received.report.name is None, not received.report.decided, received.onset_s, microphone
 
 
-def _continues(before: VoiceReport, report: VoiceReport) -> bool:
-    """Whether two reports of a microphone are of one voice."""
-    if report.time_s - before.time_s > STALE_S:
+def _continues(before: _Received, report: VoiceReport) -> bool:
+    """Whether a microphone's next report is of the same voice."""
+    if report.time_s - before.report.time_s > STALE_S:
         return False
-    if before.name is not None and report.name is not None:
-        return before.name == report.name
-    return abs(report.onset_s - before.onset_s) <= ONSET_S
+    if before.report.name is not None and report.name is not None:
+        return before.report.name == report.name
+    return abs(report.onset_s - before.report.onset_s) <= ONSET_S
 
 
 def _placed(utterance: _Utterance, before: _Place | None, now_s: float) -> tuple[_Place, Placement]:
     """Decide the room of an utterance."""
+    members = utterance.members
     levels = sorted(
-        ((microphone, received.level_dbfs) for microphone, received in utterance.members.items()),
-        key=lambda pair: (-pair[1], utterance.members[pair[0]].report.onset_s, pair[0]),
+        ((microphone, received.level_dbfs) for microphone, received in members.items()),
+        key=lambda pair: (-pair[1], members[pair[0]].onset_s, pair[0]),
     )
-    best, level_dbfs = levels[0]
-    lead_db = level_dbfs - levels[1][1] if len(levels) > 1 else None
+    lead_db = levels[0][1] - levels[1][1] if len(levels) > 1 else None
     settled = before is not None and now_s - before.onset_s > SETTLE_S
     if before is None:
-        place = _Place(best, utterance.onset_s, utterance.onset_s)
+        onset_s = max(utterance.onset_s, now_s - SETTLE_S)
+        place = _Place(levels[0][0], onset_s, onset_s)
     else:
-        place = _Place(before.microphone, before.onset_s, before.since_s)
-        held_dbfs = dict(levels).get(before.microphone)
-        needed_db = MOVE_DB if settled else CORRECT_DB
-        if best != before.microphone and (held_dbfs is None or level_dbfs - held_dbfs >= needed_db):
-            place = _Place(best, before.onset_s, now_s if settled else before.onset_s)
-    clear = lead_db is not None and lead_db >= CLEAR_DB and place.microphone == best
+        place = _held_or_changed(utterance, before, levels, now_s)
+    clear = lead_db is not None and lead_db >= CLEAR_DB and place.microphone == levels[0][0]
     return place, Placement(
         name=utterance.name,
         microphone=place.microphone,
@@ -227,3 +252,21 @@ def _placed(utterance: _Utterance, before: _Place | None, now_s: float) -> tuple
         lead_db=None if lead_db is None else round(lead_db, 1),
         levels_dbfs=tuple((microphone, round(level, 1)) for microphone, level in levels),
     )
+
+
+def _held_or_changed(
+    utterance: _Utterance, before: _Place, levels: Sequence[tuple[Microphone, float]], now_s: float
+) -> _Place:
+    """Return the place of someone who has one: the same, a corrected one, or another after a move."""
+    held = utterance.members.get(before.microphone)
+    if held is not None and held.silent_s is not None:
+        return before
+    best, level_dbfs = next(pair for pair in levels if utterance.members[pair[0]].silent_s is None)
+    if best == before.microphone:
+        return before
+    if held is None:
+        return _Place(best, before.onset_s, max(before.since_s, now_s - LAG_S))
+    settled = now_s - before.onset_s > SETTLE_S
+    if level_dbfs - held.level_dbfs < (MOVE_DB if settled else CORRECT_DB):
+        return before
+    return _Place(best, before.onset_s, max(before.since_s, now_s - LAG_S) if settled else before.since_s)

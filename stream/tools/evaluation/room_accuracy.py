@@ -89,11 +89,11 @@ def placed_over_time(
         if isinstance(event, SpeakerEvent):
             report = report_of(event, microphone, time_s=end_s)
             if report is None:
-                arbiter.silence(microphone)
+                arbiter.silence(microphone, time_s=end_s)
             else:
                 arbiter.observe(report)
         elif isinstance(event, StreamEvent) and event.state == "ended":
-            arbiter.silence(microphone)
+            arbiter.silence(microphone, time_s=end_s)
         else:
             continue
         published.append((end_s, arbiter.placements(end_s)))
