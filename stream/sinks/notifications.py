@@ -20,6 +20,7 @@ from stream.events import AlertEvent, Event
 from stream.events.labels import alert_label
 from stream.settings import Settings
 from stream.sinks.base import SinkCounters
+from stream.sinks.pauses import pause
 from stream.text import printable
 
 PREFIX = "apprise+"
@@ -120,16 +121,7 @@ class NotificationSink:
                 pause_s = min(2 * pause_s, max(MAX_RETRY_S, self._settings.pause_s))
             if self._closing.is_set():
                 return
-            await self._pause(pause_s)
-
-    async def _pause(self, duration_s: float) -> None:
-        """Wait between two notifications, not longer than until a close."""
-        waits = [asyncio.ensure_future(self._sleep(duration_s)), asyncio.ensure_future(self._closing.wait())]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+            await pause(pause_s, sleep=self._sleep, until=self._closing)
 
 
 def notification(alerts: Sequence[AlertEvent], *, node: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from stream.sinks.outbox.journal import Journal
 from stream.sinks.outbox.messages import Message, Outbox
+from stream.sinks.pauses import pause
 from stream.sinks.webhook.answers import Answer
 
 MIN_PAUSE_S = 1.0
@@ -180,15 +181,7 @@ class WebhookDelivery:
             log.warning("%s: event not delivered (%s); retrying", self._name, answer.reason)
         jittered_s = self._pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter keeps many nodes apart
         self._pause_s = min(2 * self._pause_s, self._retry_max_s)
-        waits = [
-            asyncio.ensure_future(self._sleep(max(jittered_s, answer.retry_after_s))),
-            asyncio.ensure_future(self._closing.wait()),
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        await pause(max(jittered_s, answer.retry_after_s), sleep=self._sleep, until=self._closing)
 
     def _report_refusal(self, reason: str) -> None:
         if reason not in self._reasons and len(self._reasons) < MAX_REASONS:
