@@ -137,12 +137,13 @@ class SpeakerTracker:
             return False
         return float(self._belief.probabilities.max()) >= self._settings.update
 
-    def voice_of(self, track: int) -> tuple[Voice | None, float | None]:
-        """Return whose voice a track in the background is, as far as known, with the probability."""
+    def voice_of(self, track: int, start_sample: int) -> tuple[Voice | None, float | None]:
+        """Return whose voice a track in the background is, with the probability; unknown if it began after a pause."""
         memory = self._tracks.get(track)
-        if memory is None or memory.current is None:
+        name = None if memory is None else memory.held(start_sample)
+        if memory is None or name is None:
             return None, None
-        return self._voices.find(memory.current), memory.probabilities.get(memory.current)
+        return self._voices.find(name), memory.probabilities.get(name)
 
     def observe(self, span: WindowSpan, vector: Vector | None, foreground: Foreground = NO_FOREGROUND) -> Decision:
         """Decide on one window; `vector` (unit length) is None if there is none, `foreground` is by segmentation."""

@@ -176,7 +176,7 @@ class StreamTracker:
         """Add who speaks while another is in the foreground to the turns."""
         speech = []
         for run in foreground.others:
-            voice, _ = self._speakers.voice_of(run.track)
+            voice, _ = self._speakers.voice_of(run.track, run.start_sample)
             speech.append(BackgroundSpeech(run, None if voice is None else voice.name))
         return list(self._turns.observe_background(speech, end_sample, foreground=foreground.track))
 
@@ -306,7 +306,7 @@ class StreamTracker:
         begin_sample = max(0, end_sample - OVERLAP_FRAMES * OVERLAP_FRAME_SAMPLES)
         others: dict[str | None, ActiveSpeaker] = {}
         for run in sorted(foreground.others, key=lambda one: one.start_sample):
-            voice, probability = self._speakers.voice_of(run.track)
+            voice, probability = self._speakers.voice_of(run.track, run.start_sample)
             name = None if voice is None else voice.name
             if run.end_sample <= begin_sample or name in others or (name is not None and name == foremost):
                 continue  # two tracks of one voice are one person

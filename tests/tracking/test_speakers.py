@@ -6,7 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream.clock import samples
 from stream.settings import SpeakersSettings
+from stream.tracking.activity import Foreground, TrackRun
 from stream.tracking.calibration import Calibration
 from stream.tracking.decision import Decision
 from stream.tracking.scoring import Cohort, Scorer
@@ -331,3 +333,16 @@ def test_enrolled_voices_change_while_session_voices_stay() -> None:
     tested.set_enrolled([])
     assert [known.name for known in tested.voices] == ["S1", "S2"]
     assert tested.take_corrections() == []
+
+
+def test_a_track_in_the_background_has_a_name_until_it_pauses() -> None:
+    tested = tracker()
+    for span in speech_spans(0, 4):
+        tested.observe(span, voice(0) if span.passes_gate else None, Foreground(track=1))
+    other = Foreground(track=2, others=(TrackRun(1, 0, samples(4), samples(4), 0),))
+    for span in speech_spans(4.5, 6):
+        tested.observe(span, voice(2) if span.passes_gate else None, other)
+    voice_of, _ = tested.voice_of(1, samples(4.2))
+    assert voice_of is not None
+    assert voice_of.name == "S1"
+    assert tested.voice_of(1, samples(6)) == (None, None), "similar voices share a track at times"
