@@ -198,7 +198,7 @@ async def _serve(settings: Settings, sinks: dict[str, Sink], signals: SignalHand
         )
         gateway.attach(pipeline)
         if page is not None:
-            handlers = {**registrar.handlers, **alert_handlers(alerts), **drain.handlers}
+            handlers = {**registrar.handlers, **alert_handlers(alerts)}
             page.attach(
                 pipeline, levels=pipeline.levels_dbfs, alerts=alerts, handlers=handlers, microphone="/v1/stream"
             )

@@ -13,7 +13,9 @@ from stream.settings.base import MIN_TOKEN_CHARACTERS, Branch, Token
 class ServiceSettings(Branch):
     """Unattended operation: the port of probes and metrics, and the log format."""
 
-    port: int = Field(0, ge=0, le=65_535, description="Port of `/healthz`, `/readyz` and `/metrics`; 0: none.")
+    port: int = Field(
+        0, ge=0, le=65_535, description="Port of `/healthz`, `/readyz`, `/metrics` and `/drain`; 0: none."
+    )
     host: str = Field("127.0.0.1", description="Address of that port; any but a loopback address needs a token.")
     token: Token = Field(
         SecretStr(""),
