@@ -1,4 +1,4 @@
-"""A Ray cluster on loopback, of processes that a test can kill one by one, and models for its replicas."""
+"""A Ray cluster on this machine, of processes that a test can kill one by one, and models for its replicas."""
 
 from __future__ import annotations
 
@@ -36,13 +36,14 @@ class RayCluster:
     def __init__(self, folder: Path, *, head_cpus: int = 2) -> None:
         self._folder = folder
         self._head_cpus = head_cpus
+        self._host = _own_address()
         self.port = _free_port()
         self.nodes: list[subprocess.Popen[bytes]] = []
 
     @property
     def address(self) -> str:
         """Address of the head."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self._host}:{self.port}"
 
     def __enter__(self) -> Self:
         """Start the head."""
@@ -61,7 +62,7 @@ class RayCluster:
         node = self._start("--head", f"--port={self.port}", "--include-dashboard=false", cpus=self._head_cpus)
         until_s = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < until_s:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            with suppress(OSError), socket.create_connection((self._host, self.port), timeout=1):
                 return node
             time.sleep(0.1)
         raise TimeoutError("the head did not start")
@@ -136,6 +137,15 @@ def connect(
     """Connect to a cluster as a node does."""
     settings = PoolSettings.model_validate({"cluster": address, "num_cpus": 0.5, **pool})
     return ClusterModels(settings=settings, load=load, is_lossless=is_lossless)
+
+
+def _own_address() -> str:
+    """Return this machine's address as Ray finds it; Ray takes a loopback address for this one, and then waits."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        probe.connect(("192.0.2.1", 9))  # sends nothing
+        address: str = probe.getsockname()[0]
+        return address
+    return "127.0.0.1"
 
 
 def _free_port() -> int:
