@@ -27,6 +27,7 @@ QUICK = {
     "births": "--count 20",
     "bit_flips": "--times 200",
     "broker": "--down-s 3 --times 2",
+    "cluster": "--seconds 3 --frozen-s 8",
     "crash": "--times 4",
     "denied": "--seconds 10",
     "hostile_frames": "--count 5000",

@@ -121,6 +121,10 @@ def _signal(pid: int, number: signal.Signals) -> None:
             os.kill(process, number)
 
 
+def _is_within(seconds_s: float | None) -> bool:
+    return seconds_s is not None and seconds_s < MAX_TAKE_OVER_S
+
+
 async def _measure(cluster: RayCluster, *, seconds_s: float, frozen_s: float) -> None:
     workers = [cluster.add_node(cpus=1) for _ in range(REPLICAS)]
     models = await asyncio.to_thread(connect, cluster.address, replicas=REPLICAS, num_cpus=1)
@@ -170,10 +174,7 @@ async def _measure(cluster: RayCluster, *, seconds_s: float, frozen_s: float) ->
         held=counts.submitted == counts.inferred + counts.dropped + counts.failed
         and counts.waiting == 0
         and figures["head_killed"]["state"] == "fallback"
-        and all(
-            one["back_s"] is not None and (one["scored_after_s"] or BACK_S) < MAX_TAKE_OVER_S
-            for one in figures.values()
-        ),
+        and all(one["back_s"] is not None and _is_within(one["scored_after_s"]) for one in figures.values()),
         submitted=counts.submitted,
         faults=figures,
         closed_s=round(time.monotonic() - began_s, 1),
