@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from stream import events
 from stream.events import Event
+from stream.sinks.mqtt.connection import IncomingMessage
 from stream.sinks.mqtt.neighbours import Neighbours
 from stream.sinks.mqtt.presence import payload
 from tests.support import examples
@@ -19,13 +19,9 @@ from tests.support.mqtt import mqtt_sink, subscriber
 from tests.support.waiting import wait_until
 
 
-@dataclass(frozen=True)
-class FakeMessage:
-    """A message as the client library gives it."""
-
-    topic: str
-    payload: bytes
-    retain: bool = False
+def message(topic: str, text: bytes, *, retain: bool = False) -> IncomingMessage:
+    """Return a message as the client library gives it."""
+    return IncomingMessage(topic=topic, payload=text, qos=0, retain=retain, mid=1, properties=None)
 
 
 EVENT = examples.event(examples.speaker("Alice", enrolled=True), source="up/stairs")
@@ -48,41 +44,41 @@ def neighbours(received: list[tuple[str, Event]]) -> Neighbours:
 def test_without_arbitration_there_is_nothing_to_subscribe_to() -> None:
     one = Neighbours(prefix="home", node="here")
     assert one.topic == ""
-    assert not one.receive(FakeMessage(TOPIC, TEXT))
+    assert not one.receive(message(TOPIC, TEXT))
 
 
 @pytest.mark.parametrize("form", ["native", "cloudevents"])
 def test_events_of_other_nodes_are_taken(neighbours: Neighbours, received: list[tuple[str, Event]], form: str) -> None:
     assert neighbours.topic == "home/+/+/speaker"
     text = payload(EVENT, form, node="node two")  # type: ignore[arg-type]
-    assert neighbours.receive(FakeMessage(TOPIC, text.encode()))
+    assert neighbours.receive(message(TOPIC, text.encode()))
     assert received == [("node two", EVENT)]
 
 
 @pytest.mark.parametrize(
-    "message",
+    "incoming",
     [
-        FakeMessage(TOPIC, TEXT, retain=True),
-        FakeMessage("home/here/up%2Fstairs/speaker", TEXT),
-        FakeMessage("home/node two/kitchen/speaker", TEXT),
-        FakeMessage(TOPIC, b"{"),
-        FakeMessage(TOPIC, b'{"specversion":1}'),
-        FakeMessage(TOPIC, b'{"specversion"' + b"[" * 50_000),
-        FakeMessage(TOPIC, b"x" * 100_000),
-        FakeMessage(TOPIC, events.to_json(examples.event(examples.turn(1), source="up/stairs")).encode()),
+        message(TOPIC, TEXT, retain=True),
+        message("home/here/up%2Fstairs/speaker", TEXT),
+        message("home/node two/kitchen/speaker", TEXT),
+        message(TOPIC, b"{"),
+        message(TOPIC, b'{"specversion":1}'),
+        message(TOPIC, b'{"specversion"' + b"[" * 50_000),
+        message(TOPIC, b"x" * 100_000),
+        message(TOPIC, events.to_json(examples.event(examples.turn(1), source="up/stairs")).encode()),
     ],
     ids=["retained", "own", "another source", "no JSON", "no data", "nested", "long", "another type"],
 )
 def test_whatever_else_comes_is_left_out(
-    neighbours: Neighbours, received: list[tuple[str, Event]], message: FakeMessage
+    neighbours: Neighbours, received: list[tuple[str, Event]], incoming: IncomingMessage
 ) -> None:
-    assert neighbours.receive(message)
+    assert neighbours.receive(incoming)
     assert received == []
 
 
 @pytest.mark.parametrize("topic", ["home/here/command", "ha/status", "away/two/hall/speaker", "home/a/b/c/speaker"])
 def test_other_topics_are_not_theirs(neighbours: Neighbours, topic: str) -> None:
-    assert not neighbours.receive(FakeMessage(topic, json.dumps({}).encode()))
+    assert not neighbours.receive(message(topic, json.dumps({}).encode()))
 
 
 @pytest.mark.slow
