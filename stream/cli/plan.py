@@ -48,7 +48,7 @@ def plan(
         return
     figures = {
         "streams": demand.streams,
-        "streams per machine": found.streams_per_machine,
+        "streams per machine": f"{found.streams_per_machine} ({found.limited_by})",
         "machines": f"{found.machines}, and {found.spare} spare",
         "latency, 95 %": f"{found.latency_p95_ms:g} ms",
         "audio": f"{found.audio_mbps:g} Mbit/s",

@@ -36,13 +36,20 @@ class MeasuredTrial(_Figures):
     """One trial: a number of live sources, and what became of them."""
 
     sources: Annotated[int, Field(ge=1)]
-    sustained: bool
     latency_p50_ms: float | None
     latency_p95_ms: float | None
+    late_p95_ms: float
+    dropped: int
     events: int
     duration_s: Annotated[float, Field(gt=0)]
     run_s: Annotated[float, Field(gt=0)]
     lanes: tuple[MeasuredLane, ...]
+
+    def is_within(self, bound_ms: float) -> bool:
+        """Whether nothing was dropped and 95 % of the events were in time, with the lateness of the sources."""
+        return (
+            self.latency_p95_ms is not None and not self.dropped and self.latency_p95_ms + self.late_p95_ms <= bound_ms
+        )
 
 
 class MeasuredPool(_Figures):
@@ -57,7 +64,6 @@ class MeasuredPool(_Figures):
 class BenchFigures(_Figures):
     """The output of `tonewatch bench --channels --json`."""
 
-    sustained: int
     pool: MeasuredPool
     trials: Annotated[tuple[MeasuredTrial, ...], Field(min_length=1)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from stream.errors import SettingsError
 from stream.tools.planning.figures import (
@@ -56,6 +57,7 @@ class Plan:
     """Machines for a demand; `spare` ones may fail without overloading the others. Prices are per hour."""
 
     streams_per_machine: int
+    limited_by: Literal["measured", "simulated"]
     machines: int
     spare: int
     latency_p95_ms: float
@@ -98,13 +100,27 @@ class Planner:
         )
 
     def capacity(self, demand: Demand) -> int:
-        """Return the largest number of streams within the latency bound and without drops; 0 if one is too many."""
+        """Return the largest number of streams within the latency bound and without drops; 0 if one is too many.
+
+        The simulation knows lanes, not what else uses the machine: where a measured trial was too many, the capacity is
+        what was sustained, or more by as much as the demand has less speech than the benchmark.
+        """
 
         def is_sustained(streams: int) -> bool:
             point = self.point(streams, demand.speech)
             return point.latency_p95_ms <= demand.bound_ms and not point.dropped_share
 
-        return _largest(is_sustained)
+        limit = self.measured_limit(demand)
+        simulated = _largest(is_sustained)
+        return simulated if limit is None else min(simulated, limit)
+
+    def measured_limit(self, demand: Demand) -> int | None:
+        """Return the number of streams that the trials allow; None if every trial was sustained."""
+        within = {trial.sources: trial.is_within(demand.bound_ms) for trial in self._figures.trials}
+        if all(within.values()):
+            return None
+        measured = max((sources for sources, is_within in within.items() if is_within), default=0)
+        return round(measured * max(1.0, self._speech / demand.speech))
 
     def plan(self, demand: Demand) -> Plan:
         """Return the machines that a demand needs. Raises `SettingsError` if one machine cannot carry one stream."""
@@ -122,6 +138,7 @@ class Planner:
         loads = sorted({max(1, round(capacity * step / CURVE_POINTS * 1.25)) for step in range(1, CURVE_POINTS + 1)})
         return Plan(
             streams_per_machine=per_machine,
+            limited_by="measured" if capacity == self.measured_limit(demand) else "simulated",
             machines=needed,
             spare=spare,
             latency_p95_ms=self.point(math.ceil(demand.streams / needed), demand.speech).latency_p95_ms,

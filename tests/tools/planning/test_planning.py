@@ -6,6 +6,7 @@ import asyncio
 import json
 import selectors
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,16 +40,17 @@ def figures(**changed: Any) -> dict[str, Any]:
         }
         return {
             "sources": sources,
-            "sustained": True,
             "latency_p50_ms": 60.0,
             "latency_p95_ms": 80.0,
+            "late_p95_ms": 5.0,
+            "dropped": 0,
             "events": sources * 20,
             "duration_s": 10.0,
             "run_s": 20.0,
             "lanes": [lane],
         }
 
-    return {"sustained": 40, "pool": POOL.model_dump(), "trials": [trial(8, 1.5), trial(40, 4.0)]} | changed
+    return {"pool": POOL.model_dump(), "trials": [trial(8, 1.5), trial(40, 4.0)]} | changed
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -168,8 +170,19 @@ def test_a_plan_meets_its_limit_with_as_few_machines_as_it_may() -> None:
     assert (plan.machines - 1) * plan.streams_per_machine < 20_000 <= plan.machines * plan.streams_per_machine
     assert plan.spare >= plan.machines / 50
     assert plan.audio_mbps == 1_740
+    assert plan.limited_by == "simulated"
     assert plan.messages_per_s == pytest.approx(20_000 * 2 * 0.4 / 0.8, rel=0.01)
     assert plan.price_per_hour == (plan.machines + plan.spare) * 1.5
+
+
+def test_a_plan_is_no_better_than_what_was_measured() -> None:
+    light, heavy = figures()["trials"]
+    planner = Planner(BenchFigures.model_validate(figures(trials=[light, heavy | {"late_p95_ms": 400.0}])))
+    demand = Demand(streams=100, speech=0.8, bound_ms=300, headroom=0, stream_kbps=87, price=None)
+    assert planner.capacity(demand) == 8, "40 were too many, whatever the simulation says"
+    assert planner.capacity(replace(demand, speech=0.4)) == 16
+    assert planner.plan(demand).limited_by == "measured"
+    assert planner.capacity(replace(demand, bound_ms=500)) > 40, "within this limit, both trials were sustained"
 
 
 def test_the_command_prints_tables_and_draws(tmp_path: Path) -> None:
@@ -189,7 +202,7 @@ def test_the_command_prints_tables_and_draws(tmp_path: Path) -> None:
 def test_a_plan_without_its_figures_is_refused(tmp_path: Path) -> None:
     bench = tmp_path / "figures.json"
     assert "no such file" in rejection("plan", 10, "--bench", bench).lower()
-    bench.write_text('{"sustained": 1}')
+    bench.write_text('{"trials": []}')
     assert "write it with `tonewatch bench --channels --json`" in rejection("plan", 10, "--bench", bench)
     bench.write_text(json.dumps(figures()))
     assert "does not carry one stream within 1 ms" in rejection("plan", 10, "--bench", bench, "--bound-ms", 1)
