@@ -100,11 +100,7 @@ class ClusterLink:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # Ray's own log files have it
                 start_new_session=True,  # a Ctrl-C is for the node, which then closes the socket
-                env={
-                    "RAY_USAGE_STATS_ENABLED": "0",
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-                },
+                env=_environment(),
             )
         connection = Connection(ours.detach())
         with suppress(OSError):
@@ -169,6 +165,12 @@ class ClusterLink:
                 self._process.wait(CLOSE_TIMEOUT_S)
             self._process.kill()
             self._process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """Return the bridge's environment: without settings, whose secrets a cluster started by it would inherit."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("TONEWATCH__")}
+    return {"RAY_USAGE_STATS_ENABLED": "0", **own, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def _names(groups: ModelGroups) -> list[list[tuple[str, str, WindowSpec]]]:

@@ -14,6 +14,7 @@ from stream.app.assembly import load_groups
 from stream.errors import ClusterUnavailable, SettingsError
 from stream.inference.batching import MAX_CONSECUTIVE_FAILURES, InferenceLane
 from stream.inference.cluster import ClusterModels
+from stream.inference.cluster_link import _environment
 from stream.inference.pool import SingleModel
 from stream.inference.replica import Replica, decode, encode
 from stream.settings import ModelsSettings, PoolSettings, Settings
@@ -58,6 +59,14 @@ def test_no_secret_travels_to_the_cluster() -> None:
     settings = Settings.model_validate({"serve": {"token": "a-secret-of-this-node"}})
     assert b"a-secret" not in pickle.dumps(partial(load_groups, Settings(models=ModelsSettings())))
     assert b"a-secret" in pickle.dumps(settings)
+
+
+def test_the_bridge_gets_no_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TONEWATCH__SERVE__TOKEN", "a-secret-of-this-node")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    environment = _environment()
+    assert "a-secret-of-this-node" not in environment.values()
+    assert environment["RAY_AUTH_MODE"] == "token"
 
 
 def test_a_lane_outlives_a_cluster_that_is_gone() -> None:
