@@ -176,8 +176,10 @@ class InferenceLane(Generic[Item, Result]):
                 )
             self._in_flight -= len(batch)
             self._failed += len(batch)
-            self._consecutive_failures += not isinstance(error, ClusterUnavailable)  # a cluster comes back by itself
-            log.warning("%s: batch of %d windows failed: %s", self.name, len(batch), error)
+            is_away = isinstance(error, ClusterUnavailable)  # which is logged once, and comes back by itself
+            self._consecutive_failures += not is_away
+            level = logging.DEBUG if is_away else logging.WARNING
+            log.log(level, "%s: batch of %d windows failed: %s", self.name, len(batch), error)
             _resolve_all(batch, [None] * len(batch))
             if self._consecutive_failures >= MAX_CONSECUTIVE_FAILURES:
                 raise error from None

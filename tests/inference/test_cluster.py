@@ -140,7 +140,7 @@ def test_without_a_cluster_models_run_here_and_go_back_to_it(cluster: RayCluster
     wait_for(models, replicas_up=0)
     assert models.health().state == "fallback"
     assert process_of(models) == os.getpid()
-    with pytest.raises(ModelError, match="cannot use the cluster .*nothing answers at"):
+    with pytest.raises(ModelError, match=r"cannot use the cluster .*nothing answers at"):
         connect(cluster.address, fallback="none")
     cluster.start_head()
     wait_for(models, replicas_up=2)
