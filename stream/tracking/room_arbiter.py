@@ -1,8 +1,8 @@
 """Room arbitration: in which room a person speaks whom several microphones receive (pure).
 
 Each microphone reports the foremost voice that it receives and its level. Reports of one person are put together by
-name, where the voice is enrolled; a voice without a name belongs to the speech that began at the same time. The person
-is where the level is highest, smoothed over the turn, after the microphones' known differences are subtracted.
+name, where the voice is enrolled; a voice without a name belongs to the speech that began at the same time, or is the
+echo of a much louder one. The person is where the level is highest, smoothed over the turn, after the microphones' known differences are subtracted.
 
 The room is decided with the first report. Within `SETTLE_S` of the onset a better one corrects it, from the onset on;
 later a room that is louder by `MOVE_DB` means that the person has moved. A microphone that falls silent keeps its place
@@ -23,7 +23,7 @@ Microphone = tuple[str, str]
 ONSET_S = 1.0
 """Greatest difference of the onsets of one utterance in two microphones."""
 
-SETTLE_S = 3.0
+SETTLE_S = 1.5
 """Time from the onset within which the room is corrected."""
 
 STALE_S = 2.5
@@ -32,10 +32,13 @@ STALE_S = 2.5
 GRACE_S = 1.0
 """Time for which a microphone that fell silent counts, while others go on."""
 
+ECHO_DB = 10.0
+"""A voice without a name that is so much softer than somebody's loudest microphone is that person."""
+
 CLEAR_DB = 6.0
 """Lead over the second room from which a room is certain at once."""
 
-LAG_S = 1.0
+LAG_S = 1.5
 """Time for which a new room must have been louder before that shows: levels are those of a second, smoothed."""
 
 CORRECT_DB, MOVE_DB = 0.5, 2.0
@@ -109,6 +112,11 @@ class _Utterance:
     onset_s: float
     members: dict[Microphone, _Received]
     is_speaking: bool = False  # in a microphone that has not fallen silent
+
+    @property
+    def level_dbfs(self) -> float:
+        """Level in the loudest microphone."""
+        return max(received.level_dbfs for received in self.members.values())
 
 
 @dataclass(slots=True)
@@ -187,7 +195,8 @@ class RoomArbiter:
                 matching = next((one for one in found if one.name == report.name), None)
             else:
                 near = [one for one in found if abs(one.onset_s - received.onset_s) <= ONSET_S]
-                matching = min(near, key=lambda one: abs(one.onset_s - received.onset_s), default=None)
+                louder = (one for one in found if one.level_dbfs >= received.level_dbfs + ECHO_DB)
+                matching = min(near, key=lambda one: abs(one.onset_s - received.onset_s), default=next(louder, None))
             if matching is not None:
                 matching.members[microphone] = received
             elif report.decided or not found:

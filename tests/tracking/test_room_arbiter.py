@@ -5,7 +5,17 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.tracking.room_arbiter import GRACE_S, LAG_S, ONSET_S, SETTLE_S, STALE_S, Placement, RoomArbiter, VoiceReport
+from stream.tracking.room_arbiter import (
+    ECHO_DB,
+    GRACE_S,
+    LAG_S,
+    ONSET_S,
+    SETTLE_S,
+    STALE_S,
+    Placement,
+    RoomArbiter,
+    VoiceReport,
+)
 
 KITCHEN, HALL, ATTIC = ("a", "kitchen"), ("a", "hall"), ("b", "attic")
 HOP_S = 0.5
@@ -73,6 +83,8 @@ def test_a_voice_without_a_name_belongs_to_the_speech_with_its_onset() -> None:
     arbiter.observe(report(KITCHEN, 9.0, -25.0))
     names = [(one.name, one.microphone) for one in arbiter.placements(9.0)]
     assert names == [("Alice", KITCHEN), (None, ATTIC)], "a stranger of another onset"
+    arbiter.observe(report(HALL, 9.0, -25.0 - ECHO_DB, None, onset_s=5.0))
+    assert len(arbiter.placements(9.0)) == 2, "an echo of Alice"
 
 
 def test_an_undecided_voice_waits_unless_it_is_alone() -> None:
