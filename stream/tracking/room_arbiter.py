@@ -2,7 +2,8 @@
 
 Each microphone reports the foremost voice that it receives and its level. Reports of one person are put together by
 name, where the voice is enrolled; a voice without a name belongs to the speech that began at the same time, or is the
-echo of a much louder one. The person is where the level is highest, smoothed over the turn, after the microphones' known differences are subtracted.
+echo of a much louder one. The person is where the level is highest, smoothed over the turn, after the microphones'
+known differences are subtracted.
 
 The room is decided with the first report. Within `SETTLE_S` of the onset a better one corrects it, from the onset on;
 later a room that is louder by `MOVE_DB` means that the person has moved. A microphone that falls silent keeps its place
