@@ -38,5 +38,6 @@ class RoomsBody(EventModel):
     """Everyone who speaks, each in one room, as far as this node and those it listens to receive them."""
 
     type: Literal["rooms"] = "rooms"
+    start_s: Seconds = Field(default=0.0, description="Always 0.")
     end_s: Seconds = Field(description="Time since the start of the node.")
     people: tuple[RoomOccupant, ...] = Field(description="Empty in silence; 50 at most.")
