@@ -27,11 +27,16 @@ class RoomOccupant(EventModel):
         description="Time since which the person speaks in this room, on the clock of `end_s`. A new room with an "
         "equal `since_s` corrects the one before; with a later one the person has moved."
     )
-    certain: bool = Field(description="Whether the room is decided; a correction may follow otherwise.")
+    certain: bool = Field(
+        description="Whether the room is clear: much louder than any other, or kept for a while; it may be corrected "
+        "otherwise."
+    )
     lead_db: float | None = Field(
         default=None, description="Lead of the loudest microphone over the second one; null if there is only one."
     )
-    levels: tuple[RoomLevel, ...] = Field(description="The microphones that receive the person, the loudest first; 4 at most.")
+    levels: tuple[RoomLevel, ...] = Field(
+        description="The microphones that receive the person, the loudest first; 4 at most."
+    )
 
 
 class RoomsBody(EventModel):

@@ -127,6 +127,7 @@ class _Place:
     microphone: Microphone
     onset_s: float
     since_s: float
+    certain: bool = False
 
 
 class RoomArbiter:
@@ -254,11 +255,12 @@ def _placed(utterance: _Utterance, before: _Place | None, now_s: float) -> tuple
     else:
         place = _held_or_changed(utterance, before, levels, now_s)
     clear = lead_db is not None and lead_db >= CLEAR_DB and place.microphone == levels[0][0]
+    place.certain = place.certain or clear or settled
     return place, Placement(
         name=utterance.name,
         microphone=place.microphone,
         since_s=place.since_s,
-        certain=clear or settled,
+        certain=place.certain,
         lead_db=None if lead_db is None else round(lead_db, 1),
         levels_dbfs=tuple((microphone, round(level, 1)) for microphone, level in levels),
     )

@@ -44,6 +44,9 @@ def test_a_clear_room_is_certain_at_once() -> None:
     assert placed.certain
     assert placed.lead_db == 15.0
     assert placed.levels_dbfs == ((KITCHEN, -25.0), (HALL, -40.0))
+    arbiter.observe(report(HALL, 1.2, -20.0))
+    placed = only(arbiter.placements(1.2))
+    assert (placed.microphone, placed.certain) == (KITCHEN, True), "a smaller lead makes it no less certain"
 
 
 def test_the_first_report_decides_and_a_better_one_corrects_from_the_onset_on() -> None:
