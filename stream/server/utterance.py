@@ -14,7 +14,7 @@ from stream.server.gateway import Gateway
 from stream.server.protocols.base import ProtocolViolation
 from stream.server.protocols.wyoming import AUDIO_STOP, Frame, UtteranceProtocol
 from stream.server.sockets import SocketSlot
-from stream.server.utterance_result import UtteranceResult
+from stream.server.utterance_result import UtteranceSpeaker
 
 MAX_WAITING_BYTES = 2 * 1024 * 1024
 """A minute of audio at 16 kHz."""
@@ -22,12 +22,12 @@ MAX_WAITING_BYTES = 2 * 1024 * 1024
 log = logging.getLogger(__name__)
 
 
-class Utterance:
+class UtteranceAnalysis:
     """One utterance, analysed from its first audio frame on. `slot` is that of the client's socket."""
 
     def __init__(self, gateway: Gateway, frame: Frame, *, slot: SocketSlot, peer: str) -> None:
         self.is_ended = False
-        self.result = UtteranceResult()
+        self.result = UtteranceSpeaker()
         self._transport = _QueueTransport(slot)
         self._task: asyncio.Task[None] | None = None
         try:

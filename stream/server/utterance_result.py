@@ -12,7 +12,7 @@ from typing import Any
 from stream.events import EmotionEvent, Event, SpeakerEvent, SpeakerResolvedEvent, TurnEvent
 
 
-class UtteranceResult:
+class UtteranceSpeaker:
     """What is known so far."""
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ from stream.server.protocols import wyoming
 from stream.server.protocols.base import ProtocolViolation, RejectReason
 from stream.server.protocols.wyoming import Frame, FrameReader, UtteranceProtocol
 from stream.server.sockets import PROOF_TIMEOUT_S, SocketBudget, SocketSlot
-from stream.server.utterance import Utterance
+from stream.server.utterance import UtteranceAnalysis
 from stream.settings import ServeSettings
 
 READ_BYTES = 16_384
@@ -110,7 +110,7 @@ class _Relay:
         self._reader, self._writer, self._slot, self._peer = reader, writer, slot, peer
         self._frames = FrameReader(max_bytes=self._settings.max_message_bytes)
         self._started_s, self._count = time.monotonic(), 0
-        self._utterance: Utterance | None = None
+        self._utterance: UtteranceAnalysis | None = None
         self._awaits_transcript = False
         self._deadline = asyncio.timeout(PROOF_TIMEOUT_S)
 
@@ -195,7 +195,7 @@ class _Relay:
         """Analyse a frame that was passed on."""
         if frame.type == wyoming.AUDIO_CHUNK:
             if self._utterance is None or self._utterance.is_ended:
-                self._utterance = Utterance(self._gateway, frame, slot=self._slot, peer=self._peer)
+                self._utterance = UtteranceAnalysis(self._gateway, frame, slot=self._slot, peer=self._peer)
             self._utterance.put(frame.payload)
         elif frame.type == wyoming.AUDIO_STOP and self._utterance is not None:
             self._utterance.end()
@@ -229,7 +229,7 @@ class _Relay:
         self._awaits_transcript = False
         return self._told(frame, self._utterance)
 
-    def _told(self, frame: Frame, utterance: Utterance) -> bytes:
+    def _told(self, frame: Frame, utterance: UtteranceAnalysis) -> bytes:
         """Return a transcript with what `serve.wyoming_tell` adds; without it, its bytes."""
         told, context = frame.raw, utterance.result.context()
         if "context" in self._settings.wyoming_tell:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from stream.events import Body, SpeakerResolvedBody
-from stream.server.utterance_result import UtteranceResult
+from stream.server.utterance_result import UtteranceSpeaker
 from tests.support import examples
 
 
-def result_of(*bodies: Body) -> UtteranceResult:
-    result = UtteranceResult()
+def result_of(*bodies: Body) -> UtteranceSpeaker:
+    result = UtteranceSpeaker()
     for body in bodies:
         result.apply(examples.event(body))
     return result

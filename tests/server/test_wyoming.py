@@ -151,7 +151,7 @@ def test_a_transcript_is_held_no_longer_than_allowed(monkeypatch: pytest.MonkeyP
     async def never(self: Any, timeout_s: float) -> None:  # noqa: ARG001
         held.append(timeout_s)
 
-    monkeypatch.setattr("stream.server.utterance.Utterance.wait", never)
+    monkeypatch.setattr("stream.server.utterance.UtteranceAnalysis.wait", never)
 
     async def check() -> None:
         async with speech_to_text() as service, proxy(service, wyoming_wait_s=0.02) as node:

@@ -26,7 +26,7 @@ from stream.server.protocols.base import (
     parse_object,
     to_int,
 )
-from stream.server.utterance_result import UtteranceResult
+from stream.server.utterance_result import UtteranceSpeaker
 
 AUDIO_CHUNK, AUDIO_STOP = "audio-chunk", "audio-stop"
 TRANSCRIPT = "transcript"
@@ -124,7 +124,7 @@ class UtteranceProtocol(ConnectionProtocol):
 
     def __init__(self, *, source: str, chunk: Mapping[str, Any]) -> None:
         super().__init__()
-        self.result = UtteranceResult()
+        self.result = UtteranceSpeaker()
         self._source, self._chunk = source, dict(chunk)
         self._channels = 0  # once it is open
         self._frames = 0
