@@ -74,7 +74,14 @@ def test_what_a_client_says_of_its_call() -> None:
     said = {"type": "call", "change": "transfer", "labels": {"agent": "Grace", "x": "y"}}
     assert feed(tested, said) == [ChangeCall({"agent": "Grace"}, "transfer")]
     assert feed(tested, {"type": "call", "labels": {"queue": "sales"}}) == [ChangeCall({"queue": "sales"}, None)]
-    for wrong in ({"change": "dance"}, {}, {"change": 7}, {"labels": {}}, {"labels": {"agent": "A"}, "change": "x"}):
+    refused: list[dict[str, object]] = [
+        {"change": "dance"},
+        {},
+        {"change": 7},
+        {"labels": {}},
+        {"labels": {"agent": "A"}, "change": "x"},
+    ]
+    for wrong in refused:
         assert "change must be" in violation(feed(tested, {"type": "call", **wrong}))
     assert "call before start" in violation(feed(GenericProtocol(), {"type": "call", "change": "hold"}))
 

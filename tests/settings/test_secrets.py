@@ -14,7 +14,7 @@ from stream.settings import Settings, load, secret_files
 from stream.settings.base import MIN_TOKEN_CHARACTERS, Branch, secret_paths
 
 SECRETS = [".".join(path) for path in secret_paths(Settings)]
-TOKENS = ["dashboard.token", "serve.token", "service.token"]
+TOKENS = ["dashboard.supervisor_token", "dashboard.token", "dashboard.viewer_token", "serve.token", "service.token"]
 VALUE = "correct-horse-battery-staple"
 
 
@@ -32,7 +32,9 @@ def secret(settings: Settings, key: str) -> SecretStr:
 def test_all_secrets_are_found() -> None:
     assert sorted(SECRETS) == [
         "apprise.url",
+        "dashboard.supervisor_token",
         "dashboard.token",
+        "dashboard.viewer_token",
         "mqtt.password",
         "serve.audiohook_api_key",
         "serve.audiohook_secret",
