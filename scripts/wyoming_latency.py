@@ -3,8 +3,8 @@
     python -m scripts.wyoming_latency --utterances 60 --answer 0.3
 
 The turns of the bundled conversation are spoken in real time, as a microphone would send them, to an unmodified
-`tonewatch serve` in front of a service that answers after `--answer` seconds, and to that service alone, in turns. What is
-added is the time from the end of the audio to the transcript through the node minus the median of the same without it.
+`tonewatch serve` in front of a service that answers after `--answer` seconds, and to that service alone, in turns. What
+is added is the time from the end of the audio to the transcript through the node minus the median without it.
 The two enrolled people of the conversation are known to the node, its two others are strangers.
 """
 
