@@ -200,17 +200,22 @@ async def _serve(settings: Settings, sinks: dict[str, Sink], signals: SignalHand
         if page is not None:
             handlers = {**registrar.handlers, **alert_handlers(alerts)}
             page.attach(
-                pipeline, levels=pipeline.levels_dbfs, alerts=alerts, handlers=handlers, microphone="/v1/stream"
+                pipeline,
+                levels=pipeline.levels_dbfs,
+                alerts=alerts,
+                handlers=handlers,
+                microphone="/v1/stream",
+                doors=listener.doors,
             )
             pipeline.set_protocol_health(lambda: (*gateway.statistics().protocols, *page.refused.health()))
         signals.run = pipeline
+        if settings.service.drain_s:
+            signals.drain = partial(drain.start, within_s=settings.service.drain_s)
         _print(f"listening on ws://{settings.serve.host}:{listener.port}/v1/")
         if listener.audiosocket_port:
             _print(f"AudioSocket on {settings.serve.host}:{listener.audiosocket_port}")
         if listener.wyoming_port:
             _print(f"Wyoming on {settings.serve.host}:{listener.wyoming_port} for {settings.serve.wyoming_upstream}")
-        if settings.service.drain_s:
-            signals.drain = partial(drain.start, within_s=settings.service.drain_s)
         return await _run_monitored(pipeline, settings.service, drain)
 
 

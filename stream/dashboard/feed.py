@@ -20,6 +20,7 @@ from stream.dashboard.changes import ChangeLog
 from stream.dashboard.wall import Wall
 from stream.events import AlertEvent, Event
 from stream.rules.current import CurrentAlerts
+from stream.server.doors import Door
 
 Levels = Callable[[], Mapping[str, float]]
 """Returns the input level of each source, in dBFS."""
@@ -33,7 +34,8 @@ class PageCapabilities:
     """What pages can do beside showing the wall.
 
     `commands` are names of commands; `microphone` is the path of the WebSocket that takes the audio of a browser;
-    `about` is shown under settings and health. Without `execute` pages are read-only.
+    `about` is shown under settings and health; `doors`, where calls arrive, while there are none. Without `execute`
+    pages are read-only.
     """
 
     commands: tuple[str, ...] = ()
@@ -42,6 +44,8 @@ class PageCapabilities:
     alerts: CurrentAlerts | None = None  # whose conditions supervisors may set
     microphone: str | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    doors: tuple[Door, ...] = ()
+    doors_need_token: bool = False
 
 
 class Feed:

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,6 +28,7 @@ from stream.dashboard.server import create_app
 from stream.dashboard.sink import DashboardSink
 from stream.rules.current import CurrentAlerts
 from stream.server.access import AccessPolicy, is_loopback
+from stream.server.doors import Door
 from stream.server.http import GuardedWebSocket, HttpServer
 from stream.server.refusals import RefusedRequests
 from stream.settings import Settings
@@ -91,8 +92,12 @@ class Dashboard:
         alerts: CurrentAlerts | None = None,
         handlers: Mapping[str, Handler] | None = None,
         microphone: str | None = None,
+        doors: Sequence[Door] = (),
     ) -> None:
-        """Let pages send `pause` and `resume`, and the commands of `handlers` (`enroll`), to a pipeline."""
+        """Let pages send `pause` and `resume`, and the commands of `handlers` (`enroll`), to a pipeline.
+
+        An empty wall shows the `doors`, where calls arrive at the page's own address.
+        """
         dispatcher = CommandDispatcher(pipeline=pipeline, handlers=handlers)
         commands = ("pause", "resume", *(handlers or {}))
 
@@ -107,6 +112,8 @@ class Dashboard:
                 alerts=alerts,
                 microphone=microphone,
                 about=_about(self._settings),
+                doors=tuple(doors),
+                doors_need_token=bool(self._settings.serve.token.get_secret_value()),
             )
         )
 

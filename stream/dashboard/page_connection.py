@@ -242,4 +242,6 @@ def hello(capabilities: PageCapabilities, *, role: Role = "admin", signed_in: bo
         levels=capabilities.levels is not None,
         labels=LABELS,
         about=about,
+        doors=capabilities.doors,
+        doors_need_token=capabilities.doors_need_token,
     )

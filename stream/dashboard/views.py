@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, field_serializer
 
 from stream.control.commands import CommandReply
 from stream.events import CallBody, HealthEvent, Identity, Outcome, Party, Reason, SpeakerState
+from stream.server.doors import Door
 from stream.server.roles import Role
 
 CardStatus = Literal["live", "paused", "stalled", "ended", "offline"]
@@ -109,9 +110,9 @@ class CallRecord(View):
     emotions: dict[str, float]
     alerts: dict[str, int]
     talk: dict[str, float]
-
     held_s: float = 0.0
     transfers: int = 0
+
 
 class EndingView(View):
     """How a stream or call ended: `outcome` is None if its node did not say.
@@ -159,10 +160,10 @@ class CardView(View):
     attention: int
     reason: str
     ending: EndingView | None
-
     hold_since_ms: float | None  # of a call on hold
     held_s: float  # time on hold, over
     transfers: int
+
 
 class TurnView(View):
     """One turn; `previous` is the name that a correction replaced."""
@@ -297,6 +298,8 @@ class HelloMessage(View):
     levels: bool
     labels: dict[str, dict[str, str]]
     about: Mapping[str, Any]
+    doors: tuple[Door, ...]
+    doors_need_token: bool
 
 
 class WallUpdate(View):

@@ -11,7 +11,7 @@ export class Link extends EventTarget {
   cards = new Map();
   nodes = new Map();
   broker = null; // of a page that shows what nodes publish: { name, connected, since_ms, error }
-  hello = { role: "viewer", signed_in: false, commands: [], about: {}, levels: false, microphone: null };
+  hello = { role: "viewer", signed_in: false, commands: [], about: {}, levels: false, microphone: null, doors: [], doors_need_token: false };
   state = "connecting";
   alerts = new Map();
   conditions = []; // of alerts, for those who may set them

@@ -65,7 +65,7 @@ export function makeShares({ legendEntries = 3 } = {}) {
   const bar = h("div", { class: "share", "aria-hidden": "true" }), legend = h("div", { class: "share-legend" });
   let shown = "";
   return {
-    element: h("div", null, bar, legend),
+    element: h("div", { class: "shares" }, bar, legend),
     show(card, total_s) {
       const sum = (shares) => shares.reduce((seconds, share) => seconds + share.seconds, 0);
       const speech_s = sum(card.talk); // crosstalk counts for both parties, as in the call's figures

@@ -1,7 +1,8 @@
 // One card per stream or call, those that need attention first. Cards keep their places while they are pointed at.
-import { announce, h, icon, setAttribute, setText } from "./dom.js";
-import { drawTrend, makeEmotion, makeShares, makeSpeaker } from "./parts.js";
-import { age, clock, duration, labelOf, subtitleOf, titleOf } from "./words.js";
+import { CardList } from "./cardlist.js";
+import { announce, h, setAttribute, setText, toast } from "./dom.js";
+import { Tile } from "./tile.js";
+import { titleOf } from "./words.js";
 
 const FILTERS = {
   all: ["All", () => true],
@@ -15,81 +16,144 @@ const ORDERS = {
   name: ["Name", () => 0],
   longest: ["Longest", (a, b) => a.started_ms - b.started_ms],
 };
-const MOVE_INTERVAL_MS = 1200, POINTER_REST_MS = 2500, MOVE_ANIMATION_MS = 260, MAX_ANIMATED_CARDS = 60, MAX_ANNOUNCED_ALERTS = 2000;
+const GROUPS = {
+  none: ["Nothing", () => ""],
+  queue: ["Queue", (card) => card.about.queue ?? "No queue"],
+  agent: ["Agent", (card) => card.about.agent ?? "No agent"],
+  node: ["Node", (card) => card.node],
+};
+const VIEWS = { cards: "Cards", rows: "Rows" };
+const CHOICES = { sort: ["attention", ORDERS], group: ["none", GROUPS], view: ["cards", VIEWS] }; // remembered by the browser
+const MOVE_INTERVAL_MS = 1200, POINTER_REST_MS = 2500, MAX_ANNOUNCED_ALERTS = 2000, MAX_OPTIONS = 200;
+const { compare } = new Intl.Collator("en", { numeric: true });
+
+function remembered() {
+  try { return JSON.parse(localStorage.getItem("wall")) ?? {}; } catch { return {}; }
+}
 
 export class Wall {
-  #tiles = new Map();
+  #cards = new Map(); // whether a card has changed since its tile was drawn
+  #keys = []; // in the order in which they are shown
   #filter = "all";
-  #order = "attention";
   #query = "";
+  #about = { agent: "", queue: "" };
+  #choices = {};
   #movedAt = 0;
   #pointedAt = 0;
   #frameRequested = false;
   #announced = new Set();
+  #emptiness = "";
 
   constructor(link) {
     this.link = link;
+    const stored = remembered();
+    for (const [name, [usual, table]] of Object.entries(CHOICES)) this.#choices[name] = stored[name] in table ? stored[name] : usual;
     this.chips = Object.fromEntries(Object.entries(FILTERS).map(([name, [label]]) => {
       const number = h("b", null, "0");
-      const button = h("button", { type: "button", "aria-pressed": name === "all" ? "true" : "false", onclick: () => this.#setFilter(name) }, label, number);
+      const button = h("button", { type: "button", "aria-pressed": name === "all" ? "true" : "false", onclick: () => this.#setFilter(name) }, `${label} `, number);
       return [name, { button, number }];
     }));
-    this.filterInput = h("input", { type: "search", placeholder: "Filter by name, agent, queue", "aria-label": "Filter by name, speaker, agent, queue or emotion", oninput: () => { this.#query = this.filterInput.value.trim().toLowerCase(); this.#writeAddress(); this.arrange(true); } });
-    const sort = h("select", { onchange: () => { this.#order = sort.value; this.arrange(true); } }, Object.entries(ORDERS).map(([name, [label]]) => h("option", { value: name }, label)));
-    this.grid = h("ul", { class: "grid", "aria-label": "Streams and calls", onpointermove: () => { this.#pointedAt = Date.now(); }, onkeydown: (event) => this.#moveFocus(event) });
+    this.filterInput = h("input", { type: "search", placeholder: "Filter by name, agent, queue", "aria-label": "Filter by name, speaker, agent, queue or emotion", oninput: () => { this.#query = this.filterInput.value.trim().toLowerCase(); this.#changed(); } });
+    this.about = Object.fromEntries(Object.entries({ agent: "All agents", queue: "All queues" }).map(([name, all]) => [name,
+      h("select", { "aria-label": name === "agent" ? "Agent" : "Queue", hidden: true, onchange: (event) => { this.#about[name] = event.target.value; this.#changed(); } }, h("option", { value: "" }, all))]));
+    this.selects = Object.fromEntries(Object.entries({ sort: ORDERS, group: GROUPS }).map(([name, table]) => [name,
+      h("select", { onchange: (event) => this.#choose(name, event.target.value) }, Object.entries(table).map(([value, [label]]) => h("option", { value }, label)))]));
+    this.rows = h("button", { type: "button", class: "button", onclick: () => this.#choose("view", this.#choices.view === "rows" ? "cards" : "rows") }, "Rows");
+    const fullScreen = h("button", { type: "button", class: "button", hidden: !document.fullscreenEnabled, onclick: () => this.#toggleFullScreen() }, "Full screen");
+    document.addEventListener("fullscreenchange", () => setText(fullScreen, document.fullscreenElement ? "Leave full screen" : "Full screen"));
+    this.list = new CardList((key) => new Tile(link, key));
+    this.list.element.addEventListener("pointermove", () => { this.#pointedAt = Date.now(); });
     this.empty = h("div", { class: "empty" });
     this.element = h("section", null,
       h("h1", { class: "visually-hidden" }, "Wall"),
       h("div", { class: "tools" },
         h("div", { class: "find" }, this.filterInput),
         h("div", { class: "chips", role: "group", "aria-label": "Show" }, Object.values(this.chips).map((chip) => chip.button)),
-        h("label", { class: "sort" }, "Sort by", sort)),
-      this.grid, this.empty);
+        Object.values(this.about),
+        h("div", { class: "arrange" }, h("label", null, "Group by", this.selects.group), h("label", null, "Sort by", this.selects.sort), this.rows, fullScreen)),
+      this.list.element, this.empty);
+    this.#showChoices();
     link.addEventListener("wall", (event) => this.#onWall(event.detail));
     link.addEventListener("state", () => this.#requestDraw());
-    link.addEventListener("hello", () => this.arrange(true));
+    link.addEventListener("hello", () => { this.#emptiness = ""; this.arrange(true); });
   }
 
   enter() {
     this.shown = true;
-    for (const tile of this.#tiles.values()) tile.dirty = true;
+    for (const key of this.#cards.keys()) this.#cards.set(key, true);
+    this.list.forget();
     this.arrange(true);
+    this.#requestDraw();
     this.tick();
   }
   leave() { this.shown = false; }
 
-  // Takes filter and words from the address, so that a link shows the same: `#/?show=attention&q=sales`.
+  // Takes filters and layout from the address, so that a link shows the same: `#/?show=attention&queue=sales&view=rows`.
   select(parameters) {
-    const show = parameters.get("show"), words = parameters.get("q");
-    if (words !== null) { this.filterInput.value = words; this.#query = words.trim().toLowerCase(); }
-    if (show in FILTERS) this.#setFilter(show);
-    else if (words !== null) this.arrange(true);
+    if (!parameters.size) return this.#writeAddress();
+    const show = parameters.get("show");
+    this.#filter = show in FILTERS ? show : "all";
+    this.filterInput.value = parameters.get("q") ?? "";
+    this.#query = this.filterInput.value.trim().toLowerCase();
+    for (const name of Object.keys(this.#about)) this.#about[name] = parameters.get(name) ?? "";
+    for (const [name, [, table]] of Object.entries(CHOICES)) if (parameters.get(name) in table) this.#choices[name] = parameters.get(name);
+    this.#showChoices();
+    this.arrange(true);
   }
 
   #writeAddress() {
     const parameters = new URLSearchParams();
     if (this.#filter !== "all") parameters.set("show", this.#filter);
     if (this.#query) parameters.set("q", this.#query);
+    for (const [name, value] of Object.entries(this.#about)) if (value) parameters.set(name, value);
+    for (const [name, [usual]] of Object.entries(CHOICES)) if (this.#choices[name] !== usual) parameters.set(name, this.#choices[name]);
     const address = parameters.size ? `#/?${parameters}` : "#/";
     if (this.shown && (location.hash || "#/") !== address) history.replaceState(null, "", address);
+  }
+
+  #changed() {
+    this.#writeAddress();
+    this.arrange(true);
+  }
+
+  #choose(name, value) {
+    this.#choices[name] = value;
+    try { localStorage.setItem("wall", JSON.stringify(this.#choices)); } catch { /* it holds until the page is closed */ }
+    this.#showChoices();
+    this.list.forget();
+    this.#changed();
+  }
+
+  #showChoices() {
+    for (const [name, select] of Object.entries(this.selects)) select.value = this.#choices[name];
+    setAttribute(this.list.element, "data-view", this.#choices.view);
+    setAttribute(this.rows, "aria-pressed", this.#choices.view === "rows" ? "true" : "false");
+    for (const [name, chip] of Object.entries(this.chips)) setAttribute(chip.button, "aria-pressed", name === this.#filter ? "true" : "false");
+  }
+
+  async #toggleFullScreen() {
+    try {
+      if (document.fullscreenElement) await document.exitFullscreen();
+      else await document.documentElement.requestFullscreen();
+    } catch { toast("This browser does not allow full screen."); }
   }
 
   // Once a second: clocks and silences advance between events.
   tick() {
     if (!this.shown) return;
-    for (const tile of this.#tiles.values()) if (tile.element.isConnected) tile.tick();
+    for (const tile of this.list.tiles) tile.tick();
     this.#requestDraw();
   }
 
   #onWall({ t, changed, removed }) {
     if (t === "snapshot") {
-      for (const key of [...this.#tiles.keys()]) if (!this.link.cards.has(key)) this.#remove(key);
+      for (const key of [...this.#cards.keys()]) if (!this.link.cards.has(key)) this.#cards.delete(key);
       this.#movedAt = 0; // new cards are shown with the next frame
     }
-    for (const key of removed) this.#remove(key);
+    for (const key of removed) this.#cards.delete(key);
+    if (removed.length) this.#movedAt = 0;
     for (const key of changed) {
-      if (!this.#tiles.has(key)) this.#tiles.set(key, new Tile(this.link, key));
-      this.#tiles.get(key).dirty = true;
+      this.#cards.set(key, true);
       this.#announceAlerts(this.link.cards.get(key), t === "snapshot");
     }
     this.#requestDraw();
@@ -104,11 +168,6 @@ export class Wall {
     if (this.#announced.size > MAX_ANNOUNCED_ALERTS) this.#announced.clear();
   }
 
-  #remove(key) {
-    this.#tiles.get(key)?.item.remove();
-    this.#tiles.delete(key);
-  }
-
   #requestDraw() {
     if (this.#frameRequested || !this.shown) return;
     this.#frameRequested = true;
@@ -116,47 +175,65 @@ export class Wall {
   }
 
   #draw() {
-    for (const tile of this.#tiles.values()) if (tile.dirty) tile.show();
-    const unused = Date.now() - this.#pointedAt > POINTER_REST_MS && !this.grid.matches(":focus-within");
+    for (const tile of this.list.tiles) {
+      if (!this.#cards.get(tile.key)) continue; // unchanged, or about to leave
+      tile.show();
+      this.#cards.set(tile.key, false);
+    }
+    const unused = Date.now() - this.#pointedAt > POINTER_REST_MS && !this.list.element.matches(":focus-within");
     if (Date.now() - this.#movedAt > MOVE_INTERVAL_MS) this.arrange(unused);
   }
 
-  // Puts cards in order; without `move`, cards already on screen keep their places.
+  // Puts cards in order; without `move`, cards already on the wall keep their places.
   arrange(move) {
     this.#movedAt = Date.now();
-    const cards = [...this.link.cards.values()];
-    for (const [name, [, matches]] of Object.entries(FILTERS)) setText(this.chips[name].number, String(cards.filter((card) => matches(card, this.link)).length));
-    const urgent = cards.filter((card) => FILTERS.attention[1](card, this.link)).length;
-    this.chips.attention.button.classList.toggle("urgent", urgent > 0);
-    document.title = urgent ? `(${urgent}) tonewatch` : "tonewatch";
-    if (!this.shown) return;
-    const shown = cards.filter((card) => FILTERS[this.#filter][1](card, this.link)).filter((card) => this.#matchesQuery(card));
-    shown.sort((a, b) => (a.state === "ended") - (b.state === "ended") || ORDERS[this.#order][1](a, b) || titleOf(a).localeCompare(titleOf(b), "en", { numeric: true }) || a.key.localeCompare(b.key));
-    const keys = new Set(shown.map((card) => card.key));
-    for (const [key, tile] of this.#tiles) if (!keys.has(key) && tile.item.isConnected) tile.item.remove();
-    const before = move && this.#tiles.size <= MAX_ANIMATED_CARDS ? new Map([...this.grid.children].map((item) => [item, item.getBoundingClientRect()])) : null;
-    let next = this.grid.firstElementChild;
-    for (const card of shown) {
-      const tile = this.#tiles.get(card.key);
-      if (!tile) continue;
-      if (!tile.item.isConnected) tile.show();
-      if (tile.item === next) next = next.nextElementSibling;
-      else if (move || !tile.item.isConnected) this.grid.insertBefore(tile.item, next);
+    const cards = [...this.link.cards.values()], counts = Object.fromEntries(Object.keys(FILTERS).map((name) => [name, 0])), shown = [];
+    for (const card of cards) {
+      for (const [name, [, matches]] of Object.entries(FILTERS)) if (matches(card, this.link)) counts[name] += 1;
+      if (this.shown && FILTERS[this.#filter][1](card, this.link) && this.#matches(card)) shown.push(card);
     }
-    if (before) this.#animateMoves(before);
+    for (const [name, number] of Object.entries(counts)) setText(this.chips[name].number, String(number));
+    this.chips.attention.button.classList.toggle("urgent", counts.attention > 0);
+    document.title = counts.attention ? `(${counts.attention}) tonewatch` : "tonewatch";
+    if (!this.shown) return;
+    for (const [name, select] of Object.entries(this.about)) this.#showOptions(name, select, cards);
+    const titles = new Map(shown.map((card) => [card, titleOf(card)])), order = ORDERS[this.#choices.sort][1];
+    shown.sort((a, b) => (a.state === "ended") - (b.state === "ended") || order(a, b) || compare(titles.get(a), titles.get(b)) || compare(a.key, b.key));
+    const sorted = shown.map((card) => card.key);
+    this.#keys = move ? sorted : keepPlaces(this.#keys, sorted);
+    this.list.set(this.#entries(), move);
     this.#showEmpty(cards.length, shown.length);
   }
 
-  #animateMoves(before) {
-    if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-    for (const [item, old] of before) {
-      if (!item.isConnected) continue;
-      const current = item.getBoundingClientRect(), x = old.left - current.left, y = old.top - current.top;
-      if (x || y) item.animate([{ transform: `translate(${x}px, ${y}px)` }, { transform: "none" }], { duration: MOVE_ANIMATION_MS, easing: "ease-out" });
+  // The cards' keys under headings of their groups; groups that need attention first.
+  #entries() {
+    const of = this.#keys.length, group = GROUPS[this.#choices.group][1];
+    if (this.#choices.group === "none") return this.#keys.map((key, index) => ({ key, place: index + 1, of }));
+    const groups = new Map();
+    for (const key of this.#keys) {
+      const card = this.link.cards.get(key), name = group(card), one = groups.get(name) ?? { name, keys: [], urgent: 0 };
+      groups.set(name, one);
+      one.keys.push(key);
+      one.urgent += FILTERS.attention[1](card, this.link);
     }
+    let place = 0;
+    return [...groups.values()].sort((a, b) => compare(a.name, b.name))
+      .flatMap(({ name, keys, urgent }) => [{ group: name, number: keys.length, urgent }, ...keys.map((key) => ({ key, place: (place += 1), of }))]);
   }
 
-  #matchesQuery(card) {
+  #showOptions(name, select, cards) {
+    const values = [...new Set(cards.map((card) => card.about[name]).filter(Boolean)), ...(this.#about[name] ? [this.#about[name]] : [])];
+    const names = [...new Set(values)].sort(compare).slice(0, MAX_OPTIONS);
+    select.hidden = names.length === 0;
+    if (select.dataset.names !== String(names)) {
+      select.dataset.names = String(names);
+      select.replaceChildren(select.firstElementChild, ...names.map((one) => h("option", { value: one }, one)));
+    }
+    if (select.value !== this.#about[name]) select.value = this.#about[name];
+  }
+
+  #matches(card) {
+    for (const [name, value] of Object.entries(this.#about)) if (value && card.about[name] !== value) return false;
     if (!this.#query) return true;
     const text = [card.name, ...Object.values(card.about), card.node, card.speaker.name, ...card.speaker.others.map((other) => other.name), card.emotion?.label, card.reason, card.state, ...card.shares.map((share) => share.name)].join(" ").toLowerCase();
     return this.#query.split(/\s+/).every((word) => text.includes(word));
@@ -167,103 +244,33 @@ export class Wall {
     if (shown > 0) return;
     const [title, text] = all > 0 ? ["No matches", "Change the filter to see other streams."]
       : this.link.state === "open" ? ["No streams yet", "Streams and calls appear when their audio starts."] : ["Connecting", "Waiting for the server."];
+    const refusals = all ? 0 : [...this.link.nodes.values()].map((node) => node.health?.protocols?.map((row) => row.refusals.map((one) => one.count)));
+    const emptiness = JSON.stringify([title, refusals]);
+    if (emptiness === this.#emptiness) return;
+    this.#emptiness = emptiness;
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), path = document.createElementNS("http://www.w3.org/2000/svg", "path");
     svg.setAttribute("viewBox", "0 0 120 56");
     svg.setAttribute("aria-hidden", "true");
     path.setAttribute("d", "M8 24v8M21 18v20M34 8v40M47 20v16M60 26v4M73 20v16M86 8v40M99 18v20M112 24v8");
     svg.append(path);
     this.empty.replaceChildren(svg, h("b", null, title), h("p", null, text));
+    if (all === 0 && this.link.state === "open") import("./connect.js").then(({ howToConnect }) => { if (this.#emptiness === emptiness) this.empty.append(...howToConnect(this.link)); });
   }
 
   #setFilter(name) {
     this.#filter = name;
-    for (const [other, chip] of Object.entries(this.chips)) setAttribute(chip.button, "aria-pressed", other === name ? "true" : "false");
-    this.#writeAddress();
-    this.arrange(true);
-  }
-
-  // Arrow keys move the focus over the grid of cards.
-  #moveFocus(event) {
-    const cards = [...this.grid.querySelectorAll("a")], here = cards.indexOf(document.activeElement);
-    if (here < 0) return;
-    const top = cards[0].getBoundingClientRect().top, columns = cards.findIndex((card) => card.getBoundingClientRect().top > top);
-    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns < 0 ? cards.length : columns, ArrowUp: columns < 0 ? -cards.length : -columns, Home: -here, End: cards.length - 1 - here }[event.key];
-    if (step === undefined || !cards[here + step]) return;
-    event.preventDefault();
-    cards[here + step].focus();
+    this.#showChoices();
+    this.#changed();
   }
 }
 
-class Tile {
-  dirty = true;
-
-  constructor(link, key) {
-    this.link = link;
-    this.key = key;
-    this.name = h("span", { class: "name" });
-    this.node = h("span", { class: "node" });
-    this.time = h("span", { class: "time" });
-    this.speaker = makeSpeaker();
-    this.emotion = makeEmotion();
-    this.trend = h("canvas", { "aria-hidden": "true", width: 84, height: 28 });
-    this.shares = makeShares();
-    this.pill = h("span", { class: "pill" });
-    this.element = h("a", { class: "card", href: `#/stream/${encodeURIComponent(key)}` },
-      h("div", { class: "card-top" }, h("div", null, this.name, this.node), this.time), this.speaker.element,
-      h("div", { class: "emotion-row" }, this.emotion.element, this.trend), this.shares.element, h("div", { class: "card-end" }, this.pill));
-    this.item = h("li", null, this.element);
+// The new order in which what was there before keeps its place, and what is new has its own.
+function keepPlaces(before, sorted) {
+  const wanted = new Set(sorted), known = new Set(before), kept = before.filter((key) => wanted.has(key)), order = [];
+  let next = 0;
+  for (const key of sorted) {
+    if (!known.has(key)) order.push(key);
+    else if (key === kept[next]) { order.push(key); next += 1; }
   }
-
-  show() {
-    this.dirty = false;
-    const card = this.link.cards.get(this.key);
-    setText(this.name, titleOf(card));
-    setAttribute(this.name, "title", card.name);
-    setText(this.node, [subtitleOf(card), this.link.nodes.size > 1 ? card.node : ""].filter(Boolean).join(" · "));
-    setAttribute(this.element, "data-alert", card.alerts.length ? "yes" : null);
-    if (card.ending) this.emotion.showEnding(card.ending);
-    else this.emotion.show(card.emotion, card.anger_trend);
-    drawTrend(this.trend, card.trend);
-    this.tick();
-  }
-
-  // What changes with the clock alone.
-  tick() {
-    const card = this.link.cards.get(this.key);
-    if (!card) return;
-    const now = this.link.mediaNow(card);
-    const stale_s = this.link.staleFor(card);
-    setText(this.time, clock(now));
-    setAttribute(this.element, "data-state", stale_s === null ? card.state : "stale");
-    this.speaker.show(card, card.silent_since_s === null ? null : Math.max(0, now - card.silent_since_s), stale_s);
-    this.shares.show(card, now);
-    this.#showPill(card, now);
-  }
-
-  #showPill(card, now) {
-    const [level, symbol, text] = pillOf(card, now, this.link.staleFor(card));
-    this.pill.hidden = level === null;
-    if (level === null) return;
-    if (this.pillKind !== `${level} ${symbol}`) {
-      this.pillKind = `${level} ${symbol}`;
-      this.pill.className = `pill ${level}`;
-      this.pillText = h("span");
-      this.pill.replaceChildren(icon(symbol), this.pillText);
-    }
-    setText(this.pillText, text);
-  }
-}
-
-// Level, icon and text of what stands out most about a card; null without anything.
-function pillOf(card, now, stale_s) {
-  const alert = card.alerts.find((one) => one.label === card.reason) ?? card.alerts[0];
-  if (alert) return ["bad", "alert", [alert, ...card.alerts.filter((one) => one !== alert)].map((one) => `${one.label} ${age(Math.max(0, now - one.since_s))}`).join(", ")];
-  if (stale_s !== null) return ["bad", "mute", `no data for ${age(stale_s)}`];
-  if (card.state === "stalled" || card.state === "offline") return ["bad", "mute", card.reason];
-  if (card.state === "paused") return ["warn", "pause", "paused"];
-  if (card.reason) return ["warn", card.reason === labelOf("stream_states", "gap") ? "gap" : "alert", card.reason];
-  if (card.gaps) return ["calm", "gap", `${card.gaps} ${card.gaps > 1 ? "gaps" : "gap"}, ${duration(card.lost_s)} lost`];
-  const raised = Object.entries(card.ending?.alerts ?? {}).map(([label, times]) => (times > 1 ? `${label} ${times}×` : label)).join(", ");
-  if (raised) return ["calm", "alert", raised];
-  return card.state === "ended" ? ["calm", "check", "no alerts"] : [null, null, ""];
+  return [...order, ...kept.slice(next)];
 }
