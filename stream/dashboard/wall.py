@@ -91,7 +91,7 @@ class Wall:
             self.broker = BrokerView(name=name, connected=connected, since_ms=self._now_ms(), error=error)
 
     def expire(self) -> bool:
-        """Remove cards that have not ended, but of which nothing was heard for `EXPIRY_S`; returns whether any was.
+        """Remove cards that have not ended, but of which no event came for `EXPIRY_S`; returns whether any was.
 
         A stream that is paused or stalled sends nothing: its card stays while its node sends events.
         """

@@ -92,7 +92,7 @@ class StreamProcessor:
         self._frames = 0  # received so far, at the source's rate
         self._discarded = 0  # end of the audio discarded during a pause, at the source's rate
         self._arrived_s = 0.0  # monotonic time at which the newest audio was captured
-        self._gap_detail = ""  # why audio is missing from here on, if the source told
+        self._gap_detail = ""  # why audio is missing from here on, if the source says
         self._order = asyncio.Lock()  # audio and stream-state events must keep their order
         self._resampler = Resampler(rate_hz=self._rate_hz)
         leading = () if turn_spec is None else (turn_spec,)

@@ -231,15 +231,15 @@ class _Relay:
 
     def _told(self, frame: Frame, utterance: UtteranceAnalysis) -> bytes:
         """Return a transcript with what `serve.wyoming_tell` adds; without it, its bytes."""
-        told, context = frame.raw, utterance.result.context()
+        sent, context = frame.raw, utterance.result.context()
         if "context" in self._settings.wyoming_tell:
             try:
-                told = wyoming.with_context(frame, context)
+                sent = wyoming.with_context(frame, context)
             except ProtocolViolation as violation:
                 log.warning("the transcript has data that cannot be read (%s); passed on as it is", violation)
         if "detection" in self._settings.wyoming_tell:
-            told = wyoming.detection(utterance.result.speaker, context) + told
-        return told
+            sent = wyoming.detection(utterance.result.speaker, context) + sent
+        return sent
 
     def _extend(self) -> None:
         """Start the time for the next frame."""

@@ -21,7 +21,7 @@ class DashboardSettings(Branch):
     token_file: str = Field("", description="File that contains the token, readable by its owner only.")
     supervisor_token: Token = Field(
         SecretStr(""),
-        description="Token of supervisors, who acknowledge alerts, pause streams and export calls, but enrol nobody "
+        description="Token of supervisors, who acknowledge alerts, pause streams and export calls, but do not enrol "
         "and see no settings; needs `dashboard.token`.",
     )
     supervisor_token_file: str = Field(

@@ -66,7 +66,7 @@ class ServeSettings(Branch):
     )
     wyoming_tell: tuple[Literal["context", "detection"], ...] = Field(
         (),
-        description="What a Wyoming client is told beside the transcript: its `context` with the speaker and the "
+        description="What a Wyoming client gets beside the transcript: its `context` with the speaker and the "
         "emotion, a `detection` event with the speaker before it. Empty: every byte is the service's own.",
     )
     wyoming_announce: bool = Field(

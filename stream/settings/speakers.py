@@ -69,7 +69,7 @@ class SpeakersSettings(Branch):
     publish_embeddings: bool = Field(
         False,
         description="Publish the voice of each turn as an x-vector, in the event of its end. It is biometric data: "
-        "whoever gets the events can recognise the person elsewhere.",
+        "any subscriber can recognise the person elsewhere.",
     )
     profiles: str = Field(
         "auto",

@@ -196,7 +196,7 @@ class SoundfileDecoder:
         self._runs = list(container.runs)
         self._link = self._runs[0].link if self._runs else 0
         self._position = 0  # within the link
-        self._pending_lost = 0  # to be told with the next samples
+        self._pending_lost = 0  # to be reported with the next samples
         self._current: RunReader | None = None
         self._open_next()
         if self._current is None:
@@ -226,7 +226,7 @@ class SoundfileDecoder:
         self._file.close()
 
     def _open_next(self) -> None:
-        """Open the next run that can be decoded; what is missing before it is told with its first samples."""
+        """Open the next run that can be decoded; what is missing before it is reported with its first samples."""
         self._current = None
         error: Exception | None = None
         while self._runs and self._current is None:

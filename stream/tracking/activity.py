@@ -259,8 +259,8 @@ class ActivityTracker:
 def _several(probabilities: Activity) -> Activity:
     """Return the probability that several people speak in each frame; `probabilities` is (frames, speakers).
 
-    The probabilities of all speakers add up to the expected number of people, whoever they are: beyond one, it is the
-    probability of a second. Two candidates for the second voice do not share it out among them.
+    The probabilities of all speakers add up to the expected number of people: beyond one, it is the probability of a
+    second, without their names. Two candidates for the second voice do not share it out among them.
     """
     several: Activity = np.clip(probabilities.sum(axis=1) - 1.0, 0.0, 1.0).astype(np.float32)
     return several

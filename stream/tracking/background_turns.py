@@ -45,7 +45,7 @@ class BackgroundTurns:
         self._minimum = minimum_samples
         self._new_name = new_name
         self._turns: dict[int, OpenTurn] = {}
-        self._told: dict[int, int] = {}  # up to where turns tell the speech of a track
+        self._published_until: dict[int, int] = {}  # up to where turns tell the speech of a track
 
     def observe(
         self,
@@ -63,7 +63,7 @@ class BackgroundTurns:
         for one in speech:
             run = one.run
             turn = self._turns.get(run.track)
-            start_sample = max(run.start_sample, self._told.get(run.track, 0))
+            start_sample = max(run.start_sample, self._published_until.get(run.track, 0))
             if turn is None or turn.name is None:
                 self._turns.pop(run.track, None)
                 taken = {turn.speaker for turn in self._turns.values()} | {foremost}
@@ -80,7 +80,9 @@ class BackgroundTurns:
             if turn.speaker is not None:
                 bodies += turn.start_body(self._new_name, minimum_samples=self._minimum)
         present = {one.run.track for one in speech}
-        self._told = {track: end for track, end in self._told.items() if track in present or track == foreground}
+        self._published_until = {
+            track: end for track, end in self._published_until.items() if track in present or track == foreground
+        }
         for track, turn in list(self._turns.items()):
             if track == foreground:
                 continue
@@ -97,13 +99,13 @@ class BackgroundTurns:
         self._turns[track] = turn
 
     def tell(self, track: int | None, end_sample: int) -> None:
-        """Note up to where a turn in the foreground tells the speech of a track."""
+        """Note up to where a turn in the foreground holds the speech of a track."""
         if track is not None:
-            self._told[track] = max(end_sample, self._told.get(track, 0))
+            self._published_until[track] = max(end_sample, self._published_until.get(track, 0))
 
-    def told(self, track: int | None) -> int:
-        """Return up to where turns tell the speech of a track."""
-        return 0 if track is None else self._told.get(track, 0)
+    def published_until(self, track: int | None) -> int:
+        """Return up to where turns hold the speech of a track."""
+        return 0 if track is None else self._published_until.get(track, 0)
 
     def take(self, track: int | None, speaker: str | None) -> tuple[OpenTurn | None, list[TurnBody]]:
         """Return the published turn that goes on in the foreground, if there is one; other turns of both end."""
@@ -125,12 +127,12 @@ class BackgroundTurns:
     def finish(self) -> list[TurnBody]:
         """End all turns."""
         bodies = [body for track in list(self._turns) for body in self._end(track)]
-        self._told.clear()
+        self._published_until.clear()
         return bodies
 
     def _end(self, track: int) -> list[TurnBody]:
         turn = self._turns.pop(track)
-        self._told[track] = turn.speech.end_sample
+        self._published_until[track] = turn.speech.end_sample
         start = []
         if turn.speaker is None:
             start = turn.start_body(self._new_name, minimum_samples=max(self._minimum, samples(MIN_UNKNOWN_S)))

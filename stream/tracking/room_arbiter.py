@@ -8,7 +8,7 @@ known differences are subtracted.
 The room is decided with the first report. Within `SETTLE_S` of the onset a better one corrects it, from the onset on;
 later a room that is louder by `MOVE_DB` means that the person has moved. A microphone that falls silent keeps its place
 for `GRACE_S`: far ones report a reverberant voice for longer, or again before it does. An undecided voice whose onset
-fits nobody's waits: it is usually someone who walks towards that microphone and is recognised there in a moment.
+fits no voice waits: it is usually someone who walks towards that microphone and is recognised there in a moment.
 """
 
 from __future__ import annotations

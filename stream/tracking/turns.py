@@ -192,7 +192,7 @@ class TurnTracker:
         else:
             bodies += self._end()
         if began is not None:
-            self._antedate(speech, max(began, self._background.told(track)))
+            self._antedate(speech, max(began, self._background.published_until(track)))
         self._limit(speech, speaker)
         if turn is None:
             turn = OpenTurn(speaker, speech, track=track)

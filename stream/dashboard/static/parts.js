@@ -11,7 +11,7 @@ export function makeSpeaker() {
   const element = h("div", { class: "speaker" }, h("span", { class: "avatars" }, avatar, second), h("div", { class: "speaker-text" }, name, state));
   return {
     element,
-    // `silence_s`: how long there has been no speech, or null; `stale_s`: how long nothing was heard of a live card, or null.
+    // `silence_s`: how long there has been no speech, or null; `stale_s`: how long no event of a live card has come, or null.
     show(card, silence_s, stale_s = null) {
       const speaker = card.speaker, silent = speaker.state === "silence", certain = speaker.state === "confirmed" || speaker.state === "overlap";
       const [inactive, explanation] = INACTIVE[stale_s === null ? card.state : "stale"] ?? [null, null], idle = silent || inactive !== null;

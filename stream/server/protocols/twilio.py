@@ -44,7 +44,7 @@ class TwilioProtocol(MediaStreamProtocol):
         self._peer_closed = True  # missing messages cannot arrive any more
         try:
             return [] if self.closed else self._track_close(self._process_in_order())
-        except ProtocolViolation:  # there is nobody left to tell
+        except ProtocolViolation:  # the client is gone
             return []
 
     def _receive(self, message: str | bytes) -> list[Action]:

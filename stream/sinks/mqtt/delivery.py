@@ -1,7 +1,7 @@
 """Delivery of the outbox to the broker: connect, publish with several messages in flight, reconnect, close.
 
-An acknowledgement removes a message from the outbox (QoS 1 and 2). A refusal is told and the message is not retried, or
-it would block those behind it; only one for a quota is, a few times, while the others are published. A connection that
+An acknowledgement removes a message from the outbox (QoS 1 and 2). A refusal is logged and not retried, for the
+message would block those behind it; only one for a quota is, a few times, while the others are published. A connection that
 is lost, or on which nothing is acknowledged for `ack_timeout_s`, is replaced by a new one after a backoff that doubles
 up to `reconnect_max_s`, with jitter, and starts again only after a connection that lasted for `stable_s`. If the broker
 closed it, `Refusals` finds the message that it was closed for.
@@ -78,7 +78,7 @@ class Delivery:
         self._reconnect_max_s = reconnect_max_s
         self._birth = [Message(topic, payload, rolling=True) for topic, payload in birth]
         self._offline = offline
-        self._farewell: Sequence[RetainedMessage] = ()
+        self._closing_states: Sequence[RetainedMessage] = ()
         self._subscribe = subscribe
         self._receive = receive
         self._on_refused = on_refused
@@ -111,9 +111,9 @@ class Delivery:
             self._task.result()
         self._wake.set()
 
-    async def close(self, *, after_error: bool, farewell: Sequence[RetainedMessage] = ()) -> None:
-        """Deliver what the limits permit, publish `offline` and then `farewell`, and disconnect."""
-        self._farewell = farewell
+    async def close(self, *, after_error: bool, closing_states: Sequence[RetainedMessage] = ()) -> None:
+        """Deliver what the limits permit, publish `offline` and then `closing_states`, and disconnect."""
+        self._closing_states = closing_states
         self._closing.set()
         self._wake.set()
         task = self._task
@@ -219,7 +219,7 @@ class Delivery:
         acknowledged = asyncio.Event()
         timeout_s = self._limits.shutdown_timeout_s
         try:
-            *first, last = (self._offline, *self._farewell)
+            *first, last = (self._offline, *self._closing_states)
             for topic, payload in first:
                 self._post_retained(connection, topic, payload)
             self._post_retained(connection, *last, acknowledged=acknowledged)

@@ -1,7 +1,7 @@
 """What Home Assistant shows of each room and person: states of its entities, beside the events (pure).
 
 A `Home` turns events into retained messages: announcements of devices (`Discovery`) always before the states that they
-need; one state per room, `SOURCE/home`, which holds from the first second of a stream, when nobody has spoken yet; and,
+need; one state per room, `SOURCE/home`, which holds from the first second of a stream, before anyone has spoken; and,
 only if `mqtt.people` is on, one state and one location per enrolled person.
 
 A location is `home` while a person was heard within `PERSON_S`, and then unknown, never `not_home`: who is silent is
@@ -57,7 +57,7 @@ class State:
 
 @dataclass(slots=True)
 class _Room:
-    """What is heard in one room."""
+    """State of one room."""
 
     speaking: bool = False
     speaker: str = NOBODY
@@ -140,7 +140,7 @@ class Home:
                 yield from self._changed(source, room)
 
     def forget_locations(self, *, now_s: float) -> Iterator[State]:
-        """Reset the location of people who were not heard for a while."""
+        """Reset the location of people who have been silent for a while."""
         for name in sorted(self._located):
             person = self._people[name]
             if not person.speaking and now_s - person.heard_s > PERSON_S:
@@ -173,7 +173,7 @@ class Home:
 
     def _room(self, event: Event) -> Iterator[State]:
         room = self._rooms.setdefault(event.source, _Room())
-        if isinstance(event, StreamEvent) and event.state != "gap":  # nothing is heard until the next window
+        if isinstance(event, StreamEvent) and event.state != "gap":  # the state holds until the next window
             room = self._rooms[event.source] = _Room(level_dbfs=room.level_dbfs)
         room.observe(event)
         yield from self._changed(event.source, room)
@@ -187,11 +187,11 @@ class Home:
     def _observe_people(self, event: Event, now_s: float) -> Iterator[State]:
         if not self._settings.people or not isinstance(event, SpeakerEvent | TurnEvent | StreamEvent):
             return
-        heard: set[str] = set()
+        speaking_now: set[str] = set()
         if isinstance(event, SpeakerEvent):
-            heard = {one.speaker for one in event.speakers if one.enrolled and one.speaker is not None}
-            for name in sorted(heard):
-                yield from self._hear(name, event, now_s)
+            speaking_now = {one.speaker for one in event.speakers if one.enrolled and one.speaker is not None}
+            for name in sorted(speaking_now):
+                yield from self._observe_person(name, event, now_s)
         elif isinstance(event, TurnEvent):
             person = self._people.get(event.speaker or "")
             if person is not None and event.phase == "end" and event.emotion:
@@ -199,11 +199,11 @@ class Home:
                 yield self._person_state(event.speaker or "")
             return
         for name, person in self._people.items():  # who has fallen silent here
-            if name not in heard and event.source in person.speaking:
+            if name not in speaking_now and event.source in person.speaking:
                 person.speaking.discard(event.source)
                 yield self._person_state(name)
 
-    def _hear(self, name: str, event: SpeakerEvent, now_s: float) -> Iterator[State]:
+    def _observe_person(self, name: str, event: SpeakerEvent, now_s: float) -> Iterator[State]:
         person = self._people.get(name)
         if person is None:
             person = self._people[name] = _Person(event.source, event.time, now_s)
@@ -236,12 +236,12 @@ class Home:
         level = room.level_dbfs if room is not None else None
         nearest, farthest = DISTANCES_M
         distance_m = 1.0 if level is None else 10 ** ((REFERENCE_DBFS - level) / 20)
-        heard = {
+        location = {
             "id": event.speaker,
             "name": event.speaker,
             "distance": round(min(farthest, max(nearest, distance_m)), 2),
         }
-        yield State(self._room_topic(event.source), json.dumps(heard, ensure_ascii=False), ROOM_EXPIRY_S)
+        yield State(self._room_topic(event.source), json.dumps(location, ensure_ascii=False), ROOM_EXPIRY_S)
 
     def _room_topic(self, source: str) -> str:
         return f"{self._settings.room_topic.strip('/')}/{topics.topic_level(source)}"

@@ -99,8 +99,8 @@ class Discovery:
         if isinstance(event, events.AlertEvent) and not known.has_alerts:
             known.has_alerts = changed = True
         if isinstance(event, events.SpeakerEvent) and self._settings.mqtt.people and kind == "stream":
-            heard = {one.speaker for one in event.speakers if one.enrolled and one.speaker is not None}
-            if new := sorted(heard.difference(known.people)):
+            enrolled = {one.speaker for one in event.speakers if one.enrolled and one.speaker is not None}
+            if new := sorted(enrolled.difference(known.people)):
                 known.people = (*known.people, *new)
                 changed = True
         return (self._topic(source), self._source(source, known)) if changed else None

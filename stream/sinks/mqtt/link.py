@@ -1,4 +1,4 @@
-"""What is told about the connection to a broker: its state, outages and recoveries, and what was set aside (pure)."""
+"""Reports on the connection to a broker: its state, outages and recoveries, and what was set aside (pure)."""
 
 from __future__ import annotations
 

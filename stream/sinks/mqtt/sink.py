@@ -144,7 +144,9 @@ class MqttSink:
             calls = [source for source, (_, of_call) in self._ended.items() if of_call]
             self._clear(*calls)  # a call does not continue
         try:
-            await self._delivery.close(after_error=kind is not None, farewell=self._farewell(finished=finished))
+            await self._delivery.close(
+                after_error=kind is not None, closing_states=self._closing_states(finished=finished)
+            )
         finally:
             waiting = self._outbox.statistics().waiting
             kept = "; they are kept for the next run" if waiting and self._journal.durable else ""
@@ -162,7 +164,7 @@ class MqttSink:
         for topic in (*self._home.topics(), *map(self._node_topic, ("health", "outbox", "rooms"))):
             self._outbox.clear(topic)
 
-    def _farewell(self, *, finished: bool) -> list[RetainedMessage]:
+    def _closing_states(self, *, finished: bool) -> list[RetainedMessage]:
         """Return what is published after `offline`: a stopped node will come back, a finished one will not."""
         if finished:
             return [(self._node_topic(leaf), "") for leaf in ("info", "availability")]

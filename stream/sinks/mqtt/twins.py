@@ -1,4 +1,4 @@
-"""Two nodes of one name: noticed, told, and kept from ending each other.
+"""Two nodes of one name: noticed, reported, and kept from ending each other.
 
 A node subscribes to its own information and availability. Information that another process publishes under its name,
 while this one runs, is a second node: both obey each command, and their states overwrite one another. Each tells, and

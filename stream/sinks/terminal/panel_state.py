@@ -166,8 +166,8 @@ def _row(stream: PanelStream, speaker: str | None, view: PanelView) -> Text:
     spans: list[Span] = []
     for turn in [*stream.turns, *stream.open_turns.values()]:
         is_open = turn.phase == "start"
-        heard = stream.emotion if is_open else None  # of the foremost speaker
-        label = turn.emotion or (heard.label if heard is not None and heard.speaker == turn.speaker else "")
+        newest = stream.emotion if is_open else None  # of the foremost speaker
+        label = turn.emotion or (newest.label if newest is not None and newest.speaker == turn.speaker else "")
         if turn.speaker == speaker:
             spans.append((turn.start_s, stream.end_s if is_open else turn.end_s, label[:1] or "·"))
     return timeline_row(speaker or UNKNOWN_SPEAKER, stream.colour(speaker), spans, view)

@@ -201,7 +201,7 @@ def _arousal(result: EmotionResult) -> dict[str, float] | None:
 
 
 def _anger(labels: Sequence[str], truth: Labels, probabilities: Floats) -> dict[str, float] | None:
-    """Return how well anger is told from the other labels."""
+    """Return how well anger is separated from the other labels."""
     if ANGRY not in labels:
         return None
     place = labels.index(ANGRY)

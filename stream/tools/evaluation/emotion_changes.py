@@ -1,6 +1,6 @@
 """How steady the live emotion is, and how soon it follows a change: recordings of one person, joined.
 
-From the recordings of a person with one label a steady stretch is joined, and from two labels a stretch that changes
+From the recordings of a person with one label a steady passage is joined, and from two labels a passage that changes
 once. The time to see a change is the speech from the change to the first event with the new label; a change is counted
 only where the label before it was right, as nothing else can be seen to change.
 """
@@ -25,16 +25,16 @@ from stream.tracking.emotion import SILENCE, UNCERTAIN
 from stream.types import SAMPLE_RATE_HZ, Samples, Task
 
 STEADY_S = 20.0
-"""Longest stretch with one label."""
+"""Longest passage with one label."""
 PART_S = 8.0
-"""Length of each part of a stretch that changes."""
+"""Length of each part of a passage that changes."""
 MIN_PART_S = 4.0
 _EDGE_DB = 35.0
 _FRAME = SAMPLE_RATE_HZ // 100
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class Passage:
     """Joined recordings of one person; with `after` the label changes from `before` at `change_s`."""
 
     path: Path
@@ -47,13 +47,13 @@ class Stretch:
 def evaluate(
     runner: EvaluationRunner, utterances: Sequence[Utterance], *, progress: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Process steady and changing stretches of each person; figures as described above."""
+    """Process steady and changing passagees of each person; figures as described above."""
     labels = runner.model(Task.EMOTION).info.labels
     with TemporaryDirectory(prefix="tonewatch-") as folder:
-        stretches = _stretches([one for one in utterances if one.emotion in labels and one.speaker], Path(folder))
-        events, _ = runner.run([one.path for one in stretches], progress=progress)
-    steady = [(one, own) for one, own in zip(stretches, events, strict=True) if not one.after]
-    times = [_seen_after_s(one, own) for one, own in zip(stretches, events, strict=True) if one.after]
+        passagees = _passagees([one for one in utterances if one.emotion in labels and one.speaker], Path(folder))
+        events, _ = runner.run([one.path for one in passagees], progress=progress)
+    steady = [(one, own) for one, own in zip(passagees, events, strict=True) if not one.after]
+    times = [_seen_after_s(one, own) for one, own in zip(passagees, events, strict=True) if one.after]
     seen = [time for time in times if time is not None]
     shown = [time for time in seen if np.isfinite(time)]
     minutes = sum(one.length_s for one, _ in steady) / 60
@@ -67,23 +67,23 @@ def evaluate(
     }
 
 
-def _stretches(utterances: Sequence[Utterance], folder: Path) -> list[Stretch]:
+def _passagees(utterances: Sequence[Utterance], folder: Path) -> list[Passage]:
     by_voice: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for one in utterances:
         by_voice[one.speaker][one.emotion].append(one.paths[0])
-    made: list[Stretch] = []
+    made: list[Passage] = []
     for speaker, by_label in sorted(by_voice.items()):
         parts = {label: _joined(paths, STEADY_S) for label, paths in sorted(by_label.items())}
         for label, audio in parts.items():
             path = folder / f"{len(made)}-{speaker}.wav"
             soundfile.write(path, audio, SAMPLE_RATE_HZ)
-            made.append(Stretch(path, label, length_s=len(audio) / SAMPLE_RATE_HZ))
+            made.append(Passage(path, label, length_s=len(audio) / SAMPLE_RATE_HZ))
         for before, after in ((a, b) for a in parts for b in parts if a != b):
             first, second = (parts[label][: round(PART_S * SAMPLE_RATE_HZ)] for label in (before, after))
             if min(len(first), len(second)) >= MIN_PART_S * SAMPLE_RATE_HZ:
                 path = folder / f"{len(made)}-{speaker}.wav"
                 soundfile.write(path, np.concatenate((first, second)), SAMPLE_RATE_HZ)
-                made.append(Stretch(path, before, after, len(first) / SAMPLE_RATE_HZ))
+                made.append(Passage(path, before, after, len(first) / SAMPLE_RATE_HZ))
     return made
 
 
@@ -116,13 +116,13 @@ def _label_changes(events: Sequence[Event]) -> int:
     return sum(one != other for one, other in pairwise(labels))
 
 
-def _seen_after_s(stretch: Stretch, events: Sequence[Event]) -> float | None:
+def _seen_after_s(passage: Passage, events: Sequence[Event]) -> float | None:
     """Return the time from the change to the new label, infinity if never; None if the label before was wrong."""
     labels = _labels(events)
-    before = [label for end_s, label in labels if end_s <= stretch.change_s]
-    if not before or before[-1] != stretch.before:
+    before = [label for end_s, label in labels if end_s <= passage.change_s]
+    if not before or before[-1] != passage.before:
         return None
     return next(
-        (end_s - stretch.change_s for end_s, label in labels if end_s > stretch.change_s and label == stretch.after),
+        (end_s - passage.change_s for end_s, label in labels if end_s > passage.change_s and label == passage.after),
         float("inf"),
     )

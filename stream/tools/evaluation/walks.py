@@ -73,7 +73,7 @@ def mix_walks(
 ) -> list[Walk]:
     """Mix `count` walks of one person each; equal seeds give equal walks. Raises `SettingsError` without people."""
     if not pool.people:
-        raise SettingsError("nobody has two recordings and enough audio; add recordings")
+        raise SettingsError("no speaker has two recordings and enough audio; add recordings")
     walks = []
     for number in range(count):
         walks.append(_mix_walk(pool, noises, plan, rooms=rooms, number=number, seed=seed))

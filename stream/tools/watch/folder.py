@@ -1,4 +1,4 @@
-"""The recordings of a folder that are complete: nobody has written to them for a while."""
+"""The recordings of a folder that are complete: not written to for a while."""
 
 from __future__ import annotations
 

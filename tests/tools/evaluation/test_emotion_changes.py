@@ -9,7 +9,7 @@ import pytest
 from stream.events import Event
 from stream.tools.evaluation import emotion_changes
 from stream.tools.evaluation.corpora import Utterance
-from stream.tools.evaluation.emotion_changes import Stretch
+from stream.tools.evaluation.emotion_changes import Passage
 from stream.tools.evaluation.runner import EvaluationRunner
 from stream.tracking.emotion import UNCERTAIN
 from tests.support.tones import MakeRunner, tone, wav
@@ -38,8 +38,8 @@ def test_changes_of_the_label_count_from_the_first_one_on() -> None:
     ],
 )
 def test_the_time_from_a_change_to_its_label(labels: tuple[str, ...], seen_s: float | None) -> None:
-    stretch = Stretch(Path("x.wav"), "neutral", "angry", change_s=2.0)
-    assert emotion_changes._seen_after_s(stretch, events(*labels)) == seen_s
+    passage = Passage(Path("x.wav"), "neutral", "angry", change_s=2.0)
+    assert emotion_changes._seen_after_s(passage, events(*labels)) == seen_s
 
 
 def test_recordings_of_a_person_are_joined(tmp_path: Path, make_runner: MakeRunner) -> None:
