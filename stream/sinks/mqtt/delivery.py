@@ -1,10 +1,10 @@
 """Delivery of the outbox to the broker: connect, publish with several messages in flight, reconnect, close.
 
 An acknowledgement removes a message from the outbox (QoS 1 and 2). A refusal is logged and not retried, for the
-message would block those behind it; only one for a quota is, a few times, while the others are published. A connection that
-is lost, or on which nothing is acknowledged for `ack_timeout_s`, is replaced by a new one after a backoff that doubles
-up to `reconnect_max_s`, with jitter, and starts again only after a connection that lasted for `stable_s`. If the broker
-closed it, `Refusals` finds the message that it was closed for.
+message would block those behind it; only one for a quota is, a few times, while the others are published. A connection
+that is lost, or on which nothing is acknowledged for `ack_timeout_s`, is replaced by a new one after a backoff that
+doubles up to `reconnect_max_s`, with jitter, and starts again only after a connection that lasted for `stable_s`. If
+the broker closed it, `Refusals` finds the message that it was closed for.
 
 The node is `online` (retained) once its command topics are subscribed and acknowledged. `offline` is the will, and is
 also published before a clean disconnect, which does not trigger the will. A close waits for a broker that acknowledges
