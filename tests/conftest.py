@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.browser import browser, dashboard, driver, open_page
 from tests.support.certificates import authority, certificates
@@ -22,6 +23,10 @@ __all__ = [
     "open_page",
     "tone_models",
 ]
+
+
+settings.register_profile("tonewatch", deadline=None)  # a busy machine is no failure
+settings.load_profile("tonewatch")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -195,4 +195,4 @@ def test_recordings(tmp_path: Path) -> None:
             one_sentence(error)
 
     with standard_error_closed(), asyncio.Runner() as runner:
-        feed(lambda data: runner.run(read(data)), damaged_recordings(), count=COUNT // 50)  # a process each
+        feed(lambda data: runner.run(read(data)), damaged_recordings(), count=COUNT // 100)  # a process each
