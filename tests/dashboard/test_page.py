@@ -99,14 +99,14 @@ def test_wall_is_filtered_and_navigated_by_keyboard(dashboard: RunningDashboard,
 
 
 def test_stream_shows_turns_probabilities_level_and_decision(dashboard: RunningDashboard, open_page: OpenPage) -> None:
-    dashboard.apply(conversation("boardroom", 3))
     dashboard.set_levels({"boardroom": -30.0})
-    page = open_page(dashboard, "#/stream/floor%2Fboardroom")
+    page = open_page(dashboard)
+    dashboard.apply(conversation("boardroom", 3))  # without events for 4 s it is not live, and has no level
+    page.evaluate("location.hash = '#/stream/floor%2Fboardroom'")
     expect(page.locator(".lane-name").first).to_have_text("S1")
     assert page.locator(".turn").count() > 3
     expect(page.locator(".plot canvas")).to_be_visible()
-    meter = page.get_by_role("meter", include_hidden=True)  # hidden once the stream is without data
-    expect(meter).to_have_attribute("aria-valuenow", "-30")
+    expect(page.get_by_role("meter")).to_have_attribute("aria-valuenow", "-30")
     decision = page.locator("section", has=page.get_by_role("heading", name="Speaker decision")).last
     for words in ("Matches a known voice.", "Runner-up", "Margin", "Threshold", "0.45", "Evidence", "3.2 s"):
         expect(decision).to_contain_text(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -98,11 +99,13 @@ def test_groups_rows_and_filters_are_part_of_the_address(dashboard: RunningDashb
     scenes = calls(12)
     dashboard.apply(begin(scene, index) for index, scene in enumerate(scenes))
     dashboard.apply([scenes[1].stream("ended", 5.0, party="customer", outcome="hung_up")])
+    dashboard.apply([scenes[7].alert("a1", "anger", 100.0)])
     page = open_page(dashboard, width=1600, height=1000)
     expect(page.locator(".card")).to_have_count(12)
     page.get_by_label("Group by").select_option("queue")
     expect(page.locator(".group span")).to_have_text(["sales", "support"])
     expect(page.locator(".group b")).to_have_text(["6", "6"])
+    expect(page.locator(".group").last).to_contain_text(re.compile(r"\d need attention"))
     page.get_by_label("Agent", exact=True).select_option("Grace")
     expect(page.locator(".card")).to_have_count(4)
     page.get_by_role("button", name="Rows").click()

@@ -56,7 +56,7 @@ def wait_for(models: ClusterModels, *, replicas_up: int) -> None:
     until_s = time.monotonic() + WAIT_S
     while models.health().replicas_up != replicas_up:
         assert time.monotonic() < until_s, models.health()
-        time.sleep(0.02)
+        time.sleep(0.02)  # other processes, which have no event to wait for
 
 
 def process_of(models: ClusterModels) -> int:
@@ -73,7 +73,7 @@ def wait_for_two_without(models: ClusterModels, lost: int) -> None:
     until_s = time.monotonic() + WAIT_S
     while len(answering := processes_of(models)) < 2 or lost in answering:
         assert time.monotonic() < until_s, models.health()
-        time.sleep(0.1)
+        time.sleep(0.1)  # the same
 
 
 def test_scores_belong_to_their_windows_and_a_model_that_fails_is_no_fault_of_the_cluster(

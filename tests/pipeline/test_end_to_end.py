@@ -112,6 +112,8 @@ def test_the_demo_finds_its_speakers() -> None:
     ended = [event for event in events if isinstance(event, TurnEvent) and event.phase == "end"]
     found = sorted({event.speaker for event in ended if event.speaker is not None})
     assert len(found) == len(names)
+    unnamed_s = sum(event.end_s - event.start_s for event in ended if event.speaker is None)
+    assert unnamed_s <= 1.2, "at most the overlap"
     right = np.zeros((len(names), len(found)))
     for turn in reference:
         for event in ended:

@@ -32,8 +32,7 @@ class ExotelProtocol(MediaStreamProtocol):
 
     def _read_start(self, start: dict[str, Any], message: dict[str, Any]) -> MediaStart:
         media_format = get_object(start, "media_format")
-        both = start.get("tracks")
-        if both is None:  # Voicebot: the caller only
+        if start.get("tracks") is None:  # Voicebot: the caller only
             start["tracks"] = ["inbound"]
         return MediaStart(
             call=str(start.get("call_sid") or message.get("stream_sid") or ""),
