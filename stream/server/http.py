@@ -45,6 +45,9 @@ UNKNOWN_ADDRESS = "unknown"
 MAX_UNREAD_BYTES = 262_144
 """Replies to pings that a client may leave unread before it is disconnected."""
 
+CANCEL_S = 1.0
+"""Limit of a request to end after it was cancelled because the server closes."""
+
 log = logging.getLogger(__name__)
 
 
@@ -268,10 +271,12 @@ class HttpServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close all connections and the port."""
+        """Close all connections and the port; no task of the server remains."""
         if self._server is not None and self._task is not None:
             self._server.should_exit = True
             await self._task
+            if cancelled := self._server.server_state.tasks:  # by uvicorn, which does not wait for them
+                await asyncio.wait(cancelled, timeout=CANCEL_S)
 
 
 def bind(host: str, port: int, *, setting: str) -> socket.socket:

@@ -53,8 +53,8 @@ class RunningDashboard:
         self._options = options
         self.pipeline = FakePipeline()
         self.page: Dashboard
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="dashboard", daemon=True)
+        self._loop, self._closed = asyncio.new_event_loop(), asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="dashboard", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -63,9 +63,12 @@ class RunningDashboard:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._closed.set)
         self._thread.join(10)
-        self._loop.close()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # ends what still runs before it closes the loop
+            runner.run(self._closed.wait())
 
     def open(self) -> None:
         async def opening() -> None:
