@@ -6,9 +6,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from stream.calls.current_alerts import CurrentAlerts
 from stream.control.commands import SetAlertCommand
 from stream.control.dispatcher import Handler
-from stream.rules.current import CurrentAlerts
 
 log = logging.getLogger(__name__)
 

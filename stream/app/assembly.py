@@ -14,6 +14,7 @@ from functools import partial
 
 from stream.app import registry
 from stream.app.alert_commands import alert_handlers
+from stream.calls.current_alerts import CurrentAlerts
 from stream.control.dispatcher import CommandDispatcher, CommandSource, Handler
 from stream.errors import SettingsError
 from stream.events import NODE
@@ -23,7 +24,6 @@ from stream.pipeline.pipeline import Pipeline
 from stream.pipeline.room_events import RoomsSink
 from stream.profiles.registrar import Registrar
 from stream.profiles.store import read_calibration
-from stream.rules.current import CurrentAlerts
 from stream.settings import ModelSettings, Settings, SourceSettings
 from stream.settings.texts import shown_sink
 from stream.sinks.base import LevelSink, NeighbourSink

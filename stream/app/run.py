@@ -19,10 +19,10 @@ from rich.console import Console
 from stream.app.alert_commands import alert_handlers
 from stream.app.assembly import assemble
 from stream.app.signals import EXIT_SIGNAL, SignalHandler, exit_now
+from stream.calls.current_alerts import CurrentAlerts
 from stream.monitoring.node import NodeMonitor
 from stream.pipeline.pipeline import Pipeline, Report
 from stream.profiles.registrar import Registrar
-from stream.rules.current import CurrentAlerts
 from stream.settings import ServiceSettings, Settings
 from stream.sinks.terminal.panel import PanelSink
 from stream.sinks.terminal.summary import SummarySink

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from math import exp
 
 from stream.calls.alerts import DIGITS, AlertReading, AlertTracker
+from stream.calls.current_alerts import CurrentAlerts
 from stream.calls.floor import PARTIES, FloorTracker
 from stream.clock import samples, seconds
 from stream.events import AlertBody, Body, CallBody, CallEmotion, CallParty, EmotionBody, Party
-from stream.rules.current import CurrentAlerts
 from stream.settings import Settings
 from stream.tracking.emotion import SILENCE
 from stream.types import SAMPLE_RATE_HZ, SpeechSegment

@@ -25,8 +25,8 @@ from stream.cli.replay import replay
 from stream.cli.report import report
 from stream.cli.send import send
 from stream.errors import TonewatchError
+from stream.events.text import printable
 from stream.inference.worker import exit_if_stuck
-from stream.text import printable
 
 NEWLINE = "\n"
 

@@ -135,7 +135,7 @@ def _show(
     from rich.console import Console  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from stream.text import printable  # noqa: PLC0415
+    from stream.events.text import printable  # noqa: PLC0415
     from stream.tools.replay.display import print_streams, print_summary, replayed_streams  # noqa: PLC0415
     from stream.tools.replay.plot import write_plot  # noqa: PLC0415
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from stream.calls.current_alerts import CHANGEABLE
 from stream.dashboard.views import View
 from stream.events.fields import FieldValue
-from stream.rules.current import CHANGEABLE
 from stream.settings import AlertsSettings
 
 

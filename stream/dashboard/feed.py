@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from stream.calls.current_alerts import CurrentAlerts
 from stream.control.commands import CommandReply
 from stream.dashboard.alert_book import AlertBook
 from stream.dashboard.alert_store import AlertStore
 from stream.dashboard.changes import ChangeLog
 from stream.dashboard.wall import Wall
 from stream.events import AlertEvent, Event
-from stream.rules.current import CurrentAlerts
 from stream.server.doors import Door
 
 Levels = Callable[[], Mapping[str, float]]

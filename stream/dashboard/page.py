@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from stream import __version__
+from stream.calls.current_alerts import CurrentAlerts
 from stream.control.commands import CommandReply
 from stream.control.dispatcher import CommandDispatcher, CommandTarget, Handler
 from stream.dashboard.alert_store import AlertStore
@@ -26,7 +27,6 @@ from stream.dashboard.feed import Feed, Levels, PageCapabilities
 from stream.dashboard.page_connection import UPDATE_RATE_HZ
 from stream.dashboard.server import create_app
 from stream.dashboard.sink import DashboardSink
-from stream.rules.current import CurrentAlerts
 from stream.server.access import AccessPolicy, is_loopback
 from stream.server.doors import Door
 from stream.server.http import GuardedWebSocket, HttpServer

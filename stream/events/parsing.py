@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from stream.events.envelope import EVENT_TYPES, Event, from_json
-from stream.text import printable
+from stream.events.text import printable
 
 MAX_EVENT_BYTES = 65_536
 """Maximum length of an event in JSON."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from stream.text import printable
+from stream.events.text import printable
 
 if TYPE_CHECKING:
     from stream.settings import Settings

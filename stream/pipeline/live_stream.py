@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from stream.audio.channels import ChannelSelector
+from stream.calls.alert_rules import RuleTracker
 from stream.calls.tracker import CallTracker
 from stream.clock import ArrivalLog, SampleClock, seconds
 from stream.control.commands import StreamStatus
 from stream.events import ModelRef, Party
 from stream.inference.batching import InferenceLane
-from stream.rules.rule_tracker import RuleTracker
 from stream.types import ModelInfo, Source, Task
 
 if TYPE_CHECKING:

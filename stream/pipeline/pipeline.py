@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from stream.calls.current_alerts import CurrentAlerts
 from stream.clock import seconds
 from stream.control.commands import NodeStatus
 from stream.errors import CommandRefused, SourceError, SourceNotFound
@@ -30,7 +31,6 @@ from stream.pipeline.process_memory import resident_memory_mb
 from stream.pipeline.publisher import Publisher
 from stream.pipeline.streams import StreamRegistry, dispatch_block
 from stream.profiles.profile import FittedCalibration
-from stream.rules.current import CurrentAlerts
 from stream.settings import Settings
 from stream.tracking.voice import Voice
 from stream.types import Block, ConnectedSource, Ensemble, Interruption, Model, Sink, Source, SpeechDetector, Task

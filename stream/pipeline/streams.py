@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stream.audio.channels import PARTIES, ChannelSelector, channel_labels
+from stream.calls.alert_rules import RuleTracker
+from stream.calls.current_alerts import CurrentAlerts
 from stream.calls.tracker import CallTracker
 from stream.clock import ArrivalLog, SampleClock
 from stream.errors import SourceError
@@ -26,8 +28,6 @@ from stream.pipeline.live_stream import EventStream, LiveCall, LiveStream, model
 from stream.pipeline.processor import StreamProcessor
 from stream.pipeline.publisher import Publisher
 from stream.profiles.profile import FittedCalibration
-from stream.rules.current import CurrentAlerts
-from stream.rules.rule_tracker import RuleTracker
 from stream.settings import Settings
 from stream.tracking.party_tracker import TURN_SPEC, PartyTracker
 from stream.tracking.stream_tracker import StreamTracker

@@ -13,9 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from stream import text
 from stream.errors import ProfilesError
-from stream.events import ModelRef
+from stream.events import ModelRef, text
 from stream.tracking.voice import Vector, Voice
 from stream.types import ModelInfo
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from stream.errors import ProfilesError
 from stream.events import ModelRef
+from stream.events.text import printable
 from stream.profiles.profile import EnrolledRecording, Exemplar, FittedCalibration, Profile
-from stream.text import printable
 
 TABLES: dict[str, dict[str, type | None]] = {
     "people": {"id": int, "name": str, "note": str, "created": float, "updated": float},

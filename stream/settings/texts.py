@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
-from stream.text import checked_name
+from stream.events.text import checked_name
 
 CHANNELS = r"^(mix|split|[1-9][0-9]?(,[1-9][0-9]?)*|customer-agent|agent-customer|customer|agent)$"
 NODE = r"^[A-Za-z0-9_.-]{1,64}$"

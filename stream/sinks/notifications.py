@@ -18,10 +18,10 @@ from typing import Self
 from stream.errors import SettingsError
 from stream.events import AlertEvent, Event
 from stream.events.labels import alert_label
+from stream.events.text import printable
 from stream.settings import Settings
 from stream.sinks.base import SinkCounters
 from stream.sinks.pauses import pause
-from stream.text import printable
 
 PREFIX = "apprise+"
 

@@ -21,11 +21,11 @@ import soundfile
 
 from stream.audio.pcm import require_finite
 from stream.errors import AudioFormatError, SourceNotFound
+from stream.events.text import printable
 from stream.settings import SourceSettings
 from stream.sources.decoder_process import PROBE_BYTES, ProcessDecoder
 from stream.sources.decoding import Decoder, Piece, SoundfileDecoder
 from stream.sources.mpeg import is_mpeg
-from stream.text import printable
 from stream.types import AudioFormat, Block
 
 MIN_FILE_S = 0.1

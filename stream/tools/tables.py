@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from stream.events.text import printable
 from stream.models.zoo import ZOO, local_folder
-from stream.text import printable
 
 
 def models_table() -> list[dict[str, str]]:

@@ -13,8 +13,8 @@ from playwright.sync_api import expect
 from websockets.sync.client import connect
 
 from stream.app.alert_commands import alert_handlers
+from stream.calls.current_alerts import CurrentAlerts
 from stream.dashboard.changes import ChangeRecord
-from stream.rules.current import CurrentAlerts
 from stream.settings import AlertsSettings
 from tests.dashboard.scenes import Scene
 from tests.support.browser import OpenPage

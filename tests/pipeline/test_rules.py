@@ -12,11 +12,11 @@ import pytest
 
 from stream.app.alert_commands import alert_handlers
 from stream.app.assembly import assemble
+from stream.calls.current_alerts import CurrentAlerts
 from stream.control.dispatcher import CommandDispatcher
 from stream.errors import SettingsError
 from stream.events import AlertEvent, Event, SpeakerEvent
 from stream.pipeline.pipeline import Pipeline
-from stream.rules.current import CurrentAlerts
 from stream.settings import AlertsSettings, Settings, SourceSettings
 from stream.types import Block, Task
 from tests.support.fakes import FakeDetector, FakeModel, FakeSource, ListSink

@@ -67,7 +67,8 @@ class RunningDashboard:
         self._thread.join(10)
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # ends what still runs before it closes the loop
+        # A runner ends the tasks that still run before it closes the loop.
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._closed.wait())
 
     def open(self) -> None:

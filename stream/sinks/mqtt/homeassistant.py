@@ -18,10 +18,10 @@ from typing import Any
 
 from stream import __version__, events
 from stream.events import Event
+from stream.events.text import printable
 from stream.settings import Settings
 from stream.sinks.mqtt import topics
 from stream.sinks.mqtt.components import Component, Device, Kind, call, node, person, room
-from stream.text import printable
 
 STATUS = "status"
 """Topic below the discovery prefix on which Home Assistant publishes `online` after its start."""

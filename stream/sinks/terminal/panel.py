@@ -18,8 +18,8 @@ from rich.text import Text
 
 from stream.events import Event, HealthEvent, SpeakerEvent
 from stream.events.labels import SPEAKER_STATE_LABELS
+from stream.events.text import printable
 from stream.sinks.terminal.panel_state import PanelState, PanelStream, format_time, turn_rows
-from stream.text import printable
 
 MARKS = {"confirmed": "●", "tentative": "◌", "unknown": "?", "silence": "–", "overlap": "⧉"}
 STREAM_LINES = 16

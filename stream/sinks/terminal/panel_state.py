@@ -20,7 +20,7 @@ from stream.events import (
     TurnEvent,
 )
 from stream.events.labels import alert_label
-from stream.text import printable
+from stream.events.text import printable
 
 SPAN_S = 60.0
 """Length of the timeline."""

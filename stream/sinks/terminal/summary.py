@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream.events import Event, HealthEvent, TurnEvent
-from stream.text import printable
+from stream.events.text import printable
 
 UNKNOWN_SPEAKER = "(unknown)"
 MIN_SHARE = 0.005

@@ -14,7 +14,7 @@ from stream import __version__
 from stream.errors import SettingsError
 from stream.events import CallParty, Event, read_event
 from stream.events.labels import OUTCOME_LABELS
-from stream.text import printable
+from stream.events.text import printable
 from stream.tools.private_files import write_private
 from stream.tools.report.session import SessionRecord, session_records
 from stream.tools.report.timeline import clock_text, stack, timeline

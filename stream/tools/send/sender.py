@@ -17,10 +17,10 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from stream.app import registry
 from stream.app.signals import SignalHandler
 from stream.errors import SettingsError
+from stream.events.text import printable
 from stream.pipeline.failures import root_error
 from stream.settings import SourceSettings
 from stream.sinks.tls import verifying_context
-from stream.text import printable
 from stream.tools.send.unsent import UnsentAudio
 from stream.types import Interruption, Source
 

@@ -15,10 +15,10 @@ from typing import Any
 from stream.app.assembly import LoadedModels, assemble, load
 from stream.app.signals import SignalHandler
 from stream.errors import BrokerUnreachable, SettingsError, SourceError
+from stream.events.text import printable
 from stream.pipeline.pipeline import Pipeline
 from stream.settings import Settings, SourceSettings
 from stream.sinks.file import FileSink
-from stream.text import printable
 from stream.tools.watch.folder import FolderScan, FoundRecording
 from stream.tools.watch.results import RecordingResults, one_line
 

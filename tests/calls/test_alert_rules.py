@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from stream.calls.alert_rules import UNKNOWN_S, RuleTracker
+from stream.calls.current_alerts import CHANGEABLE, CurrentAlerts
 from stream.errors import CommandRefused, SettingsError
 from stream.events import AlertBody, Body, EmotionBody, Party, StreamBody
 from stream.events.fields import FIELDS, field_names
-from stream.rules.current import CHANGEABLE, CurrentAlerts
-from stream.rules.rule_tracker import UNKNOWN_S, RuleTracker
 from stream.settings import AlertsSettings, assignments_layer, build
 from tests.support import examples
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stream.calls.current_alerts import CurrentAlerts
 from stream.events import (
     AlertBody,
     Body,
@@ -28,7 +29,6 @@ from stream.events import (
     TurnBody,
 )
 from stream.events.fields import MOMENTARY, NAMES, FieldValue, values
-from stream.rules.current import CurrentAlerts
 from stream.settings import AlertRuleSettings
 
 UNKNOWN_S = 30.0

@@ -15,6 +15,7 @@ from rich.console import Console
 from stream.errors import ProfilesError, SettingsError
 from stream.events import Event, read_event
 from stream.events import to_json as event_json
+from stream.events.text import checked_name, printable
 from stream.monitoring.logs import JsonFormatter, TextFormatter
 from stream.profiles.profile import checked_name as profile_name
 from stream.profiles.store import ProfileStore, read_profiles
@@ -22,7 +23,6 @@ from stream.settings import build
 from stream.sinks.terminal.panel import render
 from stream.sinks.terminal.panel_state import PanelState
 from stream.sinks.terminal.summary import RunSummary
-from stream.text import checked_name, printable
 from stream.tools.report.html import html
 from stream.tools.report.session import session_records
 from stream.tools.tables import print_table
