@@ -19,6 +19,7 @@ from stream.cli.calibrate import app as calibrate_app
 from stream.cli.drain import drain
 from stream.cli.enroll import enroll
 from stream.cli.evaluate import app as evaluate_app
+from stream.cli.outbox import outbox
 from stream.cli.plan import plan
 from stream.cli.profiles import app as profiles_app
 from stream.cli.replay import replay
@@ -87,6 +88,7 @@ for _name, _command in (
     ("dashboard", run.dashboard),
     ("serve", run.serve),
     ("drain", drain),
+    ("outbox", outbox),
     ("enroll", enroll),
     ("replay", replay),
     ("report", report),

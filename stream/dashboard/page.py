@@ -32,7 +32,7 @@ from stream.server.doors import Door
 from stream.server.http import GuardedWebSocket, HttpServer
 from stream.server.refusals import RefusedRequests
 from stream.settings import Settings
-from stream.sinks.outbox.journal import state_folder
+from stream.sinks.outbox.files import state_folder
 
 SHUTDOWN_TIMEOUT_S = 3
 MAX_FRAME_BYTES = 65_536

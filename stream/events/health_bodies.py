@@ -48,9 +48,9 @@ class LaneHealth(EventModel):
 
 
 class SetAside(EventModel):
-    """Messages of one kind that a broker refused; they are not sent."""
+    """Messages of one kind that a receiver refused; they are not sent."""
 
-    topic: str = Field(description="Topic of the newest one.")
+    topic: str = Field(description="Topic of the newest one; of a webhook the id of its event.")
     reason: str = Field(description="Reason of the newest one; free text.")
     count: int = Field(ge=1, description="How many there were.")
     time: TimeOfDay = Field(description="When the newest one was refused, UTC.")
@@ -84,6 +84,9 @@ class SinkHealth(EventModel):
     rejected: int = Field(default=0, description="Events rejected by the receiver, for example by an access list.")
     not_persisted: int = Field(default=0, description="Undelivered events not on disk because it is full or broken.")
     broker: BrokerHealth | None = Field(default=None, description="Connection to the broker, of a sink that has one.")
+    set_aside: tuple[SetAside, ...] = Field(
+        default=(), description="What a webhook's receiver refused, by reason, the newest first; of MQTT see `broker`."
+    )
 
 
 class Refusal(EventModel):

@@ -143,6 +143,7 @@ def _health(worker: _SinkWorker) -> SinkHealth:
         rejected=counters.refused,
         not_persisted=counters.not_persisted,
         broker=counters.broker,
+        set_aside=counters.set_aside,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
-from stream.events import BrokerHealth, Event
+from stream.events import BrokerHealth, Event, SetAside
 
 
 class ObserverSink:
@@ -32,6 +32,7 @@ class SinkCounters:
     pending: int = 0  # not delivered yet
     not_persisted: int = 0  # pending, and lost if the process ends
     broker: BrokerHealth | None = None
+    set_aside: tuple[SetAside, ...] = ()  # by reason, of a sink without a broker
 
 
 @runtime_checkable

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from stream.control.commands import EnrollCommand
 from stream.errors import CommandRefused
+from stream.events import SetAside, SinkHealth
 from tests.dashboard.scenes import Scene, conversation, phone_call, seconds_ago
 from tests.support import examples
 from tests.support.browser import OpenPage
@@ -225,13 +227,17 @@ def test_page_reconnects_after_a_restart_of_the_server(dashboard: RunningDashboa
 
 
 def test_health_and_settings(dashboard: RunningDashboard, open_page: OpenPage) -> None:
-    dashboard.apply([examples.event(examples.health(), source="node"), Scene("room").stream()])
+    aside = SetAside(topic="s/room/7", reason="404 Not Found", count=3, time=datetime(2026, 1, 1, tzinfo=UTC))
+    hook = SinkHealth(sink="https://host/…", sent=9, dropped=0, conflated=0, waiting=0, rejected=3, set_aside=(aside,))
+    health = examples.health().model_copy(update={"sinks": (hook,)})
+    dashboard.apply([examples.event(health, source="node"), Scene("room").stream()])
     page = open_page(dashboard, "#/health")
     for words in ("Node floor", "40 ms", "20 ms", "windows dropped", "300 MB", "dashboard.host", "speakers.threshold"):
         expect(page.locator("main")).to_contain_text(words)
     listener = page.get_by_role("row", name=re.compile("^twilio "))
     for words in ("5", "unauthorized 1", "4,000", "1.2 MB", "0.5 s"):
         expect(listener).to_contain_text(words)
+    expect(page.locator("main")).to_contain_text("s/room/7 (3×): 404 Not Found (https://host/…)")
     page.get_by_label("Filter settings").fill("dashboard.origins")
     expect(page.locator(".settings tbody tr")).to_have_count(1)
 

@@ -50,7 +50,8 @@ export class Health {
         tile(decimal(health.real_time_factor, 3), "real-time factor"), tile(integer(dropped), "windows dropped"), tile(duration(health.audio_s), "audio processed"), tile(duration(health.speech_s), "speech"),
         tile(health.memory_mb === null ? "–" : `${Math.round(health.memory_mb)} MB`, "memory")),
       table(["Model", "Submitted", "Inferred", "Dropped", "Failed", "Waiting", "Mean batch", "Batch time"], health.lanes.map((lane) => [lane.model, ...[lane.submitted, lane.inferred, lane.dropped, lane.failed, lane.waiting].map(integer), decimal(lane.mean_batch, 1), `${decimal(lane.inference_ms, 1)} ms`])),
-      health.sinks.length ? table(["Sink", "Sent", "Dropped", "Conflated", "Waiting", "Undelivered"], health.sinks.map((sink) => [sink.broker?.state === "lost" ? `${sink.sink} (unreachable)` : sink.sink, ...[sink.sent, sink.dropped, sink.conflated, sink.waiting, sink.pending].map(integer)])) : null,
+      health.sinks.length ? table(["Sink", "Sent", "Dropped", "Conflated", "Waiting", "Undelivered", "Refused"], health.sinks.map((sink) => [sink.broker?.state === "lost" ? `${sink.sink} (unreachable)` : sink.sink, ...[sink.sent, sink.dropped, sink.conflated, sink.waiting, sink.pending, sink.rejected].map(integer)])) : null,
+      setAside(health.sinks),
       health.protocols.length ? table(["Protocol", "Open", "Accepted", "Rejected", "Messages", "Received", "Gaps", "Lost"], health.protocols.map((row) => [row.protocol, integer(row.open), integer(row.accepted),
         Object.entries(row.refused).map(([reason, times]) => `${reason.replaceAll("_", " ")} ${integer(times)}`).join(", ") || "0", integer(row.messages), `${decimal(row.bytes / 1e6, 1)} MB`, integer(row.gaps), duration(row.lost_s)])) : null,
       refusals(health.protocols));
@@ -71,6 +72,15 @@ function clusterPill(health) {
   if (!cluster) return null;
   const text = { connected: `cluster: ${cluster.replicas_up} of ${cluster.replicas} replicas`, fallback: "cluster lost: models run on this node", lost: "cluster lost: windows are not scored" }[cluster.state];
   return h("span", { class: `pill ${cluster.state === "connected" && cluster.replicas_up === cluster.replicas ? "calm" : "bad"}`, title: cluster.detail }, text);
+}
+
+// The messages that receivers refused, by kind or reason.
+function setAside(sinks) {
+  const rows = sinks.flatMap((sink) => [...(sink.broker?.set_aside ?? []), ...sink.set_aside].map((kind) => [sink.sink, kind])).sort(([, a], [, b]) => b.time.localeCompare(a.time));
+  if (!rows.length) return null;
+  return h("div", { class: "gap" }, h("h2", null, "Refused messages"), h("ol", { class: "log" }, rows.map(([sink, kind]) => h("li", null, h("time", null, kind.time.slice(11, 19)),
+    h("span", null, h("b", null, `${kind.topic}${kind.count > 1 ? ` (${integer(kind.count)}×)` : ""}: `), `${kind.reason} (${sink})`)))),
+    h("p", { class: "note" }, "Turns, alerts and states of streams are kept: ", h("code", null, "tonewatch outbox"), " lists them and sends them again."));
 }
 
 // What was refused and why, the newest first.

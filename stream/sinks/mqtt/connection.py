@@ -276,7 +276,7 @@ class BrokerConnection(aiomqtt.Client):
             self._refusals.acknowledged(packet)
         else:
             self._refusals.refused(packet, code=reason.value)
-        outcome(reason.value, str(reason))
+        outcome(reason.value, f"{reason}, code 0x{reason.value:02X}")
 
     def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:  # noqa: ARG002 - paho's own
         """Register a writer as aiomqtt does, except for a socket that was closed in the meantime."""

@@ -313,6 +313,7 @@ class Delivery:
         if code >= MIN_FAILURE_CODE:
             if not is_birth:
                 self._outbox.refuse(message)
+                self._journal.mark_refused(message, reason)
             self._on_refused(message, reason)
         elif not is_birth:
             if self._outbox.acknowledge(message):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
-from stream.events import BrokerHealth, SetAside
-
-MAX_SET_ASIDE = 8
-"""Kinds of refused messages that are listed."""
+from stream.events import BrokerHealth
+from stream.sinks.outbox.set_aside import SetAsideCounts
 
 MINUTE_S, HOUR_S = 60, 3_600
 
@@ -33,7 +30,7 @@ class Link:
         self._outage_s: float | None = None
         self._recovered = 0
         self._target: int | None = None  # messages sent at which what waited is through
-        self._set_aside: OrderedDict[str, SetAside] = OrderedDict()
+        self._set_aside = SetAsideCounts(time_of_day=time_of_day)
 
     @property
     def connected_s(self) -> float:
@@ -65,13 +62,7 @@ class Link:
     def set_aside(self, topic: str, reason: str) -> bool:
         """Note a message that the broker refused; returns whether it is the first of its kind."""
         kind = topic.rpartition("/")[2]  # sources come and go
-        known = self._set_aside.get(kind)
-        count = 1 if known is None else known.count + 1
-        self._set_aside[kind] = SetAside(topic=topic, reason=reason, count=count, time=self._time_of_day())
-        self._set_aside.move_to_end(kind)
-        if len(self._set_aside) > MAX_SET_ASIDE:
-            self._set_aside.popitem(last=False)
-        return known is None
+        return self._set_aside.add(kind=kind, topic=topic, reason=reason)
 
     def health(self) -> BrokerHealth:
         """Return the state for `health`."""
@@ -82,7 +73,7 @@ class Link:
             outages=self._outages,
             outage_s=None if self._outage_s is None else round(self._outage_s, 1),
             recovered=self._recovered,
-            set_aside=tuple(reversed(self._set_aside.values())),
+            set_aside=self._set_aside.newest_first(),
         )
 
     def _change(self, state: Literal["connected", "lost"], error: str) -> None:

@@ -37,8 +37,10 @@ from stream.sinks.mqtt.link import Link
 from stream.sinks.mqtt.neighbours import Neighbours, Observe
 from stream.sinks.mqtt.refusals import Refusals
 from stream.sinks.mqtt.twins import TwinWatch
-from stream.sinks.outbox.journal import Journal, file_name, state_folder
+from stream.sinks.outbox.files import file_name, state_folder
+from stream.sinks.outbox.journal import Journal
 from stream.sinks.outbox.messages import Message, Outbox, OutboxStatistics
+from stream.sinks.outbox.set_aside import SetAsideStore
 
 CLEAR_DELAY_S = 5.0
 """Time after its end until a stream's or call's retained messages and its device are cleared."""
@@ -77,9 +79,9 @@ class MqttSink:
             max_age_s=settings.mqtt.outbox_age_s,
             recorded=bool(settings.mqtt.outbox),
         )
-        self._journal = Journal(
-            folder=state_folder(settings.mqtt.outbox), name=file_name(self._node, self._address.key), clock=clock
-        )
+        folder, name = state_folder(settings.mqtt.outbox), file_name(self._node, self._address.key)
+        set_aside = SetAsideStore.of(folder, name, settings.mqtt)
+        self._journal = Journal(folder=folder, name=name, clock=clock, set_aside=set_aside)
         host = socket.gethostname()[:20]
         self._identifier = settings.mqtt.client_id or f"{self._node[:20]}-{host}-{secrets.token_hex(4)}"
         self._home = Home(settings=settings, prefix=self._address.prefix)

@@ -5,8 +5,8 @@ rows survive SIGKILL at any moment; a power failure may lose the last commits, n
 writes it, in batches. A file belongs to one process at a time: a second process uses the next free slot, and a later
 process adopts the rows that a terminated one left.
 
-It also lists the topics on which retained messages were published, so that the next process can take back what a killed
-one left.
+Refused messages move to the `SetAsideStore`. The journal also lists the topics on which retained messages were
+published, so that the next process can take back what a killed one left.
 
 A full or broken disk costs durability, not events: they stay in memory, are counted as `not_persisted`, logged once,
 and written when the disk accepts them again. A damaged file is renamed and logged, a damaged row put aside and logged;
@@ -18,9 +18,7 @@ Wall-clock times are used between processes only; a clock that was set back, or 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -30,8 +28,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from stream.database import connect, remove
+from stream.sinks.outbox.files import private
 from stream.sinks.outbox.journal_rows import (
     StoredRow,
+    age_s,
     clear_rows,
     create_schema,
     has_rows,
@@ -43,15 +43,13 @@ from stream.sinks.outbox.journal_rows import (
     remove_topics,
 )
 from stream.sinks.outbox.messages import Message
+from stream.sinks.outbox.set_aside import SetAsideStore
 
 MAX_SLOTS = 16
 """Files of one node and receiver: processes that may run at the same time."""
 
 RETRY_S = 5.0
 """Pause before a disk that failed is tried again."""
-
-MIN_CLOCK_S = 1_577_836_800.0
-"""Start of 2020: an earlier wall-clock time comes from a clock that has not been set."""
 
 DISK_ERRORS = frozenset(
     {
@@ -82,11 +80,15 @@ class Journal:
         name: str,
         clock: Callable[[], float],
         time_of_day: Callable[[], float] = time.time,
+        set_aside: SetAsideStore | None = None,
     ) -> None:
         self._folder = folder
         self._name = name
         self._clock = clock
         self._time_of_day = time_of_day
+        self._set_aside = set_aside
+        self._refused: list[tuple[Message, str]] = []  # with reasons, to be set aside
+        self._set_aside_failed = False
         self._path: Path | None = None
         self._database: sqlite3.Connection | None = None
         self._thread: ThreadPoolExecutor | None = None
@@ -123,10 +125,11 @@ class Journal:
         if self._thread is None:
             return
         self._acknowledged.update(message.number for message in obsolete)
-        if not new and not self._acknowledged and self._topics == self._stored_topics:
+        if not (new or self._acknowledged or self._refused) and self._topics == self._stored_topics:
             return
         numbers, self._acknowledged = self._acknowledged, set()
-        await self._run(lambda: self._write(new, numbers))
+        refused, self._refused = self._refused, []
+        await self._run(lambda: self._write(new, numbers, refused))
 
     async def remember_retained(self, topics: Iterable[str]) -> None:
         """List topics before something retained is published on them; returns when that is done or the disk failed."""
@@ -142,6 +145,11 @@ class Journal:
         if self._thread is not None:
             self._acknowledged.add(message.number)
         return len(self._acknowledged)
+
+    def mark_refused(self, message: Message, reason: str) -> None:
+        """Add a message to those set aside, with the next `write`; rolling state is not kept."""
+        if self._set_aside is not None and not message.rolling:
+            self._refused.append((message, reason))
 
     async def close(self) -> None:
         """Write pending changes and close the file; one without messages is deleted."""
@@ -219,7 +227,7 @@ class Journal:
         if damaged:
             aside = path.with_name(f"{path.name}.damaged-rows-{int(self._time_of_day())}")
             log.warning("%d events in outbox %s are damaged and not sent; see %s", len(damaged), path, aside.name)
-            with suppress(OSError), open(aside, "a", encoding="ascii", opener=_private) as file:
+            with suppress(OSError), open(aside, "a", encoding="ascii", opener=private) as file:
                 file.writelines(f"{row!r}\n" for row in damaged)
         return rows
 
@@ -227,7 +235,7 @@ class Journal:
         """Renumber the rows found, in their order, and store them all in the claimed slot."""
         now_s, wall_s = self._clock(), self._time_of_day()
         messages = [
-            Message(topic, payload, rolling=False, number=number, added_s=now_s - _age_s(added_ms / 1_000, wall_s))
+            Message(topic, payload, rolling=False, number=number, added_s=now_s - age_s(added_ms / 1_000, wall_s))
             for number, (added_ms, topic, payload) in enumerate(rows)
         ]
         if self._database is not None:
@@ -242,7 +250,10 @@ class Journal:
                 self._not_persisted = {message.number: message for message in messages}
         return messages
 
-    def _write(self, new: Sequence[Message], acknowledged: set[int]) -> None:
+    def _write(
+        self, new: Sequence[Message], acknowledged: set[int], refused: Sequence[tuple[Message, str]] = ()
+    ) -> None:
+        self._keep(refused)  # before they are removed below
         for number in acknowledged:
             self._not_persisted.pop(number, None)
         self._not_persisted |= {message.number: message for message in new}
@@ -269,6 +280,19 @@ class Journal:
             log.warning("outbox in %s is writable again", self._folder)
             self._failed_s = None
         self._not_persisted.clear()
+
+    def _keep(self, refused: Sequence[tuple[Message, str]]) -> None:
+        if not refused or self._set_aside is None:
+            return
+        try:
+            self._set_aside.add(refused)
+        except (sqlite3.Error, OSError) as error:
+            if not self._set_aside_failed:
+                log.warning("%d refused events are not kept (%s); free disk space", len(refused), error)
+            self._set_aside_failed = True
+            self._set_aside.close()
+        else:
+            self._set_aside_failed = False
 
     def _insert(self, database: sqlite3.Connection, messages: Iterable[Message]) -> None:
         now_s, wall_s = self._clock(), self._time_of_day()
@@ -308,6 +332,8 @@ class Journal:
             self._database = None
 
     def _close(self) -> None:
+        if self._set_aside is not None:
+            self._set_aside.close()
         database, self._database = self._database, None
         if database is None:
             return
@@ -315,31 +341,3 @@ class Journal:
             if self._path is not None and not has_rows(database):
                 remove(self._path)
         database.close()
-
-
-def state_folder(setting: str) -> Path | None:
-    """Return the folder of a sink's `outbox`: none for "", a path, or for `auto` the user's or service's state folder.
-
-    That is `$STATE_DIRECTORY` (systemd), or `tonewatch` in `$XDG_STATE_HOME` or `~/.local/state`.
-    """
-    if setting != "auto":
-        return Path(setting) if setting else None
-    service_folder = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    if service_folder:
-        return Path(service_folder)
-    home = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(home) if home else Path.home() / ".local" / "state") / "tonewatch"
-
-
-def file_name(node: str, receiver: str) -> str:
-    """Return the base name of the files of one node and receiver, which no other receiver's text equals."""
-    return f"outbox-{node}-{hashlib.sha256(receiver.encode()).hexdigest()[:8]}"
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _age_s(added_wall_s: float, wall_s: float) -> float:
-    """Return the age of an earlier process's message; 0 if either clock was not set."""
-    return max(0.0, wall_s - added_wall_s) if min(added_wall_s, wall_s) > MIN_CLOCK_S else 0.0

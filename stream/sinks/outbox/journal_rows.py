@@ -12,6 +12,9 @@ import zlib
 from collections.abc import Collection, Sequence
 from typing import Any
 
+MIN_CLOCK_S = 1_577_836_800.0
+"""Start of 2020: an earlier wall-clock time comes from a clock that has not been set."""
+
 StoredRow = tuple[int, str, str]
 """When a message was added (milliseconds since 1970), its topic and its payload."""
 
@@ -113,6 +116,11 @@ def create_schema(connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(SCHEMA)
         connection.execute(TOPICS_SCHEMA)
+
+
+def age_s(added_wall_s: float, wall_s: float) -> float:
+    """Return the age of an earlier process's message; 0 if either clock was not set."""
+    return max(0.0, wall_s - added_wall_s) if min(added_wall_s, wall_s) > MIN_CLOCK_S else 0.0
 
 
 def _checksum(added_ms: int, topic: str, payload: str) -> int:

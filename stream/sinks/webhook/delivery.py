@@ -15,8 +15,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from stream.events import SetAside
 from stream.sinks.outbox.journal import Journal
 from stream.sinks.outbox.messages import Message, Outbox
+from stream.sinks.outbox.set_aside import SetAsideCounts
 from stream.sinks.pauses import pause
 from stream.sinks.webhook.answers import Answer
 
@@ -79,7 +81,12 @@ class WebhookDelivery:
         self._failing_since_s: float | None = None
         self._failures: Counter[int] = Counter()  # how often the receiver stumbled over a message, by number
         self._reasons: set[str] = set()
+        self._set_aside = SetAsideCounts()
         self._task: asyncio.Task[None] | None = None
+
+    def set_aside(self) -> tuple[SetAside, ...]:
+        """Return what the receiver refused, by reason, the newest first."""
+        return self._set_aside.newest_first()
 
     def start(self) -> None:
         """Start sending in the background."""
@@ -169,6 +176,8 @@ class WebhookDelivery:
             self._outbox.acknowledge(message)
         else:
             self._outbox.refuse(message)
+            self._set_aside.add(kind=answer.reason, topic=message.topic, reason=answer.reason)
+            self._journal.mark_refused(message, answer.reason)
             self._report_refusal(answer.reason)
         del self._failures[message.number]
         self._journal.mark_acknowledged(message)

@@ -22,8 +22,10 @@ from stream.settings import Settings
 from stream.settings.texts import shown_sink
 from stream.settings.webhook import WebhookEvent
 from stream.sinks.base import SinkCounters
-from stream.sinks.outbox.journal import Journal, file_name, state_folder
+from stream.sinks.outbox.files import file_name, state_folder
+from stream.sinks.outbox.journal import Journal
 from stream.sinks.outbox.messages import Message, Outbox
+from stream.sinks.outbox.set_aside import SetAsideStore
 from stream.sinks.tls import verifying_context
 from stream.sinks.webhook.answers import Answer, judge
 from stream.sinks.webhook.delivery import CloseLimits, WebhookDelivery
@@ -67,7 +69,9 @@ class WebhookSink:
             max_age_s=self._settings.outbox_age_s,
         )
         folder = state_folder(self._settings.outbox)
-        self._journal = Journal(folder=folder, name=file_name(settings.node, target), clock=clock)
+        name = file_name(settings.node, target)
+        set_aside = SetAsideStore.of(folder, name, self._settings)
+        self._journal = Journal(folder=folder, name=name, clock=clock, set_aside=set_aside)
         self._delivery = WebhookDelivery(
             name=self._name,
             post=self._post,
@@ -130,6 +134,7 @@ class WebhookSink:
             refused=counts.refused,
             pending=counts.waiting,
             not_persisted=self._journal.not_persisted,
+            set_aside=self._delivery.set_aside(),
         )
 
     def _new_client(self) -> httpx2.AsyncClient:

@@ -88,7 +88,7 @@ def test_refused_messages_are_counted_and_logged_once(tmp_path: Path, caplog: py
         assert (counts.refused, counts.dropped) == (6, 0), "five turns and an emotion"
         assert sink.counters().refused == 6
         assert not received.payloads(TURN)
-        assert caplog.text.count("message on home/kitchen/room/turn set aside (Not authorized)") == 1
+        assert caplog.text.count("message on home/kitchen/room/turn set aside (Not authorized, code 0x87)") == 1
 
     rules = "topic readwrite #\ntopic deny home/kitchen/room/turn\ntopic deny home/kitchen/room/emotion\n"
     caplog.set_level(logging.WARNING)

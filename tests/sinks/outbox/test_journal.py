@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.sinks.outbox.journal import RETRY_S, Journal, state_folder
+from stream.sinks.outbox.files import state_folder
+from stream.sinks.outbox.journal import RETRY_S, Journal
 from stream.sinks.outbox.messages import Message, Outbox
 from tests.sinks.outbox.journals import NAME, Clock, message
 
