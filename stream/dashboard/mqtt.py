@@ -20,8 +20,9 @@ from stream.dashboard.wall import MAX_NODES
 from stream.events import EVENT_TYPE_NAMES, MAX_EVENT_BYTES, read_event
 from stream.settings import Settings
 from stream.sinks.mqtt import topics
-from stream.sinks.mqtt.connection import BrokerConnection, BrokerError, cancel_and_wait
+from stream.sinks.mqtt.connection import BrokerConnection, BrokerError
 from stream.sinks.mqtt.credentials import read_password, tls_context
+from stream.sinks.mqtt.tasks import cancel_and_wait
 
 FIRST_BACKOFF_S = 0.5
 MAX_VERSION_LENGTH = 32

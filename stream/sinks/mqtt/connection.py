@@ -333,13 +333,3 @@ class BrokerConnection(aiomqtt.Client):
             if self._aborted:
                 raise OSError("connection attempt aborted")
             self._connecting.append(attempt)
-
-
-async def cancel_and_wait(task: asyncio.Task[None], *, retry_s: float) -> None:
-    """Cancel a task that uses a connection, again every `retry_s`, and wait until it has ended.
-
-    aiomqtt may lose a cancellation while it connects (`asyncio.wait_for` of Python 3.11, gh-86296).
-    """
-    while not task.done():
-        task.cancel()
-        await asyncio.wait((task,), timeout=retry_s)

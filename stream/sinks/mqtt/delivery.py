@@ -21,13 +21,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
-from stream.sinks.mqtt.connection import BrokerConnection, BrokerError, cancel_and_wait
+from stream.sinks.mqtt.connection import BrokerConnection, BrokerError
 from stream.sinks.mqtt.leftovers import record_topics
 from stream.sinks.mqtt.limits import DeliveryLimits
 from stream.sinks.mqtt.link import Link
 from stream.sinks.mqtt.properties import publish_properties
 from stream.sinks.mqtt.quota import QuotaRetries
-from stream.sinks.mqtt.refusals import MIN_FAILURE_CODE, QUOTA_EXCEEDED, Refusals
+from stream.sinks.mqtt.refusals import MIN_FAILURE_CODE, NOT_AUTHORIZED, QUOTA_EXCEEDED, Refusals
+from stream.sinks.mqtt.tasks import cancel_and_wait, first_error
 from stream.sinks.outbox.journal import Journal
 from stream.sinks.outbox.messages import Message, Outbox
 
@@ -94,6 +95,7 @@ class Delivery:
         self._warned = self._is_alone = False
         self._settling: asyncio.TimerHandle | None = None
         self._in_flight = 0
+        self._answer_s = 0.0  # how long the broker took for a message that was alone
         self._started_s = self._progress_s = 0.0
         self._task: asyncio.Task[None] | None = None
         self.connected = self.ever_connected = False
@@ -148,7 +150,7 @@ class Delivery:
             try:
                 await self._run_connection()
             except* (BrokerError, OSError) as group:
-                lost = _first_error(group)
+                lost = first_error(group)
             if lost is None:
                 return
             self.failure = self._closed_reason or str(lost)
@@ -253,13 +255,14 @@ class Delivery:
                 await self._wake.wait()
 
     def _fill(self, connection: BrokerConnection) -> None:
-        """Publish as much as may be in flight; a suspect only alone."""
+        """Publish as much as may be in flight; alone a suspect, and on a quick broker what is new on its topic."""
         while self._in_flight < connection.limits.max_in_flight and not self._is_alone:
             message = self._next.popleft() if self._next else self._outbox.take(now_s=self._clock())
             if message is None:
                 return
-            if self._refusals.is_suspect(message.topic):
-                if self._in_flight or not self._refusals.is_settled:
+            is_suspect = self._refusals.is_suspect(message.topic)
+            if is_suspect or (self._answer_s <= self._limits.trial_s and self._refusals.is_untried(message.topic)):
+                if self._in_flight or (is_suspect and not self._refusals.is_settled):
                     self._next.appendleft(message)
                     if not self._in_flight:
                         self._wait_to_settle()
@@ -302,9 +305,13 @@ class Delivery:
     def _on_outcome(self, message: Message, code: int, reason: str) -> None:
         """Handle the broker's answer to one message."""
         self._in_flight -= 1
+        now_s = self._clock()
         if self._is_alone:
-            self._wait_to_settle()
-        self._progress_s = self._clock()
+            self._answer_s = now_s - self._progress_s
+            self._is_alone = False
+            if code == NOT_AUTHORIZED or self._refusals.is_suspect(message.topic):
+                self._wait_to_settle()
+        self._progress_s = now_s
         self._wake.set()
         if code == QUOTA_EXCEEDED and self._quota.accept(message):
             return
@@ -340,10 +347,3 @@ class Delivery:
                 self._next.extend(due)
                 self._wake.set()
             await self._journal.write()
-
-
-def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -31,6 +31,10 @@ class DeliveryLimits:
     settle_s: float = SETTLE_S
     """Time that a connection must outlive the acknowledgement of a suspect."""
 
+    trial_s: float = 0.02
+    """A broker that answers within this time gets the first message of each topic alone: where it closes the connection
+    for a denied topic, it loses no acknowledgements of others, which would arrive twice."""
+
     quota_pauses_s: Sequence[float] = (1.0, 4.0, 16.0, 60.0)
     """Pauses before a message that exceeded a quota is published again; after the last it is refused."""
 

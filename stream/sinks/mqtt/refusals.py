@@ -12,6 +12,9 @@ packet, is set aside:
 * or packets of its size and larger ones, if it is the largest so far,
 * or else this packet only.
 
+The first packet on each topic is published alone as well, where the broker answers quickly: mosquitto loses the
+acknowledgements of what it received before a denied packet, and those messages would arrive twice.
+
 A broker that refuses a packet by a reason code and then closes the connection (mosquitto 2.0.11 with MQTT 5) needs no
 search: the topic of that packet is set aside.
 
@@ -84,6 +87,7 @@ class Refusals:
         self._strikes: dict[str, int] = {}  # suspects
         self._answered: tuple[Packet, float] | None = None  # acknowledged last, and when
         self._in_doubt: list[Packet] = []  # acknowledged just before a connection was closed
+        self._tried: set[str] = set()  # topics with an answer
         self._largest_accepted: OrderedDict[str, int] = OrderedDict()  # by topic
         self._accepted_kinds: set[str] = set()
         self._denied: OrderedDict[str, float] = OrderedDict()  # topics: time of the verdict
@@ -108,6 +112,10 @@ class Refusals:
         """Return whether a packet on the topic must be the only one in flight."""
         return topic in self._strikes
 
+    def is_untried(self, topic: str) -> bool:
+        """Return whether a packet on the topic may be published, and none was ever answered, of `MAX_TOPICS` topics."""
+        return topic not in self._tried and len(self._tried) < MAX_TOPICS and not self._is_denied(topic)
+
     @property
     def has_suspects(self) -> bool:
         """Whether any topic is a suspect."""
@@ -116,6 +124,7 @@ class Refusals:
     def acknowledged(self, packet: Packet) -> None:
         """Note that the broker has acknowledged a packet, which some do before they close the connection for it."""
         self.settled()  # the broker went on after the one before
+        self._tried.add(packet.topic)
         self._answered = packet, self._clock()
 
     @property
@@ -139,6 +148,7 @@ class Refusals:
 
     def refused(self, packet: Packet, *, code: int) -> None:
         """Note that the broker has refused a packet by a reason code."""
+        self._tried.add(packet.topic)
         self._strikes.pop(packet.topic, None)
         if code == NOT_AUTHORIZED:
             self._refused = packet, self._clock()

@@ -10,11 +10,12 @@ from typing import Any, Self, cast
 
 import pytest
 
-from stream.sinks.mqtt.connection import BrokerConnection, Outcome, cancel_and_wait
+from stream.sinks.mqtt.connection import BrokerConnection, Outcome
 from stream.sinks.mqtt.delivery import ACKNOWLEDGED_BATCH, Delivery
 from stream.sinks.mqtt.limits import DeliveryLimits
 from stream.sinks.mqtt.link import Link
 from stream.sinks.mqtt.refusals import BrokerLimits, Packet, Refusals
+from stream.sinks.mqtt.tasks import cancel_and_wait
 from stream.sinks.outbox.journal import Journal
 from stream.sinks.outbox.messages import Message, Outbox
 from tests.support.waiting import wait_until
@@ -75,11 +76,13 @@ async def fake_delivery(
     *,
     journal: Journal,
     subscribe: Callable[[object], Coroutine[Any, Any, None]] = _return,
+    refusals: Refusals | None = None,
+    trial_s: float = 0.02,
 ) -> AsyncIterator[Delivery]:
     delivery = Delivery(
         broker="fake",
         connect=lambda: cast("BrokerConnection", connection),
-        refusals=Refusals(clock=time.monotonic),
+        refusals=refusals or Refusals(clock=time.monotonic),
         link=Link(clock=time.monotonic),
         outbox=outbox,
         journal=journal,
@@ -93,7 +96,7 @@ async def fake_delivery(
         housekeeping=lambda: None,
         content_type=lambda message: "text/plain",  # noqa: ARG005
         clock=time.monotonic,
-        limits=DeliveryLimits(housekeeping_s=600.0),
+        limits=DeliveryLimits(housekeeping_s=600.0, trial_s=trial_s),
     )
     delivery.start()
     try:
@@ -124,6 +127,42 @@ def test_online_is_published_after_the_subscriptions_are_acknowledged() -> None:
             acknowledged.set()
             await wait_until(lambda: outbox.empty)
         assert connection.posted == [BIRTH, ("turn", "1"), OFFLINE]
+
+    asyncio.run(check())
+
+
+class AnsweringConnection(FakeConnection):
+    """Tells its `Refusals` of acknowledgements, and records for each message how many are in flight with it."""
+
+    def __init__(self, refusals: Refusals) -> None:
+        super().__init__()
+        self.together: list[tuple[str, int]] = []
+        self._refusals, self._unanswered = refusals, 0
+
+    def post(self, topic: str, payload: str, *, outcome: Outcome, **_: Any) -> None:
+        self._unanswered += 1
+        self.together.append((topic, self._unanswered))
+
+        def answer() -> None:
+            self._unanswered -= 1
+            self._refusals.acknowledged(Packet(topic, payload, 100, time.monotonic()))
+            outcome(0, "")
+
+        asyncio.get_running_loop().call_soon(answer)
+
+
+@pytest.mark.parametrize(("trial_s", "together"), [(60.0, [1, 1, 1, 2, 3]), (-1.0, [2, 3, 4, 5, 6])])
+def test_on_a_quick_broker_the_first_message_of_each_topic_is_alone(trial_s: float, together: list[int]) -> None:
+    async def check() -> None:
+        refusals = Refusals(clock=time.monotonic)
+        connection, outbox = AnsweringConnection(refusals), Outbox(capacity=10)
+        for topic in ("kitchen", "hall", "kitchen", "hall", "kitchen"):
+            outbox.put(topic, "1")
+        journal = Journal(folder=None, name="outbox", clock=time.monotonic)
+        async with fake_delivery(connection, outbox, journal=journal, refusals=refusals, trial_s=trial_s):
+            await wait_until(lambda: outbox.empty)
+        turns = [count for topic, count in connection.together if topic in ("kitchen", "hall")]
+        assert turns == together
 
     asyncio.run(check())
 

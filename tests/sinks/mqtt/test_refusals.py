@@ -155,6 +155,15 @@ def test_a_verdict_is_tried_again_and_one_closed_connection_confirms_it(refusals
     assert denied(refusals, "a")
 
 
+def test_a_topic_is_tried_once_it_is_answered_or_denied(refusals: Refusals) -> None:
+    assert refusals.is_untried("a/turn")
+    for _ in range(MAX_STRIKES):
+        refusals.closed([packet("c/turn")], code=0)
+    refusals.acknowledged(packet("a/turn"))
+    refusals.refused(packet("b/turn"), code=NOT_AUTHORIZED)
+    assert [refusals.is_untried(f"{source}/turn") for source in "abcd"] == [False, False, False, True]
+
+
 def test_sources_that_come_and_go_do_not_cost_a_connection_each(refusals: Refusals) -> None:
     for number in range(DENIED_SOURCES):
         assert not denied(refusals, f"home/call{number}/alert")
