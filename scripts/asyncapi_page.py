@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 
 from stream import __version__, events
 from stream.control import commands
-from stream.sinks.mqtt.presence import NodeInfo, OutboxState, PersonState, RoomState, SourceState
+from stream.sinks.mqtt.presence import AlertConditions, NodeInfo, OutboxState, PersonState, RoomState, SourceState
 
 PAGE = Path(__file__).parent.parent / "docs" / "asyncapi.yaml"
 
@@ -74,6 +74,12 @@ def _channels() -> list[_Channel]:
         _Channel("availability", f"{NODE}/availability", node_presence, presence),
         _Channel("info", f"{NODE}/info", f"Metadata of the node. {RETAINED}", _of(NodeInfo)),
         _Channel("outbox", f"{NODE}/outbox", f"Lost messages, once there are any. {RETAINED}", _of(OutboxState)),
+        _Channel(
+            "conditions",
+            f"{NODE}/conditions",
+            f"With `set_alert`: {AlertConditions.__doc__} {RETAINED}",
+            _of(AlertConditions),
+        ),
         _Channel(
             "sourceAvailability", f"{SOURCE}/availability", f"Whether the stream is available. {RETAINED}", presence
         ),
@@ -136,6 +142,7 @@ _PAYLOADS: tuple[type[BaseModel], ...] = (
     *events.EVENT_TYPES,
     *get_args(commands.Command),
     commands.CommandReply,
+    AlertConditions,
     NodeInfo,
     OutboxState,
     PersonState,

@@ -6,11 +6,18 @@ import json
 from typing import Any
 
 from stream import events
-from stream.settings import Settings
+from stream.settings import AlertsSettings, Settings
+from stream.settings.alerts import CHANGEABLE
 from stream.sinks.mqtt import presence, topics
 from stream.sinks.mqtt.home import Home
 from stream.sinks.mqtt.homeassistant import identifier
 from tests.support import examples
+
+CONDITIONS = {
+    **{f"alert_{name}": str(getattr(AlertsSettings(), name)) for name in CHANGEABLE},
+    f"rule_{b'loud'.hex()}": "ON",
+    f"rule_{b'loud'.hex()}_value": "0.8",
+}
 
 
 def cases() -> list[dict[str, Any]]:
@@ -23,10 +30,11 @@ def _case(payload: str) -> dict[str, Any]:
         {
             "node": "kitchen",
             "rooms": {"enabled": True},
+            "alerts": {"rules": [{"name": "loud", "field": "emotion.arousal", "comparison": ">", "value": 0.8}]},
             "speakers": {"enrolled": {"Alice": "alice.wav", "{{ 'Bob' }}": "bob.wav"}},
             "mqtt": {
                 "discovery_prefix": "homeassistant",
-                "commands": ["pause", "resume", "enroll", "reload"],
+                "commands": ["pause", "resume", "enroll", "reload", "set_alert"],
                 "payload": payload,
                 "people": True,
                 "areas": {"a/b": "Kitchen"},
@@ -57,7 +65,13 @@ def _case(payload: str) -> dict[str, Any]:
             published[topics.source_topic("home", "kitchen", "a/b", "state")] = change[0].model_dump_json()
     states |= {state.topic: state.payload for state in home.update_levels({"a/b": -30.4})}
     expected = {
-        "tonewatch_kitchen": {"latency": "40.0", "memory": "300.0", "streams": "1", "rooms": "Alice: kitchen"},
+        "tonewatch_kitchen": {
+            "latency": "40.0",
+            "memory": "300.0",
+            "streams": "1",
+            "rooms": "Alice: kitchen",
+            **CONDITIONS,
+        },
         "tonewatch_kitchen_c7": {"floor": "customer"},
         identifier("kitchen", "a/b"): {
             "emotion": "happy",
@@ -74,7 +88,7 @@ def _case(payload: str) -> dict[str, Any]:
         },
         identifier("kitchen", "Alice", kind="person"): {
             "speaks": "ON",
-            "room": "a/b",
+            "room": "kitchen",
             "heard": "2026-01-02T03:04:08Z",
             "emotion": "unknown",
             "location": "home",

@@ -26,7 +26,7 @@ from stream.profiles.registrar import Registrar
 from stream.profiles.store import read_calibration
 from stream.settings import ModelSettings, Settings, SourceSettings
 from stream.settings.texts import shown_sink
-from stream.sinks.base import LevelSink, NeighbourSink
+from stream.sinks.base import ConditionsSink, LevelSink, NeighbourSink
 from stream.types import Ensemble, Model, Sink, Source, SpeechDetector, Task
 
 MAX_SOURCE_ID_LENGTH = 64
@@ -137,11 +137,13 @@ async def assemble(
     registrar.attach(pipeline)
     handlers = {**registrar.handlers, **alert_handlers(alerts), **(handlers or {})}
     dispatcher = CommandDispatcher(pipeline=pipeline, handlers=handlers)
-    _attach(sinks, pipeline, dispatcher)
+    _attach(sinks, pipeline, dispatcher, alerts)
     return pipeline
 
 
-def _attach(sinks: Mapping[str, Sink], pipeline: Pipeline, dispatcher: CommandDispatcher) -> None:
+def _attach(
+    sinks: Mapping[str, Sink], pipeline: Pipeline, dispatcher: CommandDispatcher, alerts: CurrentAlerts
+) -> None:
     """Give each sink the functions of the run that it needs."""
     rooms = next((sink for sink in sinks.values() if isinstance(sink, RoomsSink)), None)
     if rooms is not None:
@@ -151,6 +153,8 @@ def _attach(sinks: Mapping[str, Sink], pipeline: Pipeline, dispatcher: CommandDi
             sink.attach(dispatcher.answer)
         if isinstance(sink, LevelSink):
             sink.attach_levels(pipeline.levels_dbfs)
+        if isinstance(sink, ConditionsSink):
+            sink.attach_alerts(lambda: alerts.settings)
         if rooms is not None and isinstance(sink, NeighbourSink):
             sink.attach_neighbours(rooms.observe_remote)
 

@@ -94,8 +94,16 @@ class RuleTracker:
             alert
             for rule in self._alerts.settings.rules
             if rule.field.partition(".")[0] == body.type and self._applies(rule)
-            for alert in self._check(rule, self._states.setdefault(rule.name, _RuleState()), body, at_s)
+            for alert in (self._check if rule.enabled else self._disable)(
+                rule, self._states.setdefault(rule.name, _RuleState()), body, at_s
+            )
         ]
+
+    @staticmethod
+    def _disable(rule: AlertRuleSettings, state: _RuleState, body: Body, at_s: float) -> list[AlertBody]:  # noqa: ARG004 - as `_check`
+        """Forget what is known of a rule that was disabled; end its alert."""
+        state.held_s = state.seen_s = None
+        return [] if state.started is None else [_end(state, at_s, state.started.value)]
 
     def _applies(self, rule: AlertRuleSettings) -> bool:
         return (not rule.sources or not self._names.isdisjoint(rule.sources)) and rule.party in (None, self._party)

@@ -7,19 +7,7 @@ from pydantic import ValidationError
 from stream.errors import CommandRefused
 from stream.events.fields import FieldValue
 from stream.settings import AlertsSettings
-
-CHANGEABLE = (
-    "anger_on",
-    "anger_off",
-    "anger_arousal",
-    "anger_s",
-    "dead_air_s",
-    "crosstalk_on",
-    "crosstalk_off",
-    "monologue_s",
-    "clear_s",
-)
-"""Conditions of built-in alerts that apply from the next check on."""
+from stream.settings.alerts import CHANGEABLE
 
 
 class CurrentAlerts:
@@ -36,8 +24,7 @@ class CurrentAlerts:
         rules = {rule.name: rule for rule in self.settings.rules}
         if name in rules:
             previous: FieldValue = rules[name].value
-            changed = [rule.model_dump() | ({"value": value} if rule.name == name else {}) for rule in rules.values()]
-            update: dict[str, object] = {"rules": changed}
+            update = self._with_rule(name, value=value)
         elif name in CHANGEABLE:
             previous, update = getattr(self.settings, name), {name: value}
         else:
@@ -48,3 +35,16 @@ class CurrentAlerts:
             reason = str(error.errors(include_url=False)[0]["msg"]).removeprefix("Value error, ")
             raise CommandRefused(f"cannot set {name!r} to {value!r}: {reason[:1].lower()}{reason[1:]}") from None
         return previous
+
+    def enable(self, name: str, *, enabled: bool) -> bool:
+        """Enable or disable a rule, and return its state before. Raises `CommandRefused` if there is none."""
+        rules = {rule.name: rule for rule in self.settings.rules}
+        if name not in rules:
+            raise CommandRefused(f"there is no rule {name!r} to enable; available: {', '.join(rules) or 'none'}")
+        self.settings = AlertsSettings.model_validate(
+            self.settings.model_dump() | self._with_rule(name, enabled=enabled)
+        )
+        return rules[name].enabled
+
+    def _with_rule(self, name: str, **changes: FieldValue) -> dict[str, object]:
+        return {"rules": [rule.model_dump() | (changes if rule.name == name else {}) for rule in self.settings.rules]}

@@ -74,11 +74,12 @@ class ReloadCommand(_Request):
 
 
 class SetAlertCommand(_Request):
-    """Set a condition of the built-in alerts, or the value of a rule, until the node stops."""
+    """Set a condition of the built-in alerts, or a rule, until the node stops."""
 
     command: Literal["set_alert"] = "set_alert"
     name: Name = Field(description="Setting below `alerts`, such as `anger_on`, or name of a rule.")
-    value: bool | float | Name = Field(description="New value.")
+    value: bool | float | Name | None = Field(None, description="New value; null: unchanged.")
+    enabled: bool | None = Field(None, description="Whether a rule raises alerts; null: unchanged.")
 
 
 class DrainCommand(_Request):

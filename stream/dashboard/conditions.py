@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from stream.calls.current_alerts import CHANGEABLE
 from stream.dashboard.views import View
 from stream.events.fields import FieldValue
 from stream.settings import AlertsSettings
+from stream.settings.alerts import CHANGEABLE
 
 
 class ConditionView(View):

@@ -12,6 +12,19 @@ from stream.events.fields import MOMENTARY, NAMES, FieldKind, FieldValue, Watche
 from stream.settings.base import Branch, Fraction, Positive
 from stream.settings.texts import PersonName
 
+CHANGEABLE = (
+    "anger_on",
+    "anger_off",
+    "anger_arousal",
+    "anger_s",
+    "dead_air_s",
+    "crosstalk_on",
+    "crosstalk_off",
+    "monologue_s",
+    "clear_s",
+)
+"""Conditions of built-in alerts that apply from the next check on."""
+
 Comparison = Literal[">", ">=", "<", "<=", "==", "!="]
 
 
@@ -26,6 +39,7 @@ class AlertRuleSettings(Branch):
     cooldown_s: float = Field(
         0.0, ge=0, le=604_800, description="Media time after a start in which the rule raises no further alert."
     )
+    enabled: bool = Field(True, description="Whether the rule raises alerts; it can be changed while the node runs.")
     sources: tuple[str, ...] = Field((), description="Names of sources, streams or calls; empty: all.")
     party: Party | None = Field(None, description="Party of a call; unset: any stream.")
     speaker: str = Field("", description="Only events of this speaker count; empty: of anybody.")

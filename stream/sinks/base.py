@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 from stream.events import BrokerHealth, Event, SetAside
+from stream.settings import AlertsSettings
 
 
 class ObserverSink:
@@ -50,6 +51,15 @@ class LevelSink(Protocol):
 
     def attach_levels(self, levels: Callable[[], Mapping[str, float]]) -> None:
         """Set the function that returns the current level of each stream in dBFS."""
+        ...
+
+
+@runtime_checkable
+class ConditionsSink(Protocol):
+    """A sink that publishes the conditions of alerts."""
+
+    def attach_alerts(self, alerts: Callable[[], AlertsSettings]) -> None:
+        """Set the function that returns the current conditions of alerts."""
         ...
 
 

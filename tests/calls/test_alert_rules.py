@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from stream.calls.alert_rules import UNKNOWN_S, RuleTracker
-from stream.calls.current_alerts import CHANGEABLE, CurrentAlerts
+from stream.calls.current_alerts import CurrentAlerts
 from stream.errors import CommandRefused, SettingsError
 from stream.events import AlertBody, Body, EmotionBody, Party, StreamBody
 from stream.events.fields import FIELDS, field_names
 from stream.settings import AlertsSettings, assignments_layer, build
+from stream.settings.alerts import CHANGEABLE
 from tests.support import examples
 
 AROUSED = {"name": "upset", "field": "emotion.arousal", "comparison": ">", "value": 0.8, "for_s": 5}
@@ -193,3 +194,15 @@ def test_conditions_change_while_a_node_runs() -> None:
         with pytest.raises(CommandRefused, match=sentence):
             alerts.change(name, value)
     assert set(CHANGEABLE) <= set(AlertsSettings.model_fields)
+
+
+def test_a_disabled_rule_ends_its_alert_and_raises_none_until_it_is_enabled() -> None:
+    alerts = current({**AROUSED, "for_s": 0})
+    tested = RuleTracker(alerts=alerts, names=("room",), party=None)
+    assert phases(run(tested, [arousal(0.9, 1.0)])) == [("start", 1.0)]
+    assert alerts.enable("upset", enabled=False)
+    assert phases(run(tested, [arousal(0.9, 2.0), arousal(0.9, 3.0)])) == [("end", 2.0)]
+    assert not alerts.enable("upset", enabled=True)
+    assert phases(run(tested, [arousal(0.9, 4.0)])) == [("start", 4.0)]
+    with pytest.raises(CommandRefused, match="no rule 'anger_on' to enable; available: upset"):
+        alerts.enable("anger_on", enabled=False)

@@ -83,6 +83,16 @@ def test_the_command_sets_a_condition_and_the_log_says_so(caplog: pytest.LogCapt
     refused = send(name="dead_air_s", value=-1)
     assert refused.error == "cannot set 'dead_air_s' to -1.0: input should be greater than 0"
     assert "no alert 'rules'" in send(name="rules", value=1).error
+    assert send(name="dead_air_s").error == "nothing to set; give a value or, of a rule, enabled"
+
+
+def test_the_command_disables_a_rule() -> None:
+    alerts = CurrentAlerts(AlertsSettings.model_validate({"rules": [{"name": "quiet", "field": "speaker.stranger"}]}))
+    dispatcher = CommandDispatcher(pipeline=None, handlers=alert_handlers(alerts))  # type: ignore[arg-type]
+    payload = json.dumps({"command": "set_alert", "name": "quiet", "enabled": False})
+    reply = asyncio.run(dispatcher.answer(payload, allowed=("set_alert",)))
+    assert reply.result == {"name": "quiet", "enabled": False}
+    assert not alerts.settings.rules[0].enabled
 
 
 def test_a_rule_for_a_source_that_does_not_exist_is_refused_at_the_start() -> None:

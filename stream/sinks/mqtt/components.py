@@ -73,7 +73,7 @@ def node(device: Device) -> dict[str, Component]:
     components = {
         key: device.component(
             key, "sensor", name, entity_category="diagnostic", state_class="measurement",
-            state_topic=health, value_template=_template(device.value(field)),
+            state_topic=health, value_template=template(device.value(field)),
             expire_after=max(60, round(3 * device.settings.health_s)),
             **({"unit_of_measurement": unit} if unit else {}),
         )
@@ -99,7 +99,7 @@ def _rooms(device: Device) -> Component:
         "rooms", "sensor", "Who speaks where", icon="mdi:home-sound-in", state_topic=topic,
         value_template=f"{{% if value_json is defined %}}{listed}{cut}{{% else %}}None{{% endif %}}",
         json_attributes_topic=topic,
-        json_attributes_template=_template(f"dict(people={people}) | tojson", cleared="{}"),
+        json_attributes_template=template(f"dict(people={people}) | tojson", cleared="{}"),
     )  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def call(device: Device) -> dict[str, Component]:
     floor = device.component(
         "floor", "sensor", "Floor", icon="mdi:phone-in-talk", device_class="enum",
         options=list(get_args(FloorState)), state_topic=device.topic("call"),
-        value_template=_template(device.value("state")),
+        value_template=template(device.value("state")),
     )  # fmt: skip
     return {"floor": floor, "alert": _phases(device, "alert", "mdi:alert-outline"), **_alert_triggers(device)}
 
@@ -136,7 +136,7 @@ def room(
         options = {"device_class": "enum", "options": [*labels, "uncertain", "silence"]} if labels else {}
         components["emotion"] = device.component(
             "emotion", "sensor", "Emotion", icon="mdi:emoticon-outline", state_topic=device.topic("home"),
-            value_template=_template("value_json.emotion"), **options,
+            value_template=template("value_json.emotion"), **options,
         )  # fmt: skip
         components["confidence"] = _figure(device, "confidence", "Confidence", "confidence", icon="mdi:percent")
     if has_arousal:
@@ -152,10 +152,10 @@ def room(
             payload_on=device.command(command="resume", source=source),
             payload_off=device.command(command="pause", source=source),
             state_topic=device.topic("state"), state_on="ON", state_off="OFF",
-            value_template=_template("'OFF' if value_json.state == 'paused' else 'ON'"),
+            value_template=template("'OFF' if value_json.state == 'paused' else 'ON'"),
         )  # fmt: skip
     if device.allows("enroll") and kind == "stream" and models.speaker.name:
-        command = f"dict(command='enroll', source={_literal(source)}, name=value)"
+        command = f"dict(command='enroll', source={literal(source)}, name=value)"
         components["enroll"] = device.component(
             "enroll", "text", "Enrol the current voice as", icon="mdi:account-plus", entity_category="config",
             command_topic=f"{device.node_prefix}/command", command_template="{{ " + command + " | tojson }}",
@@ -174,15 +174,15 @@ def person(device: Device) -> dict[str, Component]:
         ),
         "room": device.component(
             "room", "sensor", "Last heard in", icon="mdi:home-account", state_topic=state,
-            value_template=_template("value_json.source"),
+            value_template=template("value_json.source"),
         ),
         "heard": device.component(
             "heard", "sensor", "Last heard", device_class="timestamp", state_topic=state,
-            value_template=_template("value_json.heard"),
+            value_template=template("value_json.heard"),
         ),
         "emotion": device.component(
             "emotion", "sensor", "Sounds", icon="mdi:emoticon-outline", state_topic=state,
-            value_template=_template("value_json.emotion or 'unknown'"),
+            value_template=template("value_json.emotion or 'unknown'"),
         ),
         "location": device.component(
             "location", "device_tracker", "Location", icon="mdi:account-voice", source_type="router",
@@ -196,19 +196,19 @@ def _speakers(device: Device, people: Sequence[str]) -> dict[str, Component]:
     components = {
         "speaker": device.component(
             "speaker", "sensor", "Speaker", icon="mdi:account-voice", state_topic=device.topic("home"),
-            value_template=_template("value_json.speaker"),
+            value_template=template("value_json.speaker"),
         ),
         "speakers": device.component(
             "speakers", "sensor", "Speakers", icon="mdi:account-multiple", state_topic=device.topic("home"),
-            value_template=_template(f"value_json.speakers | join(', ') or '{NOBODY}'"),
+            value_template=template(f"value_json.speakers | join(', ') or '{NOBODY}'"),
             json_attributes_topic=device.topic("home"),
-            json_attributes_template=_template("dict(speakers=value_json.speakers) | tojson", cleared="{}"),
+            json_attributes_template=template("dict(speakers=value_json.speakers) | tojson", cleared="{}"),
         ),
         "stranger": _binary(device, "stranger", "Stranger", "value_json.stranger", icon="mdi:account-question"),
     }  # fmt: skip
     for name in people:
         key = "speaks_" + name.encode().hex()
-        expression = f"{_literal(name)} in value_json.speakers"
+        expression = f"{literal(name)} in value_json.speakers"
         components[key] = _binary(device, key, f"{name} speaks", expression, icon="mdi:account-voice")
     return components
 
@@ -224,7 +224,7 @@ def _figure(device: Device, key: str, name: str, field: str, *, icon: str, unit:
     return device.component(
         key, "sensor", name, icon=icon, unit_of_measurement=unit, state_class="measurement",
         suggested_display_precision=0, state_topic=device.topic("home"),
-        value_template=_template(f"value_json.{field} if value_json.{field} is not none else 'None'"),
+        value_template=template(f"value_json.{field} if value_json.{field} is not none else 'None'"),
     )  # fmt: skip
 
 
@@ -252,21 +252,21 @@ def _triggers(device: Device, leaf: str, types: Mapping[str, str], *, value: str
             "subtype": leaf,
             "topic": device.topic(leaf),
             "payload": payload,
-            "value_template": _template(value or device.value("phase")),
+            "value_template": template(value or device.value("phase")),
         }
         for payload, kind in types.items()
     }
 
 
-def _template(expression: str, *, cleared: str = "None") -> str:
+def template(expression: str, *, cleared: str = "None") -> str:
     """Return a template; where a retained message is cleared, which leaves it empty, the state is unknown."""
     return "{{ " + f"({expression}) if value_json is defined else '{cleared}'" + " }}"
 
 
 def _on_off(expression: str) -> str:
-    return _template(f"'ON' if {expression} else 'OFF'")
+    return template(f"'ON' if {expression} else 'OFF'")
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Return a text as a literal of a template."""
     return json.dumps(text, ensure_ascii=False)

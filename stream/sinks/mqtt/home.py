@@ -2,7 +2,8 @@
 
 A `Home` turns events into retained messages: announcements of devices (`Discovery`) always before the states that they
 need; one state per room, `SOURCE/home`, which holds from the first second of a stream, before anyone has spoken; and,
-only if `mqtt.people` is on, one state and one location per enrolled person.
+only if `mqtt.people` is on, one state and one location per enrolled person, in the room that `rooms` events give them.
+Where `set_alert` is allowed, the conditions of alerts are a state of the node.
 
 A location is `home` while a person was heard within `PERSON_S`, and then unknown, never `not_home`: who is silent is
 not away. `mqtt.room_topic` publishes whom each room hears, as Home Assistant's `mqtt_room` integration reads.
@@ -11,23 +12,26 @@ not away. `mqtt.room_topic` publishes whom each room hears, as Home Assistant's 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from stream import events
-from stream.events import EmotionEvent, Event, SpeakerEvent, StreamEvent, TurnEvent
-from stream.settings import Settings
+from stream.events import EmotionEvent, Event, RoomsEvent, SpeakerEvent, StreamEvent, TurnEvent
+from stream.settings import AlertsSettings, Settings
 from stream.sinks.mqtt import topics
 from stream.sinks.mqtt.components import NOBODY, SOMEBODY
 from stream.sinks.mqtt.homeassistant import Discovery
-from stream.sinks.mqtt.presence import PersonState, RoomState
+from stream.sinks.mqtt.presence import AlertConditions, PersonState, RoomState
 
 PERSON_S = 1_800.0
 """Time after which the location of a person who was not heard is unknown."""
 
 ROOM_EXPIRY_S = 60.0
 """Age at which a message for `mqtt_room` expires; its own default timeout is 60 s."""
+
+LEVELS_S = 10.0
+"""Period of the levels of rooms."""
 
 LEVEL_STEP_DB = 1.0
 """Smallest change of a room's level that is published."""
@@ -105,6 +109,11 @@ class Home:
         self._published: dict[str, str] = {}
         self._people: dict[str, _Person] = {}
         self._located: set[str] = set()
+        self._nearest: Mapping[str, str] = {}  # people who speak, and their rooms
+        self._levels: Callable[[], Mapping[str, float]] | None = None
+        self._levels_s = float("-inf")  # when they were published
+        self._alerts: Callable[[], AlertsSettings] = lambda: settings.alerts
+        self._published_alerts: AlertsSettings | None = None
 
     @property
     def status_topic(self) -> str:
@@ -112,14 +121,33 @@ class Home:
         return self._discovery.status_topic if self._discovery is not None else ""
 
     def start(self) -> list[State]:
-        """Return the announcements of the node and of the people whom the settings enrol."""
+        """Return the announcements of the node and of the people whom the settings enrol, and states of the node."""
         if self._discovery is None:
-            return []
+            return [*self._conditions()]
         people = self._enrolled if self._settings.people else ()
-        return [State(*self._discovery.node()), *(State(*self._discovery.person(name)) for name in people)]
+        announced = [State(*self._discovery.node()), *(State(*self._discovery.person(name)) for name in people)]
+        return [*announced, *self._conditions()]
+
+    def attach_levels(self, levels: Callable[[], Mapping[str, float]]) -> None:
+        """Set the function that returns the current level of each stream in dBFS."""
+        self._levels = levels
+
+    def attach_alerts(self, alerts: Callable[[], AlertsSettings]) -> None:
+        """Set the function that returns the current conditions of alerts."""
+        self._alerts = alerts
+
+    def update(self, *, now_s: float) -> Iterator[State]:
+        """Return what has changed without an event: levels, locations, conditions of alerts."""
+        if self._levels is not None and now_s - self._levels_s >= LEVELS_S:
+            self._levels_s = now_s
+            yield from self.update_levels(self._levels())
+        yield from self.forget_locations(now_s=now_s)
+        yield from self._conditions()
 
     def observe(self, event: Event, *, now_s: float) -> Iterator[State]:
         """Return what must be published before an event, in this order."""
+        if isinstance(event, RoomsEvent):
+            yield from self._observe_rooms(event)
         if event.source == events.NODE:
             return
         if self._discovery is not None and (announcement := self._discovery.observe(event)) is not None:
@@ -210,13 +238,30 @@ class Home:
             if self._discovery is not None:
                 yield State(*self._discovery.person(name))
         began = event.source not in person.speaking
-        person.source, person.heard, person.heard_s = event.source, event.time, now_s
+        person.heard, person.heard_s = event.time, now_s
+        person.source = self._nearest.get(name, event.source)
         person.speaking.add(event.source)
         if began:
             yield self._person_state(name)
         if name not in self._located:
             self._located.add(name)
             yield State(self._person_topic(name, "location"), "home", lasting=True)
+
+    def _observe_rooms(self, event: RoomsEvent) -> Iterator[State]:
+        """Move people to the rooms that several microphones have found; who falls silent stays in the last one."""
+        self._nearest = {one.speaker: one.source for one in event.people if one.speaker is not None}
+        for name, source in self._nearest.items():
+            person = self._people.get(name)
+            if person is not None and person.source != source:
+                person.source = source
+                yield self._person_state(name)
+
+    def _conditions(self) -> Iterator[State]:
+        alerts = self._alerts()
+        if "set_alert" in self._settings.commands and alerts is not self._published_alerts:
+            self._published_alerts = alerts
+            topic = topics.node_topic(self._prefix, self._node, "conditions")
+            yield State(topic, AlertConditions.of(alerts).model_dump_json(), lasting=True)
 
     def _person_state(self, name: str) -> State:
         person = self._people[name]

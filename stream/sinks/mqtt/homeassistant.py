@@ -22,6 +22,7 @@ from stream.events.text import printable
 from stream.settings import Settings
 from stream.sinks.mqtt import topics
 from stream.sinks.mqtt.components import Component, Device, Kind, call, node, person, room
+from stream.sinks.mqtt.condition_components import conditions
 
 STATUS = "status"
 """Topic below the discovery prefix on which Home Assistant publishes `online` after its start."""
@@ -58,8 +59,9 @@ class Discovery:
 
     def node(self) -> tuple[str, str]:
         """Return the topic and payload that announce the node."""
+        device = self._device("")
         name = "tonewatch" if self._node == DEFAULT_NODE else f"tonewatch {self._node}"
-        return self._topic(), self._announcement(node(self._device("")), name=name, model="node")
+        return self._topic(), self._announcement(node(device) | conditions(device), name=name, model="node")
 
     def person(self, name: str) -> tuple[str, str]:
         """Return the topic and payload that announce an enrolled person."""

@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from stream import __version__, events
 from stream.control.commands import CommandName
 from stream.events import Event, StreamEvent
-from stream.settings import Settings
+from stream.events.fields import FieldValue
+from stream.settings import AlertsSettings, Settings
+from stream.settings.alerts import CHANGEABLE
 
 StreamState = Literal["listening", "paused", "stalled", "ended"]
 _STATES: dict[str, StreamState] = {
@@ -93,6 +95,28 @@ class PersonState(_PresenceModel):
     source: str = Field(description="Stream in which the person was heard last.")
     heard: str = Field(description="UTC time at which the person began to speak last.")
     emotion: str | None = Field(description="Main emotion of the person's last turn; null before its end.")
+
+
+class RuleState(_PresenceModel):
+    """Value and state of a rule."""
+
+    value: FieldValue = Field(description="What the rule's field is compared with.")
+    enabled: bool = Field(description="Whether the rule raises alerts.")
+
+
+class AlertConditions(_PresenceModel):
+    """Conditions of alerts as they are now; the command `set_alert` changes them."""
+
+    conditions: dict[str, FieldValue] = Field(description="Conditions of the built-in alerts, by setting.")
+    rules: dict[str, RuleState] = Field(description="Rules, by name.")
+
+    @classmethod
+    def of(cls, settings: AlertsSettings) -> AlertConditions:
+        """Return the conditions of these settings."""
+        return cls(
+            conditions={name: getattr(settings, name) for name in CHANGEABLE},
+            rules={rule.name: RuleState(value=rule.value, enabled=rule.enabled) for rule in settings.rules},
+        )
 
 
 class Endings:

@@ -23,7 +23,7 @@ from stream import events
 from stream.clock import steady_s
 from stream.errors import BrokerUnreachable
 from stream.events import Event, StreamEvent
-from stream.settings import Settings
+from stream.settings import AlertsSettings, Settings
 from stream.sinks.base import SinkCounters
 from stream.sinks.mqtt import presence, topics
 from stream.sinks.mqtt.connection import BrokerConnection
@@ -46,9 +46,6 @@ CLEAR_DELAY_S = 5.0
 """Time after its end until a stream's or call's retained messages and its device are cleared."""
 
 OUTBOX_ADVICE = "check the broker or raise mqtt.queue_events, mqtt.outbox_mb or mqtt.outbox_age_s"
-
-LEVELS_S = 10.0
-"""Period of the levels of rooms in Home Assistant."""
 
 DEFAULT_LIMITS = DeliveryLimits()
 
@@ -103,8 +100,6 @@ class MqttSink:
         self._password = ""
         self._dropped_ids: tuple[str, str] | None = None  # the first and the last
         self._reported_drops = 0
-        self._levels: Callable[[], Mapping[str, float]] | None = None
-        self._levels_s = clock()
         self._endings = presence.Endings()
         self._leftovers = Leftovers(outbox=self._outbox, own_topics=self._node_topic(""), clock=clock)
         self._ended: dict[str, tuple[float, bool]] = {}  # streams and calls: time of the end, whether part of a call
@@ -115,7 +110,11 @@ class MqttSink:
 
     def attach_levels(self, levels: Callable[[], Mapping[str, float]]) -> None:
         """Set the function that returns the current level of each stream in dBFS."""
-        self._levels = levels
+        self._home.attach_levels(levels)
+
+    def attach_alerts(self, alerts: Callable[[], AlertsSettings]) -> None:
+        """Set the function that returns the current conditions of alerts."""
+        self._home.attach_alerts(alerts)
 
     def attach_neighbours(self, observe: Observe) -> None:
         """Set the function that takes the speaker events of other nodes."""
@@ -163,7 +162,7 @@ class MqttSink:
     def _take_back(self) -> None:
         """Clear all that is retained: a run that has finished has no state."""
         self._clear(*self._endings.sources)
-        for topic in (*self._home.topics(), *map(self._node_topic, ("health", "outbox", "rooms"))):
+        for topic in (*self._home.topics(), *map(self._node_topic, ("health", "outbox", "rooms", "conditions"))):
             self._outbox.clear(topic)
 
     def _closing_states(self, *, finished: bool) -> list[RetainedMessage]:
@@ -310,7 +309,8 @@ class MqttSink:
             self._journal.mark_acknowledged(message)
         self._count_dropped(expired)
         self._clear_ended(now_s)
-        if self._leftovers.poll() | self._outbox.renew(now_s=now_s):
+        self._put_states(changed := list(self._home.update(now_s=now_s)))
+        if self._leftovers.poll() | self._outbox.renew(now_s=now_s) or changed:
             self._delivery.wake()
 
     def _make_delivery(self, limits: DeliveryLimits) -> Delivery:

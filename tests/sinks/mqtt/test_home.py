@@ -9,8 +9,8 @@ import jinja2
 import pytest
 
 from stream.events import Event
-from stream.settings import Settings
-from stream.sinks.mqtt.home import PERSON_S, ROOM_EXPIRY_S, Home, State
+from stream.settings import AlertsSettings, Settings
+from stream.sinks.mqtt.home import LEVELS_S, PERSON_S, ROOM_EXPIRY_S, Home, State
 from tests.support import examples
 
 ROOM, ALICE = "home/kitchen/room/home", "home/kitchen/person/Alice"
@@ -187,3 +187,31 @@ def test_enrolled_people_are_announced_at_the_start() -> None:
     assert node == "ha/device/tonewatch_kitchen/config"
     assert one.is_lasting_device(alice)
     assert not one.is_lasting_device(node)
+
+
+def test_a_person_is_in_the_room_that_several_microphones_have_found() -> None:
+    one = home(people=True)
+    states_of(one, started, examples.event(examples.speaker("Alice", enrolled=True)))
+    (moved,) = states_of(one, examples.event(examples.rooms("kitchen"), source="node"))
+    assert (moved.topic, json.loads(moved.payload)["source"]) == (f"{ALICE}/state", "kitchen")
+    assert not states_of(one, examples.event(examples.rooms("kitchen"), source="node"))
+    states = states_of(one, examples.event(examples.speaker(None, state="silence")))
+    assert json.loads(states[-1].payload)["source"] == "kitchen", "not the microphone that received her first"
+
+
+def test_levels_locations_and_conditions_are_updated_without_events() -> None:
+    one = home(people=True, commands=["set_alert"])
+    states_of(one, started, examples.event(examples.speaker("Alice", enrolled=True)))
+    states_of(one, examples.event(examples.speaker(None, state="silence")))
+    levels = {"room": -30.0}
+    alerts = AlertsSettings.model_validate({"rules": [{"name": "loud", "field": "emotion.arousal", "value": 0.8}]})
+    one.attach_levels(lambda: levels)
+    one.attach_alerts(lambda: alerts)
+    level, conditions = one.update(now_s=100.0)
+    assert json.loads(level.payload)["level_dbfs"] == -30.0
+    assert conditions.topic == "home/kitchen/conditions"
+    assert json.loads(conditions.payload)["rules"] == {"loud": {"value": 0.8, "enabled": True}}
+    levels["room"] = -20.0
+    assert not list(one.update(now_s=100.0 + LEVELS_S - 1))
+    assert len(list(one.update(now_s=100.0 + LEVELS_S))) == 1
+    assert [state.payload for state in one.update(now_s=PERSON_S + 1)] == ["None"]

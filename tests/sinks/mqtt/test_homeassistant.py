@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from scripts.homeassistant_examples import cases
 from stream.events import Event
 from stream.settings import Settings
+from stream.settings.alerts import CHANGEABLE
 from stream.sinks.mqtt.homeassistant import Discovery, identifier
 from tests.support import examples
 
@@ -28,6 +29,7 @@ REQUIRED = {
     "event": {"state_topic", "event_types", "unique_id"},
     "switch": {"command_topic", "unique_id"},
     "button": {"command_topic", "unique_id"},
+    "number": {"command_topic", "command_template", "state_topic", "min", "max", "unique_id"},
     "text": {"command_topic", "unique_id"},
     "device_tracker": {"state_topic", "source_type", "unique_id"},
     "device_automation": {"automation_type", "topic", "type", "subtype"},
@@ -186,3 +188,33 @@ def test_a_room_has_its_event_entity_of_alerts_before_the_first_rule_is_raised()
         announced = Discovery(settings=settings, prefix="home").observe(examples.event(examples.stream()))
         assert announced is not None
         assert ("alert" in json.loads(announced[1])["components"]) == has_alerts
+
+
+def test_alert_conditions_are_numbers_and_rules_are_switches_where_the_command_is_allowed() -> None:
+    rules = [
+        {"name": 'a "b"', "field": "emotion.arousal", "comparison": ">", "value": 0.8},
+        {"name": "stranger", "field": "speaker.stranger"},
+    ]
+    plain, allowed = (
+        json.loads(
+            Discovery(
+                settings=Settings.model_validate(
+                    {"alerts": {"rules": rules}, "mqtt": {"discovery_prefix": "ha", "commands": commands}}
+                ),
+                prefix="home",
+            ).node()[1]
+        )["components"]
+        for commands in ([], ["set_alert"])
+    )
+    loud, stranger = (f"rule_{name.encode().hex()}" for name in ('a "b"', "stranger"))
+    built_in = {f"alert_{name}" for name in CHANGEABLE}
+    assert set(allowed) - set(plain) == {loud, f"{loud}_value", stranger, *built_in}
+    assert not any(allowed[key]["enabled_by_default"] for key in built_in)
+    state = {"rules": {'a "b"': {"value": 0.8, "enabled": False}}}
+    shown = [
+        jinja2.Template(allowed[key]["value_template"]).render(value_json=state) for key in (loud, f"{loud}_value")
+    ]
+    assert shown == ["OFF", "0.8"]
+    sent = jinja2.Template(allowed[f"{loud}_value"]["command_template"]).render(value=0.7)
+    assert json.loads(sent) == {"command": "set_alert", "name": 'a "b"', "value": 0.7}
+    assert json.loads(allowed[stranger]["payload_off"])["enabled"] is False

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from stream.errors import BrokerUnreachable
+from stream.settings import AlertsSettings
 from tests.support import examples
 from tests.support.mosquitto import Broker
 from tests.support.mqtt import FAST_LIMITS, ShiftedClock, mqtt_sink, subscriber
@@ -215,6 +216,24 @@ def test_a_burst_is_published_in_order(tmp_path: Path) -> None:
             await received.until(lambda: len(received.messages) >= 2_002)  # with `info` and `online`
             assert time.perf_counter() - began_s < 20
             assert event_ids(received.payloads(TURN)) == [f"s/room/{number}" for number in range(2_000)]
+
+    with Broker(tmp_path) as broker:
+        asyncio.run(check())
+
+
+def test_levels_and_conditions_of_alerts_are_published(tmp_path: Path) -> None:
+    async def check() -> None:
+        alerts = AlertsSettings()
+        async with (
+            subscriber(broker.port) as received,
+            mqtt_sink(broker.port, limits=FAST_LIMITS, discovery_prefix="ha", commands=["set_alert"]) as sink,
+        ):
+            sink.attach_levels(lambda: {"room": -30.0})
+            sink.attach_alerts(lambda: alerts)
+            await sink.send(examples.event(examples.stream("started")))
+            await received.until(lambda: "-30.0" in "".join(received.payloads("home/kitchen/room/home")))
+            alerts = AlertsSettings(anger_on=0.9)
+            await received.until(lambda: '"anger_on":0.9' in "".join(received.payloads("home/kitchen/conditions")))
 
     with Broker(tmp_path) as broker:
         asyncio.run(check())
