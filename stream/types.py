@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SAMPLE_RATE_HZ = 16_000
 """Sample rate of all streams; every model of the zoo was trained at it."""
 
+PAUSE_SAMPLES = SAMPLE_RATE_HZ * 2 // 5
+"""Pause after speech from which nobody is said to speak: 0.4 s."""
+
 FRAME_SAMPLES = 512
 """Samples per frame of the speech detector (32 ms)."""
 
@@ -119,7 +122,7 @@ class WindowSpan:
     """Position of a window, before its samples are read.
 
     `new_speech_samples` is the speech since the previous span, `segment` the speech segment of its end, if any.
-    `passes_gate` means that the window holds enough speech to be scored.
+    `passes_gate` means that the window holds enough speech to be scored. An `interim` window ends at half a hop.
     """
 
     spec: WindowSpec
@@ -130,6 +133,12 @@ class WindowSpan:
     new_speech_samples: int
     segment: SpeechSegment | None
     passes_gate: bool
+    interim: bool = False
+
+    @property
+    def silent(self) -> bool:
+        """Whether speech has paused for so long that nobody is said to speak."""
+        return self.segment is None or self.end_sample - self.segment.end_sample >= PAUSE_SAMPLES
 
     @property
     def length_samples(self) -> int:

@@ -11,7 +11,8 @@ With `conditioning` everything that is read is conditioned (`audio.conditioning`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class StreamBuffer:
     """Ring, speech timeline and window extractors of one stream.
 
     `capacity` is the number of samples kept; `memory` the number of samples for which speech flags are kept (default:
-    `capacity`).
+    `capacity`); `interim` the start of a speech segment, in samples, in which a spec has interim windows.
     """
 
     def __init__(
@@ -50,12 +51,15 @@ class StreamBuffer:
         capacity: int,
         memory: int = 0,
         conditioning: bool = True,
+        interim: Mapping[WindowSpec, int] = MappingProxyType({}),
     ) -> None:
         memory = memory or capacity
         self.source_id = source_id
         self._ring = Ring(capacity=capacity)
         self._speech = SpeechTimeline(settings=gate, memory_samples=memory)
-        self._extractors = [WindowExtractor(spec=spec, settings=gate) for spec in specs]
+        self._extractors = [
+            WindowExtractor(spec=spec, settings=gate, interim_samples=interim.get(spec, 0)) for spec in specs
+        ]
         self._conditioner = Conditioner(memory_samples=capacity) if conditioning else None
         self._offset = 0  # sample index minus ring index: the total length of all gaps
         self._origin = 0  # the sample at which contiguous audio starts

@@ -31,30 +31,20 @@ from stream.clock import samples, seconds
 from stream.events import Body, CallChange, EmotionBody, Outcome, StreamBody
 from stream.inference.pool import LaneSlot, ModelLane, SpeechLane
 from stream.pipeline.live_stream import LiveStream
-from stream.pipeline.pending import (
-    DeferredWindow,
-    GapMarker,
-    PendingResult,
-    PendingWindow,
-    SettledSpeech,
-    narrowed,
-)
+from stream.pipeline.pending import DeferredWindow, GapMarker, PendingResult, PendingWindow, SettledSpeech, narrowed
 from stream.pipeline.publisher import Publisher
 from stream.pipeline.speech_detection import SpeechDetection
 from stream.queues import Policy
 from stream.settings import GateSettings
 from stream.tracking.stream_tracker import StreamTracker
-from stream.types import (
-    SAMPLE_RATE_HZ,
-    Model,
-    Samples,
-    Task,
-    WindowSpan,
-    WindowSpec,
-)
+from stream.types import SAMPLE_RATE_HZ, Model, Samples, Task, WindowSpan, WindowSpec
 
 MAX_PENDING_WINDOWS = 64
 """Window spans of one stream that may wait for their results."""
+
+
+INTERIM_TASKS = frozenset({Task.SPEAKER, Task.OVERLAP})
+"""Tasks with interim windows: they say who speaks."""
 
 
 class StreamProcessor:
@@ -65,6 +55,7 @@ class StreamProcessor:
         gate: Settings of the speech gate.
         conditioning: Whether audio is conditioned before any model gets it.
         ring_s: Seconds for which speech flags are kept.
+        interim_s: Seconds of a speech segment in which who speaks is asked at half hops as well.
         models: The models that score this stream.
         slots: Where each model is asked, by its name.
         speech_lane: The speech detector's lane.
@@ -79,6 +70,7 @@ class StreamProcessor:
         gate: GateSettings,
         conditioning: bool,
         ring_s: float,
+        interim_s: float,
         models: Sequence[Model],
         slots: Mapping[str, LaneSlot],
         speech_lane: SpeechLane,
@@ -100,7 +92,13 @@ class StreamProcessor:
         memory = samples(ring_s)
         capacity = min(memory, required_capacity(specs, max_block=2 * SAMPLE_RATE_HZ))  # `push` adds a second at a time
         self._buffer = StreamBuffer(
-            source_id=stream.name, specs=specs, gate=gate, capacity=capacity, memory=memory, conditioning=conditioning
+            source_id=stream.name,
+            specs=specs,
+            gate=gate,
+            capacity=capacity,
+            memory=memory,
+            conditioning=conditioning,
+            interim={model.spec: samples(interim_s) for model in models if model.info.task in INTERIM_TASKS},
         )
         self._slots: dict[WindowSpec, list[tuple[Task, LaneSlot | None]]] = {
             spec: [(model.info.task, slots[model.info.name]) for model in models if model.spec == spec]
@@ -311,6 +309,8 @@ class StreamProcessor:
 
     async def _submit(self, span: WindowSpan) -> None:
         slots = self._slots[span.spec]
+        if span.interim:
+            slots = [(task, slot) for task, slot in slots if task in INTERIM_TASKS]
         lanes = dict.fromkeys(slot[0] for _, slot in slots if slot is not None)
         deferred = self._deferred_lane in lanes and span.length_samples >= span.spec.minimum_samples
         if not (span.passes_gate or (deferred and span.new_speech_samples)) or not lanes:

@@ -263,6 +263,7 @@ class StreamRegistry:
             gate=self._settings.gate,
             conditioning=self._settings.audio.conditioning,
             ring_s=self._settings.ring_s,
+            interim_s=self._settings.speakers.interim_s,
             models=models,
             slots=slots,
             speech_lane=self._speech_lane,

@@ -53,6 +53,18 @@ class SpeakersSettings(Branch):
     continuity: Fraction = Field(0.6, description="Probability that the last speaker continues after a short pause …")
     continuity_s: Positive = Field(3.0, description="… which decays with this time constant.")
     change_s: Positive = Field(5.0, description="Average seconds of speech between two changes of speaker.")
+    interim_s: float = Field(
+        0.0,
+        ge=0,
+        le=30,
+        description="Seconds from the start of a speech segment in which who speaks is asked at half hops as well, and "
+        "again when speech has paused; 0: never.",
+    )
+    recheck_s: Positive = Field(
+        0.5,
+        description="With segmentation: longest time for which a certain voice goes on without an x-vector. A longer "
+        "time costs less, and wrong labels last longer.",
+    )
     create_s: float = Field(1.2, ge=0, le=30, description="Speech needed to create a new voice.")
     mixed_gain: Cosine = Field(
         0.05, description="Increase of a window's cosine by a second voice at which it counts as mixed; 1: never."

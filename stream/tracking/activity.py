@@ -46,11 +46,14 @@ MIN_SHARE_TO_STAY = 0.5
 """Share of the newest frames in which a speaker stays in the foreground although another has begun."""
 
 OVERLAP_FRAMES = 50
-MIN_OVERLAP_SHARE = 0.25
+MIN_OVERLAP_SHARE = 0.2
 """Share of the newest second in which several people speak from which they speak at once now."""
 
-MIN_OVERLAP = 0.3
-"""Probability that several people speak in a frame, from which they count as several there."""
+MIN_OVERLAP = 0.5
+"""Probability that several people speak in a frame, from which they count as several there …"""
+
+MIN_SHARED = 0.3
+"""… and for speech in the background, of which later windows know more."""
 
 NEWEST_WEIGHT = 0.5
 """Weight of a window in the running mean of a frame that earlier windows covered."""
@@ -178,7 +181,7 @@ class ActivityTracker:
         start, end = self._newest_run(number)
         part = self._part(start, end)
         own = self._active(part)[[one.number for one in self._tracks].index(number)]
-        shared = own & (self._several[part] >= MIN_OVERLAP)
+        shared = own & (self._several[part] >= MIN_SHARED)
         return TrackRun(number, start, end, int(own.sum()) * FRAME_SAMPLES, int(shared.sum()) * FRAME_SAMPLES)
 
     def _newest_run(self, number: int) -> tuple[int, int]:

@@ -148,7 +148,7 @@ class SpeakerTracker:
     def observe(self, span: WindowSpan, vector: Vector | None, foreground: Foreground = NO_FOREGROUND) -> Decision:
         """Decide on one window; `vector` (unit length) is None if there is none, `foreground` is by segmentation."""
         if span.segment is None or span.new_speech_samples == 0:
-            return Decision("silence", "silence")
+            return Decision("silence", "silence") if span.silent else self._undecided("too_short", self._evidence())
         if span.segment.start_sample != self._segment or foreground.track != self._track:
             self._begin_segment(span.segment.start_sample, foreground)
         self._evidence_samples += span.new_speech_samples
@@ -242,7 +242,7 @@ class SpeakerTracker:
             if evidence.belief[best] < settings.match:
                 return self._undecided(evidence.ambiguity(settings.match, self._scorer), evidence)
             return self._match(span, vector, self._voices[best], evidence, pure=pure)
-        if evidence.belief[best] < settings.create or seconds(self._evidence_samples) < settings.create_s:
+        if evidence.belief[best] < settings.create or evidence.evidence_s < settings.create_s:
             return self._undecided(self._unknown_reason, evidence)
         return self._create_voice(span, vector, evidence, pure=pure)
 
@@ -263,7 +263,9 @@ class SpeakerTracker:
     def _create_voice(self, span: WindowSpan, vector: Vector, evidence: Evidence, *, pure: bool) -> Decision:
         """Create a session voice, if the window is trusted to hold one speaker and there is a free slot."""
         nearest = self._scorer.best_probability(vector, self._voices, speech_s=seconds(span.speech_samples))
+        window_s = min(self._settings.create_s, seconds(span.spec.length_samples))  # a few words are unlike every voice
         trusted = pure and self._is_one_voice(span, vector) and nearest <= self._settings.create_below
+        trusted = trusted and seconds(span.speech_samples) >= window_s
         if not trusted or not self._free_slot(span.end_sample):
             self._current = None
             state: SpeakerState = "unknown" if trusted else "tentative"

@@ -16,8 +16,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.clock import milliseconds, seconds
-from stream.events import ActiveSpeaker, Body, EmotionBody, SpeakerBody, SpeakerResolvedBody
+from stream.clock import milliseconds, samples, seconds
+from stream.events import ActiveSpeaker, Body, EmotionBody, SpeakerBody, SpeakerResolvedBody, SpeakerState
 from stream.settings import Settings
 from stream.tracking.activity import NO_FOREGROUND, OVERLAP_FRAMES, ActivityTracker, Foreground
 from stream.tracking.background_turns import BackgroundSpeech
@@ -30,13 +30,10 @@ from stream.tracking.scoring import Cohort, Scorer
 from stream.tracking.speakers import UNCALIBRATED_GAIN_NATS, SpeakerTracker
 from stream.tracking.turns import TurnTracker
 from stream.tracking.voice import Voice
-from stream.types import OVERLAP_FRAME_SAMPLES, SAMPLE_RATE_HZ, ModelInfo, Task, WindowSpan
+from stream.types import OVERLAP_FRAME_SAMPLES, ModelInfo, Task, WindowSpan
 
 DEFAULT_THRESHOLD = 0.7
 """Cosine threshold where neither the settings nor the model have one."""
-
-MAX_WAIT_SAMPLES = SAMPLE_RATE_HZ
-"""Longest time for which a certain voice goes on without an x-vector."""
 
 DIGITS = 4
 """Decimal places of probabilities and cosines."""
@@ -56,6 +53,7 @@ class StreamTracker:
         self._threshold = settings.speakers.threshold or (speaker.threshold if speaker is not None else None)
         self._activity = ActivityTracker()
         self._embedded_until = 0  # end of the newest window with an x-vector
+        self._recheck = samples(settings.speakers.recheck_s)
         self._turns = TurnTracker(settings=settings.turns)
         self._emotions: OrderedDict[str | None, EmotionTracker] = OrderedDict()
         identity = self._models.get(Task.IDENTITY)
@@ -70,6 +68,7 @@ class StreamTracker:
         self._segment: int | None = None
         self._skipped = 0  # new speech of windows since the last scored one, which were not scored for emotion
         self._silent: dict[Task, bool] = {}
+        self._published: tuple[SpeakerState, str | None] = ("silence", None)
 
     def session_voice(self, name: str | None) -> Voice | None:
         """Return the voice called `name` in this stream, or the current speaker if `name` is None."""
@@ -108,7 +107,7 @@ class StreamTracker:
         if foreground is None:
             return [(span.start_sample, span.end_sample)] if span.passes_gate else []
         track, waited = foreground.track, span.end_sample - self._embedded_until
-        if track is None or (waited < MAX_WAIT_SAMPLES and self._speakers.is_certain_of(track)):
+        if track is None or (waited < self._recheck and self._speakers.is_certain_of(track)):
             return []
         parts = self._activity.solo(track, span.start_sample, span.end_sample)
         return parts if sum(end - start for start, end in parts) >= span.spec.minimum_samples else []
@@ -152,9 +151,18 @@ class StreamTracker:
                 bodies += self._observe_background(foreground, span.end_sample)
             if decision.state != "tentative":
                 self._identity.set_speaker(name, span, changed_at=decision.changed_at)
+            if span.silent:  # speech of this hop has paused since
+                bodies += self._turns.pause(span.end_sample)
+                decision = Decision("silence", "silence")
+        self._speaker = name  # of the newest speech, also of speech that has paused
+        name = None if decision.voice is None else name
+        if span.interim:
+            self._skipped += span.new_speech_samples
+            if (decision.state, name) == self._published:
+                return bodies
+        self._published = decision.state, name
         if self._must_publish(task, silent=decision.state == "silence") and task is not Task.EMOTION:
             bodies.append(self._speaker_body(span.start_sample, span.end_sample, decision, foreground))
-        self._speaker = name
         return bodies
 
     def _is_alone(self, decision: Decision, foreground: Foreground) -> bool:

@@ -30,19 +30,25 @@ def timeline(probabilities: list[float], *, origin: int = 0) -> SpeechTimeline:
     return speech
 
 
-def extractor(spec: WindowSpec, *, origin: int = 0) -> WindowExtractor:
-    made = WindowExtractor(spec=spec, settings=GATE)
+def extractor(spec: WindowSpec, *, origin: int = 0, interim: int = 0) -> WindowExtractor:
+    made = WindowExtractor(spec=spec, settings=GATE, interim_samples=interim)
     made.restart(origin)
     return made
 
 
-@given(probabilities=frames, spec=specs, origin=st.integers(0, 30_000), sizes=st.lists(st.integers(0, 9_000)))
+@given(
+    probabilities=frames,
+    spec=specs,
+    origin=st.integers(0, 30_000),
+    sizes=st.lists(st.integers(0, 9_000)),
+    interim=st.sampled_from([0, 24_000]),
+)
 def test_windows_may_be_extracted_in_any_steps(
-    probabilities: list[float], spec: WindowSpec, origin: int, sizes: list[int]
+    probabilities: list[float], spec: WindowSpec, origin: int, sizes: list[int], interim: int
 ) -> None:
     speech = timeline(probabilities, origin=origin)
     end, place = speech.horizon, origin
-    once, often = extractor(spec, origin=origin), extractor(spec, origin=origin)
+    once, often = (extractor(spec, origin=origin, interim=interim) for _ in range(2))
     spans: list[WindowSpan] = []
     for size in sizes:
         place = min(end, place + size)
@@ -78,12 +84,13 @@ def test_window_positions(probabilities: list[float], spec: WindowSpec, origin: 
             assert span.start_sample > span.segment.start_sample - ONSET_GRID_SAMPLES
 
 
-@given(probabilities=frames, spec=specs)
-def test_new_speech_is_counted_once(probabilities: list[float], spec: WindowSpec) -> None:
+@given(probabilities=frames, spec=specs, interim=st.sampled_from([0, 24_000]))
+def test_new_speech_is_counted_once(probabilities: list[float], spec: WindowSpec, interim: int) -> None:
     gate = GATE.model_copy(update={"min_speech_ms": 0})
     speech = SpeechTimeline(settings=gate, memory_samples=10 * 16_000)
     speech.add_speech(probabilities)
-    spans = WindowExtractor(spec=spec, settings=gate).due(speech, speech.horizon, last=True)
+    tested = WindowExtractor(spec=spec, settings=gate, interim_samples=interim)
+    spans = tested.due(speech, speech.horizon, last=True)
     assert sum(span.new_speech_samples for span in spans) == speech.speech_samples
 
 
@@ -99,3 +106,11 @@ def test_a_segment_that_has_ended_passes_no_gate_again() -> None:
     speech = timeline([1.0] * 40 + [0.0] * 60)  # 20,480 samples of speech
     passing = [span.end_sample for span in extractor(spec).due(speech, speech.horizon) if span.passes_gate]
     assert passing == [8_000, 16_000, 24_000]
+
+
+def test_interim_windows_show_how_speech_begins_and_that_it_has_paused() -> None:
+    spec = WindowSpec(32_000, 8_000, 8_000)
+    speech = timeline([0.0] * 6 + [1.0] * 124 + [0.0] * 60)  # from 0.19 s to 4.16 s
+    spans = extractor(spec, interim=24_000).due(speech, speech.horizon)
+    assert [span.end_sample for span in spans if span.interim] == [12_000, 20_000, 76_000]
+    assert [span.end_sample for span in spans if not span.interim] == list(range(8_000, speech.horizon + 1, 8_000))

@@ -53,12 +53,12 @@ def _activity(window: Window) -> np.ndarray:
     return np.stack([np.full(len(at), 0.9), second, np.zeros(len(at))], axis=1).astype(np.float32)
 
 
-def run(models: Sequence[Model], *, block: int = 4_000) -> list[str]:
-    """Process `AUDIO`; return the states of its speaker events."""
+def run(models: Sequence[Model], *, block: int = 4_000, **speakers: float) -> list[str]:
+    """Process `AUDIO` with settings of `speakers`; return the states of its speaker events."""
     blocks = [Block("a", start, AUDIO[start : start + block]) for start in range(0, len(AUDIO), block)]
     sink = ListSink()
     pipeline = Pipeline(
-        settings=Settings.model_validate({"audio": {"conditioning": False}}),  # samples are known by their values
+        settings=Settings.model_validate({"audio": {"conditioning": False}, "speakers": speakers}),  # samples are known
         sources=[FakeSource(blocks, source_id="a")],
         models=models,
         detector=FakeDetector(),
@@ -70,7 +70,7 @@ def run(models: Sequence[Model], *, block: int = 4_000) -> list[str]:
 
 def test_the_speaker_model_gets_no_overlapped_audio_and_fewer_windows() -> None:
     speaker, alone = RecordingSpeaker(), RecordingSpeaker()
-    states = run([FakeSegmentation(), speaker])
+    states = run([FakeSegmentation(), speaker], recheck_s=1.0)
     run([alone])
     assert "overlap" in states
     assert len(speaker.given) < 0.7 * len(alone.given)
@@ -80,8 +80,10 @@ def test_the_speaker_model_gets_no_overlapped_audio_and_fewer_windows() -> None:
     assert not any(OVERLAPPED.start + 640 < at < OVERLAPPED.stop - 640 for at in np.concatenate(settled))
 
 
+@pytest.mark.parametrize("interim_s", [0.0, 1.5])
 @pytest.mark.parametrize("block", [500, 16_000])
-def test_blocks_do_not_change_what_is_embedded(block: int) -> None:
+def test_blocks_do_not_change_what_is_embedded(block: int, interim_s: float) -> None:
     expected, tested = RecordingSpeaker(), RecordingSpeaker()
-    assert run([FakeSegmentation(), expected]) == run([FakeSegmentation(), tested], block=block)
+    states = run([FakeSegmentation(), tested], block=block, interim_s=interim_s)
+    assert run([FakeSegmentation(), expected], interim_s=interim_s) == states
     assert [positions.tolist() for positions in tested.given] == [positions.tolist() for positions in expected.given]

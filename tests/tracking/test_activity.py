@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.events import Body, SpeakerBody, TurnBody
-from stream.settings import Settings
+from stream.settings import Settings, SpeakersSettings
 from stream.tracking.activity import MEMORY_FRAMES, ActivityTracker
 from stream.tracking.stream_tracker import StreamTracker
 from stream.types import SAMPLE_RATE_HZ, ModelInfo, SpeechSegment, Task, WindowSpan, WindowSpec
@@ -24,6 +24,8 @@ MODELS = [
     ModelInfo(name="overlap", revision="0", task=Task.OVERLAP),
 ]
 FRAMES_A_SECOND = SAMPLE_RATE_HZ // 320
+
+SETTINGS = Settings()
 
 Speech = dict[int, tuple[tuple[float, float], ...]]
 """When each person speaks, in seconds."""
@@ -131,8 +133,15 @@ def test_memory_is_bounded() -> None:
 class Embedder:
     """A stream tracker with the x-vector of whoever speaks alone in the parts that it asks for."""
 
-    def __init__(self, speech: Speech, end_s: float, *, confused_after_s: tuple[float, float] = (0.0, 0.0)) -> None:
-        self.tracker = StreamTracker(settings=Settings(), models=MODELS)
+    def __init__(
+        self,
+        speech: Speech,
+        end_s: float,
+        *,
+        confused_after_s: tuple[float, float] = (0.0, 0.0),
+        settings: Settings = SETTINGS,
+    ) -> None:
+        self.tracker = StreamTracker(settings=settings, models=MODELS)
         self.bodies: list[Body] = []
         self.parts: list[list[tuple[int, int]]] = []
         for segmentation, speaker in zip(
@@ -170,8 +179,8 @@ def test_a_change_without_a_pause_ends_the_turn_where_it_was() -> None:
     assert tested.labels[6.5][1] != "S1", "the label of the one before is gone at once"
 
 
-def test_a_certain_voice_is_embedded_every_second_only() -> None:
-    tested = Embedder({0: ((0.0, 20.0),)}, 20.0)
+def test_a_certain_voice_is_embedded_as_often_as_it_is_to_be_checked() -> None:
+    tested = Embedder({0: ((0.0, 20.0),)}, 20.0, settings=Settings(speakers=SpeakersSettings(recheck_s=1.0)))
     assert {body.speaker for body in tested.bodies if isinstance(body, SpeakerBody) and body.end_s > 2} == {"S1", None}
     later = [bool(parts) for parts in tested.parts[10:]]
     assert later == [index % 2 == later.index(True) % 2 for index in range(len(later))]
@@ -275,3 +284,30 @@ def test_turns_pair_up_and_those_of_one_voice_never_overlap(script: list[tuple[i
         own_turns = [times for speaker, *times in ended(tested) if speaker == name]
         assert all(before[1] <= after[0] for before, after in pairwise(own_turns)), ended(tested)
     assert all(start_s <= end_s for _, start_s, end_s in ended(tested))
+
+
+def test_interim_windows_publish_only_what_has_changed() -> None:
+    tested = StreamTracker(settings=SETTINGS, models=MODELS[:1])
+    end_of_speech, ends = 83_200, range(4_000, 6 * SAMPLE_RATE_HZ, 4_000)
+    bodies: dict[int, list[Body]] = {}
+    for end in ends:
+        speech = SpeechSegment(0, min(end, end_of_speech))
+        fresh = max(0, speech.end_sample - (end - 4_000))
+        span = WindowSpan(
+            SPEAKER,
+            0,
+            max(0, end - 32_000),
+            end,
+            end,
+            fresh,
+            speech,
+            passes_gate=end >= 8_000,
+            interim=end % 8_000 != 0,
+        )
+        bodies[end] = tested.observe(Task.SPEAKER, span, voice(0) if span.passes_gate and fresh else None)
+    published = {end: body for end, found in bodies.items() for body in found if isinstance(body, SpeakerBody)}
+    states = [(end / SAMPLE_RATE_HZ, body.state, body.reason) for end, body in published.items() if end % 8_000]
+    assert states == [(0.25, "tentative", "too_short"), (1.25, "confirmed", "new_voice"), (5.75, "silence", "silence")]
+    assert [end for end in published if end % 8_000 == 0] == list(range(8_000, 88_001, 8_000))
+    found = [body for window in bodies.values() for body in window] + tested.close(ends.stop)
+    assert [(body.start_s, body.end_s) for body in found if isinstance(body, TurnBody)][1:] == [(0.0, 5.2)]

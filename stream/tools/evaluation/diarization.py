@@ -37,9 +37,18 @@ from stream.tools.evaluation.segments import (
 DIGITS = 4
 _OVERLAP_S = 0.3
 _SOME_OVERLAP_S = 0.1
-_WEIGHTS = {"jer": "speakers"} | dict.fromkeys(
-    ("flaps_per_minute", "speakers", "speakers_told", "speaker_count_error"), "audio_s"
+_WEIGHTS = (
+    {"jer": "speakers", "turns_never_right": "turns", "overlap_recall": "overlapped_windows"}
+    | dict.fromkeys(("flaps_per_minute", "speakers", "speakers_told", "speaker_count_error"), "audio_s")
+    | dict.fromkeys(("right_share_live", "right_share_in_the_end"), "single_speaker_s")
+    | dict.fromkeys(("named_right_share", "named_right_share_live"), "enrolled_s")
+    | dict.fromkeys(("false_name_rate", "unknown_recall"), "strangers_s")
+    | dict.fromkeys(("overlap_precision", "overlap_precision_any"), "marked_windows")
 )
+"""What the figures of several recordings are weighted by, so that a rate is that of all of them together."""
+
+_SUMS = ("audio_s", "speech_s", "single_speaker_s", "enrolled_s", "strangers_s", "turns")
+_SUMS += ("marked_windows", "overlapped_windows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +163,10 @@ def _live_figures(
         "right_share_in_the_end": _over((single & final_active).sum(), single.sum()),
         "time_to_right_speaker_s": _median(waits),
         "turns_never_right": _over(sum(np.isinf(waits)), len(waits)),
+        "turns": float(len(waits)),
+        "single_speaker_s": float(single.sum()) * STEP_S,
+        "enrolled_s": float(enrolled_speech.sum()) * STEP_S,
+        "strangers_s": float(strangers.sum()) * STEP_S,
         "flaps_per_minute": max(0, count_changes(live) - count_changes(merge_into_turns(reference))) / minutes
         if minutes
         else None,
@@ -188,6 +201,8 @@ def _overlap_marks(overlap: NDArray[np.bool_], labels: Sequence[SpeakerEvent]) -
     true, some = overlapped >= round(_OVERLAP_S / STEP_S), overlapped >= round(_SOME_OVERLAP_S / STEP_S)
     marked = np.array([event.state == "overlap" or event.mixed for event in spoken], dtype=bool)
     return {
+        "marked_windows": float(marked.sum()),
+        "overlapped_windows": float(true.sum()),
         "overlap_precision": _over((true & marked).sum(), marked.sum()),
         "overlap_precision_any": _over((some & marked).sum(), marked.sum()),
         "overlap_recall": _over((true & marked).sum(), true.sum()),
@@ -208,7 +223,7 @@ def _wait(turn: Segment, live: Sequence[Segment]) -> float:
 
 
 def summary(recordings: Sequence[ScoredRecording]) -> dict[str, float | None]:
-    """Aggregate recordings: rates weighted by speech, JER by speakers, changes by time; median wait, mean counts."""
+    """Aggregate recordings: rates weighted by what they are shares of, changes by time; median wait, mean counts."""
     total: dict[str, float | None] = {}
     for key in recordings[0].figures:
         by = _WEIGHTS.get(key, "speech_s")
@@ -221,7 +236,7 @@ def summary(recordings: Sequence[ScoredRecording]) -> dict[str, float | None]:
             total[key] = _median([wait for one in recordings for wait in one.waits_s])
         elif key == "latency_p50_ms":
             total[key] = _median(values.tolist())
-        elif key in ("audio_s", "speech_s"):
+        elif key in _SUMS:
             total[key] = float(values.sum())
         elif key == "speaker_count_error":
             total["speaker_count_exact"] = float(np.mean(values == 0))

@@ -105,11 +105,14 @@ def _corrected(name: str, names: Mapping[str, str]) -> str:
 
 
 def live_segments(events: Iterable[Event], end_s: float) -> list[Segment]:
-    """Return the label of the newest speaker event at each moment; silence leaves gaps."""
+    """Return the label of the newest speaker event at each moment; silence leaves gaps.
+
+    Speech without a name is an unknown speaker only if the event says so: else it is not decided yet.
+    """
     labels = [event for event in events if isinstance(event, SpeakerEvent)]
     ends = [event.end_s for event in labels[1:]] + [end_s] * bool(labels)
     return [
-        Segment(event.end_s, until_s, event.speaker or (TENTATIVE if event.state == "tentative" else UNKNOWN))
+        Segment(event.end_s, until_s, event.speaker or (UNKNOWN if event.state == "unknown" else TENTATIVE))
         for event, until_s in zip(labels, ends, strict=True)
         if event.state != "silence" and until_s > event.end_s
     ]
