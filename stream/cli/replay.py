@@ -94,7 +94,7 @@ def _check_plot(plot: Path | None) -> None:
 
 def _read_events(file: Path, given: Sequence[str]) -> list[Event]:
     """Read recorded events. Raises `SettingsError`, also if options were given that only a run of models uses."""
-    from stream.tools.report.html import read_events  # noqa: PLC0415
+    from stream.tools.report import read_events  # noqa: PLC0415
 
     if given:
         options = ", ".join("--set" if name == "settings" else f"--{name}" for name in given)

@@ -16,7 +16,7 @@ def report(
     source: Annotated[str | None, typer.Option(help="Only this stream or call. Default: all.")] = None,
 ) -> None:
     """Write a report of finished calls and streams: one self-contained HTML file."""
-    from stream.tools.report.html import write_report  # noqa: PLC0415
+    from stream.tools.report import write_report  # noqa: PLC0415
 
     for path in write_report(file, out=out or file.with_suffix(".html"), png=png, only=source):
         typer.echo(f"Wrote {path}")

@@ -1,5 +1,6 @@
 """The SQLite file behind the dashboard: alerts with their acknowledgements, changes, and ended calls if they are kept.
 
+Calls have the events of their reports beside them.
 What is too old is deleted when the file is opened and once a day of changes. A file that fails is given up with one log
 line: the dashboard goes on in memory.
 """
@@ -11,6 +12,7 @@ import logging
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from stream import database
 from stream.dashboard.changes import ChangeRecord
@@ -55,10 +57,11 @@ class AlertStore:
         self._write("INSERT OR REPLACE INTO alerts VALUES (?, ?, ?)", (record.id, record.start_ms, record.to_json()))
         self._delete_old(record.start_ms)
 
-    def put_call(self, record: CallRecord) -> None:
-        """Insert an ended call or replace it, if calls are kept."""
+    def put_call(self, record: CallRecord, *, events: bytes) -> None:
+        """Insert an ended call, with the events of its report, or replace it, if calls are kept."""
         if self.call_days:
             self._write("INSERT OR REPLACE INTO calls VALUES (?, ?, ?)", (record.id, record.end_ms, record.to_json()))
+            self._write("INSERT OR REPLACE INTO recordings VALUES (?, ?, ?)", (record.id, record.end_ms, events))
 
     def put_change(self, record: ChangeRecord) -> None:
         """Insert a change, if changes are kept."""
@@ -79,6 +82,13 @@ class AlertStore:
             if all(word in plain for word in words):
                 yield CallRecord.model_validate_json(text)
 
+    def call(self, name: str) -> tuple[CallRecord, bytes] | None:
+        """Return a call by its id, and the events of its report; None if it is not kept."""
+        statement = "SELECT record, events FROM calls JOIN recordings USING (id) WHERE id = ?"
+        for text, events in self._read(statement, (name,)):
+            return CallRecord.model_validate_json(text), events
+        return None
+
     def close(self) -> None:
         """Close the file."""
         if self._database is not None:
@@ -90,10 +100,11 @@ class AlertStore:
             return
         self._deleted_ms = now_ms
         self._write("DELETE FROM alerts WHERE start_ms < ?", (now_ms - DAY_MS * self._alert_days,))
-        self._write("DELETE FROM calls WHERE end_ms < ?", (now_ms - DAY_MS * self.call_days,))
+        for table in ("calls", "recordings"):
+            self._write(f"DELETE FROM {table} WHERE end_ms < ?", (now_ms - DAY_MS * self.call_days,))  # noqa: S608
         self._write("DELETE FROM changes WHERE time_ms < ?", (now_ms - DAY_MS * self._change_days,))
 
-    def _read(self, statement: str, values: tuple[object, ...]) -> list[tuple[str]]:
+    def _read(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         if self._database is None:
             return []
         try:
@@ -117,8 +128,13 @@ class AlertStore:
 
 
 def _create_schema(connection: sqlite3.Connection) -> None:
-    for table, time in (("alerts", "start_ms"), ("calls", "end_ms"), ("changes", "time_ms")):
+    tables = (
+        ("alerts", "start_ms", "record TEXT"),
+        ("calls", "end_ms", "record TEXT"),
+        ("changes", "time_ms", "record TEXT"),
+    )
+    for table, time, content in (*tables, ("recordings", "end_ms", "events BLOB")):
         connection.execute(
-            f"CREATE TABLE IF NOT EXISTS {table} (id TEXT PRIMARY KEY, {time} REAL NOT NULL, record TEXT NOT NULL)"
+            f"CREATE TABLE IF NOT EXISTS {table} (id TEXT PRIMARY KEY, {time} REAL NOT NULL, {content} NOT NULL)"
         )
         connection.execute(f"CREATE INDEX IF NOT EXISTS {table}_by_time ON {table} ({time})")

@@ -29,10 +29,11 @@ class Card:
     """Events in, `CardView` and `DetailView` out.
 
     `version` belongs to the wall. `serial` rises with every event, also when a new session replaces the state.
+    `records` says whether events are kept for a report.
     """
 
-    def __init__(self, *, key: str, name: str, node: str) -> None:
-        self.key, self.name, self.node = key, name, node
+    def __init__(self, *, key: str, name: str, node: str, records: bool = False) -> None:
+        self.key, self.name, self.node, self._records = key, name, node, records
         self.version = self.serial = 0
         self.received_ms = 0.0  # time of day at which the newest event arrived
         self._state = CardState()
@@ -52,12 +53,12 @@ class Card:
         """What is known of a call: caller, agent, queue."""
         return dict(self._state.about)
 
-    def record(self, session: str) -> CallRecord:
+    def record(self) -> CallRecord:
         """Return what the history keeps of a card that has ended."""
         view, start_ms = self.view(), self._state.started_ms or self.received_ms
         ending = view.ending or self._ending()
         return CallRecord(
-            id=f"{self.key}/{session}/{start_ms:.0f}",
+            id=self._state.first_event or self.key,
             node=self.node,
             name=self.name,
             about=view.about,
@@ -70,6 +71,15 @@ class Card:
             held_s=view.held_s,
             transfers=view.transfers,
         )
+
+    @property
+    def recording(self) -> bytes:
+        """The events for a report, packed."""
+        return self._state.recording.packed()
+
+    def set_report(self, report: str) -> None:
+        """Name the report that can be opened."""
+        self._state.report = report
 
     @property
     def state(self) -> CardStatus:
@@ -86,7 +96,9 @@ class Card:
         """
         restarted = self.ended and isinstance(event, StreamEvent) and event.state == "started"
         if restarted or event.session != self._state.session:
-            self._state = CardState(session=event.session)
+            self._state = CardState(session=event.session, first_event=event.id)
+        if self._records and not retained:
+            self._state.recording.add(event)
         self.received_ms = max(self.received_ms, min(now_ms, event.time.timestamp() * 1000) if retained else now_ms)
         self.serial += 1
         self._state.apply(event, self.serial)
@@ -162,7 +174,7 @@ class Card:
     def _ending(self) -> EndingView:
         state = self._state
         alerts = state.call.alerts_raised if state.call is not None else {}
-        return ending_view(state.ends, emotions_s=state.emotions_s, alerts=alerts)
+        return ending_view(state.ends, emotions_s=state.emotions_s, alerts=alerts, report=state.report)
 
     def _emotion(self) -> EmotionView | None:
         """The emotion of a call's customer, or of the stream's current speaker; since when, without interruption."""

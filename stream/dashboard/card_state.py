@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
-from stream.dashboard.ending import TrackEnd
+from stream.calls.ending import TrackEnd
+from stream.calls.hold import Hold
 from stream.dashboard.history import History
-from stream.dashboard.hold import Hold
 from stream.dashboard.overview import Overview
+from stream.dashboard.recording import Recording
 from stream.dashboard.speech_totals import SpeechTotals
 from stream.dashboard.views import (
     AlertNoteView,
@@ -65,6 +66,9 @@ class CardState:
     """Rolling state, totals and history of one session."""
 
     session: str = ""
+    first_event: str = ""  # its id
+    report: str = ""  # id of the report, if there is one
+    recording: Recording = field(default_factory=Recording)
     tracks: dict[str, Track] = field(default_factory=dict)
     started_ms: float | None = None
     end_s: float = 0.0

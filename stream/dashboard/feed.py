@@ -17,9 +17,10 @@ from stream.calls.current_alerts import CurrentAlerts
 from stream.control.commands import CommandReply
 from stream.dashboard.alert_book import AlertBook
 from stream.dashboard.alert_store import AlertStore
+from stream.dashboard.card import Card
 from stream.dashboard.changes import ChangeLog
 from stream.dashboard.wall import Wall
-from stream.events import AlertEvent, Event
+from stream.events import AlertEvent, CallEvent, Event, StreamEvent
 from stream.server.doors import Door
 
 Levels = Callable[[], Mapping[str, float]]
@@ -62,15 +63,20 @@ class Feed:
     def apply(self, event: Event, *, node: str, retained: bool = False) -> None:
         """Apply one event of a node and wake the pages; `retained` marks a broker's memory of an earlier time."""
         key = f"{node}/{event.call or event.source}"
-        card = self.wall.card(key)
-        had_ended = card is not None and card.ended
         self.wall.apply(event, node=node, retained=retained)
         card = self.wall.card(key)
         if card is not None and isinstance(event, AlertEvent) and not retained:
             self.alerts.apply(event, node=node, name=card.name, about=card.about)
-        if card is not None and card.ended and not had_ended and self.store is not None:
-            self.store.put_call(card.record(event.session))
+        if card is not None and card.ended and isinstance(event, StreamEvent | CallEvent) and not retained:
+            self._keep(card)
         self.notify()
+
+    def _keep(self, card: Card) -> None:
+        """Keep an ended call, if calls are kept; its last events, track by track, replace what was kept."""
+        if self.store is not None and self.store.call_days:
+            record = card.record()
+            self.store.put_call(record, events=card.recording)
+            card.set_report(record.id)
 
     def update_node(self, node: str, *, online: bool | None = None, version: str | None = None) -> None:
         """Set whether a node is online, and its version, and wake the pages."""
@@ -80,6 +86,7 @@ class Feed:
     def attach(self, store: AlertStore) -> None:
         """Keep alerts, changes, and ended calls in a store."""
         self.store = store
+        self.wall.records = store.call_days > 0
         self.alerts.attach(store)
         self.changes.attach(store.put_change)
 

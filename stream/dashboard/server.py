@@ -5,7 +5,10 @@ It can be mounted under any path: all its links are relative.
 
 from __future__ import annotations
 
+import asyncio
+import zlib
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote_plus
 
@@ -18,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from stream.dashboard.call_export import calls_csv
+from stream.dashboard.call_page import MAX_ROWS, calls_page, report_page
 from stream.dashboard.changes import MAX_SHOWN
 from stream.dashboard.feed import Feed
 from stream.dashboard.page_connection import MAX_MESSAGE_LENGTH, PageConnection
@@ -42,6 +46,13 @@ HEADERS: Mapping[str, str] = {
 }
 """Sent with every response: only the dashboard's own files are loaded, executed, framed or posted to."""
 
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""Of pages that are made of text alone."""
+
+NO_CALLS = "no calls are kept; set dashboard.call_days"
+
 POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013
 
 
@@ -52,6 +63,8 @@ def create_app(*, feed: Feed, access: AccessPolicy, refused: RefusedRequests) ->
         Route("/", endpoints.index),
         Route("/enter", endpoints.enter, methods=["POST"]),
         Route("/leave", endpoints.leave, methods=["POST"]),
+        Route("/calls", endpoints.calls),
+        Route("/report", endpoints.report),
         Route("/calls.csv", endpoints.calls),
         Route("/calls.ndjson", endpoints.calls),
         Route("/changes.ndjson", endpoints.changes),
@@ -104,16 +117,32 @@ class _Endpoints:
         return FileResponse(STATIC / "index.html", media_type="text/html")
 
     async def calls(self, request: Request) -> Response:
-        """The history of calls as a file, for supervisors; `?q=` has words that each call must have."""
-        store = self._feed.store
+        """The history of calls as a page or a file, for supervisors; `?q=` has words that each call must have."""
+        store, query = self._feed.store, request.query_params.get("q", "")[:MAX_MESSAGE_LENGTH]
         if (refusal := self._refusal(request, "supervisor")) is not None:
             return refusal
         if store is None or not store.call_days:
-            return PlainTextResponse("no calls are kept; set dashboard.call_days\n", 404)
-        kept = list(store.calls(query=request.query_params.get("q", "")[:MAX_MESSAGE_LENGTH]))
+            return PlainTextResponse(f"{NO_CALLS}\n", 404)
+        kept = store.calls(query=query)
+        if request.url.path.endswith("/calls"):
+            return _page(calls_page(list(islice(kept, MAX_ROWS)), query=query, days=store.call_days))
         if request.url.path.endswith(".csv"):
-            return _file(calls_csv(kept), "text/csv; charset=utf-8", "calls.csv")
+            return _file(calls_csv(list(kept)), "text/csv; charset=utf-8", "calls.csv")
         return _file("".join(f"{call.to_json()}\n" for call in kept), "application/x-ndjson", "calls.ndjson")
+
+    async def report(self, request: Request) -> Response:
+        """The report of a call that is kept, for supervisors: `?call=` has its id."""
+        store = self._feed.store
+        if (refusal := self._refusal(request, "supervisor")) is not None:
+            return refusal
+        found = store.call(request.query_params.get("call", "")) if store is not None else None
+        if found is None:
+            return PlainTextResponse("this call is not kept; dashboard.call_days says for how long calls are\n", 404)
+        record, events = found
+        try:
+            return _page(await asyncio.to_thread(report_page, events, record))
+        except (ValueError, zlib.error) as error:
+            return PlainTextResponse(f"the events of this call cannot be read ({error})\n", 500)
 
     async def changes(self, request: Request) -> Response:
         """The newest changes as a file, the newest first, for admins."""
@@ -188,6 +217,11 @@ def _cookie_attributes(request: Request, age_s: int) -> str:
     secure = "https" in (request.scope["scheme"], request.headers.get("x-forwarded-proto", ""))
     path = request.scope.get("root_path") or "/"
     return f"Path={path}; Max-Age={age_s}; HttpOnly; SameSite=strict{'; Secure' if secure else ''}"
+
+
+def _page(text: str) -> Response:
+    """Return a page without scripts, whose style is in the page."""
+    return HTMLResponse(text, headers={"content-security-policy": PAGE_POLICY})
 
 
 def _file(text: str, media_type: str, name: str) -> Response:

@@ -125,6 +125,7 @@ class EndingView(View):
     detail: str
     emotions: dict[str, float]
     alerts: dict[str, int]
+    report: str = ""  # id of the report that is kept
 
 
 class CardView(View):

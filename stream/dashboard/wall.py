@@ -37,6 +37,7 @@ class Wall:
         self.version = 0
         self.broker: BrokerView | None = None
         self.ignored_events = 0
+        self.records = False  # whether cards keep events for reports
         """Events of nodes beyond `MAX_NODES`."""
         self._cards: OrderedDict[str, Card] = OrderedDict()  # in the order of their last change
         self._json: dict[str, tuple[int, str]] = {}
@@ -64,7 +65,7 @@ class Wall:
         added = card is None
         if card is None:
             self._set_node(self._node(node))
-            card = self._cards[key] = Card(key=key, name=name, node=node)
+            card = self._cards[key] = Card(key=key, name=name, node=node, records=self.records)
         had_ended = card.ended
         card.apply(event, now_ms=self._now_ms(), retained=retained)
         self._mark_changed(card)

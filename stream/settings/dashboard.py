@@ -42,7 +42,7 @@ class DashboardSettings(Branch):
         ge=0,
         le=3_650,
         description="Days for which ended calls are kept: names and numbers of the call, duration, outcome, shares of "
-        "emotions and of speech, alerts; 0: none.",
+        "emotions and of speech, alerts, and the turns and emotions of their reports; 0: none.",
     )
     change_days: int = Field(
         365,

@@ -34,7 +34,7 @@ def test_a_card_shows_the_hold_and_sums_it_up() -> None:
     card.apply(later(scene.stream("paused", 8.0, party="customer", call_change="hold"), 100.0))
     for party in ("customer", "agent"):
         card.apply(later(scene.stream("ended", 8.0, party=party, outcome="hung_up"), 110.0))
-    record = card.record("session")
+    record = card.record()
     assert record.held_s == pytest.approx(75.0)
     assert record.transfers == 1
     assert ",75.0,1," in calls_csv([record])

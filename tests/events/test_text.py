@@ -19,12 +19,12 @@ from stream.events.text import checked_name, printable
 from stream.monitoring.logs import JsonFormatter, TextFormatter
 from stream.profiles.profile import checked_name as profile_name
 from stream.profiles.store import ProfileStore, read_profiles
+from stream.report.page import html
+from stream.report.session import session_records
 from stream.settings import build
 from stream.sinks.terminal.panel import render
 from stream.sinks.terminal.panel_state import PanelState
 from stream.sinks.terminal.summary import RunSummary
-from stream.tools.report.html import html
-from stream.tools.report.session import session_records
 from stream.tools.tables import print_table
 from tests.dashboard.scenes import Scene
 from tests.profiles.examples import recording

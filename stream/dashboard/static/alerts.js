@@ -21,7 +21,7 @@ export class Alerts {
     this.sound = h("button", { type: "button", class: "button", onclick: () => this.#toggleSound() });
     this.list = h("ol", { class: "alerts" });
     this.empty = h("p", { class: "panel" });
-    this.exports = h("p", { class: "note gap", hidden: true }, "History of calls: ", h("a", { href: "./calls.csv", download: "" }, "CSV"), " ", h("a", { href: "./calls.ndjson", download: "" }, "NDJSON"));
+    this.exports = h("p", { class: "note gap", hidden: true }, h("a", { href: "./calls" }, "Ended calls"), ", and as ", h("a", { href: "./calls.csv", download: "" }, "CSV"), " ", h("a", { href: "./calls.ndjson", download: "" }, "NDJSON"));
     this.element = h("section", null, h("h1", { class: "visually-hidden" }, "Alerts"),
       h("div", { class: "tools" }, h("div", { class: "find" }, this.find), h("div", { class: "chips", role: "group", "aria-label": "Show" }, this.chips.map((chip) => chip.button)), this.sound), this.list, this.empty, this.exports,
       (this.conditions = h("details", { class: "panel gap", hidden: true }, h("summary", null, "Conditions"), (this.rows = h("dl", { class: "facts" })), h("p", { class: "note" }, "A change applies at once, to all calls of this node, until it stops."))));

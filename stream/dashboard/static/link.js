@@ -55,6 +55,11 @@ export class Link extends EventTarget {
     return Math.max(card.end_s, (this.now() - card.started_ms) / 1000);
   }
 
+  // The address of the report of a card, for those who may read it; else null.
+  reportOf(card) {
+    return card.ending?.report && this.hello.role !== "viewer" ? `./report?call=${encodeURIComponent(card.ending.report)}` : null;
+  }
+
   // An alert that lasts, as far as the page knows.
   isActive(alert) {
     const card = this.cards.get(alert.card);

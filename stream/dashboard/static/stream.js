@@ -24,6 +24,7 @@ export class StreamView {
     this.key = key;
     this.name = h("h1");
     this.subtitle = h("span", { class: "note" });
+    this.report = h("a", { hidden: true }, "Report");
     this.state = h("span", { class: "pill calm" });
     this.pause = h("button", { type: "button", class: "button", "aria-pressed": "false", onclick: () => this.#togglePause() });
     this.enrol = h("button", { type: "button", class: "button", onclick: () => this.#enrol() }, icon("person"), "Enrol this voice");
@@ -45,7 +46,7 @@ export class StreamView {
     this.log = h("ol", { class: "log" });
     this.models = h("p", { class: "note" });
     this.element = h("section", null,
-      h("div", { class: "head" }, h("a", { class: "back", href: "#/" }, "‹ Wall"), this.name, this.state, this.subtitle, h("div", { class: "acts" }, this.pause, this.enrol)),
+      h("div", { class: "head" }, h("a", { class: "back", href: "#/" }, "‹ Wall"), this.name, this.state, this.subtitle, this.report, h("div", { class: "acts" }, this.pause, this.enrol)),
       (this.missing = h("p", { class: "panel", hidden: true }, "No such stream. It may have ended some time ago.")),
       (this.body = h("div", { class: "split" },
         h("div", { class: "stack" },
@@ -120,6 +121,9 @@ export class StreamView {
   #show() {
     const card = this.card;
     setText(this.name, card ? titleOf(card) : this.key.split("/").at(-1));
+    const report = card ? this.link.reportOf(card) : null;
+    this.report.hidden = report === null;
+    setAttribute(this.report, "href", report);
     setText(this.subtitle, card ? [subtitleOf(card), titleOf(card) === card.name ? "" : card.name, card.latency_ms && card.state === "live" ? `${Math.round(card.latency_ms)} ms behind` : ""].filter(Boolean).join(" · ") : "");
     this.missing.hidden = card !== undefined || this.link.state !== "open" || this.link.cards.size === 0;
     this.body.hidden = card === undefined;

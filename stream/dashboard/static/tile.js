@@ -3,6 +3,8 @@ import { h, icon, setAttribute, setText } from "./dom.js";
 import { drawTrend, makeEmotion, makeShares, makeSpeaker } from "./parts.js";
 import { age, clock, duration, labelOf, subtitleOf, titleOf } from "./words.js";
 
+const BEHIND_MS = 5000; // later, the card shows what is over
+
 export class Tile {
   dirty = true;
 
@@ -21,7 +23,8 @@ export class Tile {
     this.element = h("a", { class: "card", href: `#/stream/${encodeURIComponent(key)}` },
       h("div", { class: "card-top" }, h("div", null, this.name, this.node), this.time), this.speaker.element,
       h("div", { class: "emotion-row" }, this.emotion.element, this.trend), this.shares.element, h("div", { class: "card-end" }, this.pill, this.more));
-    this.item = h("li", null, this.element);
+    this.report = h("a", { class: "report", hidden: true }, "Report"); // a link beside that of the card, which holds no other
+    this.item = h("li", null, this.element, this.report);
   }
 
   show() {
@@ -35,6 +38,11 @@ export class Tile {
     else this.emotion.show(card.emotion, card.anger_trend);
     drawTrend(this.trend, card.trend);
     this.more.hidden = card.state !== "ended";
+    const report = this.link.reportOf(card);
+    this.report.hidden = report === null;
+    setAttribute(this.report, "href", report);
+    setAttribute(this.report, "aria-label", report && `Report of ${titleOf(card)}`);
+    setAttribute(this.more, "data-beside", report && "report"); // keeps its place free
     this.tick();
   }
 
@@ -74,6 +82,7 @@ function pillOf(card, now, stale_s) {
   if (card.state === "paused") return ["warn", "pause", card.hold_since_ms === null ? "paused" : "on hold"];
   if (card.reason) return ["warn", card.reason === labelOf("stream_states", "gap") ? "gap" : "alert", card.reason];
   if (card.gaps) return ["calm", "gap", `${card.gaps} ${card.gaps > 1 ? "gaps" : "gap"}, ${duration(card.lost_s)} lost`];
+  if (card.state === "live" && card.latency_ms >= BEHIND_MS) return ["warn", "gap", `${age(card.latency_ms / 1000)} behind`];
   const raised = Object.entries(card.ending?.alerts ?? {}).map(([label, times]) => (times > 1 ? `${label} ${times}×` : label)).join(", ");
   if (raised) return ["calm", "alert", raised];
   return card.state === "ended" ? ["calm", "check", "no alerts"] : [null, null, ""];

@@ -14,15 +14,15 @@ from rich.text import Text
 
 from stream.errors import SettingsError
 from stream.events import Event, SpeakerEvent
+from stream.report.drawing import SOFT
+from stream.report.page import page
+from stream.report.session import session_records
+from stream.report.timeline import NO_EMOTION, TimelineBar, TimelineRow, colour_of, stack, timeline
 from stream.sinks.terminal.panel_state import COLOURS, PanelView, time_axis, timeline_row
 from stream.tools.evaluation.segments import Segment
 from stream.tools.private_files import write_private
 from stream.tools.replay.decisions import MARKS, DecisionSpan, LogLine, speaker_spans
 from stream.tools.replay.explain import describe_decision, format_time
-from stream.tools.report.drawing import SOFT
-from stream.tools.report.html import page
-from stream.tools.report.session import session_records
-from stream.tools.report.timeline import NO_EMOTION, TimelineBar, TimelineRow, colour_of, stack, timeline
 
 FILLED: Mapping[str, str] = {"confirmed": "█", "tentative": "░", "unknown": "▒", "overlap": "▚"}
 ROWS: Mapping[str, str] = {"tentative": "not yet", "unknown": "unknown", "overlap": "overlap"}

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from stream.errors import SettingsError
-from stream.tools.report.html import read_events, write_report
-from stream.tools.report.session import SessionRecord, session_records
+from stream.report.session import SessionRecord, session_records
+from stream.tools.report import read_events, write_report
 from stream.tools.watch.folder import FoundRecording
 
 DIGITS = 3

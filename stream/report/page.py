@@ -1,86 +1,52 @@
-"""A finished call or stream as one self-contained HTML file, and as an image.
+"""A finished call or stream as one self-contained HTML page.
 
-The file has no scripts, loads nothing and can be mailed or opened offline. It names the models and the lost audio, so
+The page has no scripts, loads nothing and can be mailed or opened offline. It names the models and the lost audio, so
 that readers can judge its reliability.
 """
 
 from __future__ import annotations
 
 import html as markup
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from stream import __version__
-from stream.errors import SettingsError
-from stream.events import CallParty, Event, read_event
-from stream.events.labels import OUTCOME_LABELS
+from stream.events import CallParty
 from stream.events.text import printable
-from stream.tools.private_files import write_private
-from stream.tools.report.session import SessionRecord, session_records
-from stream.tools.report.timeline import clock_text, stack, timeline
+from stream.report.drawing import INK, LINE, SOFT, SUNK
+from stream.report.session import SessionRecord
+from stream.report.timeline import ALERT_COLOUR, SPEAKER_COLOURS, clock_text, timeline
 
 CALL_HEADS = ("Share of speech", "Response time", "Angry speech")
 
 STYLE = """
-:root { color-scheme: light; }
+:root { color-scheme: light dark; --line: #e0dfd9; --soft: #5b5f68; }
 body { margin: 0; background: #f4f4f1; color: #1d1f24; font-variant-numeric: tabular-nums;
   font: 15px/1.5 system-ui, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
 main { max-width: 1040px; margin: 0 auto; padding: 32px 20px 48px; }
 header { margin-top: 40px; } header:first-child { margin-top: 0; }
 h1 { font-size: 26px; margin: 0; letter-spacing: -.02em; } h2 { font-size: 15px; margin: 0 0 12px; }
-header p, .soft { color: #5b5f68; margin: 4px 0 0; }
-section { background: #fff; border: 1px solid #e0dfd9; border-radius: 12px; padding: 18px 20px; margin-top: 16px;
+header p, .soft { color: var(--soft); margin: 4px 0 0; }
+section { background: #fff; border: 1px solid var(--line); border-radius: 12px; padding: 18px 20px; margin-top: 16px;
   overflow-x: auto; }
 svg { display: block; width: 100%; min-width: 620px; height: auto; }
-table { border-collapse: collapse; width: 100%; } th { text-align: left; font-size: 13px; color: #5b5f68; }
-th, td { padding: 6px 18px 6px 0; border-bottom: 1px solid #e0dfd9; } tr:last-child td { border: 0; }
+table { border-collapse: collapse; width: 100%; } th { text-align: left; font-size: 13px; color: var(--soft); }
+th, td { padding: 6px 18px 6px 0; border-bottom: 1px solid var(--line); } tr:last-child td { border: 0; }
 .num { text-align: right; } .whole { white-space: nowrap; } .bad { color: #b3261e; } summary { cursor: pointer; }
 .tiles { display: grid; gap: 10px; margin: 0 0 14px; grid-template-columns: repeat(auto-fill, minmax(180px, 1fr)); }
 .tiles div { background: #eeeeea; border-radius: 10px; padding: 10px 14px; }
 .tiles b { display: block; font-size: 20px; }
 .soft { margin-top: 20px; } @media print { body { background: #fff; } section { break-inside: avoid; } }
+@media screen and (prefers-color-scheme: dark) {
+:root { --line: #282c35; --soft: #a9b0bc; } body { background: #101216; color: #eceef2; }
+section { background: #181b21; } .tiles div { background: #12151a; } .bad { color: #ff8a7c; } }
 """
 
-
-def write_report(file: Path, *, out: Path, png: Path | None = None, only: str | None = None) -> list[Path]:
-    """Write the report of a file of events and return the files written. Raises `SettingsError`."""
-    records = session_records(read_events(file))
-    if only is not None:
-        names = ", ".join(dict.fromkeys(one.name for one in records))
-        records = [one for one in records if one.name == only]
-        if not records:
-            raise SettingsError(f"no events of {only!r} in {file}; available: {names}")
-    if not records:
-        raise SettingsError(f"{file} has no event of a stream or call; record events with --sink {file.name}")
-    if out.resolve() == file.resolve() or (png is not None and png.resolve() in (file.resolve(), out.resolve())):
-        raise SettingsError("the report would overwrite its input; choose another file with --out")
-    contents = [(out, html(records, title=file.stem).encode())]
-    if png is not None:
-        contents.append((png, stack([timeline(one) for one in records]).png()))
-    for path, content in contents:
-        try:
-            write_private(path, content)
-        except OSError as error:
-            raise SettingsError(f"{path} cannot be written ({error.strerror or error}); choose another file") from None
-    return [path for path, _ in contents]
-
-
-def read_events(file: Path) -> Iterator[Event]:
-    """Yield the events of a file, one per line; an incomplete last line is ignored."""
-    try:
-        with file.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    yield read_event(line)
-                except ValueError as fault:
-                    if not line.endswith("\n"):  # the run was killed while writing
-                        return
-                    raise SettingsError(f"{file}, line {number}: {fault}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise SettingsError(f"{file} cannot be read ({reason}); give a file of events") from None
+DARK = ("#eceef2", "#a9b0bc", "#282c35", "#12151a", "#ff8a7c")
+DARK_SPEAKERS = ("#8296ff", "#3fb8ae", "#dba25a", "#d783bb", "#93b85e", "#ab91f2", "#e08673", "#72b2d8")
+DARK_OF = dict(zip((INK, SOFT, LINE, SUNK, ALERT_COLOUR), DARK, strict=True)) | dict(
+    zip(SPEAKER_COLOURS, DARK_SPEAKERS, strict=True)
+)
+"""Colours of a drawing and what a dark page has in their places."""
 
 
 def html(records: Sequence[SessionRecord], *, title: str) -> str:
@@ -94,11 +60,20 @@ def page(parts: str, *, title: str) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "<meta http-equiv=\"content-security-policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{escape(title)} · tonewatch</title><style>{STYLE}</style></head><body><main>"
+        f"<title>{escape(title)} · tonewatch</title><style>{STYLE}{_dark_drawing()}</style></head><body><main>"
         f"{parts}<p class=soft>Emotion is an estimate from the sound of a voice, not a person’s feelings. An agent’s "
         "emotion is not inferred unless the operator opted in: EU AI Act, Article 5(1)(f). "
         f"Made by tonewatch {__version__}.</p></main></body></html>"
     )
+
+
+def _dark_drawing() -> str:
+    """Return the style of drawings in a dark page: their colours are attributes, which styles override."""
+    rules = (
+        f'[fill="{light}"] {{ fill: {dark}; }} [stroke="{light}"] {{ stroke: {dark}; }}'
+        for light, dark in DARK_OF.items()
+    )
+    return f"@media screen and (prefers-color-scheme: dark) {{ {' '.join(rules)} }}"
 
 
 def escape(text: str) -> str:
@@ -118,7 +93,7 @@ def _section(recording: SessionRecord) -> str:
         for name, seconds_s in recording.partition()
     )
     return (
-        f"<header><h1>{escape(recording.name)}</h1>"
+        f"<header><h1>{escape(recording.title)}</h1>"
         f"<p>{escape(started)} · {clock_text(recording.end_s)} · {escape(models)}</p>"
         f"{_call_facts(recording)}{bad}</header>"
         f"<section><h2>Timeline</h2>{timeline(recording).svg()}</section>"
@@ -136,7 +111,7 @@ def _people(recording: SessionRecord) -> str:
         emotions = ", ".join(f"{label} {share:.0%}" for label, share in shares.items()) or (
             "not inferred" if speaker == "agent" else "–"
         )
-        turns = sum(turn.speaker == speaker for turn in recording.turns)
+        turns = party.turns if party else sum(turn.speaker == speaker for turn in recording.turns)
         speech_s = party.talk_s if party else recording.speech_s(speaker)
         interruptions = str(party.interruptions) if party else "–"
         longest_s = max((turn.end_s - turn.start_s for turn in recording.turns if turn.speaker == speaker), default=0.0)
@@ -162,12 +137,16 @@ def _call_cells(party: CallParty | None) -> list[str]:
 
 
 def _call_facts(recording: SessionRecord) -> str:
-    """Return who was on the call, its longest silence and how it ended."""
+    """Return who was on the call, its longest silence, the time on hold, transfers, and how it ended."""
     facts = [f"{name.replace('_', ' ')}: {text}" for name, text in recording.labels.items()]
+    facts += [f"call {recording.name}"] if recording.title != recording.name else []
     if recording.call is not None:
         facts.append(f"longest silence {recording.call.longest_silence_s:.1f} s")
-    if recording.outcome is not None:
-        facts.append(OUTCOME_LABELS[recording.outcome])
+    if recording.hold.held_s:
+        facts.append(f"on hold for {recording.hold.held_s:.0f} s")
+    if recording.hold.transfers:
+        facts.append(f"transferred {recording.hold.transfers}×")
+    facts += [recording.ending] if recording.ending else []
     return f"<p>{escape(' · '.join(facts))}</p>" if facts else ""
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
 
-from stream.events import NODE, AlertEvent, CallEvent, EmotionEvent, Event, ModelRef, Outcome, StreamEvent, TurnEvent
+from stream.calls.ending import TrackEnd, ending_text
+from stream.calls.hold import Hold
+from stream.events import NODE, AlertEvent, CallEvent, EmotionEvent, Event, ModelRef, StreamEvent, TurnEvent
 from stream.events.labels import alert_label
 
 
@@ -63,7 +65,8 @@ class SessionRecord:
     models: dict[str, str] = field(default_factory=dict)
     complete: bool = False
     labels: dict[str, str] = field(default_factory=dict)  # caller, agent, queue
-    outcome: Outcome | None = None
+    ends: list[TrackEnd] = field(default_factory=list)
+    hold: Hold = field(default_factory=Hold)
     _open_turns: dict[str, TurnEvent] = field(default_factory=dict)
     _open_alerts: dict[tuple[str, str], AlertEvent] = field(default_factory=dict)
 
@@ -74,6 +77,7 @@ class SessionRecord:
             self.started_at = event.time
         if isinstance(event, StreamEvent):
             self.labels |= event.labels
+            self.hold.apply(event)
         self._add_models(event.models)
         if isinstance(event, TurnEvent):
             self._add_turn(event)
@@ -89,7 +93,7 @@ class SessionRecord:
             self.gaps.append((event.start_s, event.end_s, event.detail))
         elif isinstance(event, StreamEvent) and event.state == "ended":
             self.complete = True
-            self.outcome = self.outcome or event.outcome
+            self.ends.append(TrackEnd(event.party, event.outcome, event.detail, event.end_s))
 
     def close(self) -> None:
         """End the record: open turns and alerts end with the audio."""
@@ -102,6 +106,16 @@ class SessionRecord:
         self._open_turns, self._open_alerts = {}, {}
         self.turns.sort(key=lambda turn: turn.start_s)
         self.alerts.sort(key=lambda alert: alert.start_s)
+
+    @property
+    def title(self) -> str:
+        """What a person calls it: the caller, if known."""
+        return self.labels.get("caller_name") or self.labels.get("caller") or self.name
+
+    @property
+    def ending(self) -> str:
+        """How it ended, "" if that is unknown."""
+        return ending_text(self.ends) if any(end.outcome for end in self.ends) else ""
 
     @property
     def speakers(self) -> list[str | None]:

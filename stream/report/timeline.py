@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from stream.tools.report.drawing import INK, LINE, SOFT, SUNK, Drawing, Polyline, Rectangle, TextLabel
-from stream.tools.report.session import SessionRecord
+from stream.report.drawing import INK, LINE, SOFT, SUNK, Drawing, Polyline, Rectangle, TextLabel
+from stream.report.session import SessionRecord
 
 COLOURS = {
     "neutral": "#737d8c",
@@ -83,10 +83,9 @@ def timeline(recording: SessionRecord, *, beside: Sequence[TimelineRow] = ()) ->
         )
     for number, row in enumerate(rows):
         _draw_row(drawing, row, top + number * (ROW_HEIGHT + 4), x)
-    for start_s, end_s, _ in recording.gaps:
-        drawing.add(
-            Rectangle(x(start_s), top - 2, max(1.5, (end_s - start_s) * scale), foot - top, INK, 0, "audio lost")
-        )
+    for start_s, end_s, why in recording.gaps:
+        tip = "paused" if why == "paused" else "audio lost"
+        drawing.add(Rectangle(x(start_s), top - 2, max(1.5, (end_s - start_s) * scale), foot - top, INK, 0, tip))
     for at_s in _ticks(whole_s):
         drawing.add(TextLabel(x(at_s), foot + 14, clock_text(at_s), 10, SOFT, "middle"))
     if labels:

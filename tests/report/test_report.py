@@ -14,11 +14,11 @@ from PIL import Image
 from stream import events
 from stream.errors import SettingsError
 from stream.events import Event
-from stream.tools.report.drawing import Drawing, Rectangle, TextLabel
-from stream.tools.report.drawing import Polyline as Line
-from stream.tools.report.html import read_events, write_report
-from stream.tools.report.session import session_records
-from stream.tools.report.timeline import clock_text, timeline
+from stream.report.drawing import Drawing, Rectangle, TextLabel
+from stream.report.drawing import Polyline as Line
+from stream.report.session import session_records
+from stream.report.timeline import clock_text, timeline
+from stream.tools.report import read_events, write_report
 from tests.dashboard.scenes import Scene, conversation, phone_call
 from tests.support.browser import OpenPage
 from tests.support.dashboard import RunningDashboard

@@ -1,0 +1,1 @@
+"""The report of a finished call or stream: its record, its timeline, its page."""

@@ -1,1 +1,0 @@
-"""Reports of finished calls and streams, made from recorded events."""
