@@ -1,1 +1,1 @@
-"""Rolling state of one call: floor, alerts and figures; alert rules of one's own, for any stream (pure)."""
+"""Rolling state of one call: floor, alerts and figures; alert rules and reports of any stream (pure)."""

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote
 
+from stream.calls.report.page import escape, html, page
+from stream.calls.report.session import session_records
+from stream.calls.report.timeline import clock_text
 from stream.dashboard.recording import unpack
 from stream.dashboard.views import CallRecord
-from stream.report.page import escape, html, page
-from stream.report.session import session_records
-from stream.report.timeline import clock_text
 
 HEADS = ("Began (UTC)", "Caller", "Agent", "Queue", "Length", "How it ended", "Emotion", "Alerts", "")
 MAX_ROWS = 500

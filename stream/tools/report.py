@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from stream.calls.report.page import html
+from stream.calls.report.session import session_records
+from stream.calls.report.timeline import stack, timeline
 from stream.errors import SettingsError
 from stream.events import Event, read_event
-from stream.report.page import html
-from stream.report.session import session_records
-from stream.report.timeline import stack, timeline
 from stream.tools.private_files import write_private
 
 

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from stream.calls.report.page import html
+from stream.calls.report.session import session_records
 from stream.errors import ProfilesError, SettingsError
 from stream.events import Event, read_event
 from stream.events import to_json as event_json
@@ -19,8 +21,6 @@ from stream.events.text import checked_name, printable
 from stream.monitoring.logs import JsonFormatter, TextFormatter
 from stream.profiles.profile import checked_name as profile_name
 from stream.profiles.store import ProfileStore, read_profiles
-from stream.report.page import html
-from stream.report.session import session_records
 from stream.settings import build
 from stream.sinks.terminal.panel import render
 from stream.sinks.terminal.panel_state import PanelState

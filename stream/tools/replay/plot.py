@@ -12,12 +12,12 @@ from pathlib import Path
 
 from rich.text import Text
 
+from stream.calls.report.drawing import SOFT
+from stream.calls.report.page import page
+from stream.calls.report.session import session_records
+from stream.calls.report.timeline import NO_EMOTION, TimelineBar, TimelineRow, colour_of, stack, timeline
 from stream.errors import SettingsError
 from stream.events import Event, SpeakerEvent
-from stream.report.drawing import SOFT
-from stream.report.page import page
-from stream.report.session import session_records
-from stream.report.timeline import NO_EMOTION, TimelineBar, TimelineRow, colour_of, stack, timeline
 from stream.sinks.terminal.panel_state import COLOURS, PanelView, time_axis, timeline_row
 from stream.tools.evaluation.segments import Segment
 from stream.tools.private_files import write_private

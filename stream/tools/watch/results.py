@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stream.calls.report.session import SessionRecord, session_records
 from stream.errors import SettingsError
-from stream.report.session import SessionRecord, session_records
 from stream.tools.report import read_events, write_report
 from stream.tools.watch.folder import FoundRecording
 

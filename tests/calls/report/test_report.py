@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from stream import events
+from stream.calls.report.drawing import Drawing, Rectangle, TextLabel
+from stream.calls.report.drawing import Polyline as Line
+from stream.calls.report.session import session_records
+from stream.calls.report.timeline import clock_text, timeline
 from stream.errors import SettingsError
 from stream.events import Event
-from stream.report.drawing import Drawing, Rectangle, TextLabel
-from stream.report.drawing import Polyline as Line
-from stream.report.session import session_records
-from stream.report.timeline import clock_text, timeline
 from stream.tools.report import read_events, write_report
 from tests.dashboard.scenes import Scene, conversation, phone_call
 from tests.support.browser import OpenPage

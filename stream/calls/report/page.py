@@ -10,11 +10,11 @@ import html as markup
 from collections.abc import Sequence
 
 from stream import __version__
+from stream.calls.report.drawing import INK, LINE, SOFT, SUNK
+from stream.calls.report.session import SessionRecord
+from stream.calls.report.timeline import ALERT_COLOUR, SPEAKER_COLOURS, clock_text, timeline
 from stream.events import CallParty
 from stream.events.text import printable
-from stream.report.drawing import INK, LINE, SOFT, SUNK
-from stream.report.session import SessionRecord
-from stream.report.timeline import ALERT_COLOUR, SPEAKER_COLOURS, clock_text, timeline
 
 CALL_HEADS = ("Share of speech", "Response time", "Angry speech")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from stream.report.drawing import INK, LINE, SOFT, SUNK, Drawing, Polyline, Rectangle, TextLabel
-from stream.report.session import SessionRecord
+from stream.calls.report.drawing import INK, LINE, SOFT, SUNK, Drawing, Polyline, Rectangle, TextLabel
+from stream.calls.report.session import SessionRecord
 
 COLOURS = {
     "neutral": "#737d8c",
