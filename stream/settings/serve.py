@@ -59,10 +59,10 @@ class ServeSettings(Branch):
     )
     wyoming_source: str = Field("assist", min_length=1, description="Name of the stream of what is said over Wyoming.")
     wyoming_wait_s: float = Field(
-        0.04,
+        0.02,
         ge=0,
         le=5,
-        description="How long a transcript may be held until the events of its speaker are published.",
+        description="How long a transcript may be held while no enrolled person has been recognised.",
     )
     wyoming_tell: tuple[Literal["context", "detection"], ...] = Field(
         (),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from wyoming.info import Describe, Info
 from wyoming.wake import Detection
 
 from stream.errors import SettingsError
-from stream.events import TurnEvent
+from stream.events import SpeakerEvent, TurnEvent
 from stream.server.announcement import SERVICE_TYPE, announced
 from stream.tracking.voice import Voice
 from stream.types import SAMPLE_RATE_HZ, Samples, Task
@@ -53,7 +53,9 @@ async def proxy(service: SpeechToText | str, **serve: Any) -> AsyncIterator[Netw
         yield node
 
 
-async def say(port: int, audio: bytes = ALICE) -> list[Event]:
+async def say(
+    port: int, audio: bytes = ALICE, *, before_stop: Callable[[], Awaitable[None]] | None = None
+) -> list[Event]:
     """Send an utterance as Home Assistant does; return all events up to the transcript."""
     async with AsyncTcpClient("127.0.0.1", port) as client:
         await client.write_event(Transcribe(language="de").event())
@@ -61,6 +63,8 @@ async def say(port: int, audio: bytes = ALICE) -> list[Event]:
         for start in range(0, len(audio), CHUNK_SAMPLES * 2):
             chunk = AudioChunk(SAMPLE_RATE_HZ, 2, 1, audio[start : start + CHUNK_SAMPLES * 2])
             await client.write_event(chunk.event())
+        if before_stop is not None:
+            await before_stop()
         await client.write_event(AudioStop().event())
         answers: list[Event] = []
         while (event := await client.read_event()) is not None:
@@ -160,6 +164,24 @@ def test_a_transcript_is_held_no_longer_than_allowed(monkeypatch: pytest.MonkeyP
 
     asyncio.run(check())
     assert held == [0.02]
+
+
+def test_a_transcript_after_a_person_was_recognised_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(self: Any, timeout_s: float) -> None:
+        raise AssertionError((self, timeout_s))
+
+    monkeypatch.setattr("stream.server.utterance.UtteranceAnalysis.wait", never)
+
+    async def check() -> None:
+        async with speech_to_text() as service, proxy(service, wyoming_tell=["context"], wyoming_wait_s=5.0) as node:
+
+            def recognised() -> bool:
+                return any(isinstance(event, SpeakerEvent) and event.speaker == "Alice" for event in node.events)
+
+            (transcript,) = await say(node.listener.wyoming_port, before_stop=lambda: wait_until(recognised))
+            assert transcript.data["context"]["speaker"] == "Alice"
+
+    asyncio.run(check())
 
 
 def test_the_transcript_arrives_whatever_becomes_of_the_analysis() -> None:
