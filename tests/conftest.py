@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import settings
 
 from tests.support.browser import browser, dashboard, driver, open_page
 from tests.support.certificates import authority, certificates
+from tests.support.demo import demo_process
 from tests.support.requirements import full_tests_wanted, refuses_skips
 from tests.support.tones import make_runner, tone_models
 
@@ -18,6 +20,7 @@ __all__ = [
     "browser",
     "certificates",
     "dashboard",
+    "demo_process",
     "driver",
     "make_runner",
     "open_page",
@@ -36,6 +39,18 @@ def _separate_user_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator
         for variable in ("XDG_STATE_HOME", "XDG_DATA_HOME"):
             patch.setenv(variable, str(folder))
         yield folder
+
+
+def pytest_sessionstart() -> None:
+    """Collect no garbage while thousands of tests and all modules are imported; see `pytest_collection_finish`."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Exempt what has been collected from garbage collection: it stays, and every collection would go through it."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

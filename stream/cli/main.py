@@ -7,6 +7,7 @@ command needs it, so that `--help` is quick.
 from __future__ import annotations
 
 import json
+import os
 from typing import Annotated, Any
 
 import typer
@@ -109,6 +110,7 @@ app.add_typer(calibrate_app, name="calibrate")
 
 def main() -> None:
     """Run the command line; the process ends at once if an inference thread cannot be stopped."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's matrices are small: further threads only spin
     try:
         app()
     except SystemExit as end:

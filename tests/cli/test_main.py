@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -25,11 +26,12 @@ import pytest
 import soundfile
 
 from stream.app import registry
-from stream.cli.main import app
+from stream.cli.main import app, main
 from stream.demo.conversation import AUDIO
 from stream.events import Event, from_json
 from stream.settings import Settings
 from tests.support.command import run_command
+from tests.support.demo import DemoRun
 from tests.support.small_models import TINY
 from tests.support.tones import wav
 
@@ -76,12 +78,6 @@ def tonewatch(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     return run
 
 
-def run_process(*words: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [*TONEWATCH, *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=False
-    )
-
-
 def refusal(*words: object) -> tuple[int, str]:
     """Return exit code and message of a command run in this process, with the small nets unless it names a preset."""
     sink = ("--sink", "file:/dev/null") if words[0] == "run" and "--sink" not in words else ()
@@ -101,20 +97,18 @@ def pcm(seconds: float = 5.0) -> bytes:
     return (speech(seconds) * 32_767).astype("<i2").tobytes()
 
 
-def kinds(lines: str | bytes) -> list[tuple[str, str]]:
+def kinds(output: str | bytes | list[str]) -> list[tuple[str, str]]:
     """Return type and phase or state of each event."""
-    events: list[Event] = [from_json(line) for line in lines.splitlines()]
+    events: list[Event] = [from_json(line) for line in (output if isinstance(output, list) else output.splitlines())]
     return [(event.type, getattr(event, "phase", getattr(event, "state", ""))) for event in events]
 
 
-def test_the_demo_prints_events_and_nothing_else() -> None:
+def test_the_demo_prints_events_and_nothing_else(demo_process: DemoRun) -> None:
     """With the default preset."""
-    done = run_process("demo")
-    assert done.returncode == 0
-    assert {kind for kind, _ in kinds(done.stdout)} == {"emotion", "speaker", "turn", "stream", "health"}
-    summary = done.stderr.decode()
-    assert "real-time" in summary
-    assert "S1" in summary
+    assert demo_process.code == 0
+    assert {kind for kind, _ in kinds(demo_process.lines)} == {"emotion", "speaker", "turn", "stream", "health"}
+    assert "real-time" in demo_process.errors
+    assert "S1" in demo_process.errors
 
 
 def test_the_demo_has_a_dashboard(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,6 +329,19 @@ def test_a_signal_while_models_load_ends_the_process() -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=TIMEOUT_S)
     assert process.returncode in (143, -signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "1"), ("4", "4")])
+def test_numpy_has_one_thread_unless_the_environment_says_otherwise(
+    given: str | None, used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", given or "")  # put back after the test
+    if given is None:
+        monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    seen: list[str] = []
+    monkeypatch.setattr("stream.cli.main.app", lambda: seen.append(os.environ["OPENBLAS_NUM_THREADS"]))
+    main()
+    assert seen == [used]
 
 
 def test_help_is_quick_to_import() -> None:

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from scripts import demo_output
+from tests.support.demo import DemoRun
 
 pytestmark = pytest.mark.slow
 
@@ -16,8 +17,8 @@ TOLERANCE_S = 1.0
 
 
 @pytest.fixture(scope="module")
-def printed() -> dict[str, str]:
-    return demo_output.printed(demo_output.demo_events())
+def printed(demo_process: DemoRun) -> dict[str, str]:
+    return demo_output.printed(demo_process.lines)
 
 
 def turns_of_panel(text: str) -> list[tuple[int, int, str]]:

@@ -11,7 +11,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from stream.errors import ModelFormatError
 from stream.events import EmotionEvent
@@ -31,11 +30,13 @@ SIZES: dict[str, Any] = {
 }
 
 
-def write(folder: Path, labels: list[str], *, binary: bool = False, outputs: int | None = None) -> Wav2Vec2Model:
+def write(folder: Path, labels: list[str], *, binary: bool = False, outputs: int | None = None) -> nn.Module:
     """Write a checkpoint named like audeering's; returns its backbone."""
+    from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model  # noqa: PLC0415
+
     torch.manual_seed(5)
     config = Wav2Vec2Config(**SIZES, feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True)
-    net = Wav2Vec2Model(config).eval()
+    net: nn.Module = Wav2Vec2Model(config).eval()
     tensors = {f"wav2vec2.{name}": value.clone() for name, value in net.state_dict().items()}
     for layer, size in (("classifier.dense", 48), ("classifier.out_proj", outputs or len(labels))):
         linear = nn.Linear(48, size)
