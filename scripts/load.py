@@ -69,7 +69,7 @@ async def drive(arguments: argparse.Namespace, events: Path) -> dict[str, Any]:
         command += ["--set", setting]
     node = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     try:
-        urls = await _urls(node)
+        urls = await read_urls(node)
         url = urls["audiosocket" if arguments.system == "audiosocket" else "web"]
         await asyncio.sleep(arguments.settle)  # the port is open before the models are loaded
         audio, system, clock = EncodedConversation(), SYSTEMS[arguments.system], asyncio.get_running_loop().time
@@ -83,7 +83,7 @@ async def drive(arguments: argparse.Namespace, events: Path) -> dict[str, Any]:
                     )
                     for number in range(arguments.calls)
                 ]
-            await _wait_completed(events, arguments.calls)
+            await wait_completed(events, arguments.calls)
             used, own_s, took_s = Usage.of(node.pid), time.process_time() - own_s, clock() - began_s
     finally:
         node.terminate()
@@ -99,7 +99,7 @@ async def drive(arguments: argparse.Namespace, events: Path) -> dict[str, Any]:
     }
 
 
-async def _wait_completed(events: Path, calls: int) -> None:
+async def wait_completed(events: Path, calls: int) -> None:
     """Wait until the node has published the end of every call: it may be behind when the callers hang up."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(MAX_COMPLETION_S):
@@ -152,7 +152,7 @@ class Usage:
         return cls(all_s, int(ran_ns) / 1e9, int(waited_ns) / 1e9)
 
 
-async def _urls(node: asyncio.subprocess.Process) -> dict[str, str]:
+async def read_urls(node: asyncio.subprocess.Process) -> dict[str, str]:
     """Read the addresses on which the node listens from its standard error."""
     found: dict[str, str] = {}
     assert node.stderr is not None  # noqa: S101 - it was asked for

@@ -68,7 +68,12 @@ def fill(dashboard: RunningDashboard) -> None:
     dashboard.apply([refused.stream(), refused.stream("ended", 9.0, outcome="refused", detail=detail)])
 
 
+DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+"""What observers of a size do belongs to the frame after a change."""
+
+
 def clipped(page: Page) -> list[str]:
+    page.evaluate(DRAWN)
     found: list[str] = page.evaluate(CLIPPED)
     return found
 

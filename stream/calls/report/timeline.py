@@ -71,7 +71,7 @@ def timeline(recording: SessionRecord, *, beside: Sequence[TimelineRow] = ()) ->
         return LEFT + at_s * scale
 
     drawing.add(
-        TextLabel(16, 26, recording.name, 16, bold=True),
+        TextLabel(16, 26, recording.title, 16, bold=True),
         TextLabel(WIDTH - 16, 26, clock_text(recording.end_s), 13, SOFT, "end"),
     )
     for alert in recording.alerts:

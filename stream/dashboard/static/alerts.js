@@ -62,18 +62,20 @@ export class Alerts {
   #showConditions = () => {
     const { conditions, hello } = this.link;
     this.conditions.hidden = !hello.commands.includes("set_alert") || !conditions.length;
-    this.rows.replaceChildren(...conditions.flatMap(({ name, text, value }, index) => {
+    this.rows.replaceChildren(...conditions.flatMap(({ name, text, value, enabled }, index) => {
       const input = typeof value === "boolean" ? h("input", { type: "checkbox", checked: value })
         : typeof value === "number" ? h("input", { type: "number", step: "any", value: String(value) }) : h("input", { type: "text", value });
       input.id = `condition-${index}`;
-      input.addEventListener("change", () => this.#set(name, typeof value === "boolean" ? input.checked : typeof value === "number" ? input.valueAsNumber : input.value));
-      return [h("dt", null, h("label", { for: input.id }, text)), h("dd", null, input)];
+      input.addEventListener("change", () => this.#set(name, { value: typeof value === "boolean" ? input.checked : typeof value === "number" ? input.valueAsNumber : input.value }));
+      const box = enabled === null ? null : h("input", { type: "checkbox", checked: enabled, "aria-label": `${name} enabled`, onchange: () => this.#set(name, { enabled: box.checked }) });
+      return [h("dt", null, h("label", { for: input.id }, text)), h("dd", null, input, box && h("label", null, box, " enabled"))];
     }));
   };
 
-  async #set(name, value) {
-    const reply = await this.link.send({ command: "set_alert", name, value });
-    toast(reply.ok ? `${name} is ${reply.result.value} (was ${reply.result.previous}).` : reply.error);
+  async #set(name, change) {
+    const reply = await this.link.send({ command: "set_alert", name, ...change }), result = reply.result;
+    const now = "enabled" in change ? (change.enabled ? "enabled" : "disabled") : reply.ok && `${result.value} (was ${result.previous})`;
+    toast(reply.ok ? `${name} is ${now}.` : reply.error);
     if (!reply.ok) this.#showConditions();
   }
 

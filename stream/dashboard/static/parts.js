@@ -2,7 +2,7 @@
 import { h, setAttribute, setText, setVariable } from "./dom.js";
 import { CALL_PARTS, age, duration, emotionKey, emotionLabel, glyphOf, initials, labelOf, percent, sentence, speakerColour, speakerNames } from "./words.js";
 
-const INACTIVE = { paused: ["Paused", "audio is discarded"], stalled: ["No audio", "waiting for the source"], ended: ["Ended", ""], offline: ["Node offline", "last known state"], stale: ["No data", ""] };
+const INACTIVE = { held: ["On hold", "audio is discarded"], paused: ["Paused", "audio is discarded"], stalled: ["No audio", "waiting for the source"], ended: ["Ended", ""], offline: ["Node offline", "last known state"], stale: ["No data", ""] };
 export const MIN_TREND = 0.08; // a smaller change of anger or arousal shows no word
 
 export function makeSpeaker() {
@@ -14,7 +14,7 @@ export function makeSpeaker() {
     // `silence_s`: how long there has been no speech, or null; `stale_s`: how long no event of a live card has come, or null.
     show(card, silence_s, stale_s = null) {
       const speaker = card.speaker, silent = speaker.state === "silence", certain = speaker.state === "confirmed" || speaker.state === "overlap";
-      const [inactive, explanation] = INACTIVE[stale_s === null ? card.state : "stale"] ?? [null, null], idle = silent || inactive !== null;
+      const [inactive, explanation] = INACTIVE[stale_s !== null ? "stale" : card.state === "paused" && card.hold_since_ms !== null ? "held" : card.state] ?? [null, null], idle = silent || inactive !== null;
       setText(avatar, idle ? "·" : initials(speaker.name));
       setVariable(avatar, "--speaker", idle ? "var(--faint)" : speakerColour(speaker.name));
       setAttribute(avatar, "data-on", idle ? null : certain ? "yes" : "maybe");

@@ -124,7 +124,7 @@ export class StreamView {
     const report = card ? this.link.reportOf(card) : null;
     this.report.hidden = report === null;
     setAttribute(this.report, "href", report);
-    setText(this.subtitle, card ? [subtitleOf(card), titleOf(card) === card.name ? "" : card.name, card.latency_ms && card.state === "live" ? `${Math.round(card.latency_ms)} ms behind` : ""].filter(Boolean).join(" · ") : "");
+    setText(this.subtitle, card ? [subtitleOf(card), titleOf(card) === card.name ? "" : card.name, card.latency_ms && card.state === "live" ? `${card.latency_ms < 1000 ? `${Math.round(card.latency_ms)} ms` : duration(card.latency_ms / 1000)} behind` : ""].filter(Boolean).join(" · ") : "");
     this.missing.hidden = card !== undefined || this.link.state !== "open" || this.link.cards.size === 0;
     this.body.hidden = card === undefined;
     this.#showCommands(card);

@@ -60,7 +60,7 @@ export class Tile {
   }
 
   #showPill(card, now) {
-    const [level, symbol, text] = pillOf(card, now, this.link.staleFor(card));
+    const [level, symbol, text] = pillOf(card, now, this.link.staleFor(card), card.hold_since_ms === null ? null : Math.max(0, (this.link.now() - card.hold_since_ms) / 1000));
     this.pill.hidden = level === null;
     if (level === null) return;
     if (this.pillKind !== `${level} ${symbol}`) {
@@ -74,12 +74,12 @@ export class Tile {
 }
 
 // Level, icon and text of what stands out most about a card; null without anything.
-function pillOf(card, now, stale_s) {
+function pillOf(card, now, stale_s, held_s) {
   const alert = card.alerts.find((one) => one.label === card.reason) ?? card.alerts[0];
   if (alert) return ["bad", "alert", [alert, ...card.alerts.filter((one) => one !== alert)].map((one) => `${one.label} ${age(Math.max(0, now - one.since_s))}`).join(", ")];
   if (stale_s !== null) return ["bad", "mute", `no data for ${age(stale_s)}`];
   if (card.state === "stalled" || card.state === "offline") return ["bad", "mute", card.reason];
-  if (card.state === "paused") return ["warn", "pause", card.hold_since_ms === null ? "paused" : "on hold"];
+  if (card.state === "paused") return ["warn", "pause", held_s === null ? "paused" : `on hold ${age(held_s)}`];
   if (card.reason) return ["warn", card.reason === labelOf("stream_states", "gap") ? "gap" : "alert", card.reason];
   if (card.gaps) return ["calm", "gap", `${card.gaps} ${card.gaps > 1 ? "gaps" : "gap"}, ${duration(card.lost_s)} lost`];
   if (card.state === "live" && card.latency_ms >= BEHIND_MS) return ["warn", "gap", `${age(card.latency_ms / 1000)} behind`];

@@ -2,20 +2,29 @@
 import { h } from "./dom.js";
 import { GLYPHS, clock, emotionKey, emotionLabel, glyphOf, marksFor, percent, speakerColour, speakerName, timeMarks } from "./words.js";
 
-const MAX_TABLE_ROWS = 100;
+const MAX_TABLE_ROWS = 100, MIN_MARKED = 0.02; // share of the axis that holds a mark
 
-// The emotions along a turn as one colour after the other; each point stands for the speech before it.
-function gradient(points, start, end) {
-  const stops = [];
-  let position = start;
-  for (const point of points) {
-    if (point.time_s <= start) continue;
-    const key = emotionKey(point.label), until = Math.min(point.time_s, end), share = (time) => `${(100 * (time - start)) / (end - start)}%`;
-    stops.push(`var(--${key in GLYPHS && key !== "silence" ? key : "uncertain"}) ${share(position)} ${share(until)}`);
-    position = until;
+// The emotions along a turn, one run after the other; each point stands for the speech before it, the last one also for the rest.
+function runsOf(points, start, end) {
+  const runs = [];
+  for (const { time_s, label } of points) {
+    if (time_s <= start) continue;
+    if (runs.at(-1)?.label === label) runs.at(-1).to = Math.min(time_s, end);
+    else runs.push({ label, from: runs.at(-1)?.to ?? start, to: Math.min(time_s, end) });
   }
-  if (!stops.length) return "";
-  return `linear-gradient(90deg, ${stops.join(", ")}, ${stops.at(-1).split(" ")[0]} ${100 * (position - start) / (end - start)}% 100%)`;
+  if (runs.length) runs.at(-1).to = end;
+  return runs;
+}
+
+// Colours the block of a turn by its runs, and marks each that is wide enough.
+function showRuns(block, runs, { start, end, length }) {
+  const share = (time) => `${(100 * (time - start)) / (end - start)}%`, name = (key) => (key in GLYPHS && key !== "silence" ? key : "uncertain");
+  block.style.backgroundImage = `linear-gradient(90deg, ${runs.map((run) => `var(--${name(emotionKey(run.label))}) ${share(run.from)} ${share(run.to)}`).join(", ")})`;
+  block.replaceChildren(...runs.filter((run) => (run.to - run.from) / length > MIN_MARKED).map((run) => {
+    const mark = h("i", null, glyphOf(run.label));
+    mark.style.left = share(run.from);
+    return mark;
+  }));
 }
 
 export class TurnsPanel {
@@ -47,8 +56,8 @@ export class TurnsPanel {
         const block = h("span", { class: "turn", "data-emotion": emotionKey(label), "data-open": turn.open, "data-corrected": turn.previous !== null, title: `${clock(turn.start_s)}–${turn.open ? "now" : clock(turn.end_s)} ${speakerName(speaker)}, ${emotionLabel(label)}` }, label ? glyphOf(label) : "");
         const left = Math.max(0, (turn.start_s - from) / length);
         block.style.left = `${100 * left}%`;
-        const colours = pointsOf ? gradient(pointsOf(turn), Math.max(turn.start_s, from), end) : "";
-        if (colours) block.style.backgroundImage = colours;
+        const start = Math.max(turn.start_s, from), runs = runsOf(pointsOf(turn), start, end);
+        if (runs.length) showRuns(block, runs, { start, end, length });
         block.style.width = `${100 * Math.max(0.002, (end - from) / length - left)}%`;
         track.append(block);
       }
