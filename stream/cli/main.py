@@ -27,7 +27,6 @@ from stream.cli.replay import replay
 from stream.cli.report import report
 from stream.cli.send import send
 from stream.errors import TonewatchError
-from stream.events.text import printable
 from stream.inference.worker import exit_if_stuck
 
 NEWLINE = "\n"
@@ -40,6 +39,8 @@ class _ErrorGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except TonewatchError as error:
+            from stream.events.text import printable  # noqa: PLC0415 - with all events: `--help` needs none
+
             typer.echo(f"tonewatch: {printable(str(error), keep=NEWLINE)}", err=True)
             raise typer.Exit(error.exit_code) from None
 
@@ -65,6 +66,7 @@ def _version(
 
 def devices() -> None:
     """List microphones; * marks the default one."""
+    from stream.events.text import printable  # noqa: PLC0415
     from stream.sources.portaudio import list_inputs, load_portaudio  # noqa: PLC0415
 
     found = list_inputs(load_portaudio())

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from stream.events.text import printable
-
 if TYPE_CHECKING:
     from stream.settings import Settings
 
@@ -44,6 +42,8 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name of the base class
         """Return the line."""
+        from stream.events.text import printable  # noqa: PLC0415 - with all events: `--help` needs none
+
         record.message = printable(record.message)
         return super().formatMessage(record)
 
@@ -53,6 +53,8 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line."""
+        from stream.events.text import printable  # noqa: PLC0415
+
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line = {
             "time": time,
