@@ -137,10 +137,11 @@ def _sink(port: int, node: str, folder: Path) -> MqttSink:
         {
             "node": node,
             "speakers": {"enrolled": dict.fromkeys(PEOPLE, "voice.wav")},
+            "alerts": {"rules": [{"name": "loud", "field": "emotion.arousal", "comparison": ">", "value": 0.8}]},
             "mqtt": {
                 "outbox": str(folder / "outbox"),
                 "discovery_prefix": "homeassistant",
-                "commands": ["pause", "resume", "enroll", "reload"],
+                "commands": ["pause", "resume", "enroll", "reload", "set_alert"],
                 "people": True,
                 "reconnect_max_s": 1,
             },
@@ -182,6 +183,8 @@ async def _day(port: int, broker: Broker, watch: _Watch, folder: Path) -> list[s
         await _scene(sink)
         await expect("speakers", heard)
         await expect("people", lambda states: states.get("sensor.alice_last_heard_in") == "nursery")
+        await expect("an alert rule", lambda states: any("loud" in key and states[key] == "on" for key in states))
+        await expect("its value", lambda states: any("loud" in key and states[key] == "0.8" for key in states))
         await sink.send(examples.event(examples.call(), source="c7", call="c7"))
         await sink.send(examples.event(examples.alert(), source="c7", call="c7"))
         await expect("a call", lambda states: any("c7" in entity for entity in states))

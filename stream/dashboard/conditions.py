@@ -11,11 +11,12 @@ from stream.settings.alerts import CHANGEABLE
 
 
 class ConditionView(View):
-    """One condition: `name` as in the command `set_alert`."""
+    """One condition: `name` as in the command `set_alert`; only rules can be disabled."""
 
     name: str
     text: str
     value: FieldValue
+    enabled: bool | None = None
 
 
 class ConditionsMessage(View):
@@ -33,7 +34,12 @@ class ConditionsMessage(View):
             for name in CHANGEABLE
         ]
         rules = [
-            ConditionView(name=rule.name, text=f"{rule.name}: {rule.field} {rule.comparison}", value=rule.value)
+            ConditionView(
+                name=rule.name,
+                text=f"{rule.name}: {rule.field} {rule.comparison}",
+                value=rule.value,
+                enabled=rule.enabled,
+            )
             for rule in settings.rules
         ]
         return cls(conditions=(*built_in, *rules))

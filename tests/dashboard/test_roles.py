@@ -34,7 +34,8 @@ def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     async def enroll(_: object) -> dict[str, object]:
         return {}
 
-    alerts = CurrentAlerts(AlertsSettings())
+    rule = {"name": "loud", "field": "emotion.arousal", "comparison": ">", "value": 0.8}
+    alerts = CurrentAlerts(AlertsSettings.model_validate({"rules": [rule]}))
     handlers = {"enroll": enroll, **alert_handlers(alerts)}
     options: dict[str, Any] = {"handlers": handlers, "alerts": alerts, "microphone": "/v1/stream"}
     with RunningDashboard(token=TOKENS["admin"], more=ROLE_TOKENS, **options) as running:
@@ -139,3 +140,6 @@ def test_a_supervisor_sets_a_condition_which_every_page_gets(guarded: RunningDas
     silence.press("Enter")
     expect(page.locator("#toast")).to_contain_text("cannot set 'dead_air_s'")
     expect(silence).to_have_value("25")
+    page.get_by_label("loud enabled").uncheck()
+    expect(page.locator("#toast")).to_contain_text("loud is disabled")
+    assert not capabilities.alerts.settings.rules[0].enabled

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stream.settings import AlertsSettings
+from stream.settings import AlertsSettings, Settings
 from stream.sinks.mqtt.components import Component, Device, literal, template
 
 Limits = tuple[float, float, float, str]
@@ -34,7 +34,7 @@ ANY: Limits = (-1_000, 86_400, 0.1, "")
 def conditions(device: Device) -> dict[str, Component]:
     """Return the components of a node that may change its alerts.
 
-    The built-in alerts are those of calls: their numbers have to be enabled in Home Assistant.
+    The built-in alerts are those of calls: a node that takes none has rules only.
     """
     if not device.allows("set_alert"):
         return {}
@@ -42,9 +42,9 @@ def conditions(device: Device) -> dict[str, Component]:
     components = {
         f"alert_{name}": _number(
             device, f"alert_{name}", (fields[name].description or name).strip(" …."), name=name, limits=limits,
-            value=f"value_json.conditions.{name}", enabled_by_default=False,
+            value=f"value_json.conditions.{name}",
         )
-        for name, limits in BUILT_IN.items()
+        for name, limits in BUILT_IN.items() if _takes_calls(device.settings)
     }  # fmt: skip
     for rule in device.settings.alerts.rules:
         key, state = f"rule_{rule.name.encode().hex()}", f"value_json.rules[{literal(rule.name)}]"
@@ -63,14 +63,19 @@ def conditions(device: Device) -> dict[str, Component]:
     return components
 
 
-def _number(device: Device, key: str, title: str, *, name: str, limits: Limits, value: str, **more: Any) -> Component:
+def _takes_calls(settings: Settings) -> bool:
+    """Return whether calls can arrive: at a listener, or in a source with a customer or an agent."""
+    return not settings.sources or any({"customer", "agent"} & {*one.channels.split("-")} for one in settings.sources)
+
+
+def _number(device: Device, key: str, title: str, *, name: str, limits: Limits, value: str) -> Component:
     """Return a number that the command `set_alert` sets."""
     lowest, highest, step, unit = limits
     command = f"dict(command='set_alert', name={literal(name)}, value=value)"
     return device.component(
         key, "number", title, icon="mdi:tune-variant", entity_category="config", mode="box",
         min=lowest, max=highest, step=step, **({"unit_of_measurement": unit} if unit else {}),
-        command_template="{{ " + command + " | tojson }}", **_topics(device, value), **more,
+        command_template="{{ " + command + " | tojson }}", **_topics(device, value),
     )  # fmt: skip
 
 

@@ -195,21 +195,25 @@ def test_alert_conditions_are_numbers_and_rules_are_switches_where_the_command_i
         {"name": 'a "b"', "field": "emotion.arousal", "comparison": ">", "value": 0.8},
         {"name": "stranger", "field": "speaker.stranger"},
     ]
-    plain, allowed = (
+    plain, home, allowed = (
         json.loads(
             Discovery(
                 settings=Settings.model_validate(
-                    {"alerts": {"rules": rules}, "mqtt": {"discovery_prefix": "ha", "commands": commands}}
+                    {
+                        "alerts": {"rules": rules},
+                        "mqtt": {"discovery_prefix": "ha", "commands": commands},
+                        "sources": sources,
+                    }
                 ),
                 prefix="home",
             ).node()[1]
         )["components"]
-        for commands in ([], ["set_alert"])
+        for commands, sources in (([], []), (["set_alert"], [{"target": "a.wav"}]), (["set_alert"], []))
     )
     loud, stranger = (f"rule_{name.encode().hex()}" for name in ('a "b"', "stranger"))
     built_in = {f"alert_{name}" for name in CHANGEABLE}
     assert set(allowed) - set(plain) == {loud, f"{loud}_value", stranger, *built_in}
-    assert not any(allowed[key]["enabled_by_default"] for key in built_in)
+    assert set(allowed) - set(home) == built_in, "a node that takes no calls has none of theirs"
     state = {"rules": {'a "b"': {"value": 0.8, "enabled": False}}}
     shown = [
         jinja2.Template(allowed[key]["value_template"]).render(value_json=state) for key in (loud, f"{loud}_value")

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from stream.errors import BrokerUnreachable
-from stream.settings import AlertsSettings
+from stream.settings import AlertsSettings, MqttSettings
+from stream.sinks.outbox.set_aside import SetAsideStore
 from tests.support import examples
 from tests.support.mosquitto import Broker
 from tests.support.mqtt import FAST_LIMITS, ShiftedClock, mqtt_sink, subscriber
@@ -75,7 +76,7 @@ def test_a_broker_that_starts_late_gets_every_event(tmp_path: Path, caplog: pyte
 
 def test_refused_messages_are_counted_and_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def check() -> None:
-        async with subscriber(broker.port) as received, mqtt_sink(broker.port) as sink:
+        async with subscriber(broker.port) as received, mqtt_sink(broker.port, outbox=str(tmp_path / "box")) as sink:
             for number in range(5):
                 await sink.send(examples.event(examples.turn(number), seq=number))
             await sink.send(examples.event(examples.speaker("S1")))
@@ -90,6 +91,9 @@ def test_refused_messages_are_counted_and_logged_once(tmp_path: Path, caplog: py
         assert sink.counters().refused == 6
         assert not received.payloads(TURN)
         assert caplog.text.count("message on home/kitchen/room/turn set aside (Not authorized, code 0x87)") == 1
+        (kept,) = (tmp_path / "box").glob("*.set-aside.sqlite")
+        with closing(SetAsideStore(kept, MqttSettings())) as store:
+            assert [one.topic for one in store.read()] == ["home/kitchen/room/turn"] * 5, "the emotion has passed"
 
     rules = "topic readwrite #\ntopic deny home/kitchen/room/turn\ntopic deny home/kitchen/room/emotion\n"
     caplog.set_level(logging.WARNING)
