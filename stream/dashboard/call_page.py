@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from stream.calls.report.page import escape, html, page
+from stream.calls.report.page import escape, html, page, section
 from stream.calls.report.session import session_records
 from stream.calls.report.timeline import clock_text
 from stream.dashboard.recording import unpack
 from stream.dashboard.views import CallRecord
 
-HEADS = ("Began (UTC)", "Caller", "Agent", "Queue", "Length", "How it ended", "Emotion", "Alerts", "")
+HEADS = ("Began (UTC)", "Caller", "Agent", "Queue", "Length", "How it ended", "Emotion", "Alerts", "Report")
 MAX_ROWS = 500
 
 
@@ -29,7 +29,7 @@ def calls_page(calls: Sequence[CallRecord], *, query: str, days: int) -> str:
     heads = "".join(f"<th>{name}</th>" for name in HEADS)
     rows = "".join(_row(call) for call in calls)
     body = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>" if calls else "No call matches."
-    return page(f"{head}<section>{body}</section>", title="Ended calls")
+    return page(f"{head}{section('Calls', body)}", title="Ended calls")
 
 
 def report_page(packed: bytes, record: CallRecord) -> str:
@@ -46,7 +46,7 @@ def _row(call: CallRecord) -> str:
     cells = "".join(
         f"<td>{escape(text)}</td>" for text in (_caller(call), *about, length, call.outcome, emotions, alerts)
     )
-    link = f'<a href="report?call={quote(call.id, safe="")}">Report</a>'
+    link = f'<a href="report?call={quote(call.id, safe="")}">Open</a>'
     return f'<tr><td class="whole">{began}</td>{cells}<td>{link}</td></tr>'
 
 

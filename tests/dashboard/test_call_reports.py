@@ -11,6 +11,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from stream.dashboard.alert_store import DAY_MS, AlertStore
@@ -128,9 +129,9 @@ def read(address: str) -> tuple[str, str]:
 
 def test_the_list_of_calls_is_filtered_and_links_to_reports(keeping: RunningDashboard) -> None:
     whole, policy = read(f"{keeping.url}calls")
-    assert whole.count("Report</a>") == 2
+    assert whole.count("Open</a>") == 2
     assert "script" not in policy
-    assert read(f"{keeping.url}calls?q=front+billing")[0].count("Report</a>") == 1
+    assert read(f"{keeping.url}calls?q=front+billing")[0].count("Open</a>") == 1
     nothing, _ = read(f"{keeping.url}calls?q={quote(FORGED)}")
     assert "No call matches" in nothing
     assert "<script>" not in nothing
@@ -145,5 +146,22 @@ def test_a_card_links_to_its_report(keeping: RunningDashboard, open_page: OpenPa
     expect(page.get_by_role("heading", level=1)).to_have_text("Clara <3")
     expect(page.locator("svg")).to_have_count(1)
     page.goto(f"{keeping.url}calls")
-    page.get_by_role("link", name="Report").last.click()
+    page.get_by_role("link", name="Open").last.click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Clara <3")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True])
+def test_pages_of_calls_are_accessible_and_fit_a_phone(
+    keeping: RunningDashboard,
+    open_page: OpenPage,
+    dark: bool,  # noqa: FBT001
+) -> None:
+    page = open_page(keeping, dark=dark, width=390, height=800)
+    report = page.get_by_role("link", name="Report of Clara <3").first.get_attribute("href") or ""
+    for address in ("calls", report):
+        page.goto(keeping.url + address)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), address
+        found = Axe().run(page, options={"resultTypes": ["violations"]})
+        broken = {one["id"]: [node["html"][:120] for node in one["nodes"]][:3] for one in found.response["violations"]}
+        assert broken == {}

@@ -76,6 +76,11 @@ def _dark_drawing() -> str:
     return f"@media screen and (prefers-color-scheme: dark) {{ {' '.join(rules)} }}"
 
 
+def section(title: str, body: str) -> str:
+    """Return a section; it is reached by the keyboard, since it scrolls where the page is narrow."""
+    return f'<section tabindex="0" aria-label="{title}"><h2>{title}</h2>{body}</section>'
+
+
 def escape(text: str) -> str:
     """Return text as HTML, with hidden characters as escapes."""
     return markup.escape(printable(text))
@@ -92,12 +97,13 @@ def _section(recording: SessionRecord) -> str:
         f"<div><b>{seconds_s / max(recording.end_s, 0.001):.0%}</b>{escape(name)}, {seconds_s:.1f} s</div>"
         for name, seconds_s in recording.partition()
     )
+    speaking = f'<div class="tiles">{tiles}</div>{_people(recording)}'
     return (
         f"<header><h1>{escape(recording.title)}</h1>"
         f"<p>{escape(started)} · {clock_text(recording.end_s)} · {escape(models)}</p>"
         f"{_call_facts(recording)}{bad}</header>"
-        f"<section><h2>Timeline</h2>{timeline(recording).svg()}</section>"
-        f'<section><h2>Speaking time</h2><div class="tiles">{tiles}</div>{_people(recording)}</section>'
+        f"{section('Timeline', timeline(recording).svg())}"
+        f"{section('Speaking time', speaking)}"
         f"{_alerts(recording)}{_turns(recording)}"
     )
 
@@ -152,13 +158,13 @@ def _call_facts(recording: SessionRecord) -> str:
 
 def _alerts(recording: SessionRecord) -> str:
     if not recording.alerts:
-        return "<section><h2>Alerts</h2>None.</section>" if recording.call is not None else ""
+        return section("Alerts", "None.") if recording.call is not None else ""
     rows = "".join(
         f"<tr><td>{clock_text(alert.start_s)}–{clock_text(alert.end_s)}</td>"
         f"<td>{escape(alert.label)}</td><td>{escape(alert.speaker)}</td></tr>"
         for alert in recording.alerts
     )
-    return f"<section><h2>Alerts</h2><table><tbody>{rows}</tbody></table></section>"
+    return section("Alerts", f"<table><tbody>{rows}</tbody></table>")
 
 
 def _turns(recording: SessionRecord) -> str:
@@ -167,7 +173,5 @@ def _turns(recording: SessionRecord) -> str:
         f"<td>{escape(', '.join(f'{label} {share:.0%}' for label, share in turn.emotions.items()) or '–')}</td></tr>"
         for turn in recording.turns
     )
-    return (
-        f"<section><details><summary>All {len(recording.turns)} turns</summary><table>"
-        f"<thead><tr><th>Time</th><th>Speaker</th><th>Emotion</th></tr></thead><tbody>{rows}</tbody></table></details></section>"
-    )
+    table = f"<table><thead><tr><th>Time</th><th>Speaker</th><th>Emotion</th></tr></thead><tbody>{rows}</tbody></table>"
+    return section("Turns", f"<details><summary>All {len(recording.turns)} turns</summary>{table}</details>")
