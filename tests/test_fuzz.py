@@ -110,21 +110,20 @@ def test_commands() -> None:
     control = CommandDispatcher(pipeline=RecordingPipeline())
 
     def read(data: bytes) -> None:
-        reply = loop.run_until_complete(control.answer(data, COMMANDS))
+        reply = runner.run(control.answer(data, COMMANDS))
         assert isinstance(reply, CommandReply)
         assert reply.ok or reply.error
         if reply.error:
             one_sentence(ValueError(reply.error))
         json.loads(reply.model_dump_json())
 
-    loop = asyncio.new_event_loop()
     commands = [
         {"command": "pause", "source": "room", "id": "1"},
         {"command": "status"},
         {"command": "enroll", "name": "Zoë", "source": "room", "voice": "S1"},
     ]
-    feed(read, [json.dumps(one).encode() for one in commands])
-    loop.close()
+    with asyncio.Runner() as runner:  # ends the tasks that an answer leaves behind
+        feed(read, [json.dumps(one).encode() for one in commands])
 
 
 @pytest.mark.parametrize("pcm_format", ["s16le", "f32le"])
