@@ -95,7 +95,7 @@ class Delivery:
         self._warned = self._is_alone = False
         self._settling: asyncio.TimerHandle | None = None
         self._in_flight = 0
-        self._answer_s = 0.0  # how long the broker took for a message that was alone
+        self._answer_s = 0.0  # how long the broker takes for a message that is alone, smoothed
         self._started_s = self._progress_s = 0.0
         self._task: asyncio.Task[None] | None = None
         self.connected = self.ever_connected = False
@@ -307,7 +307,7 @@ class Delivery:
         self._in_flight -= 1
         now_s = self._clock()
         if self._is_alone:
-            self._answer_s = now_s - self._progress_s
+            self._answer_s += (now_s - self._progress_s - self._answer_s) / 4
             self._is_alone = False
             if code == NOT_AUTHORIZED or self._refusals.is_suspect(message.topic):
                 self._wait_to_settle()
