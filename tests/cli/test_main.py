@@ -1,7 +1,7 @@
 """The command line: events on standard output, one line for what is wrong, exit codes, signals.
 
-Four tests start a process that loads models; the others run the command in this process, with models that are loaded
-once, on the first seconds of the demo.
+A few tests start a process that loads models; the others run the command in this process, on the first seconds of the
+demo.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import BinaryIO
@@ -25,7 +24,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from stream.app import registry
 from stream.cli.main import app, main
 from stream.demo.conversation import AUDIO
 from stream.events import Event, from_json
@@ -40,13 +38,6 @@ pytestmark = pytest.mark.slow
 TIMEOUT_S = 60
 Command = Callable[..., tuple[int, str, str]]
 TONEWATCH = [sys.executable, "-m", "stream"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _models_loaded_once() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stream.app.registry.model", cache(registry.model))
-        yield
 
 
 @contextmanager
