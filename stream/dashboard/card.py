@@ -44,6 +44,16 @@ class Card:
         return self._state.ended
 
     @property
+    def session(self) -> str:
+        """The run of the node that its events come from."""
+        return self._state.session
+
+    def abandon(self) -> None:
+        """End the card without an event: its node was cut off."""
+        self._state.abandon()
+        self.serial += 1
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """Names of the card's streams."""
         return tuple(self._state.tracks)

@@ -102,6 +102,15 @@ class CardState:
         """Whether audio was lost recently."""
         return self.end_s - self.lost_at_s < RECENT_LOSS_S
 
+    def abandon(self) -> None:
+        """End every track as cut."""
+        self.call_ended, self.silent_since_s = True, None
+        self.alerts.clear()
+        self.open_turns.clear()
+        for track in self.tracks.values():
+            track.state, track.speaker, track.emotion = "ended", None, None
+        self.ends.append(TrackEnd(party=None, outcome="cut", detail="", end_s=self.end_s))
+
     def apply(self, event: Event, serial: int) -> None:
         """Apply one event; what it changes in the history gets the serial number."""
         match event:

@@ -96,8 +96,11 @@ class Feed:
         self.notify()
 
     def expire(self) -> None:
-        """Remove cards that have expired."""
-        if self.wall.expire():
+        """End cards of nodes that were cut off, and remove those that have expired."""
+        abandoned = self.wall.end_abandoned()
+        for card in abandoned:
+            self._keep(card)
+        if self.wall.expire() or abandoned:
             self.notify()
 
     def set_capabilities(self, capabilities: PageCapabilities) -> None:

@@ -25,6 +25,9 @@ MAX_ENDED_CARDS = 100
 EXPIRY_S = 300.0
 """Time without an event after which a card leaves."""
 
+ABANDONED_S = 4.0
+"""Time without an event after which a card of an earlier run of its node has ended."""
+
 MAX_REMOVED_KEYS = 1_000
 """Keys of removed cards that are kept for deltas; a page further behind receives a snapshot."""
 
@@ -37,8 +40,9 @@ class Wall:
         self.version = 0
         self.broker: BrokerView | None = None
         self.ignored_events = 0
-        self.records = False  # whether cards keep events for reports
         """Events of nodes beyond `MAX_NODES`."""
+        self.records = False  # whether cards keep events for reports
+        self._sessions: dict[str, str] = {}  # the newest of each node
         self._cards: OrderedDict[str, Card] = OrderedDict()  # in the order of their last change
         self._json: dict[str, tuple[int, str]] = {}
         self._nodes: dict[str, NodeHealthView] = {}
@@ -53,6 +57,8 @@ class Wall:
         if self._is_full(node):
             self.ignored_events += 1
             return
+        if not retained:
+            self._sessions[node] = event.session
         if event.source == NODE:
             if isinstance(event, HealthEvent):
                 health = event.model_copy(update={"models": ()})
@@ -106,6 +112,21 @@ class Wall:
         ]
         self._remove(stale)
         return bool(stale)
+
+    def end_abandoned(self) -> list[Card]:
+        """End and return the cards that were live in an earlier run of their node: it was cut off and runs again."""
+        limit_ms = self._now_ms() - 1000 * ABANDONED_S
+        abandoned = [
+            card
+            for card in self._cards.values()
+            if not card.ended
+            and card.received_ms < limit_ms
+            and self._sessions.get(card.node, card.session) != card.session
+        ]
+        for card in abandoned:
+            card.abandon()
+            self._mark_changed(card)
+        return abandoned
 
     def card(self, key: str) -> Card | None:
         """Return the card of a key."""

@@ -122,12 +122,18 @@ class GuardedProtocol(H11Protocol):
             self._deadline = None
 
 
+ABNORMAL_CLOSURE = 1006
+"""The code of a connection that ended without a close frame (RFC 6455, 7.1.5)."""
+
+
 class GuardedWebSocket(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket, which frees the slot that its HTTP request took, and buffers no endless replies to pings."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Free the slot."""
+        """Free the slot; a connection without a close frame from either side was cut, for which uvicorn has no code."""
         self.app_state["slot"].release()
+        if self.handshake_complete and self.conn.close_rcvd is None and not self.close_sent:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": ABNORMAL_CLOSURE})
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

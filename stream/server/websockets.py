@@ -32,6 +32,7 @@ from stream.server import signatures
 from stream.server.access import AccessPolicy, is_same_secret
 from stream.server.call_labels import CHANGES, LABELS, read_change, read_labels
 from stream.server.gateway import Gateway
+from stream.server.http import ABNORMAL_CLOSURE
 from stream.server.protocols.audiohook import AudioHookProtocol
 from stream.server.protocols.base import ConnectionProtocol, ProtocolViolation, parse_object
 from stream.server.protocols.generic import GenericProtocol
@@ -42,9 +43,6 @@ from stream.server.telephone_systems import TELEPHONE_SYSTEMS
 
 Mounts = Sequence[tuple[str, ASGIApp]]
 """URL paths and the applications mounted there."""
-
-ABNORMAL_CLOSURE = 1006
-"""Code of a connection that was lost without a closing handshake (RFC 6455)."""
 
 MAX_LABELS_BYTES = 4_096
 

@@ -10,7 +10,7 @@ import pytest
 
 from stream.dashboard.card import Card
 from stream.dashboard.overview import MAX_POINTS, Overview
-from stream.dashboard.wall import EXPIRY_S, Wall
+from stream.dashboard.wall import ABANDONED_S, EXPIRY_S, Wall
 from stream.events import Event
 from tests.dashboard.scenes import Scene
 from tests.support import examples
@@ -107,6 +107,25 @@ def test_a_card_of_which_nothing_is_heard_leaves() -> None:
     clock.now_s += EXPIRY_S + 1
     assert wall.expire()
     assert set(cards(wall)) == {"over"}
+
+
+def test_calls_of_a_node_that_was_cut_off_end_when_it_begins_again() -> None:
+    clock = Clock()
+    wall, scene = Wall(clock=clock), Scene("desk", call=True)
+    for party in ("customer", "agent"):
+        wall.apply(scene.stream(party=party), node="floor")
+        wall.apply(scene.stream("paused", 3.0, party=party, call_change="hold"), node="floor")
+    clock.now_s += ABANDONED_S + 1
+    assert not wall.end_abandoned()
+    health = examples.event(examples.health(), source="node").model_copy(update={"session": "next"})
+    wall.apply(health, node="floor", retained=True)
+    assert not wall.end_abandoned(), "a broker may remember the health of any run"
+    wall.apply(health, node="elsewhere")
+    assert not wall.end_abandoned()
+    wall.apply(health, node="floor")
+    assert [card.name for card in wall.end_abandoned()] == ["desk"]
+    assert cards(wall)["desk"]["ending"]["text"] == "connection lost"
+    assert not wall.end_abandoned()
 
 
 def test_what_only_the_broker_remembers_leaves_when_it_is_old() -> None:

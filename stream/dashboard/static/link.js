@@ -41,7 +41,8 @@ export class Link extends EventTarget {
 
   // Seconds since the newest event of a card if that is too long for a live one, or its events cannot arrive; else null.
   staleFor(card) {
-    if (card.state !== "live") return null;
+    const isUnknown = card.state === "offline" && this.broker?.connected === false; // a broker that stops says so of its nodes
+    if (card.state !== "live" && !isUnknown) return null;
     const age = Math.max(0, (this.now() - card.received_ms) / 1000);
     return age >= STALE_S || this.state !== "open" || this.broker?.connected === false ? age : null;
   }
