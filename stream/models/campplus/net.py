@@ -124,7 +124,7 @@ def piece_means(rows: Tensor) -> Tensor:
     mean = rows.mean(dim=0, keepdim=True)
     if len(rows) <= PIECE_FRAMES:
         return mean + mean
-    return torch.cat([piece.mean(dim=0, keepdim=True) for piece in rows.split(PIECE_FRAMES)]) + mean
+    return torch.cat([piece.mean(dim=0, keepdim=True) for piece in torch.split(rows, PIECE_FRAMES)]) + mean
 
 
 class _DenseLayer(nn.Module):
@@ -178,7 +178,7 @@ class _DenseLayer(nn.Module):
         torch.mm(padded[:frames], self.local[0], out=found)
         found.addmm_(hidden, self.local[1])
         found.addmm_(padded[2 * reach :], self.local[2])
-        for piece, factors in zip(found.split(PIECE_FRAMES), mask, strict=True):
+        for piece, factors in zip(torch.split(found, PIECE_FRAMES), mask, strict=True):
             piece.mul_(factors)
 
 

@@ -47,7 +47,7 @@ _WEIGHTS = (
 )
 """What the figures of several recordings are weighted by, so that a rate is that of all of them together."""
 
-_SUMS = ("audio_s", "speech_s", "single_speaker_s", "enrolled_s", "strangers_s", "turns")
+_SUMS: tuple[str, ...] = ("audio_s", "speech_s", "single_speaker_s", "enrolled_s", "strangers_s", "turns")
 _SUMS += ("marked_windows", "overlapped_windows")
 
 
