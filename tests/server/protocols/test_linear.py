@@ -54,6 +54,16 @@ def test_freeswitch_is_described_by_its_url(metadata: tuple[str, ...]) -> None:
     assert spans(actions) == [(0, 8)]
 
 
+def test_a_recording_server_for_siprec_says_who_is_on_the_call() -> None:
+    """Metadata as drachtio's recording server for SIPREC gives to `uuid_audio_fork` on FreeSWITCH."""
+    metadata = {"callid": "9f3a-77", "from": "sip:+4930123456@sbc.example.org", "to": "sip:6001@sbc.example.org"}
+    stream = opened(freeswitch(metadata, STEREO, mix="stereo", rate="8k"))
+    assert (stream.name, stream.rate_hz, stream.tracks, stream.leg) == (
+        "9f3a-77", 8_000, ("customer", "agent"), False,
+    )  # fmt: skip
+    assert stream.labels == {"caller": "sip:+4930123456@sbc.example.org", "called": "sip:6001@sbc.example.org"}
+
+
 def test_without_a_description_it_is_a_party_at_the_rate_of_telephones() -> None:
     stream = opened(freeswitch(STEREO))
     assert (stream.name, stream.rate_hz, stream.tracks, stream.leg) == ("freeswitch", 8_000, (None,), True)
