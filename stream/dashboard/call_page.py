@@ -19,7 +19,7 @@ MAX_ROWS = 500
 def calls_page(calls: Sequence[CallRecord], *, query: str, days: int) -> str:
     """Return a table of the calls, the newest first, with a filter and links to exports and reports."""
     also = f"?q={quote(query)}" if query else ""
-    shown = f"{len(calls)} calls" if len(calls) < MAX_ROWS else f"The newest {MAX_ROWS} calls"
+    shown = f"{len(calls)} call{'s' * (len(calls) != 1)}" if len(calls) < MAX_ROWS else f"The newest {MAX_ROWS} calls"
     head = (
         f'<header><h1>Ended calls</h1><p>{shown} of {days} days · <a href="calls.csv{also}">CSV</a> · '
         f'<a href="calls.ndjson{also}">NDJSON</a> · <a href="./#/">Wall</a></p>'
