@@ -40,13 +40,15 @@ WIDTH, HEIGHT, COLOURS = 1280, 800, 255
 THEMES = ("light", "dark")
 
 LABELS: tuple[Mapping[str, str], ...] = (
-    {"caller_name": "Clara Lindqvist", "caller": "+46 8 559 21 34", "agent": "Grace", "queue": "Billing"},
-    {"caller": "+49 30 901820", "agent": "Ada", "queue": "Support"},
-    {"caller_name": "Tomás Rey", "caller": "+34 91 276 40 02", "agent": "Edsger", "queue": "Support"},
+    {"caller_name": "Clara Lindqvist", "caller": "+46 8 465 004 21", "agent": "Grace", "queue": "Billing"},
+    {"caller": "+49 30 23125 180", "agent": "Ada", "queue": "Support"},
+    {"caller_name": "Tomás Rey", "caller": "+44 131 496 0402", "agent": "Edsger", "queue": "Support"},
     {"caller": "+44 20 7946 0321", "agent": "Barbara", "queue": "Billing"},
-    {"caller_name": "Mei Tanaka", "caller": "+81 3 4510 8890", "agent": "Radia", "queue": "Returns"},
+    {"caller_name": "Mei Tanaka", "caller": "+61 2 5550 8890", "agent": "Radia", "queue": "Returns"},
     {"caller": "+1 212 555 0147", "agent": "Alan", "queue": "Returns"},
 )
+"""Their numbers are of ranges that are kept free for fiction."""
+
 STARTS_S = (0, 22, 10, 31, 41, 5)
 """Where in the conversation each call begins."""
 
