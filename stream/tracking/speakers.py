@@ -182,7 +182,7 @@ class SpeakerTracker:
     def _begin_segment(self, start_sample: int, foreground: Foreground) -> None:
         """Start a speech segment, or the part of it that belongs to another track.
 
-        The last speaker may continue, less likely the longer the pause; a known track continues as it was.
+        The last speaker may continue, less likely the longer the pause; so does a known track, but x-vectors name it.
         """
         if self._track is not None:
             speaker = self._current.name if self._current is not None else None
@@ -195,7 +195,7 @@ class SpeakerTracker:
         pause_s = seconds(max(0, start_sample - self._speech_end))
         stay = self._settings.continuity * exp(-pause_s / self._settings.continuity_s)
         before, current, self._belief = self._belief, self._current, self._prior()
-        track = foreground.track
+        track, goes_on = foreground.track, foreground.track == self._track
         known = self._tracks.get(track) if track is not None else None
         if known is not None:
             before = Belief.by_name(self._voices.names, known.probabilities)
@@ -209,7 +209,7 @@ class SpeakerTracker:
         self._segment, self._track, self._candidate = start_sample, track, None
         self._evidence_samples = known.evidence_samples if known is not None else 0
         self._pure_from = start_sample if track is None else max(start_sample, foreground.onset_sample)
-        speaker = known.held(start_sample) if known is not None else None
+        speaker = known.held(start_sample) if known is not None and goes_on else None
         self._current = self._previous = None if speaker is None else self.session_voice(speaker)
         self._windows.clear()
 
