@@ -24,7 +24,7 @@ SAMPLE_RATE_HZ = 16_000
 """Sample rate of all streams; every model of the zoo was trained at it."""
 
 PAUSE_SAMPLES = SAMPLE_RATE_HZ * 2 // 5
-"""Pause after speech from which nobody is said to speak: 0.4 s."""
+"""Pause after speech that is silence: 0.4 s."""
 
 FRAME_SAMPLES = 512
 """Samples per frame of the speech detector (32 ms)."""
@@ -137,7 +137,7 @@ class WindowSpan:
 
     @property
     def silent(self) -> bool:
-        """Whether speech has paused for so long that nobody is said to speak."""
+        """Whether speech has paused for `PAUSE_SAMPLES`, or none began yet."""
         return self.segment is None or self.end_sample - self.segment.end_sample >= PAUSE_SAMPLES
 
     @property

@@ -27,8 +27,8 @@ class TrackEnd:
 
 def worst_end(ends: Sequence[TrackEnd]) -> TrackEnd | None:
     """Return the end that counts for the whole, None if no track says how it ended."""
-    told = [(SEVERITY.index(end.outcome), end) for end in ends if end.outcome is not None]
-    return min(told, key=lambda one: one[0])[1] if told else None
+    reported = [(SEVERITY.index(end.outcome), end) for end in ends if end.outcome is not None]
+    return min(reported, key=lambda one: one[0])[1] if reported else None
 
 
 def ending_text(ends: Sequence[TrackEnd]) -> str:
