@@ -114,6 +114,14 @@ def test_the_speaker_is_unknown_after_a_gap() -> None:
     assert [body.speaker for body in emotions] == [None], "the speaker is not known yet after a gap"
 
 
+def test_the_emotion_of_speech_that_has_paused_is_its_speakers() -> None:
+    tested = tracker(SPEAKER, EMOTION)
+    bodies = run(tested, 0.0, 5.6, voice(0), CALM)  # it has paused for 0.4 s at the end of its last hop
+    silence = next(body for body in bodies if isinstance(body, SpeakerBody) and body.state == "silence")
+    emotions = [body for body in bodies if isinstance(body, EmotionBody) and body.end_s == silence.end_s]
+    assert [(body.speaker, body.label) for body in emotions] == [("S1", "neutral")]
+
+
 people = st.tuples(st.integers(0, 2), st.booleans(), st.floats(0.4, 4), st.floats(0.6, 3), st.booleans())
 
 
@@ -133,13 +141,14 @@ def test_bodies_are_in_order_and_reproducible(
     bodies = replay()
     assert replay() == bodies
     current: str | None = None
+    has_paused = False
     open_turns: list[str] = []
     for body in bodies:
         if isinstance(body, SpeakerBody):
-            current = body.speaker
+            current, has_paused = body.speaker, body.state == "silence"
             assert (body.speaker is not None) == (body.state == "confirmed")
         elif isinstance(body, EmotionBody):
-            assert body.speaker == current, "an emotion belongs to the speaker published last"
+            assert body.speaker == current or has_paused, "an emotion belongs to the speaker published last"
         elif isinstance(body, TurnBody):
             assert open_turns == ([] if body.phase == "start" else [body.turn])
             open_turns = [body.turn] if body.phase == "start" else []
