@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import stat
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
@@ -51,7 +52,8 @@ class FileSource:
         self._block_frames = block_frames
         self._format: AudioFormat | None = None
         self._stopped = asyncio.Event()
-        self._opened: Decoder | None = None  # by the thread
+        self._opening = threading.Lock()
+        self._opened: Decoder | None = None  # by the thread, once it has read the first audio
         self._is_abandoned = False  # the run was cancelled while the thread opened the file
 
     @property
@@ -70,9 +72,11 @@ class FileSource:
         """Open the file and yield an iterator over its blocks. Raises `SourceNotFound` or `AudioFormatError`."""
         try:
             decoder, first = await asyncio.to_thread(self._open)
-        except asyncio.CancelledError:  # the thread goes on
-            self._is_abandoned = True
-            self._close_opened()
+        except asyncio.CancelledError:  # the thread goes on: a decoder that is closed under it would crash the process
+            with self._opening:
+                self._is_abandoned = True
+                if self._opened is not None:
+                    self._opened.close()
             raise
         thread = ThreadPoolExecutor(1, thread_name_prefix=f"tonewatch-{self.id}")
         try:
@@ -98,19 +102,18 @@ class FileSource:
             raise SourceNotFound(f"{self._name!r} is a folder; name a recording in it")
         if not stat.S_ISREG(mode):
             raise SourceNotFound(f"{self._name!r} is not a regular file; read it with `tonewatch run - < FILE`")
-        decoder = self._opened = self._decoder()
-        if self._is_abandoned:
-            self._close_opened()
+        decoder = self._decoder()
         try:
             self._format = decoder.format
-            return decoder, self._first_pieces(decoder)
+            first = self._first_pieces(decoder)
         except BaseException:
             decoder.close()
             raise
-
-    def _close_opened(self) -> None:
-        if self._opened is not None:
-            self._opened.close()
+        with self._opening:
+            self._opened = decoder
+            if self._is_abandoned:
+                decoder.close()
+        return decoder, first
 
     def _first_pieces(self, decoder: Decoder) -> list[Piece]:
         """Return the first audio, at least `MIN_FILE_S`. Raises `AudioFormatError` if there is less."""

@@ -18,6 +18,8 @@ SAMPLES = 16_000 * 12
 AUDIO = (np.random.default_rng(5).permutation(SAMPLES)[:, None] / SAMPLES - 0.5).astype(np.float32)
 """Every sample has its own value, so that samples can be told apart."""
 
+POSITIONS = {value: at for at, value in enumerate(AUDIO[:, 0].tolist())}
+
 OVERLAPPED = range(16_000 * 4, 16_000 * 5)
 
 
@@ -42,8 +44,7 @@ class RecordingSpeaker(FakeModel):
         self.given: list[np.ndarray] = []
 
     def infer(self, batch: Sequence[Window]) -> list[Scores]:
-        positions = {value: at for at, value in enumerate(AUDIO[:, 0].tolist())}
-        self.given += [np.array([positions[value] for value in window.samples.tolist()]) for window in batch]
+        self.given += [np.array([POSITIONS[value] for value in window.samples.tolist()]) for window in batch]
         return super().infer(batch)
 
 

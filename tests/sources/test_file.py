@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import soundfile
 
 from stream.settings import SourceSettings
-from stream.sources.decoding import Piece
+from stream.sources.decoding import Piece, SoundfileDecoder
 from stream.sources.file import FileSource
 from stream.types import AudioFormat, Block
 from tests.support.acceleration import SPEED, run_accelerated
@@ -120,3 +121,39 @@ def test_a_cancelled_run_does_not_close_the_file_under_its_reader(monkeypatch: p
         assert file.done == ["read", "closed"]
 
     asyncio.run(check())
+
+
+def test_a_file_is_not_closed_while_a_cancelled_run_still_opens_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(16_000, np.float32), 16_000)
+    reading, may_read, order = threading.Event(), threading.Event(), list[str]()
+    read, close = SoundfileDecoder.read, SoundfileDecoder.close
+
+    def slow_read(decoder: SoundfileDecoder, frames: int) -> Piece | None:
+        reading.set()
+        may_read.wait(10)
+        order.append("read")
+        return read(decoder, frames)
+
+    def noted_close(decoder: SoundfileDecoder) -> None:
+        order.append("close")
+        close(decoder)
+
+    monkeypatch.setattr(SoundfileDecoder, "read", slow_read)
+    monkeypatch.setattr(SoundfileDecoder, "close", noted_close)
+
+    async def check() -> None:
+        source = FileSource(settings=SourceSettings(kind="file", target=str(path)))
+        opening = asyncio.create_task(source.blocks().__aenter__())
+        await asyncio.to_thread(reading.wait, 10)
+        opening.cancel()
+        with suppress(asyncio.CancelledError):
+            await opening
+        assert order == []
+        may_read.set()
+
+    asyncio.run(check())
+    assert order[-1] == "close"
+    assert order.count("close") == 1
