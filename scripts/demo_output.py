@@ -43,14 +43,17 @@ def shown(name: str) -> str:
 
 
 def printed(lines: list[str]) -> dict[str, str]:
-    """Return all outputs; `lines` are the events of a run of the demo."""
+    """Return what the pages show of a run of the demo, of which `lines` are the events."""
     turns = [line for line in lines if json.loads(line)["type"] == "turn"]
     end = next(line for line in turns if json.loads(line)["phase"] == "end")
-    replay = subprocess.run(
-        [*TONEWATCH, "replay", "demo", "--explain", *REPLAYED], capture_output=True, text=True, check=True
-    )
-    log = replay.stdout.removeprefix("demo\n").split("\ndemo\n")[0]
-    return {"panel": panel(lines), "start": turns[0] + "\n", "replay": trimmed(log), "end": end + "\n"}
+    return {"panel": panel(lines), "start": turns[0] + "\n", "end": end + "\n"}
+
+
+def replayed() -> str:
+    """Return what `tonewatch replay demo --explain` prints of the part `REPLAYED`."""
+    command = [*TONEWATCH, "replay", "demo", "--explain", *REPLAYED]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return trimmed(done.stdout.removeprefix("demo\n").split("\ndemo\n")[0])
 
 
 def panel(lines: list[str]) -> str:
@@ -89,7 +92,7 @@ def _place(name: str) -> tuple[str, str, str]:
 
 def main() -> None:
     """Run the demo in real time and put what it prints into the pages."""
-    for name, output in printed(demo_events("--realtime")).items():
+    for name, output in {**printed(demo_events("--realtime")), "replay": replayed()}.items():
         before, _, after = _place(name)
         (HOME / PLACES[name][0]).write_text(before + output + after, encoding="utf-8")
     sys.stdout.write("wrote README.md, docs/replay.md and docs/mqtt.md\n")

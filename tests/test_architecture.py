@@ -92,6 +92,7 @@ def test_public_names() -> None:
         _ = stream.nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [
@@ -108,6 +109,7 @@ def test_torch_is_not_imported_before_a_model_is_needed(code: str) -> None:
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 
+@pytest.mark.long
 def test_the_bundled_models_need_no_transformers() -> None:
     code = (
         "from stream.app import registry; from stream.settings import load; s, t = load(), load(preset='tiny'); "

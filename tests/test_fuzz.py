@@ -34,6 +34,8 @@ from stream.types import Block
 from tests.control.test_dispatcher import RecordingPipeline
 from tests.support import examples
 
+pytestmark = pytest.mark.slow
+
 COUNT = 10_000 if os.environ.get("TONEWATCH_FUZZ") == "full" else 1_000
 MAX_DURATION_S = 2.0
 """Limit for a single input, on a busy machine."""

@@ -8,6 +8,7 @@ from scripts import licences
 from scripts.licences import Package
 
 
+@pytest.mark.slow
 def test_everything_installed_has_an_allowed_licence_and_is_listed() -> None:
     found = licences.packages()
     assert [issue for one in found if (issue := one.issue)] == [], "run `python -m scripts.licences`"

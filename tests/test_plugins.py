@@ -61,6 +61,7 @@ def pcm_server() -> Iterator[int]:
         thread.join()
 
 
+@pytest.mark.long
 def test_the_examples_work_together(tmp_path: Path) -> None:
     for name in PROJECTS:
         install(name, tmp_path)

@@ -22,6 +22,7 @@ async def take(queue: FairQueue[Any], max_items: int = 8) -> list[Any]:
     return await queue.take(max_items=max_items, wanted=lambda: 1, max_wait_s=0)
 
 
+@pytest.mark.slow
 @given(
     script=st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 2)) | st.integers(1, 5), max_size=60),
     capacity=st.integers(1, 4),
@@ -196,6 +197,7 @@ def test_a_lossless_event_queue_waits_for_its_reader() -> None:
     run(check())
 
 
+@pytest.mark.slow
 @given(
     lengths=st.lists(st.integers(1, 6), min_size=1, max_size=6),
     keys=st.lists(st.integers(0, 2), min_size=36, max_size=36),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,6 +67,7 @@ spans = st.lists(st.tuples(st.integers(0, 90_000), st.integers(500, 40_000)), ma
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(spans=spans, length=st.integers(9_000, 110_000), sizes=st.lists(st.integers(1, 48_000), max_size=10))
 def test_blocks_never_change_windows(spans: list[tuple[int, int]], length: int, sizes: list[int]) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.audio.speech_gate import SpeechTimeline
 from stream.settings import GateSettings
 from stream.types import FRAME_SAMPLES, SpeechSegment
+
+pytestmark = pytest.mark.slow
 
 frames = st.lists(st.sampled_from([0.0, 0.4, 0.6]), max_size=80)
 gates = st.builds(
@@ -57,6 +60,7 @@ def test_adjacent_spans_add_up(probabilities: list[float], gate: GateSettings, o
     assert sum(parts) == speech.speech(places[0], places[-1]) == speech.speech_samples
 
 
+@pytest.mark.slow
 @given(probabilities=frames, gate=gates, at=st.integers(0, 80 * FRAME_SAMPLES))
 def test_past_segments_do_not_depend_on_later_frames(probabilities: list[float], gate: GateSettings, at: int) -> None:
     early, late = timeline(probabilities[: at // FRAME_SAMPLES], gate), timeline(probabilities, gate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +37,7 @@ def extractor(spec: WindowSpec, *, origin: int = 0, interim: int = 0) -> WindowE
     return made
 
 
+@pytest.mark.slow
 @given(
     probabilities=frames,
     spec=specs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,6 +39,7 @@ def state(tested: FloorTracker) -> object:
     )
 
 
+@pytest.mark.slow
 @given(script=spans)
 def test_every_sample_is_one_party_silence_or_crosstalk(script: list[tuple[int, set[Party]]]) -> None:
     tested = FloorTracker(settings=SETTINGS)
@@ -51,6 +53,7 @@ def test_every_sample_is_one_party_silence_or_crosstalk(script: list[tuple[int, 
     assert tested.longest_silence >= tested.current_silence
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # many pieces
 @given(script=spans, sizes=st.lists(st.integers(SECOND // 20, SECOND), min_size=1, max_size=8))
 def test_spans_may_be_split_in_any_way(script: list[tuple[int, set[Party]]], sizes: list[int]) -> None:

@@ -76,6 +76,7 @@ def run(tracks: dict[Party, list[SpeechSegment]], end: int, *, seed: int | None 
     return bodies
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(customer=places, agent=places, seed=st.integers(0, 99))
 def test_times_add_up_and_do_not_depend_on_the_order_of_tracks(

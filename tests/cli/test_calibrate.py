@@ -18,6 +18,8 @@ from tests.support.command import CommandResult, run_command
 from tests.support.requirements import labelled_audio
 from tests.support.small_models import TINY
 
+pytestmark = pytest.mark.slow
+
 PEOPLE = ("an4_fbbh", "an4_fclc", "an4_fejs")
 
 
@@ -45,6 +47,7 @@ def enrolled(tmp_path_factory: pytest.TempPathFactory, models: EnrolmentModels) 
     return folder / "people.sqlite"
 
 
+@pytest.mark.slow
 def test_real_voices_give_a_threshold_that_runs_use(enrolled: Path, tmp_path: Path, models: EnrolmentModels) -> None:
     page = tmp_path / "calibration.html"
     code, output, errors = calibrate("--profiles", enrolled, "--html", page)

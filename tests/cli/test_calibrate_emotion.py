@@ -10,6 +10,8 @@ from stream.settings import load
 from tests.support.command import run_command
 from tests.support.tones import EMOTIONS, tone, wav
 
+pytestmark = pytest.mark.slow
+
 LEVELS = dict(zip(EMOTIONS, (0.2, 0.4, 0.6, 0.9), strict=True))
 
 
@@ -27,6 +29,7 @@ def manifest(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tone_models")
 def test_writes_a_file_that_runs_read(manifest: Path, tmp_path: Path) -> None:
     out = tmp_path / "emotion.toml"

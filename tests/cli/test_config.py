@@ -30,6 +30,7 @@ def test_models_are_listed() -> None:
     }
 
 
+@pytest.mark.slow
 def test_schemas_are_printed() -> None:
     assert json.loads(run_command("schema").output)["title"] == "tonewatch event"
     assert "pool" in json.loads(run_command("config", "schema").output)["properties"]

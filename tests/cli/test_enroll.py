@@ -39,6 +39,7 @@ def in_form(text: str) -> str:
     return re.sub(r"-?\d+(\.\d+)?(?! required)", "N", text)
 
 
+@pytest.mark.long
 def test_people_are_enrolled_from_recordings_and_recognised(database: Path, tmp_path: Path) -> None:
     parts: dict[str, list[Path]] = {}
     for name in ("Alice", "Bob", "Stranger_1"):
@@ -96,7 +97,7 @@ def test_ctrl_c_stores_nothing(monkeypatch: pytest.MonkeyPatch, database: Path) 
     assert not database.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_person_is_enrolled_at_a_real_microphone(tmp_path: Path, database: Path) -> None:
     speech = wav(tmp_path / "speech.wav", np.tile(demo_speech("Bob"), 3))
     with SoundServer(tmp_path / "pulse") as server:

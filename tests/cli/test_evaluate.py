@@ -16,6 +16,8 @@ from stream.types import Task
 from tests.support.command import rejection, run_command
 from tests.support.tones import ToneModel, tone, tone_loader, tone_loader_with_vad, wav
 
+pytestmark = pytest.mark.slow
+
 LEVELS = {"neutral": 0.2, "happy": 0.4, "angry": 0.6, "sad": 0.9}
 NO_TABLE = "{} has no calibration, so there is no reliability table."
 PITCHES = {"ann": 300.0, "bob": 1_300.0, "cat": 2_300.0}

@@ -94,6 +94,7 @@ def kinds(output: str | bytes | list[str]) -> list[tuple[str, str]]:
     return [(event.type, getattr(event, "phase", getattr(event, "state", ""))) for event in events]
 
 
+@pytest.mark.long
 def test_the_demo_prints_events_and_nothing_else(demo_process: DemoRun) -> None:
     """With the default preset."""
     assert demo_process.code == 0
@@ -248,6 +249,7 @@ def test_a_reader_that_closes_ends_the_run() -> None:
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.long
 def test_a_full_disk_ends_the_run_with_one_line() -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(

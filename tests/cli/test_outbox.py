@@ -20,6 +20,8 @@ from tests.support import examples
 from tests.support.command import rejection, run_command
 from tests.support.receiver import Receiver
 
+pytestmark = pytest.mark.slow
+
 BROKER = "mqtt://127.0.0.1:1/home"
 
 

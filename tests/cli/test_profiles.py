@@ -19,6 +19,8 @@ from tests.support.command import run_command
 from tests.support.tones import tone, wav
 from tests.tools.enrolment.models import ToneEnrolmentModels
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def database(tmp_path: Path) -> Path:

@@ -21,6 +21,8 @@ from tests.support.command import CommandResult, run_command
 from tests.support.small_models import TINY
 from tests.tools.replay.test_log import example_events
 
+pytestmark = pytest.mark.slow
+
 
 def replay(*words: str | Path) -> CommandResult:
     return run_command("replay", *words)
@@ -40,6 +42,7 @@ def timeline_of(stream: ReplayedStream, *, terminal: bool = False, part: Display
     return console.file.getvalue()
 
 
+@pytest.mark.slow
 def test_a_recording_and_its_events_have_equal_logs(tmp_path: Path) -> None:
     recording, log = tmp_path / "demo.wav", tmp_path / "demo.ndjson"
     soundfile.write(recording, soundfile.read(AUDIO, stop=160_000)[0], 16_000)
@@ -95,6 +98,7 @@ def test_plots(tmp_path: Path, suffix: str) -> None:
     assert not re.search(r"(?:src|href)=|url\(|<script|@import", text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -127,6 +131,7 @@ def test_a_reference_of_another_recording_is_rejected(file: Path, tmp_path: Path
     assert "the reference has no recording 'room'; it has a, b" in replay(file, "--rttm", rttm)[2]
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_error(file: Path) -> None:
     command = f"{sys.executable} -m stream replay {file} --explain --no-fold | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)

@@ -105,6 +105,7 @@ def test_the_example_client_is_short() -> None:
     assert len(CLIENT.read_text().splitlines()) <= 45
 
 
+@pytest.mark.long
 def test_the_example_client_gets_the_events_of_its_call(served: ServedRun) -> None:
     messages = served.finished
     assert messages[0]["type"] == "started"
@@ -114,6 +115,7 @@ def test_the_example_client_gets_the_events_of_its_call(served: ServedRun) -> No
     assert sources == {"example", "example-customer", "example-agent", "node"}
 
 
+@pytest.mark.long
 def test_a_signal_closes_connections_and_flushes_sinks(served: ServedRun) -> None:
     assert served.exit_code == 0
     assert served.interrupted[0]["type"] == "started"

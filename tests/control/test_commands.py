@@ -72,6 +72,7 @@ def test_only_named_commands_are_allowed() -> None:
         parse_command('{"command": "reload"}', allowed=("pause", "status"))
 
 
+@pytest.mark.slow
 @given(
     st.one_of(
         st.binary(max_size=300),

@@ -127,6 +127,7 @@ def read(address: str) -> tuple[str, str]:
         return answer.read().decode(), answer.headers["content-security-policy"]
 
 
+@pytest.mark.slow
 def test_the_list_of_calls_is_filtered_and_links_to_reports(keeping: RunningDashboard) -> None:
     whole, policy = read(f"{keeping.url}calls")
     assert whole.count("Open</a>") == 2
@@ -150,7 +151,7 @@ def test_a_card_links_to_its_report(keeping: RunningDashboard, open_page: OpenPa
     expect(page.get_by_role("heading", level=1)).to_have_text("Clara <3")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("dark", [False, True])
 def test_pages_of_calls_are_accessible_and_fit_a_phone(
     keeping: RunningDashboard,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -241,6 +242,7 @@ def test_history_is_bounded() -> None:
     assert len(card.detail().turns) == MAX_TURNS
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 40), reads=st.lists(st.integers(0, 400), max_size=6), call=st.booleans())
 def test_history_read_in_pieces_equals_the_whole(seed: int, reads: list[int], call: bool) -> None:  # noqa: FBT001

@@ -134,12 +134,14 @@ def file_run(talk: Path, tmp_path_factory: pytest.TempPathFactory) -> FileRun:
             )
 
 
+@pytest.mark.long
 def test_dashboard_shows_a_file(file_run: FileRun) -> None:
     card = file_run.message["cards"][-1]
     assert (card["name"], card["end_s"]) == ("talk", 8.5)
     assert {share["name"] for share in card["shares"]} == {"S1", "S2"}
 
 
+@pytest.mark.long
 def test_dashboard_stays_up_after_the_file(file_run: FileRun) -> None:
     assert file_run.late_message["t"] == "snapshot"
     code, out, errors = file_run.exit
@@ -147,6 +149,7 @@ def test_dashboard_stays_up_after_the_file(file_run: FileRun) -> None:
     assert "Traceback" not in errors
 
 
+@pytest.mark.long
 def test_dashboard_of_a_broker_needs_no_models(file_run: FileRun) -> None:
     assert file_run.remote_message["cards"][-1]["name"] == "talk"
     code, out, errors = file_run.remote_exit
@@ -154,6 +157,7 @@ def test_dashboard_of_a_broker_needs_no_models(file_run: FileRun) -> None:
     assert len(errors.splitlines()) == 1  # its address
 
 
+@pytest.mark.long
 def test_report_of_a_recorded_run(file_run: FileRun) -> None:
     result = run_command("report", file_run.events_file)
     assert (result.code, result.errors) == (0, "")
@@ -161,6 +165,7 @@ def test_report_of_a_recorded_run(file_run: FileRun) -> None:
     assert "All 2 turns" in file_run.events_file.with_suffix(".html").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_run_with_a_dashboard_ends_with_it() -> None:
     options = ("--realtime", "--dashboard", "--quiet", *TINY)
     with running("run", str(AUDIO), *options, TONEWATCH__DASHBOARD__PORT="0") as node:
@@ -192,6 +197,7 @@ def test_invalid_arguments_are_rejected_in_one_line(arguments: list[str], fragme
     assert fragment in message
 
 
+@pytest.mark.long
 def test_call_over_the_network_is_shown(talk: Path) -> None:
     environment = {"TONEWATCH__SERVE__PORT": "0", "TONEWATCH__SERVE__MAX_AHEAD_S": "60"}
     with running("serve", "--dashboard", "--quiet", *TINY, **environment) as node:

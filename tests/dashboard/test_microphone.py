@@ -29,7 +29,7 @@ nets tell these two apart at every place."""
 TURNS_S = ((0.6, 4.6), (5.1, 9.12))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_microphone_of_a_browser(tmp_path: Path, driver: Driver) -> None:
     demo, rate_hz = soundfile.read(AUDIO, dtype="float32")
     audio = np.concatenate([demo[int(start_s * rate_hz) : int(end_s * rate_hz)] for start_s, end_s in PLAYED_S])

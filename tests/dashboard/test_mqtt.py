@@ -82,6 +82,7 @@ async def check_delivery(broker: Broker, port: int, **options: Any) -> None:
             await wait_until(lambda: "lobby" in cards(feed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"protocol": "3.1.1"}, {"scheme": "mqtt+ws", "websocket_path": "/mqtt"}])
 def test_protocol_3_and_websockets(tmp_path: Path, options: dict[str, Any]) -> None:
     websockets = "scheme" in options
@@ -89,6 +90,7 @@ def test_protocol_3_and_websockets(tmp_path: Path, options: dict[str, Any]) -> N
         asyncio.run(check_delivery(broker, broker.websocket_port if websockets else broker.port, **options))
 
 
+@pytest.mark.slow
 def test_client_certificate(tmp_path: Path, authority: Path) -> None:
     files = {"ca_file": "ca.pem", "cert_file": "client.pem", "key_file": "client.key"}
     options = {name: str(authority / file) for name, file in files.items()}
@@ -146,6 +148,7 @@ def test_restarted_broker_is_read_again(tmp_path: Path) -> None:
     run_accelerated(check())
 
 
+@pytest.mark.slow
 def test_all_retained_messages_are_read(tmp_path: Path) -> None:
     """After a subscription they arrive at once, more of them than other connections of tonewatch queue."""
 
@@ -206,6 +209,7 @@ def test_nodes_beyond_the_limit_are_logged_once(caplog: pytest.LogCaptureFixture
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(topic=st.text(max_size=30), payload=st.binary(max_size=60))
 def test_arbitrary_messages_raise_nothing(topic: str, payload: bytes) -> None:

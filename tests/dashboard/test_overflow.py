@@ -78,6 +78,7 @@ def clipped(page: Page) -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_no_text_is_cut_off(dashboard: RunningDashboard, open_page: OpenPage) -> None:
     fill(dashboard)
     page, found = open_page(dashboard), {}

@@ -276,11 +276,12 @@ def test_link_with_the_token_authorizes_and_the_token_is_not_kept(open_page: Ope
 
 def test_wrong_token_is_reported(open_page: OpenPage) -> None:
     with RunningDashboard(token=TOKEN) as dashboard:
+        dashboard.apply([Scene("lobby").stream()])
         page = open_page(dashboard, "#token=wrong", unauthorized=True)
         expect(page.get_by_role("alert")).to_have_text("Wrong token.")
         page.get_by_label("Access token").fill(TOKEN)
         page.get_by_role("button", name="Enter").click()
-        expect(page.locator("#main")).to_be_visible()
+        expect(page.locator(".card")).to_have_count(1)
 
 
 def test_filters_are_part_of_the_address(dashboard: RunningDashboard, open_page: OpenPage) -> None:

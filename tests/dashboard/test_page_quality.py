@@ -30,6 +30,7 @@ def test_phone_width_needs_no_horizontal_scrolling(
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("route", "dark"),
     [(route, False) for route in ("", "#/stream/floor%2Fboardroom", "#/stream/floor%2Fdesk-1", "#/health", "#/alerts")]
@@ -76,6 +77,7 @@ def _first_paint_ms(page: Page, dashboard: RunningDashboard) -> float:
     return float(paint_ms)
 
 
+@pytest.mark.long
 def test_two_hundred_changing_cards_are_drawn_smoothly(dashboard: RunningDashboard, open_page: OpenPage) -> None:
     """While every card changes ten times a second, the median time between frames stays below 50 ms."""
     scenes = [Scene(f"desk-{number}", started=seconds_ago(100)) for number in range(200)]

@@ -6,6 +6,7 @@ import json
 import random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -101,6 +102,7 @@ def test_ended_streams_are_removed_first() -> None:
     assert "floor/live" in page.cards
 
 
+@pytest.mark.slow
 def test_cards_are_bounded() -> None:
     wall = Wall()
     for number in range(MAX_CARDS + 50):
@@ -135,6 +137,7 @@ def test_lone_surrogates_are_encoded() -> None:
     assert page.nodes["floor"]["version"] == "\ud800"
 
 
+@pytest.mark.slow
 def test_page_far_behind_receives_a_snapshot() -> None:
     wall, page = Wall(), Page()
     apply(wall, Scene("first").stream())
@@ -146,6 +149,7 @@ def test_page_far_behind_receives_a_snapshot() -> None:
     assert page.cards.keys() == {card["key"] for card in json.loads(wall.message())["cards"]}
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_pages_end_with_the_same_state_at_any_rate_of_updates(rng: random.Random) -> None:

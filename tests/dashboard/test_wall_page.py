@@ -45,6 +45,7 @@ def busy_s(page: Page) -> float:
     return float(next(one["value"] for one in measured if one["name"] == "TaskDuration"))
 
 
+@pytest.mark.long
 def test_of_five_hundred_calls_those_in_sight_are_in_the_document(
     dashboard: RunningDashboard, open_page: OpenPage
 ) -> None:
@@ -73,6 +74,7 @@ def test_of_five_hundred_calls_those_in_sight_are_in_the_document(
     expect(page.locator(".card .name").first).to_have_text("+49 30 0250")
 
 
+@pytest.mark.long
 def test_five_hundred_calls_cost_little_time(dashboard: RunningDashboard, open_page: OpenPage) -> None:
     scenes, steps = calls(CALLS), 4
     dashboard.apply(begin(scene, index) for index, scene in enumerate(scenes))
@@ -126,6 +128,7 @@ def test_groups_rows_and_filters_are_part_of_the_address(dashboard: RunningDashb
     assert page.evaluate("document.documentElement.scrollWidth") <= 1600
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [390, 1280])
 def test_groups_and_rows_are_accessible(dashboard: RunningDashboard, open_page: OpenPage, width: int) -> None:
     for number in range(6):

@@ -68,6 +68,7 @@ def test_speech_matches_the_reference() -> None:
     assert np.sqrt((audio[spoken] ** 2).mean()) > 20 * np.sqrt((audio[~spoken] ** 2).mean())
 
 
+@pytest.mark.long
 def test_the_conversation_can_be_generated_again(made: Mix, tmp_path: Path) -> None:
     conversation.write(tmp_path, made)
     for path in (AUDIO, *ENROLMENTS.values()):
@@ -88,6 +89,7 @@ def test_profiles_are_for_the_bundled_models() -> None:
         assert [model.name for model in profile.models] == list(MODELS)
 
 
+@pytest.mark.long
 def test_equal_recordings_give_equal_samples(made: Mix) -> None:
     again = conversation.mix(CAST)
     assert np.array_equal(again.samples, made.samples)
@@ -100,12 +102,14 @@ def test_speakers_used_in_training_are_rejected() -> None:
         conversation.mix(CAST | {"Bob": "an4_mblw"})
 
 
+@pytest.mark.long
 def test_the_demo_names_the_people(demo_process: DemoRun) -> None:
     assert demo_process.code == 0
     assert demo_process.errors.split(maxsplit=1)[0] == "demo", "the profiles fit the speaker model: only the summary"
     assert_people_named(demo_process.lines, wrong=1)
 
 
+@pytest.mark.long
 def test_the_demo_names_the_people_with_the_small_nets(tmp_path: Path) -> None:
     done = run_command("demo", "--quiet", "--sink", tmp_path / "events.ndjson", *TINY)
     assert (done.code, done.errors) == (0, ""), "the profiles fit the speaker model"

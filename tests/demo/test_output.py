@@ -10,7 +10,7 @@ import pytest
 from scripts import demo_output
 from tests.support.demo import DemoRun
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 REFRESH = "run `python -m scripts.demo_output`"
 TOLERANCE_S = 1.0
@@ -48,9 +48,9 @@ def test_a_turn_on_the_pages(printed: dict[str, str], name: str) -> None:
         assert shown[key] == pytest.approx(now[key], abs=TOLERANCE_S), REFRESH
 
 
-def test_the_explained_part(printed: dict[str, str]) -> None:
+def test_the_explained_part() -> None:
     shown, now = (
-        re.findall(r"▸ (\S+) +turn (\S+) (\w+)", text) for text in (demo_output.shown("replay"), printed["replay"])
+        re.findall(r"▸ (\S+) +turn (\S+) (\w+)", text) for text in (demo_output.shown("replay"), demo_output.replayed())
     )
     assert shown == now, REFRESH
     assert shown

@@ -33,6 +33,7 @@ def test_the_document_matches_the_models() -> None:
     assert asyncapi_page.PAGE.read_text(encoding="utf-8") == asyncapi_page.page(), "run scripts.asyncapi_page"
 
 
+@pytest.mark.slow
 def test_the_document_is_valid_asyncapi() -> None:
     with gzip.open(HERE / "schemas" / "asyncapi-3.0.0.json.gz") as file:
         schema = json.load(file)

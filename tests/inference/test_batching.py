@@ -214,6 +214,7 @@ class Gate:
         self._steps.release()
 
 
+@pytest.mark.slow
 def test_under_overload_all_streams_get_equal_shares_and_the_newest_windows_win() -> None:
     """Five live streams submit a window per tick; the model scores one window per tick."""
     streams, ticks = 5, 60

@@ -105,6 +105,7 @@ def test_an_unwritable_cache_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert capability().choice == "float32"
 
 
+@pytest.mark.slow
 def test_a_real_measurement() -> None:
     found = capability()
     assert found.float32_gflops > 0

@@ -29,6 +29,7 @@ def speaker_events(folder: Path, directory: Path, *options: str) -> list[Speaker
     return [event for event in events if isinstance(event, SpeakerEvent)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "size",
     [

@@ -17,6 +17,8 @@ from stream.models.loading import load
 from stream.settings import ModelSettings
 from tests.models.test_loading import Windows, Write, assert_parity, settings
 
+pytestmark = pytest.mark.slow
+
 
 def edit(folder: Path, name: str, **changes: Any) -> None:
     path = folder / name

@@ -66,6 +66,7 @@ def window() -> Window:
     return Window("a", 0, 0, samples, 1.0, len(samples))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("binary", [False, True])
 def test_dimensions_pass_through(tmp_path: Path, binary: bool) -> None:  # noqa: FBT001
     net = write(tmp_path / "dims", ["arousal", "dominance", "valence"], binary=binary)

@@ -14,6 +14,8 @@ from stream.errors import InferenceError
 from stream.models.loading import load
 from tests.models.test_loading import Windows, Write, settings
 
+pytestmark = pytest.mark.slow
+
 
 def test_windows_of_one_length_only(checkpoint: Write, windows: Windows) -> None:
     model = load(settings(checkpoint("speaker-wav2vec2")[0]))
@@ -46,6 +48,7 @@ def test_failures_of_torch_are_wrapped(checkpoint: Write, windows: Windows, monk
         model.infer(windows(3))
 
 
+@pytest.mark.slow
 def test_threads_may_share_a_model(checkpoint: Write, windows: Windows) -> None:
     for name in ("speaker-wavlm", "emotion-wav2vec2-large"):
         model = load(settings(checkpoint(name)[0]))

@@ -48,6 +48,7 @@ def probabilities(samples: Samples, lengths: Sequence[int] = ()) -> Samples:
     return np.concatenate(found)
 
 
+@pytest.mark.slow
 def test_equals_the_original_frame_by_frame() -> None:
     package = importlib.metadata.distribution("silero-vad")  # not imported: that would set torch to one thread
     (archive,) = [file for file in package.files or () if file.name == "silero_vad.jit"]
@@ -75,6 +76,7 @@ def test_is_exact_to_single_precision() -> None:
     np.testing.assert_allclose(probabilities(samples), exact, rtol=0, atol=1.5e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(0, 40), max_size=12))
 def test_request_boundaries_have_no_effect(lengths: list[int]) -> None:
@@ -82,6 +84,7 @@ def test_request_boundaries_have_no_effect(lengths: list[int]) -> None:
     np.testing.assert_allclose(probabilities(samples, lengths), probabilities(samples), rtol=0, atol=3e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=10))
 def test_batching_has_no_effect(lengths: list[int]) -> None:

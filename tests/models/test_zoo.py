@@ -78,6 +78,7 @@ def test_listing_imports_no_torch() -> None:
     assert run(code).stdout == "12 set()\n"
 
 
+@pytest.mark.slow
 def test_finding_local_folders_imports_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from stream.models.zoo import ZOO, local_folder\n"
@@ -122,6 +123,7 @@ def test_only_required_files(files: list[str], wanted: list[str]) -> None:
 # Without a network
 
 
+@pytest.mark.long
 def test_offline_with_an_empty_cache(tmp_path: Path) -> None:
     code = (
         "from stream.errors import ModelNotFound\nfrom stream.models.loading import load\n"

@@ -272,6 +272,7 @@ def test_json_logs_are_one_object_per_line() -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", logged["time"])
 
 
+@pytest.mark.long
 def test_a_service_notifies_answers_and_stops(tmp_path: Path) -> None:
     """The real program, as systemd and Prometheus see it."""
     with socket.socket() as probe:

@@ -82,6 +82,7 @@ def conversation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_stereo_file_is_a_call(conversation: Path) -> None:
     source = FileSource(settings=SourceSettings(target=str(conversation), id="desk", channels="customer-agent"))
     events, report = run_models(source)
@@ -123,6 +124,7 @@ def test_the_agents_emotion_is_inferred_only_if_enabled() -> None:
     assert {event.source for event in both if isinstance(event, EmotionEvent)} == {"desk-customer", "desk-agent"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [997, 16_000, 48_000])
 def test_block_sizes_do_not_change_the_events_of_a_call(size: int) -> None:
     left, right = LOUD.copy(), np.roll(LOUD, 8_000)
@@ -179,7 +181,7 @@ def test_sources_that_form_no_call_are_rejected() -> None:
         run_fakes(*twice)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_talk_time_of_a_telephone_call_matches_the_channels_energy() -> None:
     """The reference was made from the energy of each channel."""
     path = labelled_audio() / "calls" / "autorepair_40.flac"

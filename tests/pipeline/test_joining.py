@@ -74,6 +74,7 @@ def test_a_run_goes_on_without_sources_until_it_is_stopped() -> None:
     assert states == [("a", "started"), ("a", "ended"), ("b", "started"), ("b", "ended")]
 
 
+@pytest.mark.slow
 def test_ended_streams_and_calls_leave_no_records() -> None:
     async def check() -> int:
         async with running() as (pipeline, sink, _):

@@ -105,6 +105,7 @@ def bodies_of(detector: FakeDetector, audio: np.ndarray) -> list[dict[str, Any]]
     return [event.model_dump(exclude=envelope) for event in sink.events if event.source == "a"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [(0,), (1,), (0, 1), (2, 3), (3,), (4,)])
 def test_a_failed_detector_batch_is_submitted_again_at_once(lost: tuple[int, ...]) -> None:
     audio = np.concatenate([LOUD, LOUD, LOUD])  # 18 s: windows end at 5, 10 and 15 s, and the rest at the end
@@ -236,6 +237,7 @@ def test_health_reports_the_achieved_hop() -> None:
     assert lane.hop_ms == pytest.approx(500.0 * lane.submitted / lane.inferred, abs=0.1)
 
 
+@pytest.mark.long
 def test_a_long_run_does_not_grow() -> None:
     """Memory after ten minutes of audio is that after two."""
     sizes: list[int] = []

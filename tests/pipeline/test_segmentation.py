@@ -14,6 +14,8 @@ from stream.settings import Settings
 from stream.types import Block, Model, Scores, Task, Window, WindowSpec
 from tests.support.fakes import FakeDetector, FakeModel, FakeSource, ListSink
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = 16_000 * 12
 AUDIO = (np.random.default_rng(5).permutation(SAMPLES)[:, None] / SAMPLES - 0.5).astype(np.float32)
 """Every sample has its own value, so that samples can be told apart."""

@@ -133,6 +133,7 @@ def test_overlapped_speech_is_left_out() -> None:
     assert similarity(plain.audio, ALICE_HZ) < 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate_hz", [16_000, 48_000])
 @pytest.mark.parametrize("scripts", [(), ([(0, 10)],)])
 def test_clipped_speech_is_left_out(rate_hz: int, scripts: tuple[Script, ...]) -> None:
@@ -224,7 +225,7 @@ def an4(person: str) -> Samples:
     return np.concatenate([read_samples(path) for path in paths])[: 6 * SAMPLE_RATE_HZ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_real_people_are_told_apart_by_the_default_preset(real_models: EnrolmentModels) -> None:
     one, other = an4("fbbh"), an4("mblb")
     alone = taken(one, real_models)

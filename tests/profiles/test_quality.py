@@ -93,6 +93,7 @@ def test_silence_and_empty_audio_have_no_speech() -> None:
         assert audio.quality().snr_db is None
 
 
+@pytest.mark.slow
 def test_audio_is_full_after_the_maximum_of_speech() -> None:
     seconds = round(2 * MAX_ENROLMENT_SPEECH_S) + 20
     assert processed(voice(seconds=seconds)).is_full

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import uuid
 
+import pytest
+
 from stream.events import CallEvent, StreamEvent
 from tests.server.asterisk import AsteriskCall, Result
 from tests.support.node import network_node
@@ -25,6 +27,7 @@ def test_two_legs_go_on_when_the_node_stops() -> None:
     assert results == ["dialplan goes on"] * 2
 
 
+@pytest.mark.slow
 def test_a_refused_caller_goes_on() -> None:
     async def check(**serve: object) -> Result:
         async with network_node(serve=serve) as tested:

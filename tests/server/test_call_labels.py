@@ -58,6 +58,7 @@ def test_every_protocol_says_who_calls(tested: ConnectionProtocol, message: dict
     assert opened(feed(tested, message)).labels == expected
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(st.sampled_from(["caller", "ani", "AGENT", "x"]), st.one_of(st.text(), st.integers(), st.none()))
 )

@@ -43,6 +43,7 @@ def start(name: str) -> dict[str, Any]:
     return {"type": "start", "rate_hz": RATE_HZ, "source": name}
 
 
+@pytest.mark.slow
 def test_calls_that_are_on_end_by_themselves_and_new_ones_are_refused() -> None:
     async def check() -> None:
         async with network_node() as tested:
@@ -131,6 +132,7 @@ def test_the_command_drains_and_says_what_is_left() -> None:
     asyncio.run(asyncio.wait_for(check(), TIMEOUT_S))
 
 
+@pytest.mark.slow
 def test_the_service_port_drains_but_not_for_a_web_page() -> None:
     async def check() -> None:
         async with network_node() as tested:

@@ -16,6 +16,7 @@ from tests.support.node import network_node
 START = {"type": "start", "rate_hz": 8_000, "source": "desk", "events": False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ends", "outcome"),
     [

@@ -105,6 +105,7 @@ def test_a_reused_name_continues_its_sequence_numbers() -> None:
     assert {name.split("/")[1] for name in ids} == {"desk"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limits", "messages", "code", "fragment"),
     [
@@ -132,12 +133,14 @@ def test_exceeding_a_limit_is_answered_with_the_reason(
     assert fragment in transport.sent[-1]["message"]
 
 
+@pytest.mark.slow
 def test_an_idle_client_that_does_not_read_is_aborted() -> None:
     transport = FakeTransport(reads=False)
     run(transport, serve={"idle_timeout_s": 0.1, "write_timeout_s": 0.1})
     assert transport.aborted
 
 
+@pytest.mark.slow
 def test_a_client_that_opens_no_stream_is_idle() -> None:
     async def check() -> FakeTransport:
         async with network_node(serve={"idle_timeout_s": 0.3}) as tested:
@@ -226,6 +229,7 @@ def test_a_rejected_stream_frees_its_slot() -> None:
     assert asyncio.run(check()) == 0
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_is_aborted_without_effect_on_others() -> None:
     async def check() -> tuple[FakeTransport, FakeTransport]:
         async with network_node(serve={"write_timeout_s": 0.2}) as tested:

@@ -106,6 +106,7 @@ def _stream_events(tested: NetworkNode) -> list[StreamEvent]:
     return [event for event in tested.events if isinstance(event, StreamEvent) and event.call_change is not None]
 
 
+@pytest.mark.slow
 def test_a_call_is_held_retrieved_and_transferred_over_http() -> None:
     async def check() -> list[StreamEvent]:
         async with network_node() as tested, connect(tested.listener, "/v1/stream") as link:

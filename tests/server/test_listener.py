@@ -193,6 +193,7 @@ def test_events_are_sent_to_genesys() -> None:
     assert calls[-1]["phase"] == "final"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(EXCHANGES))
 def test_hostile_connections_do_not_affect_a_call(name: str) -> None:
     """A hundred connections send corrupted messages while a call is in progress."""

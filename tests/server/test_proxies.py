@@ -14,6 +14,8 @@ from stream.server.listener import NetworkListener
 from tests.server.test_sockets import TOKEN, UPGRADE, answer, on_a_node
 from tests.support.node import network_node
 
+pytestmark = pytest.mark.slow
+
 ENDPOINTS = ["/v1/stream", "/v1/twilio", "/v1/asterisk", "/v1/audiohook", "/v1/vonage", "/v1/plivo"]
 FOREIGN = [
     "Host: calls.example.org",

@@ -88,7 +88,7 @@ def long_call(tmp_path_factory: pytest.TempPathFactory) -> tuple[StereoCall, dic
     return call, from_file(call, tmp_path_factory.mktemp("call"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "system",
     [

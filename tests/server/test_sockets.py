@@ -116,6 +116,7 @@ def on_a_node(check: Callable[[Any], Awaitable[None]], **serve: Any) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_silent_and_slow_requests_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.server.http.PROOF_TIMEOUT_S", 0.1)
 
@@ -127,6 +128,7 @@ def test_silent_and_slow_requests_are_closed(monkeypatch: pytest.MonkeyPatch) ->
     on_a_node(check)
 
 
+@pytest.mark.slow
 def test_a_silent_twilio_socket_is_closed_and_uses_up_no_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.server.connection.PROOF_TIMEOUT_S", 0.1)
 
@@ -143,6 +145,7 @@ def test_a_silent_twilio_socket_is_closed_and_uses_up_no_share(monkeypatch: pyte
     on_a_node(check, token=TOKEN, streams_per_peer=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "header",
     [
@@ -164,6 +167,7 @@ def test_unsound_headers_are_answered(header: str, upgrade: str) -> None:
     on_a_node(check)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "header",
     ["X-Twilio-Signature: \xe9", "Origin: http://[::1", "Cookie: tonewatch=\xe9", "Authorization: Bearer \xe9"],

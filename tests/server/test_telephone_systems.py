@@ -15,6 +15,8 @@ from tests.server.telephone import connect, receive_all
 from tests.server.test_sockets import TOKEN, on_a_node
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 OPENINGS: dict[str, Any] = {
     "exotel": {**EXOTEL_START, "start": {**EXOTEL_START["start"], "custom_parameters": {"token": TOKEN}}},
     "freeswitch": {"mix": "stereo", "token": TOKEN},

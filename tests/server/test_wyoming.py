@@ -107,6 +107,7 @@ def test_audio_and_transcript_pass_unchanged_and_the_speaker_is_published_before
     asyncio.run(check())
 
 
+@pytest.mark.slow
 def test_a_client_is_told_the_speaker_where_it_reads_that() -> None:
     async def check() -> None:
         tell = {"wyoming_tell": ["context", "detection"], "wyoming_wait_s": 5.0}
@@ -195,6 +196,7 @@ def test_the_transcript_arrives_whatever_becomes_of_the_analysis() -> None:
     asyncio.run(check())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "code"),
     [
@@ -271,6 +273,7 @@ def test_an_address_that_is_none_is_found_at_the_start(address: str) -> None:
         asyncio.run(check())
 
 
+@pytest.mark.slow
 def test_the_port_is_announced_to_home_assistant() -> None:
     from zeroconf import ServiceBrowser, Zeroconf  # noqa: PLC0415
 

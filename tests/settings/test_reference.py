@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from scripts import settings_page
 from stream.settings import Settings, load
 from stream.settings.base import Branch
 from stream.settings.reference import rows
 from stream.settings.tree import LISTED
+
+pytestmark = pytest.mark.slow
 
 
 def test_every_setting_is_documented() -> None:

@@ -100,6 +100,7 @@ def test_a_full_disk_drops_events_and_does_not_end_the_run(caplog: pytest.LogCap
     asyncio.run(check())
 
 
+@pytest.mark.slow
 def test_a_partly_written_line_is_terminated_before_the_next(tmp_path: Path) -> None:
     """In a process whose file size limit is 700 bytes, then raised: as when a disk is full and space is freed."""
     code = """

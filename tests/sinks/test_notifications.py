@@ -119,6 +119,7 @@ def test_names_cannot_forge_lines() -> None:
     assert "\x1b" not in text
 
 
+@pytest.mark.slow
 @PLUGINS
 def test_apprise_delivers_to_a_service() -> None:
     async def check() -> None:

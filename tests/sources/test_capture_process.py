@@ -61,6 +61,7 @@ def stop_playback(playing: subprocess.Popen[bytes]) -> None:
     playing.wait(TIMEOUT_S)
 
 
+@pytest.mark.long
 def test_a_real_microphone_is_recorded_lost_and_reopened(server: SoundServer, tmp_path: Path) -> None:
     samples, rate = soundfile.read(AUDIO, stop=112_000, dtype="float32")
     soundfile.write(tmp_path / "speech.wav", samples, rate)
@@ -88,6 +89,7 @@ def test_a_real_microphone_is_recorded_lost_and_reopened(server: SoundServer, tm
     assert process.returncode == 143
 
 
+@pytest.mark.long
 def test_a_microphone_is_reopened_while_another_records(
     server: SoundServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

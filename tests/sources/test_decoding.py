@@ -66,6 +66,7 @@ def test_what_follows_the_samples_is_not_audio(tmp_path: Path) -> None:
     assert read(write(tmp_path / "b.wav", data + tail)) == (LENGTH_S, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
 def test_joined_recordings_are_read_to_the_end(tmp_path: Path, suffix: str) -> None:
     data = encoded(tmp_path / f"a.{suffix}")
@@ -80,6 +81,7 @@ def test_joined_recordings_may_have_other_formats(tmp_path: Path) -> None:
     assert read(joined)[0] == pytest.approx(LENGTH_S * 4 / 3, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["flac", "ogg", "opus", "mp3"])
 def test_damage_in_the_middle_is_a_gap(tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture) -> None:
     options = {"format": "OGG", "subtype": "OPUS"} if suffix == "opus" else {}
@@ -94,6 +96,7 @@ def test_damage_in_the_middle_is_a_gap(tmp_path: Path, suffix: str, caplog: pyte
     assert "is damaged at" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "opus", "mp3", "aiff", "au"])
 def test_a_truncated_recording_is_read_as_far_as_it_goes(
     tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
@@ -116,6 +119,7 @@ def test_a_flac_from_a_pipe_has_no_length(tmp_path: Path) -> None:
     assert read(write(tmp_path / "b.flac", bytes(data))) == (LENGTH_S, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("container", "subtype"),
     [
@@ -134,6 +138,7 @@ def test_surround_sound(tmp_path: Path) -> None:
     assert read(tmp_path / "a.wav")[0] == pytest.approx(LENGTH_S / 3, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
@@ -167,6 +172,7 @@ def test_a_name_need_not_be_utf8(tmp_path: Path) -> None:
     assert FileSource(settings=SourceSettings(target=str(tmp_path / name))).id == "caf\ufffd"
 
 
+@pytest.mark.slow
 def test_the_decoders_messages_stay_off_standard_error(tmp_path: Path) -> None:
     data = bytearray(encoded(tmp_path / "a.mp3"))
     data[9_000:9_400] = bytes(400)
@@ -210,12 +216,14 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 class TestFfmpeg:
     """Containers that only FFmpeg reads."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("suffix", ["m4a", "aac", "mka", "mp4"])
     def test_formats(self, make: Callable[[str], Path], suffix: str) -> None:
         end_s, gaps = read(make(suffix))
         assert end_s == pytest.approx(LENGTH_S, abs=0.2)
         assert not gaps
 
+    @pytest.mark.slow
     def test_damage_and_truncation(self, make: Callable[[str], Path], caplog: pytest.LogCaptureFixture) -> None:
         path = make("m4a")
         data = bytearray(path.read_bytes())
@@ -228,6 +236,7 @@ class TestFfmpeg:
         assert read(write(path.with_name("b.mka"), bytes(data[: len(data) * 7 // 10])))[0] < 8
         assert "is truncated" in caplog.text
 
+    @pytest.mark.slow
     def test_a_playlist_opens_no_other_file(self, make: Callable[[str], Path], tmp_path: Path) -> None:
         text = f"ffconcat version 1.0\nfile {make('m4a')}\n"
         with pytest.raises(AudioFormatError, match="cannot read audio"):

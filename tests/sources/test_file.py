@@ -46,6 +46,7 @@ def test_joined_blocks_are_the_recording(tmp_path: Path, block_frames: int) -> N
     assert (source.format.rate_hz, source.format.channels) == (22_050, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
 def test_formats(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"

@@ -199,6 +199,7 @@ def test_the_settings_show_no_credentials() -> None:
         assert "hush" not in shown
 
 
+@pytest.mark.long
 def test_a_decoder_that_is_killed_is_started_again(excerpt: bytes) -> None:
     async def play(address: str) -> list[Block | Interruption]:
         settings = SourceSettings(kind="network", target=f"{address}/radio")

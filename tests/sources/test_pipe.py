@@ -41,6 +41,7 @@ class ChunkedInput(io.RawIOBase):
         return chunk
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # each example has an event loop and a thread
 @given(sizes=st.lists(st.integers(1, 50), max_size=30), pcm_format=st.sampled_from(["s16le", "f32le"]))
 def test_chunk_sizes_do_not_matter(sizes: list[int], pcm_format: str) -> None:
@@ -138,6 +139,7 @@ def follow(schedule: list[tuple[float, bytes]], **options: Any) -> list[Block | 
     return asyncio.run(collect())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("live", [False, True])
 def test_a_pause_of_a_live_writer_is_a_gap_of_its_length(monkeypatch: pytest.MonkeyPatch, *, live: bool) -> None:
     monkeypatch.setattr("stream.sources.pipe.STALL_TIMEOUT_S", 0.05)
@@ -162,6 +164,7 @@ def test_a_file_in_a_pipe_never_stalls() -> None:
     assert all(isinstance(item, Block) for item in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("container", ["WAV", "WAVEX", "AU", "FLAC", "OGG", "MP3"])
 def test_a_pipe_that_begins_with_a_container_is_decoded(container: str) -> None:
     voice, file = np.sin(np.arange(44_100) / 20).astype(np.float32)[:, None] * [0.5, 0.4], io.BytesIO()
@@ -212,6 +215,7 @@ def test_what_cannot_be_right_is_said(caplog: pytest.LogCaptureFixture) -> None:
     assert "2 times as fast as 16000 Hz" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("buffered", [1, 20])
 def test_the_time_of_the_first_frame_allows_for_what_the_pipe_had_buffered(buffered: int) -> None:
     """The writer began while the models were being loaded, and the pipe holds what it has written since."""

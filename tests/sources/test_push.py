@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +29,7 @@ def read_all(fill: Callable[[PushSource], Any]) -> list[Block]:
     return asyncio.run(check())
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # each example has a loop of its own
 @given(sizes=st.lists(st.integers(1, 3_000), min_size=1, max_size=40))
 def test_chunks_are_joined_without_loss(sizes: list[int]) -> None:

@@ -115,4 +115,4 @@ def open_page(driver: Driver, browser: Browser) -> Iterator[OpenPage]:
         yield opening
         for context in contexts:
             context.close()
-    assert errors == []
+    assert not errors, errors

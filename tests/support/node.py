@@ -19,7 +19,7 @@ from stream.pipeline.pipeline import Pipeline
 from stream.profiles.registrar import Registrar
 from stream.server.gateway import Gateway
 from stream.server.listener import NetworkListener
-from stream.settings import Settings, SpeakersSettings
+from stream.settings import Settings
 from stream.tracking.voice import Voice
 from stream.types import (
     SAMPLE_RATE_HZ,
@@ -158,8 +158,8 @@ class EnrolmentNode(Node):
 
     def __init__(self, path: Path | str, **speakers: Any) -> None:
         super().__init__()
-        chosen = SpeakersSettings.model_validate({"profiles": str(path), **speakers})
-        self.settings = Settings(speakers=chosen)
+        branches = {"speakers": {"profiles": str(path), **speakers}, "pool": UNTHROTTLED["pool"]}
+        self.settings = Settings.model_validate(branches)
         self.registrar = Registrar(settings=self.settings)
 
     async def assemble(

@@ -270,6 +270,7 @@ def test_a_track_used_for_another_person_after_a_pause_begins_no_turn_under_the_
     assert all(body.speaker != "S1" for body in tested.bodies if isinstance(body, SpeakerBody) and body.end_s > 8)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.floats(0.2, 5.0), st.floats(-2.0, 1.5)), min_size=2, max_size=7))
 def test_turns_pair_up_and_those_of_one_voice_never_overlap(script: list[tuple[int, float, float]]) -> None:

@@ -56,6 +56,7 @@ def test_since_is_the_start_of_the_label() -> None:
     assert emotion.update(CALM, speech_s=1.0, end_sample=200).since_sample == 100
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(*[st.floats(0.01, 1.0)] * 3), min_size=1, max_size=20))
 def test_probabilities_stay_probabilities(scores: list[tuple[float, float, float]]) -> None:
     emotion = tracker()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -160,6 +161,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(steps=STEPS)
 def test_whatever_is_reported_everyone_is_in_one_room_that_receives_them(steps: list[tuple[object, ...]]) -> None:
     arbiter, now_s = RoomArbiter(), 10.0

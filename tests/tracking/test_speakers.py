@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -159,6 +160,7 @@ def test_a_voice_with_little_evidence_is_forgotten() -> None:
     assert names(run(tested, 100, 104, voice(4))) == ["S3"]
 
 
+@pytest.mark.long
 @settings(max_examples=3, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_memory_is_bounded_in_a_long_stream(seed: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -125,6 +126,7 @@ def test_the_emotion_of_speech_that_has_paused_is_its_speakers() -> None:
 people = st.tuples(st.integers(0, 2), st.booleans(), st.floats(0.4, 4), st.floats(0.6, 3), st.booleans())
 
 
+@pytest.mark.slow
 @given(st.lists(people, max_size=8))
 def test_bodies_are_in_order_and_reproducible(
     script: list[tuple[int, bool, float, float, bool]],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,6 +97,7 @@ def test_emotions_are_shares_of_their_own_turn() -> None:
     assert ends["B"].emotions == {"angry": 1.0}
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(st.floats(0.05, 3), st.floats(0.2, 4), st.sampled_from(["A", "B", None]), st.booleans()), max_size=12
@@ -156,6 +158,7 @@ steps = st.tuples(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(steps, max_size=40))
 def test_turns_pair_up_and_never_overlap_in_any_order_of_calls(script: list[Any]) -> None:
     tested, bodies, now, begin = tracker(), [], 0, 0

@@ -18,6 +18,7 @@ def test_unit_keeps_the_direction_and_leaves_zeros_alone() -> None:
     assert np.array_equal(unit(np.zeros(4, np.float32)), np.zeros(4, np.float32))
 
 
+@pytest.mark.slow
 @given(vectors)
 def test_a_centroid_stays_a_unit_vector_with_bounded_weight(updates: list[tuple[int, float]]) -> None:
     session_voice = Voice(name="S1", exemplars=[voice(0) * 7], enrolled=False, evidence_s=1.5)
@@ -28,6 +29,7 @@ def test_a_centroid_stays_a_unit_vector_with_bounded_weight(updates: list[tuple[
         assert -1.0001 <= session_voice.similarity(voice(number)) <= 1.0001
 
 
+@pytest.mark.slow
 @given(vectors)
 def test_an_enrolled_voice_is_never_updated(updates: list[tuple[int, float]]) -> None:
     alice = Voice(name="Alice", exemplars=[voice(0), voice(0, lean=0.5)], enrolled=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-from scipy.signal import butter, sosfilt
 
 from stream.types import SAMPLE_RATE_HZ, Samples
 
@@ -18,6 +17,8 @@ PEAK = 0.7
 
 def telephone_band(samples: Samples) -> Samples:
     """Return samples at SAMPLE_RATE_HZ as those of a call at RATE_HZ, with a peak of PEAK; before quantisation."""
+    from scipy.signal import butter, sosfilt  # noqa: PLC0415 - takes a second to import
+
     band = butter(4, BAND_HZ, "bandpass", fs=RATE_HZ, output="sos")
     call = sosfilt(band, soxr.resample(samples, SAMPLE_RATE_HZ, RATE_HZ))
     return np.asarray(PEAK * call / max(1e-9, float(np.abs(call).max(initial=0.0))), np.float32)

@@ -44,6 +44,7 @@ def test_features_are_those_of_kaldi() -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=5e-4)
 
 
+@pytest.mark.slow
 def test_x_vectors_are_those_of_the_original() -> None:
     features, _ = noise((2, 198, MELS), 2.0)
     state = bundled.read_bundle(WEIGHTS, SETTINGS).tensors
@@ -61,6 +62,7 @@ def test_context_is_the_mean_of_a_piece_and_of_all() -> None:
     np.testing.assert_allclose(piece_means(rows[:80]).flatten(), [2 * 39.5], rtol=1e-6)
 
 
+@pytest.mark.long
 def test_gives_unit_vectors_and_brings_its_calibration() -> None:
     model = speaker(SETTINGS)
     (scores,) = model.infer([window(demo_speech("Alice")[:32_000])])
@@ -74,6 +76,7 @@ def test_gives_unit_vectors_and_brings_its_calibration() -> None:
     np.testing.assert_allclose(np.linalg.norm(info.cohort, axis=1), 1.0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_does_not_depend_on_gain_or_on_the_batch() -> None:
     model = speaker(SETTINGS)
     loud = demo_speech("Alice")[:32_000]

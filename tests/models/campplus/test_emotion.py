@@ -43,6 +43,7 @@ def test_gives_probabilities_and_arousal() -> None:
     assert ((scores.values >= 0) & (scores.values <= 1)).all()
 
 
+@pytest.mark.slow
 def test_does_not_depend_on_gain_or_on_the_batch() -> None:
     model = emotion(SETTINGS)
     speech = demo_speech("Alice")[:32_000]
@@ -57,6 +58,7 @@ def test_noise_gets_no_firm_label() -> None:
     assert scores.values[:4].max() < 0.5
 
 
+@pytest.mark.slow
 def test_voice_and_emotion_share_one_forward() -> None:
     models = [emotion(SETTINGS), speaker(VOICE)]
     (ensemble,) = share_trunks([*models, object()])

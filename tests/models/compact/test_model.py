@@ -50,6 +50,7 @@ def with_samples(window: Window, samples: NDArray[Any]) -> Window:
     return dataclasses.replace(window, samples=samples.astype(np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [8_000, 23_456, 32_000, 48_000])
 def test_a_score_does_not_depend_on_its_batch(model: Model, windows: Extract, length: int) -> None:
     batch = [with_samples(window, window.samples[:length]) for window in windows(8, length=48_000)]
@@ -152,6 +153,7 @@ def test_metadata_of_the_weights(name: str) -> None:
     assert (FOLDER / f"{name.upper()}.md").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", [SpeakerNet(), EmotionNet()])
 @pytest.mark.parametrize("linear", [lambda: functional.linear, traceable_linear], ids=["torch's", "oneDNN's"])
 @pytest.mark.parametrize("frames", [47, 200, 301])

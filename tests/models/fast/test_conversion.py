@@ -19,6 +19,7 @@ from tests.models.fast.conftest import Make, library_output, noise
 CLASSIFIER = "Wav2Vec2ForSequenceClassification"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("changes", "why"),
     [

@@ -16,6 +16,7 @@ MEAN_CONNECTION = 50
 """Messages after which a connection that goes on is replaced, on average."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(EXCHANGES))
 def test_corrupted_messages_cause_only_the_protocols_own_error(name: str) -> None:
     protocol, valid = EXCHANGES[name]

@@ -169,6 +169,7 @@ def test_a_refused_subscription_is_logged_once(caplog: pytest.LogCaptureFixture)
     assert caplog.text.count(f"refuses the subscription to {COMMAND} (Not authorized)") == 1
 
 
+@pytest.mark.long
 def test_a_running_node_is_paused_and_resumed_over_mqtt(tmp_path: Path) -> None:
     """The real program: a pause silences a stream, a resume ends the silence."""
 

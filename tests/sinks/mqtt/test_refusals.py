@@ -201,6 +201,7 @@ async def _turns(sink: MqttSink, *, rounds: int = 6) -> None:
     await wait_until(lambda: sink.statistics().waiting == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("qos", [1, 0])
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 @pytest.mark.parametrize("code", [NOT_AUTHORIZED, None])

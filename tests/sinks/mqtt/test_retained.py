@@ -26,6 +26,7 @@ TURN, EMOTION, SPEAKER = (f"home/kitchen/room/{kind}" for kind in ("turn", "emot
 AVAILABILITY, OUTBOX = "home/kitchen/availability", "home/kitchen/outbox"
 
 
+@pytest.mark.long
 def test_the_next_run_takes_back_what_a_killed_one_left(tmp_path: Path) -> None:
     async def check() -> None:
         options = {"outbox": str(tmp_path / "box"), "discovery_prefix": "ha"}
@@ -56,6 +57,7 @@ def test_the_next_run_takes_back_what_a_killed_one_left(tmp_path: Path) -> None:
         asyncio.run(check())
 
 
+@pytest.mark.long
 def test_the_will_is_published_when_the_process_is_killed(tmp_path: Path) -> None:
     async def check() -> None:
         async with subscriber(broker.port) as received:

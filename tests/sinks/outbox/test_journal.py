@@ -195,6 +195,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long
 def test_messages_survive_a_kill_at_any_moment(tmp_path: Path) -> None:
     written: list[int] = []
     acknowledged: set[int] = set()

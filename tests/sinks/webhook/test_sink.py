@@ -106,6 +106,7 @@ def test_a_receiver_that_is_down_for_ten_minutes_gets_every_event_once(caplog: p
     assert "private" not in caplog.text, "the path may be a secret"
 
 
+@pytest.mark.slow
 def test_a_killed_sender_loses_nothing_and_repeats_under_the_same_id(tmp_path: Path) -> None:
     """The receiver has taken some events and holds the answer of one when the sender is killed."""
     program = (
@@ -166,6 +167,7 @@ def test_what_is_refused_is_set_aside_and_reported(status: str, caplog: pytest.L
     assert "set aside" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "at_least_s"),
     [

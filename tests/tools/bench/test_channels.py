@@ -40,6 +40,7 @@ def test_the_search_finds_the_limit(monkeypatch: pytest.MonkeyPatch, limit: int,
     assert len(rows(trials)) == len(trials)
 
 
+@pytest.mark.slow
 def test_a_trial_processes_every_source() -> None:
     """On a fast clock the pauses of a busy machine are long, so the numbers of windows and events are only bounded."""
     trial = run_accelerated(_run_trial(Settings(), loaded(), count=3, bound_ms=1e9, seconds_s=120.0))

@@ -16,6 +16,8 @@ from stream.tools.bench.channels import LoadTrial
 from tests.models.fast.conftest import build_small
 from tests.support.small_models import TINY
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"speaker-wav2vec2": "Wav2Vec2ForXVector", "speaker-id-voxceleb1": "Wav2Vec2ForSequenceClassification"}
 
 
@@ -32,6 +34,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "GEMM_SHAPE", (8, 16, 16))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_small")
 def test_models_are_compared() -> None:
     words = ["--random-weights", "--runs", "1", "--batch", "2", "--window", "1", "--bfloat16", "--json"]
@@ -50,6 +53,7 @@ def test_models_are_compared() -> None:
         assert row["gflop"] > 0 or row["gflop_s"] > 0
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_small")
 def test_models_in_a_table() -> None:
     words = ["--random-weights", "--model", "speaker-wav2vec2", "--runs", "1", "--batch", "1", "--window", "1"]
@@ -87,6 +91,7 @@ def test_invalid_options_are_rejected() -> None:
     assert "no benchmark for model 'no-such'; available: emotion-wav2vec2-large" in rejected.stderr
 
 
+@pytest.mark.slow
 def test_doctor() -> None:
     result = CliRunner().invoke(app, ["doctor", "--json"])
     assert result.exit_code == 0, result.output

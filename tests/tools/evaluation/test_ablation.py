@@ -20,6 +20,8 @@ from stream.types import Task
 from tests.support.tones import tone, wav
 from tests.tracking.speech import speech_spans, voice
 
+pytestmark = pytest.mark.slow
+
 TURNS = [("ann", 0.0, 5.0, 300.0), ("bob", 6.5, 11.5, 1_300.0), ("ann", 13.0, 18.0, 300.0)]
 
 

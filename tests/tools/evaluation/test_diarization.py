@@ -117,6 +117,7 @@ HYPOTHESES = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(REFERENCES, HYPOTHESES, st.sampled_from([0.0, 0.25]), st.booleans())
 def test_error_rates_equal_those_of_the_library(spoken: Any, labelled: Any, collar_s: float, overlap: bool) -> None:  # noqa: FBT001

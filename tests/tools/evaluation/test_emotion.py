@@ -129,6 +129,7 @@ def test_an_utterance_without_a_window_is_silence() -> None:
     assert (found.probabilities, found.label, found.speech_s) == (None, SILENCE, 0)
 
 
+@pytest.mark.slow
 def test_utterances_through_the_pipeline(make_runner: Callable[..., EvaluationRunner], tmp_path: Path) -> None:
     utterances = [
         Utterance((wav(tmp_path / f"{label}{take}.wav", tone(300, 4.0, level=level, seed=take)),), f"p{take}", label)

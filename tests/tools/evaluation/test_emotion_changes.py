@@ -42,6 +42,7 @@ def test_the_time_from_a_change_to_its_label(labels: tuple[str, ...], seen_s: fl
     assert emotion_changes._seen_after_s(passage, events(*labels)) == seen_s
 
 
+@pytest.mark.slow
 def test_recordings_of_a_person_are_joined(tmp_path: Path, make_runner: MakeRunner) -> None:
     runner: EvaluationRunner = make_runner("emotion")
     levels = {"neutral": 0.2, "angry": 0.6}

@@ -17,6 +17,8 @@ from stream.tools.evaluation.segments import read_rttm
 from stream.types import SAMPLE_RATE_HZ
 from tests.support.tones import tone, wav
 
+pytestmark = pytest.mark.slow
+
 PLAN = MixturePlan(seconds=15.0, people=2, enrolled=1)
 
 

@@ -60,6 +60,7 @@ def calibration_error(calibration: Calibration, crops: EmbeddedCrops) -> float:
     return table.calibration_error
 
 
+@pytest.mark.long
 def test_a_fitted_calibration_is_reliable_for_other_people_and_an_over_confident_one_is_not() -> None:
     calibration, others = fitted(voices(40, seed=1)), voices(40, seed=2)
     assert calibration_error(calibration, others) < 0.03

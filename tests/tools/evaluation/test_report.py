@@ -80,6 +80,7 @@ def charts() -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_charts_are_self_contained_and_reproducible_svg() -> None:
     for chart in charts():
         assert chart.startswith("<svg")

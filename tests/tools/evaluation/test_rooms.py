@@ -19,6 +19,8 @@ from stream.tracking.room_arbiter import Placement
 from stream.types import SAMPLE_RATE_HZ
 from tests.support.tones import tone, wav
 
+pytestmark = pytest.mark.slow
+
 PLAN = MixturePlan(seconds=40.0)
 
 

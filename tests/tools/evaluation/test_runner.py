@@ -35,6 +35,7 @@ def test_events_come_in_the_order_of_the_recordings(
         assert NODE not in {event.source for event in events}
 
 
+@pytest.mark.slow
 def test_a_file_without_audio_is_named(make_runner: Maker, tmp_path: Path) -> None:
     valid, invalid = wav(tmp_path / "valid.wav", tone(300, 2.0)), tmp_path / "invalid.wav"
     invalid.write_text("hello")

@@ -141,6 +141,7 @@ def test_speech_of_recordings_passes_the_gate(make_runner: Maker, tmp_path: Path
     assert len(steps) == 2
 
 
+@pytest.mark.slow
 def test_trials(make_runner: Maker, tmp_path: Path) -> None:
     paths = recordings(tmp_path)
     listed = [

@@ -21,6 +21,8 @@ from stream.tools.planning.plan import Demand, Planner
 from stream.tools.planning.simulation import simulate
 from tests.support.command import rejection, run_command
 
+pytestmark = pytest.mark.slow
+
 POOL = MeasuredPool(workers=1, max_batch=8, max_wait_ms=5.0, deadline_ms=1_000.0)
 LANE = LaneModel(name="speaker", hop_s=0.5, base_ms=10.0, window_ms=5.0)
 DURATION_S = 10.0

@@ -143,6 +143,7 @@ def test_a_refusal_ends_it(answer: dict[str, str], sentence: str) -> None:
         asyncio.run(check())
 
 
+@pytest.mark.slow
 def test_the_token_is_sent_and_a_wrong_one_is_one_sentence() -> None:
     async def check(token: str) -> None:
         async with network_node(serve={"token": TOKEN}) as node:

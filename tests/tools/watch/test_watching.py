@@ -23,6 +23,8 @@ from stream.types import Task
 from tests.support.fakes import FakeDetector, FakeModel
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 LOADED = LoadedModels(
     models=[FakeModel(), FakeModel(task=Task.SPEAKER)],
     ensembles=[],
