@@ -1,5 +1,7 @@
 """Speech timeline of a stream: per-frame speech flags and the segments they form (pure).
 
+Whether a window passes the gate is decided from them in `windows.py`.
+
 `SpeechTimeline` turns the detector's probabilities into flags with hysteresis (speech starts at `on` and ends below
 `off`, as in Silero VAD), and flags into *speech segments*: runs of speech separated by at least `min_silence`. Queries
 concern the past only, so the answer for a sample never depends on how much audio followed it.

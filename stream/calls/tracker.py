@@ -1,5 +1,7 @@
 """Call tracker: the speech and emotion of two separate tracks become one set of figures, in media order (pure).
 
+Talk time, crosstalk and silence are measured by `floor.py`.
+
 Each track adds its settled speech (`add_speech`) and its emotion (`add_emotion`). The call advances as far as both are
 known, so that the same audio yields the same events whichever track is processed first. Every `update_s` of media it
 publishes its figures and the alerts they raise or end; when the last track has left, open alerts end and the final

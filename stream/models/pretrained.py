@@ -1,4 +1,4 @@
-"""Inference with a wav2vec 2.0 checkpoint: windows in, probabilities or x-vectors out.
+"""Inference with a wav2vec 2.0 checkpoint: windows in, probabilities or x-vectors out; loaded by `loading.py`.
 
 Rules:
 

@@ -1,6 +1,6 @@
 // Entry point: one link to the server, and one view at a time, chosen by the address.
 import { announce, setAttribute, setText, toast } from "./dom.js";
-import { Link } from "./link.js";
+import { Link } from "./connection.js";
 import { clearColours } from "./parts.js";
 import { duration } from "./words.js";
 import { Wall } from "./wall.js";

@@ -254,7 +254,7 @@ export class Wall {
     path.setAttribute("d", "M8 24v8M21 18v20M34 8v40M47 20v16M60 26v4M73 20v16M86 8v40M99 18v20M112 24v8");
     svg.append(path);
     this.empty.replaceChildren(svg, h("b", null, title), h("p", null, text));
-    if (all === 0 && this.link.state === "open") import("./connect.js").then(({ howToConnect }) => { if (this.#emptiness === emptiness) this.empty.append(...howToConnect(this.link)); });
+    if (all === 0 && this.link.state === "open") import("./how_to_connect.js").then(({ howToConnect }) => { if (this.#emptiness === emptiness) this.empty.append(...howToConnect(this.link)); });
   }
 
   #setFilter(name) {
