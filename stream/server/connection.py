@@ -244,6 +244,7 @@ class ClientConnection:
         labels = gateway.labels_of(action.name, action.labels)
         for track in tracks:
             track.labels = labels
+            track.started_s = time.time() - action.age_s if action.age_s else None
         if action.events:
             self._subscription = gateway.clients.subscribe(name, is_call=parties != (None,))
             self._event_task = asyncio.create_task(self._send_events(self._subscription), name=f"client {name}")
@@ -254,7 +255,7 @@ class ClientConnection:
         self._transport.slot.prove()
         self._opened_s = time.monotonic()
         self._tracks = list(zip(parties, tracks, strict=True))
-        self._intake.open(self._tracks, offset_s=offset_s, now_s=self._opened_s)
+        self._intake.open(self._tracks, offset_s=offset_s, now_s=self._opened_s, age_s=action.age_s)
         self._key = action.name if action.leg else own_key(name)
         gateway.register(self._tracks, peer=self._peer, key=self._key, name=name)
         for reply in self._protocol.stream_opened(name):

@@ -40,6 +40,7 @@ class AudioIntake:
         self._offset_s = 0.0  # start of this connection's audio within the call
         self._offset_frames = 0  # the same, once the rate is known, and what was inserted since
         self._opened_s = self._received_s = 0.0  # monotonic
+        self._age_s = 0.0  # of the first audio
         self._audio_frames = 0  # of the first track
         self._held: list[AudioChunk] = []
         self._resumed_s = 0.0  # arrival of the first chunk held
@@ -56,10 +57,11 @@ class AudioIntake:
         """Whether the peer sends no audio for now."""
         return any(track.interruption for _, track in self.tracks)
 
-    def open(self, tracks: PartyTracks, *, offset_s: float, now_s: float) -> None:
-        """Begin with the first chunk at `offset_s` of the call."""
+    def open(self, tracks: PartyTracks, *, offset_s: float, now_s: float, age_s: float = 0.0) -> None:
+        """Begin with the first chunk at `offset_s` of the call, recorded `age_s` ago."""
         self.tracks, self._offset_s = tracks, offset_s
         self._opened_s = self._received_s = now_s
+        self._age_s, self._has_no_pace = age_s, age_s > 0
         self._offset_frames = round(offset_s * self.rate_hz)
 
     def set_rate(self, rate_hz: int) -> bool:
@@ -88,7 +90,7 @@ class AudioIntake:
 
     def ahead_s(self, now_s: float) -> float:
         """Return by how much the audio received is ahead of the clock."""
-        return max(track.end_s for _, track in self.tracks) - self._offset_s - (now_s - self._opened_s)
+        return max(track.end_s for _, track in self.tracks) - self._offset_s - (now_s - self._opened_s) - self._age_s
 
     def interrupt(self, state: str, reason: str) -> None:
         """Note that the peer sends no audio for now; what resumes it is the next audio."""

@@ -64,6 +64,7 @@ class PushSource:
     ) -> None:
         self.id, self.channels = source_id, channels
         self.rate_hz = 0
+        self.started_s: float | None = None  # POSIX time of frame 0, if it is older than the stream
         self.end_frame = 0  # of the audio put in so far, gaps included
         self.received_s = 0.0  # arrival of the newest chunk, on the monotonic clock
         self._on_stop = on_stop

@@ -74,6 +74,7 @@ class OpenStream:
     events: bool = False
     leg: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)  # what the peer says about the call
+    age_s: float = 0.0  # how long ago the first audio was recorded
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@
 {"type": "call", "change": "hold", "labels": {"agent": "Grace"}} says what happens to a call while it lasts: `hold`,
 `retrieve` or `transfer`.
 
+`"age_s": 12.5` in `start` says how long ago the first audio was recorded, if a client has kept it during an outage: its
+events are dated right, and so much more may be ahead of real time.
+
 Once audio flows, a malformed message is left out, and the first one is answered with {"type": "warning", "message": …}.
 
 A call of two tracks has `"call": "ID", "channels": 2, "parties": ["customer", "agent"]` instead of `source`. On an
@@ -47,12 +50,15 @@ from stream.server.protocols.base import (
 
 MIN_RATE_HZ = 4_000
 MAX_NAME_CHARACTERS = 64
+MAX_AGE_S = 300.0
+"""Oldest audio that a client may have kept while it was not connected."""
+
 MAX_SAMPLE = 4.0
 """Largest absolute value of a float sample that is accepted; the nominal range is -1 to 1."""
 
 
 START_FIELDS = frozenset(
-    ("type", "rate_hz", "channels", "format", "source", "call", "parties", "events", "token", "labels")
+    ("type", "rate_hz", "channels", "format", "source", "call", "parties", "events", "token", "labels", "age_s")
 )
 
 
@@ -136,7 +142,8 @@ class GenericProtocol(ConnectionProtocol):
         labels = read_labels(get_field(fields, "labels", kind=dict)) if "labels" in fields else {}
         self._frame_bytes = SAMPLE_BYTES[self._format] * channels
         events_wanted = get_field(fields, "events", kind=bool) if "events" in fields else True
-        self._open = OpenStream(name or "client", rate_hz, tracks, events=events_wanted, labels=labels)
+        age_s = _age_s(fields)
+        self._open = OpenStream(name or "client", rate_hz, tracks, events=events_wanted, labels=labels, age_s=age_s)
         return [self._open]
 
     def _receive_audio(self, data: bytes) -> list[Action]:
@@ -159,6 +166,13 @@ class GenericProtocol(ConnectionProtocol):
 
     def _error_messages(self, reason: RejectReason, message: str) -> Sequence[Action]:
         return [_message("error", code=reason.value, message=message)]
+
+
+def _age_s(fields: dict[str, Any]) -> float:
+    age_s = fields.get("age_s", 0)
+    if isinstance(age_s, bool) or not isinstance(age_s, int | float) or not 0 <= age_s <= MAX_AGE_S:
+        raise ProtocolViolation(f"age_s must be from 0 to {MAX_AGE_S:g}")
+    return float(age_s)
 
 
 def _tracks(fields: dict[str, Any]) -> tuple[Party | None, ...]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import random
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,16 +19,17 @@ from stream.app.signals import SignalHandler
 from stream.errors import SettingsError
 from stream.events.text import printable
 from stream.pipeline.failures import root_error
+from stream.server.protocols.generic import MAX_AGE_S
 from stream.settings import SourceSettings
 from stream.sinks.tls import verifying_context
-from stream.tools.send.unsent import UnsentAudio
+from stream.tools.send.unsent import MAX_UNSENT_S, UnsentAudio
 from stream.types import Interruption, Source
 
 DEFAULT_PORT = 8765
 PATH = "/v1/stream"
 
-MAX_PAUSE_S = 30.0
-"""Longest pause between two attempts to connect."""
+MAX_PAUSE_S = 10.0
+"""Longest pause between two attempts to connect: what is kept has to last beyond it."""
 
 ANSWER_TIMEOUT_S = 30.0
 """Longest wait for the node to start a stream, and for its last events."""
@@ -36,10 +37,17 @@ ANSWER_TIMEOUT_S = 30.0
 PING_S = 5.0
 """Interval of pings, and longest wait for the answer to one: what a frozen network swallows is lost."""
 
+CATCH_UP_PACE = 2.0
+"""Speed at which audio is sent that was kept during an outage; at once, the node would leave out most windows."""
+
+MAX_BURST_S = 2.0
+"""Audio that is sent at once."""
+
+MIN_AGE_S = 1.0
+"""Age from which the node gets to know when audio was recorded."""
+
 PERMANENT = frozenset({"malformed", "unauthorized"})
 """Errors of a node that another attempt does not change."""
-
-log = logging.getLogger(__name__)
 
 
 class NodeRefused(ConnectionError):
@@ -57,6 +65,7 @@ class Sender:
         ca_file: Certificates of the authority of a `wss` node; empty: the system's.
         on_event: Called with each event, a line of JSON; None: no events are asked for.
         sleep: Waits for a number of seconds.
+        clock: Monotonic time in seconds.
     """
 
     def __init__(
@@ -69,11 +78,12 @@ class Sender:
         ca_file: str = "",
         on_event: Callable[[str], None] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source, self._url, self._name, self._on_event = source, url, name, on_event
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._tls = verifying_context(ca_file, key="--ca-file") if url.startswith("wss:") else None
-        self._sleep = sleep
+        self._sleep, self._clock = sleep, clock
         self._reason = ""  # why there is no connection
 
     def stop(self) -> None:
@@ -84,7 +94,7 @@ class Sender:
         """Send everything. Raises `SourceError`, or `SettingsError` if the node refuses for good."""
         async with self._source.blocks() as blocks:
             audio = self._source.format
-            unsent = UnsentAudio(rate_hz=audio.rate_hz, live=self._source.live)
+            unsent = UnsentAudio(rate_hz=audio.rate_hz, live=self._source.live, clock=self._clock)
             async with asyncio.TaskGroup() as group:
                 sending = group.create_task(self._keep_sending(unsent), name="send")
                 async for block in blocks:
@@ -92,8 +102,7 @@ class Sender:
                         await unsent.put(block.samples)
                 await unsent.close()
                 await sending
-        if unsent.dropped_s:
-            log.warning("%.1f s of audio dropped while there was no connection", unsent.dropped_s)
+        _tell_dropped(unsent)
 
     async def _keep_sending(self, unsent: UnsentAudio) -> None:
         pause_s = 1.0
@@ -106,7 +115,7 @@ class Sender:
                     ping_interval=PING_S,
                     ping_timeout=PING_S,
                 ) as connection:
-                    await self._start(connection)
+                    await self._start(connection, unsent)
                     pause_s = 1.0
                     await self._exchange(connection, unsent)
                     return
@@ -130,7 +139,7 @@ class Sender:
         if status == 404:  # noqa: PLR2004 - as in HTTP
             raise SettingsError(f"no node listens at {self._url}; use ws://HOST:PORT{PATH}")
 
-    async def _start(self, connection: ClientConnection) -> None:
+    async def _start(self, connection: ClientConnection, unsent: UnsentAudio) -> None:
         """Open the stream. Raises `SettingsError` or `NodeRefused` if the node does not."""
         audio = self._source.format
         start = {
@@ -141,12 +150,15 @@ class Sender:
             "source": self._name,
             "events": self._on_event is not None,
         }
+        if (age_s := unsent.age_s) >= MIN_AGE_S:
+            start["age_s"] = round(min(age_s, MAX_AGE_S), 3)
         await connection.send(json.dumps(start))
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             answer = _parsed(await connection.recv())
         _raise_error(answer)
         self._reason = ""
         _print(f"sending to {self._url} as {printable(str(answer.get('source', self._name)))!r}")
+        _tell_dropped(unsent)
 
     async def _exchange(self, connection: ClientConnection, unsent: UnsentAudio) -> None:
         """Send until the audio ends, receive until the node has said so."""
@@ -168,8 +180,14 @@ class Sender:
             receiving.cancel()
 
     async def _send(self, connection: ClientConnection, unsent: UnsentAudio) -> None:
-        while (data := await unsent.first()) is not None:
+        started_s, sent_s = self._clock(), 0.0
+        while (chunk := await unsent.first()) is not None:
+            data, length_s = chunk
+            early_s = sent_s - MAX_BURST_S - CATCH_UP_PACE * (self._clock() - started_s)
+            if early_s > 0:
+                await self._sleep(early_s / CATCH_UP_PACE)
             await connection.send(data)
+            sent_s += length_s
             await unsent.remove_first(data)
         await connection.send(json.dumps({"type": "stop"}))
 
@@ -225,6 +243,11 @@ def send_until_stopped(
         return signals.exit_code
 
     return asyncio.run(run())
+
+
+def _tell_dropped(unsent: UnsentAudio) -> None:
+    if dropped_s := unsent.take_dropped_s():
+        _print(f"{dropped_s:.1f} s of audio dropped; without a connection {MAX_UNSENT_S:g} s are kept")
 
 
 def _parsed(message: str | bytes) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -11,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
 from stream.errors import SettingsError, TonewatchError
 from stream.events import StreamEvent, TurnEvent, from_json
 from stream.pipeline.failures import root_error
-from stream.tools.send.sender import Sender, node_url
+from stream.tools.send.sender import CATCH_UP_PACE, MAX_BURST_S, Sender, node_url
 from stream.tools.send.unsent import MAX_UNSENT_S, UnsentAudio
 from stream.types import Block
 from tests.support.fakes import FakeSource
@@ -78,7 +81,7 @@ def test_a_node_gets_the_audio_and_its_events_come_back(capsys: pytest.CaptureFi
     assert "sending to ws://127.0.0.1" in capsys.readouterr().err
 
 
-def scripted(handle: Callable[[ServerConnection, int], Awaitable[None]]) -> Any:
+def scripted(handle: Callable[[ServerConnection, int], Awaitable[None]], port: int = 0) -> Any:
     """Serve connections that a test answers; the handler gets the number of the connection."""
     count = 0
 
@@ -87,7 +90,7 @@ def scripted(handle: Callable[[ServerConnection, int], Awaitable[None]]) -> Any:
         number, count = count, count + 1
         await handle(connection, number)
 
-    return serve(accept, "localhost", 0)
+    return serve(accept, "127.0.0.1" if port else "localhost", port)
 
 
 def test_a_lost_node_is_found_again_and_gets_the_rest() -> None:
@@ -120,6 +123,77 @@ def test_a_lost_node_is_found_again_and_gets_the_rest() -> None:
         position = found + len(part)
     assert position == len(sent)
     assert len(received) >= len(BLOCKS) - 3, "one at most per lost connection"
+
+
+def test_what_was_kept_during_an_outage_is_dated_and_sent_at_twice_its_speed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now_s, minute = [100.0], [Block("desk", at * 16_000, np.zeros((16_000, 1), np.float32)) for at in range(70)]
+    starts: list[dict[str, Any]] = []
+    arrived: list[float] = []
+
+    class Kept(FakeSource):
+        """70 s of live audio, recorded before the node is there."""
+
+        async def _generate_blocks(self) -> AsyncIterator[Any]:
+            for block in self._blocks:
+                now_s[0] += 1
+                yield block
+            there.set()
+            await wait_until(lambda: len(arrived) == 60)
+
+    async def handle(connection: ServerConnection, _: int) -> None:
+        starts.append(json.loads(await connection.recv()))
+        await connection.send(json.dumps({"type": "started", "source": "desk"}))
+        async for message in connection:
+            if isinstance(message, str):
+                await connection.send(json.dumps({"type": "stopped"}))
+                return
+            arrived.append(now_s[0])
+
+    async def pass_time(pause_s: float) -> None:
+        if there.is_set():
+            now_s[0] += pause_s
+        await asyncio.sleep(0)
+
+    async def check() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        made = Kept(minute, source_id="desk", live=True)
+        sender = Sender(
+            source=made, url=f"ws://127.0.0.1:{port}/", name="desk", sleep=pass_time, clock=lambda: now_s[0]
+        )
+        sending = asyncio.create_task(run(sender))
+        await there.wait()
+        async with scripted(handle, port=port):
+            await sending
+
+    there = asyncio.Event()
+    asyncio.run(check())
+    assert starts[0]["age_s"] == pytest.approx(60, abs=1.0)
+    assert len(arrived) == 60
+    assert arrived[-1] - arrived[0] == pytest.approx((59 - MAX_BURST_S) / CATCH_UP_PACE, abs=3.0)
+    assert "10.0 s of audio dropped; without a connection 60 s are kept" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_node_dates_events_by_the_age_of_the_audio() -> None:
+    async def check() -> None:
+        async with network_node(serve={"max_ahead_s": 0.5}) as node:
+            async with connect(f"ws://127.0.0.1:{node.listener.port}/v1/stream") as client:
+                await client.send(json.dumps({"type": "start", "rate_hz": 16_000, "source": "desk", "age_s": 40}))
+                opened_s = time.time()
+                pcm = np.rint(LOUD * 32_768).astype("<i2").tobytes()
+                for start in range(0, len(pcm), 32_000):
+                    await client.send(pcm[start : start + 32_000])
+                await client.send(json.dumps({"type": "stop"}))
+                await client.wait_closed()
+            await node.wait_ended("desk")
+            end = next(event for event in node.events if isinstance(event, StreamEvent) and event.state == "ended")
+            assert (end.end_s, end.outcome) == (4.0, "hung_up")
+            assert end.time.timestamp() == pytest.approx(opened_s - 40 + 4, abs=0.5)
+
+    asyncio.run(check())
 
 
 @pytest.mark.parametrize(
@@ -157,13 +231,17 @@ def test_the_token_is_sent_and_a_wrong_one_is_one_sentence() -> None:
 
 def test_live_audio_that_waits_is_bounded_and_keeps_the_newest() -> None:
     async def check() -> None:
-        unsent = UnsentAudio(rate_hz=100, live=True)
-        for second in range(60):
+        now_s = [0.0]
+        unsent = UnsentAudio(rate_hz=100, live=True, clock=lambda: now_s[-1])
+        for second in range(80):
+            now_s.append(second + 1.0)
             await unsent.put(np.full((100, 1), second / 100, np.float32))
-        assert unsent.dropped_s == 60 - MAX_UNSENT_S
+        assert unsent.age_s == MAX_UNSENT_S
+        assert unsent.take_dropped_s() == 80 - MAX_UNSENT_S
+        assert not unsent.take_dropped_s(), "each once"
         first = await unsent.first()
         assert first is not None
-        assert np.frombuffer(first, "<i2")[0] == round(0.40 * 32_768)
+        assert np.frombuffer(first[0], "<i2")[0] == round((80 - MAX_UNSENT_S) / 100 * 32_768)
 
     asyncio.run(check())
 
@@ -178,9 +256,10 @@ def test_audio_of_a_file_waits_for_room() -> None:
         assert not putting.done()
         first = await unsent.first()
         assert first is not None
-        await unsent.remove_first(first)
+        await unsent.remove_first(first[0])
         await putting
-        assert not unsent.dropped_s
+        assert not unsent.take_dropped_s()
+        assert not unsent.age_s
 
     asyncio.run(check())
 
