@@ -97,6 +97,11 @@ class WebSocketLink(ABC):
         await self._receiving
         self._writer.close()
 
+    def cut(self) -> None:
+        """Reset the connection."""
+        self._receiving.cancel()
+        self._writer.transport.abort()
+
     def text(self, message: str) -> None:
         """Send a text message."""
         self._frame(0x81, message.encode())

@@ -24,7 +24,9 @@ from stream.sinks.mqtt.connection import BrokerConnection, BrokerError
 from stream.sinks.mqtt.credentials import read_password, tls_context
 from stream.sinks.mqtt.tasks import cancel_and_wait
 
-FIRST_BACKOFF_S = 0.5
+FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.5, 2.0
+"""People look at the page: a broker that is back is to be seen soon, however long `mqtt.reconnect_max_s` is."""
+
 MAX_VERSION_LENGTH = 32
 
 CANCEL_RETRY_S = 1.0
@@ -87,7 +89,7 @@ class MqttFeed:
                     log.warning("%s:%s: connection lost (%s); retrying", self._address.host, self._address.port, error)
                     warned = True
             await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnecting dashboards
-            backoff_s = min(2 * backoff_s, self._settings.reconnect_max_s)
+            backoff_s = min(2 * backoff_s, self._settings.reconnect_max_s, MAX_BACKOFF_S)
 
     def take(self, topic: str, payload: Any, *, retained: bool = False) -> None:
         """Apply one message of the broker."""

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 TASK_ORDER = (Task.OVERLAP, Task.IDENTITY, Task.SPEAKER, Task.EMOTION)
 """Order of the models for windows that end together: the speaker must be known before an emotion is attributed."""
+BROKER_CHECK_S = 0.5  # between looks at the state of brokers
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,9 +334,12 @@ class Pipeline:
         return found
 
     async def _publish_health(self) -> None:
-        """Publish the node's health every `health_s`."""
+        """Publish the node's health every `health_s`, and soon after a broker is reached or lost."""
         while True:
-            await asyncio.sleep(self._settings.health_s)
+            left_s, brokers = self._settings.health_s, self._publisher.broker_states()
+            while left_s > 0 and self._publisher.broker_states() == brokers:
+                await asyncio.sleep(min(left_s, BROKER_CHECK_S))
+                left_s -= BROKER_CHECK_S
             await self.publish(self.health())
             self._pool.start_interval()
 

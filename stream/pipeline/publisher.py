@@ -116,6 +116,12 @@ class Publisher:
         """Return the counts of every sink and its queue."""
         return tuple(_health(worker) for worker in self._workers)
 
+    def broker_states(self) -> tuple[str | None, ...]:
+        """Return the state of the connection to its broker of every sink that has one."""
+        sinks = (worker.sink for worker in self._workers)
+        brokers = (sink.counters().broker for sink in sinks if isinstance(sink, CountingSink))
+        return tuple(broker and broker.state for broker in brokers)
+
 
 async def _run_sink(worker: _SinkWorker) -> None:
     async with worker.sink as sink:

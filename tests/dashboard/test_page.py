@@ -219,11 +219,13 @@ def test_page_reconnects_after_a_restart_of_the_server(dashboard: RunningDashboa
     page = open_page(dashboard)
     expect(page.locator("#link")).to_have_text("Live")
     dashboard.restart()
+    after = Scene("after", started=seconds_ago(60), call=True)
+    dashboard.apply([after.call_figures(60.0), after.alert("a1", "anger", 60.0)])  # while the page is not connected
     expect(page.locator("#link")).to_have_text("Connection lost")
-    dashboard.apply([Scene("after").stream()])
     expect(page.locator("#link")).to_have_text("Live")
     expect(page.locator(".card .name")).to_have_text(["after"])
     expect(page.locator("#banner")).to_be_hidden()
+    expect(page.locator("#announcements")).to_contain_text("after: sustained anger")
 
 
 def test_health_and_settings(dashboard: RunningDashboard, open_page: OpenPage) -> None:

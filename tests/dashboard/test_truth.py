@@ -91,6 +91,20 @@ def test_the_party_that_left_first_has_hung_up() -> None:
     assert ending.text == "customer hung up"
 
 
+@pytest.mark.parametrize(("agent_end_s", "text"), [(20.5, "customer hung up"), (25.0, "agent hung up")])
+def test_ends_that_are_published_out_of_order_are_put_in_order(agent_end_s: float, text: str) -> None:
+    """The agent's is published first; one that is much later follows a stall of the customer's track."""
+    scene = Scene("desk", call=True)
+    events = [scene.stream(party=party) for party in ("customer", "agent")]
+    events += [
+        scene.stream("ended", end_s, party=party, outcome="hung_up")
+        for party, end_s in (("agent", agent_end_s), ("customer", 20.0))
+    ]
+    ending = card_of(*events).view().ending
+    assert ending is not None
+    assert ending.text == text
+
+
 def test_a_card_of_which_nothing_is_heard_leaves() -> None:
     clock = Clock()
     wall, scene, paused, ended = Wall(clock=clock), Scene("room"), Scene("hall"), Scene("over")

@@ -19,6 +19,7 @@ from tests.support.dashboard import RunningDashboard
 pytestmark = pytest.mark.slow
 
 CALLS = 500
+PHONE_PX = 620
 MAX_CARDS_IN_DOCUMENT = 100
 MAX_BUSY = 0.5
 """Share of a core that the page's main thread may use for 500 calls with three events a second each."""
@@ -135,6 +136,12 @@ def test_groups_and_rows_are_accessible(dashboard: RunningDashboard, open_page: 
         dashboard.apply(phone_call(f"desk-{number}", number))
     page = open_page(dashboard, "#/?group=queue&view=rows", width=width, dark=True)
     expect(page.locator(".card")).to_have_count(6)
+    folded = page.get_by_role("button", name="Filters")
+    expect(folded).to_be_visible() if width < PHONE_PX else expect(folded).to_be_hidden()
+    if width < PHONE_PX:
+        expect(page.get_by_label("Group by")).to_be_hidden()
+        folded.click()
+    expect(page.get_by_label("Group by")).to_be_visible()
     found = Axe().run(page, options={"resultTypes": ["violations"]})
     assert {one["id"]: one["nodes"][0]["html"][:120] for one in found.response["violations"]} == {}
     assert page.evaluate("document.documentElement.scrollWidth") <= width

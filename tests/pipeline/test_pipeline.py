@@ -8,18 +8,21 @@ import time
 import tracemalloc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from stream.app.assembly import assign_ids
 from stream.errors import AudioFormatError, InferenceError, SettingsError, SinkError, SourceNotFound
-from stream.events import Envelope, Event, StreamEvent
+from stream.events import BrokerHealth, Envelope, Event, HealthEvent, StreamEvent
 from stream.pipeline.pipeline import Pipeline, Report
 from stream.settings import Settings, SourceSettings
+from stream.sinks.base import SinkCounters
 from stream.types import AudioFormat, Block, Scores, SpeechRequest, SpeechResult, Task, Window, WindowSpec
 from tests.support.fakes import FakeDetector, FakeModel, FakeSource, ListSink
+from tests.support.waiting import wait_until
 
 MAX_WAIT_S = 20
 LOUD = np.random.default_rng(5).uniform(-0.4, 0.4, (16_000 * 6, 1)).astype(np.float32)
@@ -235,6 +238,27 @@ def test_health_reports_the_achieved_hop() -> None:
     (lane,) = asyncio.run(pipeline(FakeSource(blocks("fake")), models=[FailingOnce()]).run()).health.lanes
     assert lane.failed
     assert lane.hop_ms == pytest.approx(500.0 * lane.submitted / lane.inferred, abs=0.1)
+
+
+def test_health_is_published_soon_after_a_broker_is_lost() -> None:
+    class BrokerSink(ListSink):
+        state: Literal["connected", "lost"] = "connected"
+
+        def counters(self) -> SinkCounters:
+            return SinkCounters(broker=BrokerHealth(state=self.state, since=datetime.now(UTC)))
+
+    class Losing(FakeSource):
+        async def _generate_blocks(self) -> AsyncIterator[Any]:
+            yield Block("fake", 0, LOUD[:4_000])
+            await asyncio.sleep(0)
+            sink.state = "lost"
+            await wait_until(lambda: any(isinstance(event, HealthEvent) for event in sink.events))
+
+    sink = BrokerSink()
+    asyncio.run(pipeline(Losing([]), sink=sink, health_s=3_600).run())
+    health = next(event for event in sink.events if isinstance(event, HealthEvent))
+    assert health.sinks[0].broker is not None
+    assert health.sinks[0].broker.state == "lost"
 
 
 @pytest.mark.long

@@ -24,7 +24,7 @@ export class Link extends EventTarget {
   #lastId = 0;
   #clockOffset = 0;
   #silenceTimer = 0;
-  #hasAlerts = false;
+  #knownAlerts = null; // ids, also those of before a lost connection
 
   open() {
     const address = new URL("live", document.baseURI);
@@ -76,16 +76,18 @@ export class Link extends EventTarget {
   }
 
   #onAlerts({ alerts, history }) {
-    const first = !this.#hasAlerts;
-    this.#hasAlerts = true;
+    const first = this.#knownAlerts === null, seen = (this.#knownAlerts ??= new Set());
     this.hasHistory = history;
     for (const alert of alerts) {
-      const known = this.alerts.has(alert.id);
+      const known = seen.has(alert.id);
+      seen.delete(alert.id);
+      seen.add(alert.id);
       this.alerts.delete(alert.id); // the newest last
       this.alerts.set(alert.id, alert);
       if (!known && !first && this.notifies && this.isPending(alert)) import("./notify.js").then(({ notify }) => notify(alert.about.caller_name ?? alert.name, `${alert.label}: ${alert.cause}`));
     }
     while (this.alerts.size > MAX_ALERTS) this.alerts.delete(this.alerts.keys().next().value);
+    while (seen.size > 2 * MAX_ALERTS) seen.delete(seen.keys().next().value);
     this.#emit("alerts", { alerts });
   }
 
@@ -127,7 +129,7 @@ export class Link extends EventTarget {
   }
 
   #onHello(message) {
-    if (this.state !== "open") { this.alerts.clear(); this.#hasAlerts = false; }
+    if (this.state !== "open") this.alerts.clear();
     this.hello = message;
     setLabels(message.labels);
     this.#clockOffset = message.now_ms - Date.now();

@@ -45,7 +45,7 @@ export function setVariable(element, name, value) {
   if (element.style.getPropertyValue(name) !== value) element.style.setProperty(name, value);
 }
 
-const TOAST_MS = 5000, SAME_ANNOUNCEMENT_MS = 1500, MAX_ANNOUNCEMENTS = 4;
+const TOAST_MS = 5000, ANNOUNCEMENT_MS = 10000;
 let toastTimer = 0;
 export function toast(text) {
   const element = document.getElementById("toast");
@@ -54,14 +54,11 @@ export function toast(text) {
   clearTimeout(toastTimer);
   toastTimer = setTimeout(() => delete element.dataset.on, TOAST_MS);
 }
-let announcedAt = 0;
-// For screen readers.
+// For screen readers, which speak one announcement after the other: none is taken away before it can have been read.
 export function announce(text) {
-  const element = document.getElementById("announcements");
-  if (Date.now() - announcedAt > SAME_ANNOUNCEMENT_MS) element.textContent = "";
-  announcedAt = Date.now();
-  element.append(h("p", null, text));
-  while (element.childElementCount > MAX_ANNOUNCEMENTS) element.firstElementChild.remove();
+  const entry = h("p", null, text);
+  document.getElementById("announcements").append(entry);
+  setTimeout(() => entry.remove(), ANNOUNCEMENT_MS);
 }
 
 // A modal form with one field. `submit(value)` returns a promise: an error to show, or nothing, which closes the form.

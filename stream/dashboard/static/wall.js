@@ -24,7 +24,7 @@ const GROUPS = {
 };
 const VIEWS = { cards: "Cards", rows: "Rows" };
 const CHOICES = { sort: ["attention", ORDERS], group: ["none", GROUPS], view: ["cards", VIEWS] }; // remembered by the browser
-const MOVE_INTERVAL_MS = 1200, POINTER_REST_MS = 2500, MAX_ANNOUNCED_ALERTS = 2000, MAX_OPTIONS = 200;
+const MOVE_INTERVAL_MS = 1200, POINTER_REST_MS = 2500, MAX_ANNOUNCED_ALERTS = 2000, MAX_TEXTS = 4, MAX_OPTIONS = 200;
 const { compare } = new Intl.Collator("en", { numeric: true });
 
 function remembered() {
@@ -42,6 +42,7 @@ export class Wall {
   #pointedAt = 0;
   #frameRequested = false;
   #announced = new Set();
+  #hasSnapshot = false;
   #emptiness = "";
 
   constructor(link) {
@@ -61,16 +62,19 @@ export class Wall {
     this.rows = h("button", { type: "button", class: "button", onclick: () => this.#choose("view", this.#choices.view === "rows" ? "cards" : "rows") }, "Rows");
     const fullScreen = h("button", { type: "button", class: "button", hidden: !document.fullscreenEnabled, onclick: () => this.#toggleFullScreen() }, "Full screen");
     document.addEventListener("fullscreenchange", () => setText(fullScreen, document.fullscreenElement ? "Leave full screen" : "Full screen"));
+    // On a phone one button stands for all of these; it says what the list is filtered by.
+    this.fold = h("button", { type: "button", class: "button fold", "aria-expanded": "false", "aria-controls": "filters", onclick: () => setAttribute(this.fold, "aria-expanded", String(this.fold.getAttribute("aria-expanded") !== "true")) }, "Filters");
     this.list = new CardList((key) => new Tile(link, key));
     this.list.element.addEventListener("pointermove", () => { this.#pointedAt = Date.now(); });
     this.empty = h("div", { class: "empty" });
     this.element = h("section", null,
       h("h1", { class: "visually-hidden" }, "Wall"),
       h("div", { class: "tools" },
-        h("div", { class: "find" }, this.filterInput),
-        h("div", { class: "chips", role: "group", "aria-label": "Show" }, Object.values(this.chips).map((chip) => chip.button)),
-        Object.values(this.about),
-        h("div", { class: "arrange" }, h("label", null, "Group by", this.selects.group), h("label", null, "Sort by", this.selects.sort), this.rows, fullScreen)),
+        h("div", { class: "find" }, this.filterInput), this.fold,
+        h("div", { id: "filters", class: "filters" },
+          h("div", { class: "chips", role: "group", "aria-label": "Show" }, Object.values(this.chips).map((chip) => chip.button)),
+          Object.values(this.about),
+          h("div", { class: "arrange" }, h("label", null, "Group by", this.selects.group), h("label", null, "Sort by", this.selects.sort), this.rows, fullScreen))),
       this.list.element, this.empty);
     this.#showChoices();
     link.addEventListener("wall", (event) => this.#onWall(event.detail));
@@ -152,20 +156,29 @@ export class Wall {
     }
     for (const key of removed) this.#cards.delete(key);
     if (removed.length) this.#movedAt = 0;
-    for (const key of changed) {
-      this.#cards.set(key, true);
-      this.#announceAlerts(this.link.cards.get(key), t === "snapshot");
-    }
+    for (const key of changed) this.#cards.set(key, true);
+    this.#announceAlerts(changed);
     this.#requestDraw();
   }
 
-  #announceAlerts(card, silently) {
-    for (const alert of card.alerts) {
-      const name = `${card.key} ${alert.alert}`;
-      if (!this.#announced.has(name) && !silently) announce(`${titleOf(card)}: ${alert.label}`);
-      this.#announced.add(name);
+  // Alerts that the first snapshot has are not announced; those that were raised while the connection was lost are.
+  #announceAlerts(changed) {
+    const texts = [];
+    for (const card of changed.map((key) => this.link.cards.get(key))) {
+      for (const alert of card.alerts) {
+        const name = `${card.key} ${alert.alert}`;
+        if (!this.#announced.has(name)) texts.push(`${titleOf(card)}: ${alert.label}`);
+        this.#announced.delete(name);
+        this.#announced.add(name); // the newest last
+      }
     }
-    if (this.#announced.size > MAX_ANNOUNCED_ALERTS) this.#announced.clear();
+    for (const name of this.#announced) {
+      if (this.#announced.size <= MAX_ANNOUNCED_ALERTS) break;
+      this.#announced.delete(name);
+    }
+    const more = texts.length - MAX_TEXTS;
+    if (texts.length && this.#hasSnapshot) announce([...texts.slice(0, MAX_TEXTS), ...(more > 0 ? [`and ${more} more alerts`] : [])].join("; "));
+    this.#hasSnapshot = true;
   }
 
   #requestDraw() {
@@ -196,6 +209,7 @@ export class Wall {
     this.chips.attention.button.classList.toggle("urgent", counts.attention > 0);
     document.title = counts.attention ? `(${counts.attention}) tonewatch` : "tonewatch";
     if (!this.shown) return;
+    setText(this.fold, [this.#filter === "all" ? "Filters" : FILTERS[this.#filter][0], ...Object.values(this.#about).filter(Boolean)].join(" · "));
     for (const [name, select] of Object.entries(this.about)) this.#showOptions(name, select, cards);
     const titles = new Map(shown.map((card) => [card, titleOf(card)])), order = ORDERS[this.#choices.sort][1];
     shown.sort((a, b) => (a.state === "ended") - (b.state === "ended") || order(a, b) || compare(titles.get(a), titles.get(b)) || compare(a.key, b.key));
