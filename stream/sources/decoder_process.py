@@ -25,7 +25,7 @@ import soundfile
 
 from stream.errors import AudioFormatError
 from stream.sources.containers import parse
-from stream.sources.decoding import Decoder, Piece, SoundfileDecoder
+from stream.sources.decoding import Decoder, NoAudio, Piece, SoundfileDecoder
 from stream.sources.ffmpeg import FfmpegDecoder, is_available
 from stream.sources.mpeg import is_mpeg, parse_mpeg
 from stream.types import AudioFormat
@@ -107,11 +107,12 @@ def open_decoder(file: BinaryIO, *, name: str) -> Decoder:
         file = io.BytesIO(file.read())
     head = file.read(PROBE_BYTES)
     file.seek(0)
-    try:
-        return SoundfileDecoder(file, name=name, parser=parse_mpeg if is_mpeg(head) else parse)
-    except soundfile.LibsndfileError:
-        file.seek(0)
-        return FfmpegDecoder(file, name=name)
+    for parser in (parse_mpeg, parse) if is_mpeg(head) else (parse,):  # FLAC and AAC have tags of MPEG audio as well
+        try:
+            return SoundfileDecoder(file, name=name, parser=parser)
+        except (NoAudio, soundfile.LibsndfileError):
+            file.seek(0)
+    return FfmpegDecoder(file, name=name)
 
 
 def main(arguments: list[str]) -> None:

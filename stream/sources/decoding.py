@@ -59,6 +59,10 @@ class Decoder(Protocol):
         """Release the file."""
 
 
+class NoAudio(AudioFormatError):
+    """The parser finds no audio; another one may."""
+
+
 class _Part(io.RawIOBase):
     """The bytes of one run as a file."""
 
@@ -185,7 +189,7 @@ class RunReader:
 
 
 class SoundfileDecoder:
-    """Decodes the runs of a container one after the other. Raises `AudioFormatError` if libsndfile cannot."""
+    """Decodes the runs of a container one after the other. Raises `NoAudio`, or `LibsndfileError`."""
 
     def __init__(self, file: BinaryIO, *, name: str, parser: Callable[[ByteReader], Container] = parse) -> None:
         self._reader, self._name, self._file = ByteReader(file), name, file
@@ -200,7 +204,7 @@ class SoundfileDecoder:
         self._current: RunReader | None = None
         self._open_next()
         if self._current is None:
-            raise AudioFormatError(f"no audio in {name!r}")
+            raise NoAudio(f"there is no audio in {name!r}; name another recording")
         self.format: AudioFormat = self._current.format
         require_rate(self.format.rate_hz, name)
 

@@ -18,6 +18,9 @@ from stream.types import AudioFormat, Samples
 MAX_JITTER_S = 0.05
 """Differences of time stamps up to this are rounding; longer ones are lost audio."""
 
+MAX_DELAY_S = 0.25
+"""Time stamp of the first frame up to which an encoder was late; a later one is lost audio."""
+
 MEASURED_FORMATS = frozenset({"matroska", "webm", "asf", "flv"})
 """Containers whose own header gives the duration; that of others is guessed from the size."""
 
@@ -53,7 +56,7 @@ class FfmpegDecoder:
         try:
             self._container = av.open(file, mode="r", options={"protocol_whitelist": "none"}, metadata_errors="ignore")
             if not self._container.streams.audio:
-                raise AudioFormatError(f"there is no audio in {name!r}")
+                raise AudioFormatError(f"there is no audio in {name!r}; name another recording")
             stream = self._container.streams.audio[0]
             if stream.codec_context is None:
                 raise AudioFormatError(f"cannot read audio from {name!r} (unknown codec); convert it to WAV or FLAC")
@@ -95,7 +98,10 @@ class FfmpegDecoder:
         for frame in self._frames():
             lost = 0
             if frame.pts is not None and frame.time_base is not None:
-                ahead = round((float(frame.pts * frame.time_base) - self._origin_s) * self.format.rate_hz) - self._frame
+                time_s = float(frame.pts * frame.time_base)
+                if not self._frame and 0 < time_s - self._origin_s <= MAX_DELAY_S:
+                    self._origin_s = time_s
+                ahead = round((time_s - self._origin_s) * self.format.rate_hz) - self._frame
                 lost = ahead if ahead > MAX_JITTER_S * self.format.rate_hz else 0
             frame.pts = None  # the resampler would fill gaps
             for out in self._resampler.resample(frame):

@@ -134,19 +134,21 @@ class FileSource:
             file = self._path.open("rb")
         except OSError as error:
             raise SourceNotFound(f"cannot open {self._name!r} ({error.strerror}); check its permissions") from None
-        head = file.read(PROBE_BYTES)
-        if not head:
-            file.close()
-            raise AudioFormatError(f"{self._name!r} is empty; record it again")
-        if not is_mpeg(head):
-            try:
+        try:
+            head = file.read(PROBE_BYTES)
+            if head and not is_mpeg(head):
                 return SoundfileDecoder(file, name=self._name)
-            except soundfile.LibsndfileError:
-                pass  # perhaps FFmpeg reads it
-            except BaseException:
-                file.close()
-                raise
+        except soundfile.LibsndfileError:
+            pass  # perhaps FFmpeg reads it
+        except OSError as error:
+            file.close()
+            raise AudioFormatError(f"cannot read {self._name!r} ({error.strerror}); copy it elsewhere") from None
+        except BaseException:
+            file.close()
+            raise
         file.close()
+        if not head:
+            raise AudioFormatError(f"{self._name!r} is empty; record it again")
         return ProcessDecoder(str(self._path), name=self._name)
 
     def _frames(self) -> int:
