@@ -120,7 +120,7 @@ class Publisher:
         """Return the state of the connection to its broker of every sink that has one."""
         sinks = (worker.sink for worker in self._workers)
         brokers = (sink.counters().broker for sink in sinks if isinstance(sink, CountingSink))
-        return tuple(broker and broker.state for broker in brokers)
+        return tuple(None if broker is None else broker.state for broker in brokers)
 
 
 async def _run_sink(worker: _SinkWorker) -> None:
