@@ -1,9 +1,9 @@
-"""`tonewatch evaluate`: emotion, speaker, identify, stream, ablation, mix, rooms."""
+"""`tonewatch evaluate`: emotion, speaker, conditions, identify, stream, ablation, mix, rooms."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from stream.cli.options import Config, Preset, Set
 from stream.errors import SettingsError
 from stream.tools.evaluation import inputs, output
 from stream.tools.evaluation.output import Results, print_results, progress_bar, require_libraries
+from stream.types import Task
 
 if TYPE_CHECKING:
     from stream.tools.evaluation.corpora import Utterance, VerificationTrial
@@ -149,6 +150,40 @@ def _verify(
     durations_s = speech_s or verification.DURATIONS_S
     with progress_bar(f"{name}: x-vectors", len({one.corpus for one in speech}) * len(durations_s)) as step:
         return verification.all_pairs(runner, speech, cohort=others, durations_s=durations_s, progress=step)
+
+
+@app.command()
+def conditions(
+    recordings: Annotated[Path, typer.Argument(help="Recordings of single speakers: a manifest.csv or a folder.")],
+    *,
+    only: Only = None,
+    join: Annotated[int, typer.Option(min=1, help="Join N recordings of one person (for single words).")] = 1,
+    noise: Annotated[Path | None, typer.Option(help="Folder of noise recordings, such as music.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed of rooms and noise.")] = 1,
+    model: Model = None,
+    compare: Compare = None,
+    as_json: AsJson = False,
+    html: Html = None,
+    preset: Preset = "compact",
+    config: Config = None,
+    settings: Set = None,
+) -> None:
+    """Evaluate verification by enrolment, distance in a room, telephone, babble and noise."""
+    with require_libraries():
+        from stream.tools.evaluation import conditions, corpora, report, runner, verification  # noqa: PLC0415
+    groups = inputs.utterance_groups(recordings, only).values()
+    utterances = [one for own in groups for one in corpora.join_utterances([u for u in own if u.speaker], join)]
+    noises = [runner.read_samples(path) for path in inputs.audio_files(noise, recursive=True)] if noise else []
+    names, results, rows = inputs.compared_models(model, compare), Results(), list[dict[str, Any]]()
+    for name, own in runner.runners("speaker", names, evaluation_settings(preset, config, settings)):
+        with progress_bar(f"{name}: speech", len(utterances)) as step:
+            speech = verification.extract_speech(own, utterances, progress=step)
+        with progress_bar(f"{name}: conditions", conditions.count(noises)) as step:
+            found = conditions.conditions(own.model(Task.SPEAKER), speech, noises, seed=seed, progress=step)
+        results.figures[name] = {row.pop("condition"): row for row in [dict(one) for one in found]}
+        rows += [{"model": name, **row} for row in found]
+        results.sections.append(report.Section(name, (found,)))
+    print_results(results, rows, as_json=as_json, html=html, title="Conditions", note=str(recordings))
 
 
 @app.command()

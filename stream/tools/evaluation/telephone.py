@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,14 @@ def telephone_band(samples: Samples) -> Samples:
     band = butter(4, BAND_HZ, "bandpass", fs=RATE_HZ, output="sos")
     call = sosfilt(band, soxr.resample(samples, SAMPLE_RATE_HZ, RATE_HZ))
     return np.asarray(PEAK * call / max(1e-9, float(np.abs(call).max(initial=0.0))), np.float32)
+
+
+def through_telephone(samples: Samples) -> Samples:
+    """Return samples at SAMPLE_RATE_HZ as a telephone call carries them, at SAMPLE_RATE_HZ again."""
+    call = io.BytesIO()
+    soundfile.write(call, telephone_band(samples), RATE_HZ, format="WAV", subtype="ULAW")
+    call.seek(0)
+    return np.asarray(soxr.resample(soundfile.read(call, dtype="float32")[0], RATE_HZ, SAMPLE_RATE_HZ), np.float32)
 
 
 def write_call(path: Path, samples: Samples) -> None:

@@ -1,0 +1,178 @@
+"""Verification by what a user asks: how long to enrol, how far to sit, on the telephone, with noise or babble behind.
+
+Each person is enrolled with some recordings and tested with two-second crops of others. One condition at a time
+differs from `ENROLMENT_S` seconds of clean speech and clean crops. All crops are scored against all people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stream.clock import samples
+from stream.errors import SettingsError
+from stream.tools.evaluation.metrics import Floats, detection
+from stream.tools.evaluation.mixing import background, impulse_response
+from stream.tools.evaluation.telephone import through_telephone
+from stream.tools.evaluation.verification import EmbeddedUtterance, Vectors, x_vector
+from stream.types import Model, Samples
+
+ENROLMENT_S = 10.0
+TEST_S = 2.0
+ENROLMENTS_S = 1.0, 3.0, 5.0, 10.0, 30.0
+DISTANCES_M = 0.5, 1.0, 2.0, 4.0
+SNRS_DB = 20.0, 10.0, 5.0
+BABBLE_VOICES = 5
+MAX_CROPS = 6
+"""Test crops of a person."""
+
+RT60_S = 0.4
+CRITICAL_DISTANCE_M = 1.0
+"""Where reverberation is as loud as direct sound; beyond, the direct sound falls by 6 dB per doubling of distance."""
+
+Change = Callable[[Samples, np.random.Generator], Samples]
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    name: str
+    enrolment: Samples
+    crops: tuple[Samples, ...]
+
+
+def conditions(
+    model: Model,
+    utterances: Sequence[EmbeddedUtterance],
+    noises: Sequence[Samples],
+    *,
+    seed: int = 1,
+    progress: Callable[[], None] = lambda: None,
+) -> list[dict[str, Any]]:
+    """Return a row per condition: EER, and at the threshold of the clean EER the shares missed and falsely accepted.
+
+    Raises `SettingsError` with fewer than two people who have `ENROLMENT_S` of speech to enrol and crops to test.
+    """
+    people = _people(utterances)
+    if len(people) < 2:  # noqa: PLR2004
+        raise SettingsError(
+            f"{len(people)} people have {ENROLMENT_S:g} s of speech to enrol and {TEST_S:g} s in other recordings; "
+            "add recordings, or join words with --join"
+        )
+    enrolled = {seconds: _enrolled(model, people, seconds) for seconds in ENROLMENTS_S}
+    progress()
+    clean = _crop_vectors(model, people, None, seed)
+    progress()
+    threshold = detection(*_scores(enrolled[ENROLMENT_S], clean)).eer_threshold
+    rows = []
+    for seconds, vectors in enrolled.items():
+        having = [at for at, one in enumerate(people) if len(one.enrolment) >= samples(seconds)]
+        if len(having) > 1:
+            scores = _scores(vectors[having], [clean[at] for at in having])
+            rows.append(_row(f"enrolled with {seconds:g} s", scores, threshold))
+    for name, change in _changes(people, noises):
+        scores = _scores(enrolled[ENROLMENT_S], _crop_vectors(model, people, change, seed))
+        rows.append(_row(name, scores, threshold))
+        progress()
+    return rows
+
+
+def count(noises: Sequence[Samples]) -> int:
+    """Return how often `conditions` calls its `progress`."""
+    return 2 + len(DISTANCES_M) + 1 + (2 if noises else 1) * len(SNRS_DB)
+
+
+def _people(utterances: Sequence[EmbeddedUtterance]) -> list[_Person]:
+    """Return who has enough speech: recordings in order, the last ones for the test."""
+    found = []
+    for name in dict.fromkeys(one.speaker for one in utterances):
+        own = [one.samples for one in utterances if one.speaker == name and len(one.samples)]
+        crops: list[Samples] = []
+        while len(crops) < MAX_CROPS and len(own) > 1 and sum(map(len, own[:-1])) >= samples(ENROLMENT_S):
+            last, length = own.pop(), samples(TEST_S)
+            crops += [last[at : at + length] for at in range(0, len(last) - length + 1, length)]
+        if crops:
+            found.append(_Person(name, np.concatenate(own), tuple(crops[:MAX_CROPS])))
+    return found
+
+
+def _changes(people: Sequence[_Person], noises: Sequence[Samples]) -> Iterator[tuple[str, Change]]:
+    for distance_m in DISTANCES_M:
+        yield f"{distance_m:g} m away in a room", lambda crop, draw, far=distance_m: _in_room(crop, far, draw)
+    yield "on the telephone", lambda crop, _: through_telephone(crop)
+    for snr_db in SNRS_DB:
+        yield (
+            f"babble, {snr_db:g} dB below",
+            lambda crop, draw, snr=snr_db: _with(crop, _babble(people, len(crop), draw), snr),
+        )
+    for snr_db in SNRS_DB if noises else ():
+        yield (
+            f"noise, {snr_db:g} dB below",
+            lambda crop, draw, snr=snr_db: _with(crop, background(len(crop), noises, draw), snr),
+        )
+
+
+def _in_room(crop: Samples, distance_m: float, draw: np.random.Generator) -> Samples:
+    """Return speech from that distance in a room of `RT60_S`, at its own level: a microphone adapts its gain."""
+    from scipy.signal import fftconvolve  # noqa: PLC0415 - the import takes a second
+
+    response = impulse_response(RT60_S, draw)
+    tail = response.copy()
+    tail[0] = 0.0
+    tail /= np.sqrt(np.sum(np.square(tail)))
+    response = np.concatenate(([CRITICAL_DISTANCE_M / distance_m], tail[1:]))
+    wet = fftconvolve(crop, response)[: len(crop)]
+    return np.asarray(wet * np.sqrt(np.mean(np.square(crop)) / max(np.mean(np.square(wet)), 1e-12)), np.float32)
+
+
+def _babble(people: Sequence[_Person], length: int, draw: np.random.Generator) -> Floats:
+    """Return several voices at once, cut from enrolments at random; they may include the person's own."""
+    total = np.zeros(length)
+    for at in draw.permutation(len(people))[:BABBLE_VOICES]:
+        voice = people[at].enrolment
+        start = int(draw.integers(max(1, len(voice) - length)))
+        part = np.resize(voice[start : start + length], length).astype(np.float64)
+        total += part / max(float(np.sqrt(np.mean(np.square(part)))), 1e-9)
+    return total
+
+
+def _with(crop: Samples, noise: Floats, snr_db: float) -> Samples:
+    power = float(np.mean(np.square(crop))) / 10 ** (snr_db / 10)
+    scaled = noise * np.sqrt(power / max(float(np.mean(np.square(noise))), 1e-12))
+    return np.asarray(np.clip(crop + scaled, -1.0, 1.0), np.float32)
+
+
+def _enrolled(model: Model, people: Sequence[_Person], seconds: float) -> Vectors:
+    """Return the x-vector of each person's first seconds; (people, dimensions)."""
+    return np.stack([x_vector(model, one.enrolment[: samples(seconds)]) for one in people])
+
+
+def _crop_vectors(model: Model, people: Sequence[_Person], change: Change | None, seed: int) -> list[Vectors]:
+    """Return the x-vectors of each person's crops; (crops, dimensions) each."""
+    draw = np.random.default_rng(seed)
+    return [
+        np.stack([x_vector(model, change(crop, draw) if change is not None else crop) for crop in one.crops])
+        for one in people
+    ]
+
+
+def _scores(enrolled: Vectors, crops: Sequence[Vectors]) -> tuple[Floats, Floats]:
+    """Return cosines of crops with the own enrolment and with those of all others; (trials,) each."""
+    cosines = [(own @ enrolled.T).astype(np.float64) for own in crops]
+    same = [own[:, at] for at, own in enumerate(cosines)]
+    different = [np.delete(own, at, axis=1).ravel() for at, own in enumerate(cosines)]
+    return np.concatenate(same), np.concatenate(different)
+
+
+def _row(name: str, scores: tuple[Floats, Floats], threshold: float) -> dict[str, Any]:
+    same, different = scores
+    return {
+        "condition": name,
+        "EER": detection(same, different).eer,
+        "missed": float(np.mean(same < threshold)),
+        "false accepts": float(np.mean(different >= threshold)),
+        "same-speaker pairs": len(same),
+        "different-speaker pairs": len(different),
+    }
