@@ -19,7 +19,6 @@ from stream.app.signals import SignalHandler
 from stream.errors import SettingsError
 from stream.events.text import printable
 from stream.pipeline.failures import root_error
-from stream.server.protocols.generic import MAX_AGE_S
 from stream.settings import SourceSettings
 from stream.sinks.tls import verifying_context
 from stream.tools.send.unsent import MAX_UNSENT_S, UnsentAudio
@@ -45,6 +44,9 @@ MAX_BURST_S = 2.0
 
 MIN_AGE_S = 1.0
 """Age from which the node gets to know when audio was recorded."""
+
+MAX_AGE_S = 300.0
+"""Greatest age that a node accepts."""
 
 PERMANENT = frozenset({"malformed", "unauthorized"})
 """Errors of a node that another attempt does not change."""

@@ -19,7 +19,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from stream.errors import SettingsError, TonewatchError
 from stream.events import StreamEvent, TurnEvent, from_json
 from stream.pipeline.failures import root_error
-from stream.tools.send.sender import CATCH_UP_PACE, MAX_BURST_S, Sender, node_url
+from stream.server.protocols import generic
+from stream.tools.send.sender import CATCH_UP_PACE, MAX_AGE_S, MAX_BURST_S, Sender, node_url
 from stream.tools.send.unsent import MAX_UNSENT_S, UnsentAudio
 from stream.types import Block
 from tests.support.fakes import FakeSource
@@ -283,3 +284,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="is no address of a node") as refusal:
         node_url(text)
     assert "secret" not in str(refusal.value)
+
+
+def test_a_node_accepts_the_greatest_age_that_is_sent() -> None:
+    assert generic.MAX_AGE_S == MAX_AGE_S
