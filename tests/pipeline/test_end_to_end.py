@@ -126,7 +126,9 @@ def test_the_demo_finds_its_speakers() -> None:
     assert best / speech_s >= 0.9
 
 
-@pytest.mark.parametrize("block_frames", [pytest.param(997, marks=pytest.mark.long), 7_000, 48_000])
+@pytest.mark.parametrize(
+    "block_frames", [pytest.param(997, marks=pytest.mark.long), 7_000, pytest.param(48_000, marks=pytest.mark.long)]
+)
 def test_block_sizes_do_not_change_events(demo_run: tuple[list[Event], Report], block_frames: int) -> None:
     events, _ = run_models(demo(block_frames=block_frames))
     assert comparable(events) == comparable(demo_run[0])

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from stream.models import benchmark
+from stream.models.fast import quantisation
 from stream.models.fast.conversion import accelerate
+from stream.models.fast.dense import Dense
 from stream.models.fast.net import FastNet
 from stream.models.onednn import pack_weight
 from tests.models.fast.conftest import ARCHITECTURES, NORMS, Make, build_small, library_output, noise
@@ -141,6 +143,7 @@ def test_nan_stays_nan(make: Make, norm: str, dtype: torch.dtype) -> None:
         assert torch.isfinite(fast(audio)).all(dim=1).tolist() == [True, False, True]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pack", [False, True])
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -155,17 +158,47 @@ def test_bfloat16_is_close(make: Make, architecture: str, norm: str, pack: bool)
         assert float(nn.functional.cosine_similarity(actual, library_output(net, audio)).min()) > 0.999
 
 
+@pytest.mark.usefixtures("faster_in_int8")
 def test_int8_is_close(make: Make) -> None:
     net = make("Wav2Vec2ForXVector", "group")
     fast = accelerate(net, name="it")
     assert fast is not None
     small = accelerate(copy.deepcopy(net), name="it")
     assert small is not None
-    small.place(device=torch.device("cpu"), dtype=torch.float32, int8=True)
+    assert small.place(device=torch.device("cpu"), dtype=torch.float32, int8=True) == 4 * len(
+        small.backbone.encoder.layers
+    )
     audio = noise(3, 16_000)
     with torch.inference_mode():
         cosine = nn.functional.cosine_similarity(small(audio), fast(audio))
     assert 0.98 < float(cosine.min()) < 1
+
+
+def test_a_loud_row_takes_no_precision_from_a_quiet_one() -> None:
+    layer = Dense(weight=torch.randn(32, 64), bias=torch.randn(32))
+    x = torch.randn(2, 64) * torch.tensor([[1.0], [1_000.0]])
+    exact = layer(x)
+    layer.quantise()
+    error = (layer(x) - exact).norm(dim=1) / exact.norm(dim=1)
+    assert float(error.max()) < 0.03
+
+
+def test_layers_that_are_no_faster_in_int8_stay_as_they_are(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantisation, "speed_up", lambda *_, **__: 1.05)
+    fast, plain = (accelerate(copy.deepcopy(make("Wav2Vec2ForXVector", "group")), name="it") for _ in range(2))
+    assert fast is not None
+    assert plain is not None
+    assert fast.place(device=torch.device("cpu"), dtype=torch.float32, int8=True) == 0
+    audio = noise(1, 16_000)
+    with torch.inference_mode():
+        assert torch.equal(fast(audio), plain(audio))
+
+
+def test_the_trial_compares_both_layouts() -> None:
+    layer = Dense(weight=torch.randn(8, 16), bias=torch.randn(8), activation="gelu")
+    assert quantisation.speed_up(layer, pack=False) > 0
+    assert quantisation.speed_up(layer, pack=True) > 0
+    assert layer.weight.shape == (8, 16)
 
 
 @pytest.mark.gpu
