@@ -2,20 +2,22 @@
 // document: the space of the others is padding, as high as they were when they were seen, or as the average row is.
 import { h, setAttribute, setText } from "./dom.js";
 
-const WHOLE_UP_TO = 60, GAP_PX = 12, OVERSCAN = 0.75, FIRST_HEIGHT_PX = 190, MAX_SCROLLS = 5, MOVE_ANIMATION_MS = 260;
+const WHOLE_UP_TO = 60, GAP_PX = 12, OVERSCAN = 0.5, FIRST_HEIGHT_PX = 190, MAX_SCROLLS = 5, MOVE_ANIMATION_MS = 260;
 
 export class CardList {
   #entries = []; // { key } of a card, { group, number, urgent } of a heading
   #tiles = new Map(); // those in the document, by key
   #headings = new Map();
   #rows = [];
+  #shown = []; // rows in the document
+  #top = null; // of the list in the window, while it is known without a layout
   #heights = new Map();
   #average = FIRST_HEIGHT_PX;
   #columns = 0;
   #focused = null;
   #lost = null; // the focused card, while it is not in the document
   #width = 0;
-  #requested = false;
+  #request = 0; // of the next frame
 
   // `makeTile(key)` returns an object with `item`, `element`, `show()` and `tick()`.
   constructor(makeTile) {
@@ -27,9 +29,9 @@ export class CardList {
       if (contentRect.width === this.#width) return;
       this.#width = contentRect.width;
       this.forget();
-      this.#request();
+      this.#requestDraw();
     }).observe(this.element);
-    addEventListener("scroll", () => this.#request(), { passive: true });
+    addEventListener("scroll", () => this.#requestDraw(), { passive: true });
   }
 
   get tiles() { return this.#tiles.values(); }
@@ -54,11 +56,10 @@ export class CardList {
     }
   }
 
-  #request() {
-    if (this.#requested || !this.element.isConnected) return;
-    this.#requested = true;
-    requestAnimationFrame(() => {
-      this.#requested = false;
+  #requestDraw() {
+    if (!this.element.isConnected) return;
+    this.#request ||= requestAnimationFrame(() => {
+      this.measure();
       if (!this.#columns) this.#layOut();
       this.#draw();
     });
@@ -79,9 +80,11 @@ export class CardList {
   #heightOf(row) { return (this.#heights.get(row.id) ?? this.#average) + GAP_PX; }
 
   #draw() {
+    cancelAnimationFrame(this.#request); // this is what it would do
+    this.#request = 0;
     if (!this.element.isConnected) return;
     const whole = this.#entries.length <= WHOLE_UP_TO;
-    const top = -this.element.getBoundingClientRect().top - OVERSCAN * innerHeight, bottom = top + (1 + 2 * OVERSCAN) * innerHeight;
+    const top = -(this.#top ?? this.element.getBoundingClientRect().top) - OVERSCAN * innerHeight, bottom = top + (1 + 2 * OVERSCAN) * innerHeight;
     let above = 0, below = 0;
     const shown = [];
     let offset = 0;
@@ -92,10 +95,12 @@ export class CardList {
       else above += height;
       offset += height;
     }
+    this.#top = null;
     this.#place(shown);
     this.element.style.paddingTop = `${above}px`;
     this.element.style.paddingBottom = `${below}px`;
-    if (!whole) this.#measure(shown);
+    this.#shown = whole ? [] : shown;
+    if (this.#shown.some((row) => !this.#heights.has(row.id))) this.#requestDraw();
   }
 
   // Puts the rows into the document, and takes all others out of it.
@@ -138,10 +143,13 @@ export class CardList {
     return item;
   }
 
-  #measure(rows) {
+  // Reads heights and the place of the list. At the start of a frame, before anything is written, this costs no layout.
+  measure() {
+    if (!this.#shown.length || !this.element.isConnected) return;
+    this.#top = this.element.getBoundingClientRect().top;
     let sum = 0, cards = 0;
-    for (const row of rows) {
-      if (this.#heights.has(row.id)) continue; // measuring makes the browser lay out
+    for (const row of this.#shown) {
+      if (this.#heights.has(row.id)) continue;
       const [entry] = row.entries, item = entry.group === undefined ? this.#tiles.get(entry.key)?.item : this.#headings.get(entry.group);
       const height = item?.offsetHeight ?? 0;
       if (!height) continue;
@@ -180,6 +188,8 @@ export class CardList {
       }
       scrollBy({ top: this.element.getBoundingClientRect().top + offset - innerHeight / 2, behavior: "instant" });
       this.#draw();
+      this.measure();
+      this.#top = null; // it scrolls again
     }
   }
 }

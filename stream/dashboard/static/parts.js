@@ -60,6 +60,11 @@ export function makeEmotion() {
   };
 }
 
+// Makes an element have this many children.
+function fill(element, number, tag) {
+  while (element.childElementCount > number) element.lastElementChild.remove();
+  while (element.childElementCount < number) element.append(h(tag));
+}
 export const shareColour = (name) => (CALL_PARTS.has(name) ? "" : name ? speakerColour(name) : "var(--uncertain)");
 export function makeShares({ legendEntries = 3 } = {}) {
   const bar = h("div", { class: "share", "aria-hidden": "true" }), legend = h("div", { class: "share-legend" });
@@ -73,35 +78,37 @@ export function makeShares({ legendEntries = 3 } = {}) {
       const state = [...card.shares, ...card.talk].map((share) => `${share.name}${Math.round((1000 * share.seconds) / whole_s)}`).join();
       if (state === shown) return;
       shown = state;
-      const ordered = [...card.shares].sort((a, b) => CALL_PARTS.has(a.name) - CALL_PARTS.has(b.name));
-      bar.replaceChildren(...ordered.map((share) => {
-        const segment = h("i", { "data-part": share.name });
-        segment.style.flexGrow = share.seconds / whole_s;
-        if (shareColour(share.name)) segment.style.setProperty("--part", shareColour(share.name));
-        return segment;
-      }));
-      const rest = h("i", { "data-part": "silence" });
-      rest.style.flexGrow = Math.max(0, 1 - known_s / whole_s);
-      bar.append(rest);
-      legend.replaceChildren(...card.talk.slice(0, legendEntries).map((share) => {
-        const entry = h("span", null, `${share.name || "unknown"} ${percent(speech_s ? share.seconds / speech_s : 0)}`);
-        entry.style.setProperty("--part", shareColour(share.name));
-        return entry;
-      }));
+      const ordered = [...card.shares].sort((a, b) => CALL_PARTS.has(a.name) - CALL_PARTS.has(b.name)), last = ordered.length;
+      fill(bar, last + 1, "i");
+      [...bar.children].forEach((segment, index) => {
+        const name = index < last ? ordered[index].name : "silence";
+        setAttribute(segment, "data-part", String(name));
+        setVariable(segment, "--part", shareColour(name));
+        segment.style.flexGrow = index < last ? ordered[index].seconds / whole_s : Math.max(0, 1 - known_s / whole_s);
+      });
+      const entries = card.talk.slice(0, legendEntries);
+      fill(legend, entries.length, "span");
+      entries.forEach((share, index) => {
+        setText(legend.children[index], `${share.name || "unknown"} ${percent(speech_s ? share.seconds / speech_s : 0)}`);
+        setVariable(legend.children[index], "--part", shareColour(share.name));
+      });
     },
   };
 }
 
 // The colours of the theme, read once from the style sheet.
 const palette = new Map();
-export function clearColours() { palette.clear(); }
+let theme = 0;
+export function clearColours() { palette.clear(); theme += 1; }
 export function colour(name) {
   if (!palette.has(name)) palette.set(name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim());
   return palette.get(name);
 }
 // One column per emotion in its colour, as high as its confidence; the newest on the right.
 export function drawTrend(canvas, trend, columns = 32) {
-  const ratio = window.devicePixelRatio || 1, width = 84, height = 28;
+  const ratio = window.devicePixelRatio || 1, width = 84, height = 28, shown = `${theme} ${ratio} ${trend.join()}`;
+  if (canvas.shown === shown) return;
+  canvas.shown = shown;
   if (canvas.width !== Math.round(width * ratio)) { canvas.width = Math.round(width * ratio); canvas.height = Math.round(height * ratio); }
   const pen = canvas.getContext("2d"), step = width / columns;
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);

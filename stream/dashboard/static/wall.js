@@ -188,6 +188,7 @@ export class Wall {
   }
 
   #draw() {
+    this.list.measure(); // before anything is written
     for (const tile of this.list.tiles) {
       if (!this.#cards.get(tile.key)) continue; // unchanged, or about to leave
       tile.show();
