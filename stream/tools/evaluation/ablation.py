@@ -2,7 +2,7 @@
 
 Parts are disabled by a setting or by omitting data of the model, so the tracker measured is the one that runs. It is
 compared with a plain baseline: the nearest centroid above the model's threshold, else a new voice, whose centroid is
-the running mean of its vectors. The baseline is used only here.
+the running mean of its vectors; and with an upper bound that knows the whole recording. Both are used only here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from sklearn.cluster import AgglomerativeClustering
 
 from stream.clock import seconds
 from stream.events import Body, SpeakerBody
@@ -60,7 +61,7 @@ def run_ablation(
     overlap: bool,
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, dict[str, float | None]]:
-    """Return the figures of the baseline, of the tracker, and of the tracker without each of its parts."""
+    """Return the figures of baseline, upper bound and tracker, and of the tracker without each of its parts."""
     figures = {}
     for name, labeller in labellers(settings, model):
         cases = [recording.labelled_by(labeller) for recording in recordings]
@@ -72,6 +73,7 @@ def run_ablation(
 def labellers(settings: Settings, model: ModelInfo) -> Iterable[tuple[str, Labeller]]:
     """Yield the baseline and all variants of the tracker, by name."""
     yield "baseline", baseline(model.threshold or DEFAULT_THRESHOLD, settings.turns)
+    yield "offline clustering", offline(model.threshold or DEFAULT_THRESHOLD, settings.turns)
     yield "tracker", tracker(settings, model)
     if model.calibration is not None:
         if model.cohort is not None:
@@ -100,11 +102,45 @@ def tracker(settings: Settings, model: ModelInfo) -> Labeller:
 def baseline(threshold: float, turns: TurnsSettings) -> Labeller:
     """Return the baseline: nearest centroid at a fixed threshold, else a new voice; each window on its own."""
 
-    def label(windows: Windows, enrolled: Sequence[Voice]) -> list[Body]:
+    def names_of(vectors: Sequence[Vector], enrolled: Sequence[Voice]) -> list[str]:
         known: dict[str, list[Any]] = {voice.name: [voice.centroid, 1] for voice in enrolled}
-        names = frozenset(known)
+        frozen = frozenset(known)
+        return [_nearest(known, frozen, vector, threshold) for vector in vectors]
+
+    return _window_by_window(names_of, turns)
+
+
+def offline(threshold: float, turns: TurnsSettings) -> Labeller:
+    """Return an upper bound: all x-vectors of the recording, the future's too, clustered at once (average linkage)."""
+
+    def names_of(vectors: Sequence[Vector], enrolled: Sequence[Voice]) -> list[str]:
+        if len(vectors) < 2:  # noqa: PLR2004 - clusters need two
+            return [f"S{at + 1}" for at in range(len(vectors))]
+        clustering = AgglomerativeClustering(
+            n_clusters=None, metric="cosine", linkage="average", distance_threshold=1 - threshold
+        )
+        clusters = clustering.fit_predict(np.stack(vectors))
+        frozen, names = frozenset(voice.name for voice in enrolled), {}
+        known: dict[str, list[Any]] = {voice.name: [voice.centroid, 1] for voice in enrolled}
+        for cluster in dict.fromkeys(clusters.tolist()):
+            mean = np.mean([vectors[at] for at in np.flatnonzero(clusters == cluster).tolist()], axis=0)
+            names[cluster] = _nearest(known, frozen, mean / np.linalg.norm(mean), threshold)
+        return [names[cluster] for cluster in clusters.tolist()]
+
+    return _window_by_window(names_of, turns)
+
+
+def _window_by_window(
+    names_of: Callable[[Sequence[Vector], Sequence[Voice]], list[str]], turns: TurnsSettings
+) -> Labeller:
+    """Return a labeller that names each window that has an x-vector, without a tracker."""
+
+    def label(windows: Windows, enrolled: Sequence[Voice]) -> list[Body]:
+        people = frozenset(voice.name for voice in enrolled)
+        names = iter(names_of([vector for _, vector in windows if vector is not None], enrolled))
         turn_tracker, silent, bodies = TurnTracker(settings=turns), True, list[Body]()
         for span, vector in windows:
+            name = None if vector is None else next(names)
             if span.segment is None or span.new_speech_samples == 0:
                 if not silent:
                     bodies.append(_speaker(span.start_sample, span.end_sample, None, silent=True))
@@ -112,7 +148,6 @@ def baseline(threshold: float, turns: TurnsSettings) -> Labeller:
                 bodies += turn_tracker.pause(span.end_sample)
                 continue
             silent = False
-            name = None if vector is None else _nearest(known, names, vector, threshold)
             bodies += turn_tracker.observe(
                 span.segment,
                 speaker=name,
@@ -121,7 +156,7 @@ def baseline(threshold: float, turns: TurnsSettings) -> Labeller:
                 changed_at=span.end_sample - span.new_speech_samples,
             )
             if name is not None:
-                bodies.append(_speaker(span.start_sample, span.end_sample, name, enrolled=name in names))
+                bodies.append(_speaker(span.start_sample, span.end_sample, name, enrolled=name in people))
         return bodies + list(turn_tracker.finish())
 
     return label

@@ -12,7 +12,8 @@ import pytest
 from stream.events import SpeakerBody
 from stream.settings import SpeakersSettings, TurnsSettings
 from stream.tools.evaluation import cached
-from stream.tools.evaluation.ablation import SETTINGS, baseline, labellers, run_ablation, tracker
+from stream.tools.evaluation.ablation import SETTINGS, baseline, labellers, offline, run_ablation, tracker
+from stream.tools.evaluation.cached import Labeller
 from stream.tools.evaluation.runner import EvaluationRunner
 from stream.tools.evaluation.segments import Segment, final_segments, live_segments
 from stream.tracking.voice import Voice
@@ -53,7 +54,7 @@ def test_every_part_is_disabled_and_scored(
     recordings = [cached.embed_recording(runner, conversation_file, reference, (0.0, 19.0), {})]
     model = replace(runner.model_info(Task.SPEAKER), calibration=(8.0, 0.5, 0.3))
     names = [name for name, _ in labellers(runner.settings, model)]
-    assert names[:2] == ["baseline", "tracker"]
+    assert names[:3] == ["baseline", "offline clustering", "tracker"]
     assert len(names) == len(set(names)) > 10
     steps: list[int] = []
     found = run_ablation(
@@ -64,18 +65,36 @@ def test_every_part_is_disabled_and_scored(
     assert found["tracker"]["der"] == 0.0
 
 
-def test_the_baseline_assigns_the_nearest_centroid_or_a_new_voice() -> None:
+@pytest.mark.parametrize("labeller", [baseline, offline])
+def test_a_window_gets_the_nearest_enrolled_voice_or_a_new_one(labeller: Callable[..., Labeller]) -> None:
     ann = Voice(name="Ann", exemplars=[voice(0)], enrolled=True)
     windows = tuple(
         (span, voice(speaker) if span.passes_gate else None)
         for start_s, speaker in ((0, 0), (6, 4), (12, 0), (18, 4), (24, 2))
         for span in speech_spans(start_s, start_s + 4)
     )
-    bodies = baseline(0.7, TurnsSettings())(windows, [ann])
+    bodies = labeller(0.7, TurnsSettings())(windows, [ann])
     speaker_bodies = [body for body in bodies if isinstance(body, SpeakerBody)]
     assert list(dict.fromkeys(body.speaker for body in speaker_bodies if body.speaker)) == ["Ann", "S1", "S2"]
     assert {body.speaker for body in speaker_bodies if body.enrolled} == {"Ann"}
     assert sum(body.state == "silence" for body in speaker_bodies) == 5
+
+
+def test_offline_clustering_knows_what_follows() -> None:
+    """A first window between two voices is one of them once the rest is known: no voice of its own."""
+    between = voice(0) + 0.9 * voice(4)
+    between /= np.linalg.norm(between)
+    vectors = iter([between, *[voice(0)] * 6, *[voice(4)] * 8])
+    windows = tuple(
+        (span, next(vectors, voice(4)) if span.passes_gate else None)
+        for start_s in (0, 6)
+        for span in speech_spans(start_s, start_s + 4)
+    )
+
+    def names(labeller: Labeller) -> set[str]:
+        return {body.speaker for body in labeller(windows, []) if isinstance(body, SpeakerBody) and body.speaker}
+
+    assert len(names(offline(0.6, TurnsSettings()))) == 2
 
 
 def test_every_part_changes_an_existing_setting() -> None:
