@@ -14,12 +14,13 @@ from functools import partial
 
 from stream.app import registry
 from stream.app.alert_commands import alert_handlers
+from stream.app.capacity import Capacity, estimate
 from stream.calls.current_alerts import CurrentAlerts
 from stream.control.dispatcher import CommandDispatcher, CommandSource, Handler
 from stream.errors import SettingsError
 from stream.events import NODE
 from stream.inference.cluster_messages import CALLS_PER_REPLICA
-from stream.inference.pool import SingleModel
+from stream.inference.pool import by_lane
 from stream.pipeline.pipeline import Pipeline
 from stream.pipeline.room_events import RoomsSink
 from stream.profiles.registrar import Registrar
@@ -56,9 +57,16 @@ def load(settings: Settings, *, is_lossless: bool = False) -> LoadedModels:
 def load_groups(settings: Settings) -> tuple[list[Ensemble], Callable[[int], None]]:
     """Load all models of the settings as ensembles, models alone as ensembles of one; run by a replica as well."""
     models, _, setup = load_models(settings)
-    ensembles = build_ensembles(models)
-    grouped = {model.info.name for ensemble in ensembles for model in ensemble.models}
-    return [*ensembles, *(SingleModel(model) for model in models if model.info.name not in grouped)], setup
+    return by_lane(models, build_ensembles(models)), setup
+
+
+def capacity(loaded: LoadedModels, settings: Settings) -> Capacity | None:
+    """Estimate how many live sources this machine carries. Blocks. None if its processor does not run the models."""
+    from stream.models.devices import resolve_device  # noqa: PLC0415 - torch
+
+    if settings.pool.cluster or resolve_device("auto").type != "cpu":
+        return None
+    return estimate(by_lane(loaded.models, loaded.ensembles), settings, thread_setup=loaded.thread_setup)
 
 
 def _load_on_cluster(settings: Settings, *, is_lossless: bool) -> LoadedModels:
@@ -99,12 +107,13 @@ async def assemble(
     handlers: Mapping[str, Handler] | None = None,
     loaded: LoadedModels | None = None,
     keep_running: bool = False,
+    announce: Callable[[str], None] | None = None,
 ) -> Pipeline:
     """Build everything that the settings name.
 
     `sources` and `sinks` are added to those of the settings; `registrar`, `alerts` and `loaded` replace those that
-    would be built; `handlers` are those of further commands. A run with `keep_running` needs no source. Raises any
-    `TonewatchError`.
+    would be built; `handlers` are those of further commands. A run with `keep_running` needs no source. `announce` is
+    called with a sentence on how many live sources the machine carries, if any are live. Raises any `TonewatchError`.
     """
     sources = [*(registry.source(source) for source in assign_ids(settings.sources)), *sources]
     if not sources and not keep_running:
@@ -115,7 +124,10 @@ async def assemble(
     if settings.rooms.enabled and (keep_running or all(source.live or source.paced for source in sources)):
         sinks["rooms"] = RoomsSink(settings=settings)
     if loaded is None:
-        loaded = await asyncio.to_thread(load, settings, is_lossless=not keep_running and _is_lossless(sources))
+        is_lossless = not keep_running and _is_lossless(sources)
+        loaded = await asyncio.to_thread(load, settings, is_lossless=is_lossless)
+        if announce is not None and not is_lossless and (found := await asyncio.to_thread(capacity, loaded, settings)):
+            announce(found.sentence())
     speaker, segmentation = (model_for(task, loaded.models) for task in (Task.SPEAKER, Task.OVERLAP))
     if settings.speakers.enrolled and speaker is None:
         raise SettingsError("speakers.enrolled needs a speaker model; set models.speaker.name")

@@ -117,7 +117,7 @@ def _print_failures(report: Report) -> None:
 
 async def _run(settings: Settings, sinks: dict[str, Sink], signals: SignalHandler) -> Report:
     signals.install(asyncio.get_running_loop())
-    pipeline = await assemble(settings, sinks=sinks)
+    pipeline = await assemble(settings, sinks=sinks, announce=_print)
     signals.run = pipeline
     return await _run_monitored(pipeline, settings.service)
 
@@ -148,7 +148,7 @@ async def _run_with_dashboard(
         _print(f"dashboard: {page.url}")
         registrar, alerts = Registrar(settings=settings), CurrentAlerts(settings.alerts)
         sinks = {**sinks, "dashboard": page.sink()}
-        pipeline = await assemble(settings, sinks=sinks, registrar=registrar, alerts=alerts)
+        pipeline = await assemble(settings, sinks=sinks, registrar=registrar, alerts=alerts, announce=_print)
         handlers = {**registrar.handlers, **alert_handlers(alerts)}
         page.attach(pipeline, levels=pipeline.levels_dbfs, alerts=alerts, handlers=handlers)
         pipeline.set_protocol_health(page.refused.health)
@@ -194,7 +194,13 @@ async def _serve(settings: Settings, sinks: dict[str, Sink], signals: SignalHand
         registrar, alerts = Registrar(settings=settings), CurrentAlerts(settings.alerts)
         drain = Drain(gateway, ready_streams=settings.service.ready_streams)
         pipeline = await assemble(
-            settings, sinks=sinks, registrar=registrar, alerts=alerts, handlers=drain.handlers, keep_running=True
+            settings,
+            sinks=sinks,
+            registrar=registrar,
+            alerts=alerts,
+            handlers=drain.handlers,
+            keep_running=True,
+            announce=_print,
         )
         gateway.attach(pipeline)
         if page is not None:

@@ -53,12 +53,11 @@ class InferencePool:
     ) -> None:
         self._settings = settings
         self._active_in = active_in
-        grouped = {model.info.name for ensemble in ensembles for model in ensemble.models}
-        single = [SingleModel(model) for model in models if model.info.name not in grouped]
-        setup = partial(thread_setup, _blas_threads(settings, lanes=len(ensembles) + len(single)))
+        lanes = by_lane(models, ensembles)
+        setup = partial(thread_setup, blas_threads(settings, lanes=len(lanes)))
         self.slots: dict[str, LaneSlot] = {}  # by the model's name
         self._clusters: dict[str, OnCluster] = {}  # by the lane's name
-        for ensemble in (*ensembles, *single):
+        for ensemble in lanes:
             lane = self._model_lane(ensemble, setup)
             self.slots |= {model.info.name: (lane, index) for index, model in enumerate(ensemble.models)}
             if isinstance(ensemble, OnCluster):
@@ -155,6 +154,12 @@ class SingleModel:
         return [(scores,) for scores in self.models[0].infer(batch)]
 
 
-def _blas_threads(settings: PoolSettings, *, lanes: int) -> int:
+def by_lane(models: Sequence[Model], ensembles: Sequence[Ensemble]) -> list[Ensemble]:
+    """Return the ensembles, and each model that is in none of them as an ensemble of one."""
+    grouped = {model.info.name for ensemble in ensembles for model in ensemble.models}
+    return [*ensembles, *(SingleModel(model) for model in models if model.info.name not in grouped)]
+
+
+def blas_threads(settings: PoolSettings, *, lanes: int) -> int:
     """Return the number of BLAS threads of each worker."""
     return settings.threads or max(1, (os.cpu_count() or 1) // (max(1, lanes) * settings.workers))

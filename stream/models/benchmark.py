@@ -15,13 +15,11 @@ from statistics import median
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-import soundfile
 import torch
 from torch import Tensor, nn
 
-from stream.demo.conversation import AUDIO
 from stream.errors import ModelError
+from stream.models.agreement import Agreement, agreement, all_outputs, speech_windows
 from stream.models.capability import capability, choose_dtype, should_pack
 from stream.models.checkpoint import FAMILIES, Head
 from stream.models.devices import resolve_device, resolve_dtype
@@ -59,15 +57,6 @@ COMPARISON_BATCH = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
-    """How closely the outputs of two forwards agree over many windows."""
-
-    largest_difference: float
-    least_cosine: float
-    same_argmax: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """Result for one model and batch size. Times in ms per window; `ratio` is achieved speed over peak speed."""
 
@@ -100,10 +89,11 @@ def machine_info() -> dict[str, Any]:
     }
 
 
-def random_model(name: str, *, layers: int | None = None) -> nn.Module:
+def random_model(name: str, *, layers: int | None = None, is_larger: bool = True) -> nn.Module:
     """Build a model of the zoo at full width with random weights, with all of its layers or fewer.
 
-    Raises `ModelError` for other names.
+    `is_larger`: with larger weights than the library's, so that differences between two forwards show. Raises
+    `ModelError` for other names.
     """
     import transformers  # noqa: PLC0415 - seconds
 
@@ -115,7 +105,7 @@ def random_model(name: str, *, layers: int | None = None) -> nn.Module:
     shape = {"use_weighted_layer_sum": True, "classifier_proj_size": 256, **differences}
     config = net_class.config_class(**(shape if layers is None else {**shape, "num_hidden_layers": layers}))
     net: nn.Module = net_class(config).eval().requires_grad_(requires_grad=False)
-    for key, weight in net.named_parameters():  # larger than the default initialisation, so that differences show
+    for key, weight in net.named_parameters() if is_larger else ():
         if weight.ndim > 1 and "original" not in key:
             nn.init.xavier_normal_(weight)
     return net
@@ -147,7 +137,7 @@ def compare(
             raise ModelError(f"{name} has no fast forward; nothing to compare")
         fast.place(device=target, dtype=resolved, int8=dtype == "int8", pack=should_pack(target, resolved))
         net = net.to(target)  # noqa: PLW2901
-        agreement = _agreement(net, fast, speech_windows(windows, samples=samples).to(target))
+        agreed = compared(net, fast, speech_windows(windows, samples=samples).to(target))
         half = copy.deepcopy(net).bfloat16() if (bfloat16 if bfloat16 is not None else chosen == "bfloat16") else None
         for batch in batches:
             timings.append(  # noqa: PERF401
@@ -156,7 +146,7 @@ def compare(
                     net,
                     half,
                     fast,
-                    agreement,
+                    agreed,
                     batch=batch,
                     samples=samples,
                     runs=runs,
@@ -167,26 +157,11 @@ def compare(
     return timings
 
 
-def speech_windows(windows: int, *, samples: int) -> Tensor:
-    """Return windows spread evenly over the bundled conversation, shape (windows, samples).
-
-    Speech rather than noise, because outputs for windows of noise hardly differ from each other.
-    """
-    audio, _ = soundfile.read(AUDIO, dtype="float32", always_2d=True)
-    mono = np.resize(audio[:, 0], max(len(audio), samples))
-    starts = np.linspace(0, len(mono) - samples, windows).astype(int)
-    return torch.from_numpy(np.stack([mono[start : start + samples] for start in starts]))
-
-
-def _agreement(net: nn.Module, fast: FastNet, audio: Tensor) -> Agreement:
-    batches = [audio[at : at + COMPARISON_BATCH] for at in range(0, len(audio), COMPARISON_BATCH)]
-    with torch.inference_mode():
-        theirs = torch.cat([_output(net(batch)) for batch in batches])
-        ours = torch.cat([fast(batch).float() for batch in batches])
-    return Agreement(
-        largest_difference=float(f"{(ours - theirs).abs().max():.2e}"),
-        least_cosine=round(float(nn.functional.cosine_similarity(ours, theirs).min()), 6),
-        same_argmax=round(float((ours.argmax(dim=1) == theirs.argmax(dim=1)).float().mean()), 4),
+def compared(net: nn.Module, fast: FastNet, audio: Tensor) -> Agreement:
+    """Compare our forward with the library's."""
+    return agreement(
+        all_outputs(fast, audio, batch=COMPARISON_BATCH),
+        all_outputs(lambda part: library_output(net(part)), audio, batch=COMPARISON_BATCH),
     )
 
 
@@ -195,7 +170,7 @@ def _time_model(
     net: nn.Module,
     half: nn.Module | None,
     fast: FastNet,
-    agreement: Agreement,
+    agreed: Agreement,
     *,
     batch: int,
     samples: int,
@@ -234,7 +209,7 @@ def _time_model(
         gflop_s=round(gflop * batch / ours_s, 1),
         limit_gflop_s=round(limit, 1),
         ratio=round(gflop * batch / ours_s / limit, 3),
-        **asdict(agreement),
+        **asdict(agreed),
         weights_mb=round(sum(tensor.nbytes for tensor in fast.state_dict().values()) / 1e6, 1),
     )
 
@@ -295,7 +270,8 @@ def count_operations(net: nn.Module, *, samples: int) -> float:
     return float(2 * total)
 
 
-def _output(output: Any) -> Tensor:
+def library_output(output: Any) -> Tensor:
+    """Return the x-vectors or logits of the library's output, in float32."""
     values: Tensor = output.embeddings if "embeddings" in output else output.logits
     return values.float()
 

@@ -26,15 +26,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from torch import nn
 
 from stream.errors import ModelError, ModelFormatError, ModelNotFound
+from stream.models.agreement import agreement, all_outputs, speech_windows
 from stream.models.capability import choose_dtype, should_pack
 from stream.models.checkpoint import Checkpoint, Head, read_checkpoint
 from stream.models.devices import resolve_device, resolve_dtype
 from stream.models.fast.conversion import accelerate
+from stream.models.fast.net import FastNet
 from stream.models.pooled import DENSE, OUTPUT, PooledHead, PooledNet, read_head
+from stream.models.preprocessing import prepare
 from stream.models.pretrained import PretrainedModel
 from stream.models.zoo import ZOO, cached_folder, fetch, find_entry, is_hub_name, local_folder, offline_error
 from stream.settings import ModelSettings
@@ -47,6 +51,9 @@ MIN_XVECTOR_SAMPLES = 5_200
 FAMILY_THRESHOLDS: Mapping[str, float] = {"wavlm": 0.86, "unispeech-sat": 0.89}
 """Cosine thresholds from the model cards of the families' x-vector models; others use `DEFAULT_THRESHOLD`."""
 DEFAULT_THRESHOLD = 0.7
+
+LOSS_WINDOWS = 6
+"""Windows on which the accuracy of a net in int8 is measured at every load; `tonewatch bench --model` takes more."""
 
 _TRAINING_ONLY = ("objective.", "masked_spec_embed")
 _loading = threading.Lock()  # transformers patches torch globally while it builds a model
@@ -70,9 +77,13 @@ def load(settings: ModelSettings, *, task: Task | None = None) -> PretrainedMode
     fast = accelerate(net, name=settings.name)
     if int8 and fast is None:
         raise ModelError(f"{settings.name} does not support int8; set dtype to auto, float32 or bfloat16")
+    spec = _spec(settings, checkpoint.head)
     try:
-        if fast is not None:
-            fast.place(device=device, dtype=dtype, int8=int8, pack=should_pack(device, dtype))
+        if fast is not None and int8:
+            _place_in_int8(fast, checkpoint, settings.name, spec)
+            net = fast
+        elif fast is not None:
+            fast.place(device=device, dtype=dtype, pack=should_pack(device, dtype))
             net = fast
         else:
             net = net.to(device=device, dtype=dtype)
@@ -87,7 +98,27 @@ def load(settings: ModelSettings, *, task: Task | None = None) -> PretrainedMode
         dimensions=checkpoint.dimensions,
         threshold=_threshold(checkpoint, None if is_folder or entry is None else entry.threshold),
     )
-    return PretrainedModel(net=net, info=info, spec=_spec(settings, checkpoint.head), normalise=checkpoint.normalise)
+    return PretrainedModel(net=net, info=info, spec=spec, normalise=checkpoint.normalise, singly=int8)
+
+
+def _place_in_int8(fast: FastNet, checkpoint: Checkpoint, name: str, spec: WindowSpec) -> None:
+    """Quantise a net on the processor, and log what that costs in accuracy."""
+    windows = speech_windows(LOSS_WINDOWS, samples=spec.length_samples).numpy()
+    audio = torch.from_numpy(prepare(list(windows), normalise=checkpoint.normalise))
+    exact = all_outputs(fast, audio, batch=1)
+    processor = torch.device("cpu")
+    layers = fast.place(device=processor, dtype=torch.float32, int8=True, pack=should_pack(processor, torch.float32))
+    loss = agreement(all_outputs(fast, audio, batch=1), exact)
+    same = "" if checkpoint.head is Head.XVECTOR else f" and the same label in {loss.same_argmax:.0%}"
+    log.warning(
+        "%s in int8: %d layers are faster in it; against float32, on %d windows of the bundled conversation: "
+        "cosine at least %.4f%s",
+        name,
+        layers,
+        LOSS_WINDOWS,
+        loss.least_cosine,
+        same,
+    )
 
 
 def library_model(name: str) -> nn.Module:

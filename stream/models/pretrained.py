@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stream.errors import InferenceError
+from stream.models.batches import Batches
 from stream.models.fast.net import FastNet, forward_shared
 from stream.models.preprocessing import prepare
 from stream.types import ModelInfo, Scores, Task, Window, WindowSpec
@@ -31,16 +32,19 @@ from stream.types import ModelInfo, Scores, Task, Window, WindowSpec
 class PretrainedModel:
     """The `Model` of a checkpoint; stateless between calls, so threads may share it.
 
-    `net` is a transformers model or the `FastNet` converted from one.
+    `net` is a transformers model or the `FastNet` converted from one; `singly`: never score windows together.
     """
 
-    def __init__(self, *, net: nn.Module, info: ModelInfo, spec: WindowSpec, normalise: bool) -> None:
+    def __init__(
+        self, *, net: nn.Module, info: ModelInfo, spec: WindowSpec, normalise: bool, singly: bool = False
+    ) -> None:
         self._net = net
         self._info = info
         self._spec = spec
         self.normalise = normalise
         weight = next(net.parameters())
         self._device, self._dtype = weight.device, weight.dtype
+        self.batches = Batches(device=self._device, singly=singly)
 
     @property
     def info(self) -> ModelInfo:
@@ -59,7 +63,12 @@ class PretrainedModel:
 
     def infer(self, batch: Sequence[Window]) -> list[Scores]:
         """Score a batch of windows of equal length; one `Scores` per window, in the same order."""
-        return [scores for (scores,) in _score_batch([self], batch, lambda audio: [self._forward(audio)])]
+        return [
+            scores
+            for (scores,) in _score_batch(
+                [self], batch, lambda audio: self.batches.run(lambda part: [self._forward(part)], audio)
+            )
+        ]
 
     def _forward(self, audio: Tensor) -> Tensor:
         if self.fast is not None:
@@ -77,12 +86,14 @@ class SharedBackbone:
         self.models = tuple(models)
         self._nets = [model.fast for model in models if model.fast is not None]
         self._device = next(self._nets[0].parameters()).device
+        self._batches = models[0].batches
 
     def infer(self, batch: Sequence[Window]) -> list[tuple[Scores, ...]]:
         """Score a batch; per window, in order, one `Scores` for each of `models`."""
-        return _score_batch(
-            self.models, batch, lambda audio: forward_shared(self._nets, _to_device(audio, self._device))
-        )
+        return _score_batch(self.models, batch, lambda audio: self._batches.run(self._forward, audio))
+
+    def _forward(self, audio: Tensor) -> Sequence[Tensor]:
+        return forward_shared(self._nets, _to_device(audio, self._device))
 
 
 def _score_batch(

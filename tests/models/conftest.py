@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from stream.models.fast import quantisation
 from stream.types import Window
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -195,6 +196,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Checkp
         return written[name, safetensors]
 
     return get
+
+
+@pytest.fixture
+def faster_in_int8(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every layer be faster in int8, as those of full size are: small ones are not, or only at times."""
+    monkeypatch.setattr(quantisation, "speed_up", lambda *_, **__: 2.0)
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,8 @@ def model(
 ) -> PretrainedModel:
     fast = accelerate(net, name=name)
     assert fast is not None
-    return PretrainedModel(net=fast, info=ModelInfo(name, "0", task), spec=spec, normalise=normalise)
+    info = ModelInfo(name, "0", task)  # `singly`: stacked windows round differently
+    return PretrainedModel(net=fast, info=info, spec=spec, normalise=normalise, singly=True)
 
 
 def test_one_pass_gives_the_scores_of_two(windows: Callable[..., list[Window]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from stream.models.fast.encoder import Encoder
 from stream.models.fast.frontend import Frontend
 from stream.models.fast.heads import Head
 from stream.models.fast.positions import PositionalConv
+from stream.models.fast.quantisation import quantise_faster
 
 
 class Backbone(nn.Module):
@@ -56,10 +57,11 @@ class FastNet(nn.Module):
         """Return the output of the head."""
         return forward_shared([self], audio)[0]
 
-    def place(self, *, device: torch.device, dtype: torch.dtype, int8: bool = False, pack: bool = False) -> None:
+    def place(self, *, device: torch.device, dtype: torch.dtype, int8: bool = False, pack: bool = False) -> int:
         """Move to `device` and convert to `dtype`, once; the first layer and the heads' last layers stay in float32.
 
-        `pack` reorders weights into oneDNN's layout; layers in int8 ignore it.
+        `pack` reorders weights into oneDNN's layout; with `int8` the encoder's layers that are faster in it are
+        quantised. Returns their number.
         """
         self.to(device=device)
         self.backbone.frontend.convert(dtype, pack=pack)
@@ -69,11 +71,15 @@ class FastNet(nn.Module):
         for module in self.modules():
             if isinstance(module, PositionalConv):
                 module.release_unused()
-        for module in (self.backbone if int8 else self).modules():
-            if isinstance(module, Dense) and int8:
-                module.quantise()
-            elif isinstance(module, Dense) and pack:
-                module.pack()
+        candidates = list(_dense_layers(self.backbone.encoder)) if int8 else []
+        for layer in _dense_layers(self):
+            if pack and not any(layer is candidate for candidate in candidates):
+                layer.pack()
+        return quantise_faster(candidates, pack=pack)
+
+
+def _dense_layers(net: nn.Module) -> Iterator[Dense]:
+    return (module for module in net.modules() if isinstance(module, Dense))
 
 
 def forward_shared(nets: Sequence[FastNet], audio: Tensor) -> list[Tensor]:

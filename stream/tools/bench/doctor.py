@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from stream import __version__
 from stream.errors import TonewatchError
-from stream.settings import Settings
+from stream.settings import ModelSettings, Settings
 
 if TYPE_CHECKING:
     from stream.models.capability import Capability
@@ -24,7 +24,36 @@ def examine(settings: Settings) -> dict[str, str]:
         "packages": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
         **_computing(settings),
         "microphones": _microphones(),
+        "live sources": _live_sources(settings),
     }
+
+
+def _live_sources(settings: Settings) -> str:
+    """Return how many live sources this machine carries with the models of the settings; downloads nothing."""
+    from stream.app.assembly import capacity, load  # noqa: PLC0415 - torch
+    from stream.models.zoo import find_entry, local_folder  # noqa: PLC0415
+
+    for model in _configured(settings):
+        entry = find_entry(model.name)
+        if entry is not None and local_folder(entry) is None:
+            return (
+                f"not measured: {model.name} is not downloaded; `tonewatch models fetch {model.name}`, or "
+                f"`tonewatch bench --random-weights --model {model.name}` for its speed"
+            )
+    try:
+        found = capacity(load(settings), settings)
+    except TonewatchError as error:
+        return f"not measured: {error}"
+    return (
+        "not measured: models do not run on the processor; use `tonewatch bench --channels`"
+        if found is None
+        else found.sentence()
+    )
+
+
+def _configured(settings: Settings) -> list[ModelSettings]:
+    chosen = (settings.models.emotion, settings.models.speaker, settings.models.identity, settings.models.overlap)
+    return [model for model in chosen if model.name]
 
 
 def _computing(settings: Settings) -> dict[str, str]:
@@ -36,13 +65,7 @@ def _computing(settings: Settings) -> dict[str, str]:
     devices = [name for name in ("cuda", "mps", "cpu") if _is_available(name)]
     best = resolve_device("auto")
     dtype = str(resolve_dtype(choose_dtype("auto", best), best)).removeprefix("torch.")
-    configured = (
-        settings.models.emotion,
-        settings.models.speaker,
-        settings.models.identity,
-        settings.models.overlap,
-    )
-    models = max(1, sum(bool(model.name) for model in configured))
+    models = max(1, len(_configured(settings)))
     cores = os.cpu_count() or 1
     threads = settings.pool.threads or max(1, cores // (models * settings.pool.workers))
     return {

@@ -137,6 +137,7 @@ def test_digests_of_different_backbones_differ(make: Make) -> None:
     assert before == fast.backbone.digest() != other.backbone.digest()
 
 
+@pytest.mark.usefixtures("faster_in_int8")
 @pytest.mark.parametrize("how", [{"pack": True}, {"int8": True}])
 def test_digests_of_different_backbones_differ_in_any_layout(make: Make, how: dict[str, bool]) -> None:
     """Weights in opaque layouts of torch are part of the digest."""
