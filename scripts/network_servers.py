@@ -78,7 +78,7 @@ class Server:
         self._processes.append(subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing))
 
     def _ffmpeg(self, *output: str) -> None:
-        play = ("-re", "-stream_loop", "-1", "-i", str(self._recording), "-c:a", "mp2", "-b:a", "192k")
+        play = ("-re", "-stream_loop", "-1", "-i", str(self._recording), "-ar", "48000", "-c:a", "mp2", "-b:a", "128k")
         self._spawn("ffmpeg", "-v", "error", *play, *output)
 
 

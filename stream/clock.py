@@ -50,6 +50,43 @@ class SampleClock:
         """Return the UTC time of a sample."""
         return self.anchor + timedelta(microseconds=sample * 1_000_000 // SAMPLE_RATE_HZ)
 
+    def shifted(self, shift_s: float) -> SampleClock:
+        """Return a clock that is later by `shift_s`."""
+        return SampleClock(self.anchor + timedelta(seconds=shift_s))
+
+
+class ClockDrift:
+    """How far the clock of a live source has run away from the system's, by the arrival of its audio.
+
+    Audio is never early: the smallest delay of a span is that of an undisturbed path, and its change is drift. Audio
+    that arrives sooner than before was recorded sooner, which needs no span.
+    """
+
+    SPAN_S = 60.0
+    MIN_SHIFT_S = 0.02
+    """A smaller difference is left alone."""
+
+    def __init__(self, origin_s: float) -> None:
+        self._origin_s = origin_s  # of sample 0, by `steady_s`
+        self._span_start_s = origin_s
+        self._previous_s = self._current_s = float("inf")
+        self.shift_s = 0.0
+        """Sum of the corrections."""
+
+    def mark(self, now_s: float, end_sample: int) -> float:
+        """Record that audio up to `end_sample` was there at `now_s`; returns by how much the clock is to be shifted."""
+        if now_s - self._span_start_s > self.SPAN_S:
+            self._span_start_s, self._previous_s, self._current_s = now_s, self._current_s, float("inf")
+        self._current_s = min(self._current_s, now_s - end_sample / SAMPLE_RATE_HZ)
+        earliest_s = min(self._previous_s, self._current_s)
+        shift_s = earliest_s - self._origin_s
+        is_whole_span = self._previous_s != float("inf")
+        if abs(shift_s) < self.MIN_SHIFT_S or (shift_s > 0 and not is_whole_span):
+            return 0.0
+        self._origin_s = earliest_s
+        self.shift_s += shift_s
+        return shift_s
+
 
 class ArrivalLog:
     """Capture times of samples, from which the latency of events is computed.

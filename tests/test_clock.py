@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.clock import ArrivalLog, SampleClock, milliseconds, samples, seconds
+from stream.clock import ArrivalLog, ClockDrift, SampleClock, milliseconds, samples, seconds
+from stream.types import SAMPLE_RATE_HZ
 
 
 @given(st.integers(0, 10**10))
@@ -38,3 +41,22 @@ def test_old_arrivals_are_discarded() -> None:
     for second in range(5):
         log.mark(second * 16_000, float(second))
     assert log.captured_s(1) == 3.0
+
+
+@pytest.mark.parametrize("fast_ppm", [200, -200, 0])
+def test_a_source_whose_clock_runs_differently_keeps_the_time(fast_ppm: int) -> None:
+    """Four hours over a path with jitter: the time of the newest audio is right to 0.1 s."""
+    delays_s = np.random.default_rng(4).exponential(0.08, 4 * 3_600)
+    drift, clock = ClockDrift(1_000.0), SampleClock.starting(0.0)
+    for second, delay_s in enumerate(delays_s, start=1):
+        end_sample = round(second * SAMPLE_RATE_HZ * (1 + fast_ppm / 1e6))
+        clock = clock.shifted(drift.mark(1_000.0 + second + delay_s, end_sample))
+        assert clock.wall(end_sample).timestamp() == pytest.approx(second, abs=0.1), second
+    assert drift.shift_s == pytest.approx(-4 * 3_600 * fast_ppm / 1e6, abs=0.1)
+
+
+def test_audio_that_a_server_had_kept_was_recorded_earlier() -> None:
+    drift = ClockDrift(1_000.0)
+    shifts_s = [drift.mark(1_000.0 + 0.1 * at, (8 + at) * SAMPLE_RATE_HZ // 10) for at in range(1, 100)]
+    assert shifts_s == [pytest.approx(-0.8), *[0.0] * 98]
+    assert drift.shift_s == pytest.approx(-0.8)

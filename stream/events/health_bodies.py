@@ -131,6 +131,10 @@ class HealthBody(EventModel):
     protocols: tuple[ProtocolHealth, ...] = Field(
         default=(), description="One entry per protocol that connected to the listener."
     )
+    clock_shifts_s: dict[str, float] = Field(
+        default_factory=dict,
+        description="Streams whose source has a clock of its own: by how much the time of their events was corrected.",
+    )
     latency_p50_ms: float | None = Field(description="Median latency of recent rolling events.")
     latency_p95_ms: float | None = Field(description="95th percentile of that latency.")
     real_time_factor: float | None = Field(description="Processing time per audio time; real time needs at most 1.")

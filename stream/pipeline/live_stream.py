@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from stream.audio.channels import ChannelSelector
 from stream.calls.alert_rules import RuleTracker
 from stream.calls.tracker import CallTracker
-from stream.clock import ArrivalLog, SampleClock, seconds
+from stream.clock import ArrivalLog, ClockDrift, SampleClock, seconds, steady_s
 from stream.control.commands import StreamStatus
 from stream.events import ModelRef, Party
 from stream.inference.batching import InferenceLane
@@ -84,6 +84,7 @@ class LiveStream(EventStream):
     arrivals: ArrivalLog
     lanes: tuple[InferenceLane[Any, Any], ...]  # to which it submits; empty once it has submitted its last window
     progress: Progress = field(default_factory=Progress)
+    drift: ClockDrift | None = None  # of a source whose audio is dated by a clock of its own
     is_paused: bool = False
     is_stalled: bool = False
     is_held: bool = False  # paused by its source
@@ -98,6 +99,14 @@ class LiveStream(EventStream):
         if self.is_paused or self.is_held:
             return "paused"
         return "stalled" if self.is_stalled else "listening"
+
+    def mark_arrival(self, end_sample: int, captured_s: float) -> None:
+        """Record that audio up to `end_sample` was captured at the monotonic time `captured_s`."""
+        self.arrivals.mark(end_sample, captured_s)
+        if self.drift is not None and (
+            shift_s := self.drift.mark(captured_s + steady_s() - time.monotonic(), end_sample)
+        ):
+            self.clock = self.clock.shifted(shift_s)
 
     @property
     def paced(self) -> bool:
@@ -114,6 +123,11 @@ class LiveStream(EventStream):
             audio_s=seconds(self.progress.audio),
             speech_s=seconds(self.progress.speech),
         )
+
+
+def clock_shifts_s(streams: Iterable[LiveStream]) -> dict[str, float]:
+    """Return by how much the time of each stream was corrected whose source has a clock of its own."""
+    return {stream.name: round(stream.drift.shift_s, 3) for stream in streams if stream.drift is not None}
 
 
 @dataclass(slots=True, eq=False, kw_only=True, weakref_slot=True)

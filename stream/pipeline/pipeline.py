@@ -26,7 +26,7 @@ from stream.errors import CommandRefused, SourceError, SourceNotFound
 from stream.events import Body, HealthBody, Outcome, ProtocolHealth
 from stream.inference.pool import InferencePool
 from stream.pipeline.failures import leaves, root_error, untraced
-from stream.pipeline.live_stream import LiveStream
+from stream.pipeline.live_stream import LiveStream, clock_shifts_s
 from stream.pipeline.process_memory import resident_memory_mb
 from stream.pipeline.publisher import Publisher
 from stream.pipeline.streams import StreamRegistry, dispatch_block
@@ -223,9 +223,8 @@ class Pipeline:
         elapsed_s = time.monotonic() - self._started_s
         totals = self._registry.totals()
         audio_s = seconds(totals.audio)
-        busy_s = elapsed_s
-        if self._keep_running or any(source.paced for source in self._registry.sources):  # mostly waits for audio
-            busy_s = self._pool.busy_s
+        is_paced = self._keep_running or any(source.paced for source in self._registry.sources)
+        busy_s = self._pool.busy_s if is_paced else elapsed_s  # the rest is mostly waiting for audio
         median_ms, p95_ms = self._publisher.latency_percentiles_ms()
         return HealthBody(
             end_s=round(elapsed_s, 3),
@@ -236,6 +235,7 @@ class Pipeline:
             lanes=self._pool.health(),
             sinks=self._publisher.statistics(),
             protocols=self._protocol_health(),
+            clock_shifts_s=clock_shifts_s(self._registry.streams),
             latency_p50_ms=median_ms,
             latency_p95_ms=p95_ms,
             real_time_factor=round(busy_s / audio_s, 4) if audio_s else None,

@@ -140,7 +140,7 @@ class StreamProcessor:
                     self._discarded = end
                     continue
                 await self._skip_gap(start)
-                self._stream.arrivals.mark(self._sample(end), captured_s)
+                self._stream.mark_arrival(self._sample(end), captured_s)
                 self._arrived_s, self._frames = captured_s, end
                 self._level_dbfs = level_dbfs(part)
                 self._buffer.push(self._resampler.push(part))

@@ -19,7 +19,7 @@ from stream.audio.channels import PARTIES, ChannelSelector, channel_labels
 from stream.calls.alert_rules import RuleTracker
 from stream.calls.current_alerts import CurrentAlerts
 from stream.calls.tracker import CallTracker
-from stream.clock import ArrivalLog, SampleClock
+from stream.clock import ArrivalLog, ClockDrift, SampleClock, steady_s
 from stream.errors import SourceError
 from stream.events import NODE, ModelRef, Party
 from stream.inference.batching import InferenceLane
@@ -257,6 +257,7 @@ class StreamRegistry:
             models=self._model_refs(tasks),
             lanes=(self._speech_lane, *dict.fromkeys(lane for lane, _ in slots.values())),
             next_seq=self._last_seq.pop(name, 0),
+            drift=ClockDrift(steady_s()) if call is None and getattr(source, "has_own_clock", False) else None,
         )
         stream.processor = StreamProcessor(
             stream=stream,

@@ -90,6 +90,8 @@ class CaptureSource(ABC):
 
     live = True
     paced = True
+    has_own_clock = True
+    """Time of frames is counted by the clock of a device or a sender, which drifts."""
 
     what: ClassVar[str]
     """What is recorded, in messages."""
