@@ -86,9 +86,15 @@ class NodeMonitor:
         self._logged = found
         return found
 
+    def _first_attempts(self) -> bool:
+        """Whether a sink's broker has neither answered nor failed to since the start (a failure is logged)."""
+        brokers = (sink.broker for sink in self._pipeline.health().sinks)
+        return any(broker is not None and broker.state == "connecting" for broker in brokers)
+
     def poll(self) -> None:
-        """Notify systemd: ready once a stream is open or may be, alive while no stream is stalled."""
-        if not self.is_ready and (self._pipeline.streams or self._pipeline.accepts_sources):
+        """Notify systemd: ready once a stream is open or may be and brokers were tried, alive while none is stalled."""
+        opened = self._pipeline.streams or self._pipeline.accepts_sources
+        if not self.is_ready and opened and not self._first_attempts():
             self.is_ready = True
             self._notifier.notify("READY=1", "STATUS=listening")
         if not self.stalled() and self._notifier.watchdog_s is not None:

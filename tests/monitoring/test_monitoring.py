@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -26,6 +26,7 @@ from starlette.testclient import TestClient
 from stream.control.commands import NodeStatus, StreamStatus
 from stream.errors import ListenError, SettingsError
 from stream.events import HealthBody
+from stream.events.health_bodies import BrokerHealth, SinkHealth
 from stream.monitoring.http import application, probe_server
 from stream.monitoring.liveness import StallDetector
 from stream.monitoring.logs import MAX_KINDS, MAX_LINES_PER_MINUTE, JsonFormatter, RepetitionFilter
@@ -174,6 +175,27 @@ def test_a_node_without_streams_is_ready_once_sources_may_join() -> None:
     node.poll()
     assert not node.is_ready
     pipeline.accepts_sources = True
+    node.poll()
+    assert node.is_ready
+
+
+@pytest.mark.parametrize("state", ["connected", "lost"])
+def test_a_node_is_ready_once_its_broker_has_answered_or_failed_to(
+    state: Literal["connected", "lost"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = FakePipeline()
+    pipeline.accepts_sources = True
+
+    def broker(state: Literal["connecting", "connected", "lost"]) -> HealthBody:
+        link = BrokerHealth(state=state, since=examples.SESSION_START)
+        sink = SinkHealth.model_construct(sink="mqtt://broker/home", broker=link)
+        return examples.health().model_copy(update={"sinks": (sink,)})
+
+    node = monitor(pipeline, {})
+    monkeypatch.setattr(pipeline, "health", lambda: broker("connecting"))
+    node.poll()
+    assert not node.is_ready
+    monkeypatch.setattr(pipeline, "health", lambda: broker(state))
     node.poll()
     assert node.is_ready
 
