@@ -224,6 +224,25 @@ def test_stream_names_are_unique() -> None:
     assert "duplicate stream name 'a-2'" in str(report.failures[0])
 
 
+class Microphone(FakeSource):
+    """Counts time by a clock of its own; its audio is `age_s` old."""
+
+    has_own_clock = True
+    age_s = 5.0
+
+    async def _generate_blocks(self) -> AsyncIterator[Any]:
+        started_s = time.monotonic() - self.age_s
+        for block in blocks("mic"):
+            yield Block("mic", block.start_frame, block.samples, started_s + block.end_frame / 16_000)
+
+
+def test_events_of_a_source_with_a_clock_of_its_own_have_the_time_of_its_audio() -> None:
+    sink, started_s = ListSink(), time.time()
+    asyncio.run(pipeline(Microphone([], source_id="mic", live=True, paced=True), sink=sink).run())
+    (ended,) = (event for event in sink.events if isinstance(event, StreamEvent) and event.state == "ended")
+    assert ended.time.timestamp() == pytest.approx(started_s - Microphone.age_s + ended.end_s, abs=2.0)
+
+
 def test_health_reports_the_achieved_hop() -> None:
     health = asyncio.run(pipeline(FakeSource(blocks("fake"))).run()).health
     assert [lane.hop_ms for lane in health.lanes] == [500.0, 500.0]  # nothing was dropped: as configured
