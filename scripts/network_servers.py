@@ -13,6 +13,7 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 START_TIMEOUT_S = 15.0
 
@@ -49,12 +50,18 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
 
 
 class Server:
-    """The processes that send one stream; `address` is what to play."""
+    """The processes that send one stream, killed at the end of a `with`; `address` is what to play."""
 
     def __init__(self, recording: Path) -> None:
         self._recording = recording
         self._processes: list[subprocess.Popen[bytes]] = []
         self.address = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
     def start(self) -> None:
         """Start sending, from the beginning."""

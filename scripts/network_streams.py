@@ -20,7 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +34,11 @@ from stream.settings import SourceSettings
 from stream.sources.network import NetworkRequest, NetworkSource
 from stream.types import SAMPLE_RATE_HZ
 
-LEAD_S, TAIL_S = 12.0, 4.0
+LEAD_S, TAIL_S = 45.0, 4.0
 """Silence before the conversation, in which listeners connect, and after it."""
 
 MAX_APART_S = 0.3
+MATCH_S = 0.5
 DOWN_S, FROZEN_S = 10.0, 30.0
 MAX_DECODING_SHARE = 0.25
 CONNECT_TIMEOUT_S, SETTLE_S = 180.0, 3.0
@@ -87,61 +89,74 @@ def turns(events: Iterable[Event], source: str) -> list[TurnEvent]:
     return sorted((turn for turn in found if turn.source == source), key=lambda turn: turn.start_s)
 
 
+def matches(expected: Sequence[TurnEvent], found: Sequence[TurnEvent]) -> list[tuple[TurnEvent, TurnEvent]]:
+    """Pair the turns of a stream with those of the file, at the shift in time that pairs most."""
+    best: list[tuple[TurnEvent, TurnEvent]] = []
+    for shift_s in [other.start_s - one.start_s for one in expected for other in found]:
+        pairs = [
+            (one, other) for one in expected for other in found if abs(other.start_s - shift_s - one.start_s) < MATCH_S
+        ]
+        best = max(best, pairs, key=len)
+    return best
+
+
 def compare(expected: Sequence[TurnEvent], found: Sequence[TurnEvent], name: str) -> bool:
     """Print how the turns of a stream differ from those of the file, and return whether they agree."""
-    offset_s = statistics.median(
-        [one.start_s - other.start_s for one, other in zip(found, expected, strict=False)] or [0.0]
-    )
+    pairs = matches(expected, found)
+    shift_s = statistics.median([other.start_s - one.start_s for one, other in pairs] or [0.0])
     names: dict[str | None, str | None] = {}
-    apart, wrong = [], 0
-    for one, other in zip(found, expected, strict=False):
-        wrong += names.setdefault(other.speaker, one.speaker) != one.speaker
-        apart += [abs(one.start_s - offset_s - other.start_s), abs(one.end_s - offset_s - other.end_s)]
-    figures = {
+    wrong = sum(names.setdefault(one.speaker, other.speaker) != other.speaker for one, other in pairs)
+    starts = [abs(other.start_s - shift_s - one.start_s) for one, other in pairs] or [0.0]
+    ends = [abs(other.end_s - shift_s - one.end_s) for one, other in pairs] or [0.0]
+    apart_s = max(*starts, *ends)
+    held = len(pairs) == len(expected) == len(found) and not wrong and apart_s <= MAX_APART_S
+    figures: dict[str, object] = {
         "turns": len(found),
         "of": len(expected),
+        "paired": len(pairs),
         "other_speaker": wrong,
-        "times_apart_s": {"median": round(statistics.median(apart or [0]), 3), "largest": round(max(apart or [0]), 3)},
     }
-    held = len(found) == len(expected) and not wrong and max(apart or [0]) <= MAX_APART_S
+    figures |= {"apart_s": {"median": round(statistics.median(starts + ends), 3), "largest": round(apart_s, 3)}}
     print(json.dumps({"measured": "turns", "by": name, "held": held, **figures}), flush=True)
     return held
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a run as Ctrl-C does."""
-    process.send_signal(signal.SIGINT)
+@contextmanager
+def stopping(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End a run at the end, as Ctrl-C does."""
     try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def measure_turns(folder: Path, preset: str, kinds: Sequence[str]) -> bool:
     """Compare the conversation by each protocol, one after the other, with that of the file."""
     recording = folder / "talk.wav"
     voice, rate_hz = soundfile.read(AUDIO, dtype="float32")
-    soundfile.write(recording, np.concatenate([silence(LEAD_S), voice, silence(TAIL_S)]), rate_hz)
+    soundfile.write(recording, np.concatenate([soft_noise(LEAD_S), voice, soft_noise(TAIL_S)]), rate_hz)
     length_s = LEAD_S + len(voice) / rate_hz
     run = Run(folder, preset)
     run.start({"file": str(recording)}, kind="file").wait()
     expected = turns(run.events(), "file")
     held = []
     for name in kinds:
-        server = servers(recording, folder)[name]
-        if name == "rtsp":  # plays when asked
-            server.start()
-            process = run.start({name: server.address})
+        with ExitStack() as stack:
+            server = stack.enter_context(servers(recording, folder)[name])
+            if isinstance(server, Rtsp):  # plays when asked
+                server.start()
+                stack.enter_context(stopping(run.start({name: server.address})))
+            else:  # the listener connects while the silence is played
+                stack.enter_context(stopping(run.start({name: server.address})))
+                time.sleep(2)
+                server.start()
             run.await_start([name])
-        else:  # the models are loaded before the address is opened
-            process = run.start({name: server.address})
-            time.sleep(2)
-            server.start()
-            run.await_start([name])
-        time.sleep(length_s + 2)
-        stop(process)
-        server.kill()
+            time.sleep(length_s + 2)
         held.append(compare(expected, turns(run.events(), name), name))
     return all(held)
 
@@ -151,8 +166,8 @@ def servers(recording: Path, folder: Path) -> dict[str, Server]:
     return {"rtsp": Rtsp(recording), "http": Icecast(recording, folder), "udp": Udp(recording), "rtp": Rtp(recording)}
 
 
-def silence(length_s: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Return a soft noise: a line is never silent."""
+def soft_noise(length_s: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """Return noise of -80 dBFS: a line is never silent."""
     noise = np.random.default_rng(3).normal(0, 1e-4, round(length_s * SAMPLE_RATE_HZ))
     return noise.astype(np.float32)
 
@@ -165,26 +180,24 @@ def measure_outage(folder: Path, preset: str, down_s: float, frozen_s: float) ->
     by_name = servers(recording, folder)
     broken, names = [by_name["http"], by_name["rtsp"]], ["http", "rtsp", "udp"]
     run = Run(folder, preset)
-    for name in names:
-        by_name[name].start()
-    process = run.start({name: by_name[name].address for name in names})
-    run.await_start(names)
-    time.sleep(8)
-    for server in broken:
-        server.kill()
-    time.sleep(down_s)
-    for server in broken:
-        server.start()
-    time.sleep(20)
-    for server in broken:
-        server.signal(signal.SIGSTOP)
-    time.sleep(frozen_s)
-    for server in broken:
-        server.signal(signal.SIGCONT)
-    time.sleep(45)
-    stop(process)
-    for server in by_name.values():
-        server.kill()
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(by_name[name]).start()
+        stack.enter_context(stopping(run.start({name: by_name[name].address for name in names})))
+        run.await_start(names)
+        time.sleep(8)
+        for server in broken:
+            server.kill()
+        time.sleep(down_s)
+        for server in broken:
+            server.start()
+        time.sleep(20)
+        for server in broken:
+            server.signal(signal.SIGSTOP)
+        time.sleep(frozen_s)
+        for server in broken:
+            server.signal(signal.SIGCONT)
+        time.sleep(45)
     held = True
     for name in names:
         states = [event for event in run.events() if isinstance(event, StreamEvent) and event.source == name]
@@ -238,12 +251,9 @@ def used_s() -> float:
 
 def measure_decoding(folder: Path, streams: int, seconds: float) -> bool:
     """Measure the processor time of many streams of one radio."""
-    server = Icecast(Path(AUDIO), folder)
-    server.start()
-    try:
+    with Icecast(Path(AUDIO), folder) as server:
+        server.start()
         share = asyncio.run(decode(server.address, streams, seconds))
-    finally:
-        server.kill()
     held = share <= MAX_DECODING_SHARE
     figures = {"streams": streams, "cores": os.cpu_count(), "share_of_cores": round(share, 3)}
     print(json.dumps({"measured": "decoding", "held": held, **figures}), flush=True)
