@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -47,6 +48,15 @@ def test_the_dockerfile_passes_its_linter() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
     done = subprocess.run([hadolint, SERVICE / "Dockerfile"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_image_installs_extras_that_exist_and_are_pinned() -> None:
+    (given,) = (rest for keyword, rest in instructions() if keyword == "ARG" and rest.startswith("EXTRAS="))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pinned = (ROOT / "config" / "constraints.txt").read_text(encoding="utf-8")
+    for extra in given.partition("=")[2].split(","):
+        for requirement in project["optional-dependencies"][extra]:
+            assert f"\n{requirement.partition('>=')[0]}==" in pinned, requirement
 
 
 @pytest.mark.slow

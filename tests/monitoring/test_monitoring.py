@@ -188,7 +188,7 @@ def test_a_node_is_ready_once_its_broker_has_answered_or_failed_to(
 
     def broker(state: Literal["connecting", "connected", "lost"]) -> HealthBody:
         link = BrokerHealth(state=state, since=examples.SESSION_START)
-        sink = SinkHealth.model_construct(sink="mqtt://broker/home", broker=link)
+        sink = SinkHealth(sink="mqtt://broker/home", sent=0, dropped=0, conflated=0, waiting=0, broker=link)
         return examples.health().model_copy(update={"sinks": (sink,)})
 
     node = monitor(pipeline, {})
