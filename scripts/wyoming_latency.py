@@ -17,6 +17,8 @@ import re
 import statistics
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 
@@ -27,7 +29,7 @@ from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncTcpClient
 
 from stream.demo.conversation import AUDIO, ENROLMENTS, turns
-from tests.support.speech_to_text import TEXT, speech_to_text
+from tests.support.speech_to_text import TEXT, SpeechToText, speech_to_text
 
 CHUNK_S = 0.03
 MIN_UTTERANCE_S, MAX_UTTERANCE_S = 1.5, 4.0
@@ -75,28 +77,36 @@ async def say(port: int, spoken: Spoken) -> tuple[float, Transcript]:
         raise SystemExit("the connection ended without a transcript; run `tonewatch serve` to see why")
 
 
+@asynccontextmanager
+async def proxy_node(service: SpeechToText, *settings: str) -> AsyncIterator[int]:
+    """Run a node, which knows the enrolled people of the conversation, before a service; yields its Wyoming port."""
+    command = [sys.executable, "-m", "stream", "serve", "--port", "0", "--quiet", "--wyoming-port", "0"]
+    command += ["--wyoming-upstream", service.address, "--set", 'serve.wyoming_tell=["context"]']
+    command += ["--set", "speakers.enrolled=" + json.dumps({name: str(at) for name, at in ENROLMENTS.items()})]
+    for setting in settings:
+        command += ["--set", setting]
+    node = await asyncio.create_subprocess_exec(
+        *command, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
+    )
+    try:
+        yield await _port(node)
+    finally:
+        node.terminate()
+        await node.communicate()
+
+
 async def measure(arguments: argparse.Namespace) -> None:
     """Start service and node, speak, print the figures."""
-    async with speech_to_text(delay_s=arguments.answer) as service:
-        command = [sys.executable, "-m", "stream", "serve", "--port", "0", "--quiet", "--wyoming-port", "0"]
-        command += ["--wyoming-upstream", service.address, "--set", 'serve.wyoming_tell=["context"]']
-        command += ["--set", "speakers.enrolled=" + json.dumps({name: str(at) for name, at in ENROLMENTS.items()})]
-        for setting in arguments.set or []:
-            command += ["--set", setting]
-        node = await asyncio.create_subprocess_exec(
-            *command, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
-        )
-        try:
-            port = await _port(node)
-            spoken = list(islice(cycle(utterances()), arguments.utterances))
-            await say(port, spoken[0])  # the models' first windows
-            alone, through = [], []
-            for one in spoken:
-                alone.append((await say(service.port, one))[0])
-                through.append(await say(port, one))
-        finally:
-            node.terminate()
-            await node.communicate()
+    async with (
+        speech_to_text(delay_s=arguments.answer) as service,
+        proxy_node(service, *arguments.set or ()) as port,
+    ):
+        spoken = list(islice(cycle(utterances()), arguments.utterances))
+        await say(port, spoken[0])  # the models' first windows
+        alone, through = [], []
+        for one in spoken:
+            alone.append((await say(service.port, one))[0])
+            through.append(await say(port, one))
     added_ms = np.array([took_s - statistics.median(alone) for took_s, _ in through]) * 1_000
     told = [
         (one.person, (transcript.context or {})["speaker"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from wyoming.asr import Transcript
@@ -25,10 +25,10 @@ INFO = Info(
 
 
 class SpeechToText:
-    """Answers `describe`, and every `audio-stop` with the same transcript after `delay_s`."""
+    """Answers `describe`, and every `audio-stop` with the transcript of the audio after `delay_s`."""
 
-    def __init__(self, *, delay_s: float = 0.0) -> None:
-        self.delay_s = delay_s
+    def __init__(self, *, delay_s: float = 0.0, transcribe: Callable[[bytes], str] = lambda _: TEXT) -> None:
+        self.delay_s, self._transcribe = delay_s, transcribe
         self.received: list[Event] = []
         self.connections = 0
         self.port = 0
@@ -46,14 +46,16 @@ class SpeechToText:
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
         self.connections += 1
+        audio = b""
         try:
             while (event := await async_read_event(reader)) is not None:
                 self.received.append(event)
+                audio += event.payload or b""
                 if Describe.is_type(event.type):
                     await async_write_event(INFO.event(), writer)
                 elif event.type == "audio-stop":
                     await asyncio.sleep(self.delay_s)
-                    await async_write_event(Transcript(text=TEXT, context={"id": 7}).event(), writer)
+                    await async_write_event(Transcript(text=self._transcribe(audio), context={"id": 7}).event(), writer)
         except (asyncio.CancelledError, ConnectionError):
             pass
         finally:
@@ -61,9 +63,11 @@ class SpeechToText:
 
 
 @asynccontextmanager
-async def speech_to_text(*, delay_s: float = 0.0) -> AsyncIterator[SpeechToText]:
+async def speech_to_text(
+    *, delay_s: float = 0.0, transcribe: Callable[[bytes], str] = lambda _: TEXT
+) -> AsyncIterator[SpeechToText]:
     """Run the service on loopback."""
-    service = SpeechToText(delay_s=delay_s)
+    service = SpeechToText(delay_s=delay_s, transcribe=transcribe)
     server = await asyncio.start_server(service.handle, "127.0.0.1", 0)
     service.port = server.sockets[0].getsockname()[1]
     try:
