@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,8 +74,11 @@ def conditions(
             scores = _scores(vectors[having], [clean[at] for at in having])
             rows.append(_row(f"enrolled with {seconds:g} s", scores, threshold))
     for name, change in _changes(people, noises):
-        scores = _scores(enrolled[ENROLMENT_S], _crop_vectors(model, people, change, seed))
-        rows.append(_row(name, scores, threshold))
+        changed = _crop_vectors(model, people, change, seed)
+        rows.append(_row(name, _scores(enrolled[ENROLMENT_S], changed), threshold))
+        if change is _on_telephone:
+            there = _enrolled(model, people, ENROLMENT_S, through_telephone)
+            rows.append(_row(f"{name}, and enrolled there", _scores(there, changed), threshold))
         progress()
     return rows
 
@@ -100,21 +104,19 @@ def _people(utterances: Sequence[EmbeddedUtterance]) -> list[_Person]:
 
 def _changes(people: Sequence[_Person], noises: Sequence[Samples]) -> Iterator[tuple[str, Change]]:
     for distance_m in DISTANCES_M:
-        yield f"{distance_m:g} m away in a room", lambda crop, draw, far=distance_m: _in_room(crop, far, draw)
-    yield "on the telephone", lambda crop, _: through_telephone(crop)
+        yield f"{distance_m:g} m away in a room", partial(_in_room, distance_m=distance_m)
+    yield "on the telephone", _on_telephone
     for snr_db in SNRS_DB:
-        yield (
-            f"babble, {snr_db:g} dB below",
-            lambda crop, draw, snr=snr_db: _with(crop, _babble(people, len(crop), draw), snr),
-        )
+        yield f"babble, {snr_db:g} dB below", partial(_with_babble, people=people, snr_db=snr_db)
     for snr_db in SNRS_DB if noises else ():
-        yield (
-            f"noise, {snr_db:g} dB below",
-            lambda crop, draw, snr=snr_db: _with(crop, background(len(crop), noises, draw), snr),
-        )
+        yield f"noise, {snr_db:g} dB below", partial(_with_noise, noises=noises, snr_db=snr_db)
 
 
-def _in_room(crop: Samples, distance_m: float, draw: np.random.Generator) -> Samples:
+def _on_telephone(crop: Samples, _: np.random.Generator) -> Samples:
+    return through_telephone(crop)
+
+
+def _in_room(crop: Samples, draw: np.random.Generator, *, distance_m: float) -> Samples:
     """Return speech from that distance in a room of `RT60_S`, at its own level: a microphone adapts its gain."""
     from scipy.signal import fftconvolve  # noqa: PLC0415 - the import takes a second
 
@@ -127,15 +129,19 @@ def _in_room(crop: Samples, distance_m: float, draw: np.random.Generator) -> Sam
     return np.asarray(wet * np.sqrt(np.mean(np.square(crop)) / max(np.mean(np.square(wet)), 1e-12)), np.float32)
 
 
-def _babble(people: Sequence[_Person], length: int, draw: np.random.Generator) -> Floats:
-    """Return several voices at once, cut from enrolments at random; they may include the person's own."""
-    total = np.zeros(length)
+def _with_babble(crop: Samples, draw: np.random.Generator, *, people: Sequence[_Person], snr_db: float) -> Samples:
+    """Add several voices at once, cut from enrolments at random; they may include the person's own."""
+    total = np.zeros(len(crop))
     for at in draw.permutation(len(people))[:BABBLE_VOICES]:
         voice = people[at].enrolment
-        start = int(draw.integers(max(1, len(voice) - length)))
-        part = np.resize(voice[start : start + length], length).astype(np.float64)
+        start = int(draw.integers(max(1, len(voice) - len(crop))))
+        part = np.resize(voice[start : start + len(crop)], len(crop)).astype(np.float64)
         total += part / max(float(np.sqrt(np.mean(np.square(part)))), 1e-9)
-    return total
+    return _with(crop, total, snr_db)
+
+
+def _with_noise(crop: Samples, draw: np.random.Generator, *, noises: Sequence[Samples], snr_db: float) -> Samples:
+    return _with(crop, background(len(crop), noises, draw), snr_db)
 
 
 def _with(crop: Samples, noise: Floats, snr_db: float) -> Samples:
@@ -144,9 +150,14 @@ def _with(crop: Samples, noise: Floats, snr_db: float) -> Samples:
     return np.asarray(np.clip(crop + scaled, -1.0, 1.0), np.float32)
 
 
-def _enrolled(model: Model, people: Sequence[_Person], seconds: float) -> Vectors:
+def _enrolled(
+    model: Model,
+    people: Sequence[_Person],
+    seconds: float,
+    change: Callable[[Samples], Samples] = lambda audio: audio,
+) -> Vectors:
     """Return the x-vector of each person's first seconds; (people, dimensions)."""
-    return np.stack([x_vector(model, one.enrolment[: samples(seconds)]) for one in people])
+    return np.stack([x_vector(model, change(one.enrolment[: samples(seconds)])) for one in people])
 
 
 def _crop_vectors(model: Model, people: Sequence[_Person], change: Change | None, seed: int) -> list[Vectors]:

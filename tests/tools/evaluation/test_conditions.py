@@ -37,6 +37,7 @@ def test_each_condition_is_scored_on_people_who_have_enough_speech() -> None:
         *(f"enrolled with {seconds} s" for seconds in (1, 3, 5, 10)),  # 30 s are in no four takes of six
         *(f"{metres} m away in a room" for metres in (0.5, 1, 2, 4)),
         "on the telephone",
+        "on the telephone, and enrolled there",
         *(f"babble, {snr_db} dB below" for snr_db in (20, 10, 5)),
         *(f"noise, {snr_db} dB below" for snr_db in (20, 10, 5)),
     ]
