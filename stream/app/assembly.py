@@ -20,7 +20,7 @@ from stream.control.dispatcher import CommandDispatcher, CommandSource, Handler
 from stream.errors import SettingsError
 from stream.events import NODE
 from stream.inference.cluster_messages import CALLS_PER_REPLICA
-from stream.inference.pool import by_lane
+from stream.inference.pool import blas_threads, by_lane
 from stream.pipeline.pipeline import Pipeline
 from stream.pipeline.room_events import RoomsSink
 from stream.profiles.registrar import Registrar
@@ -51,7 +51,10 @@ def load(settings: Settings, *, is_lossless: bool = False) -> LoadedModels:
     if settings.pool.cluster:
         return _load_on_cluster(settings, is_lossless=is_lossless)
     models, detector, setup = load_models(settings)
-    return LoadedModels(models=models, ensembles=build_ensembles(models), detector=detector, thread_setup=setup)
+    ensembles = build_ensembles(models)
+    # what computes outside the pool, as enrolment does, gets no more threads than a worker: see `limit_threads`
+    setup(blas_threads(settings.pool, lanes=len(by_lane(models, ensembles))))
+    return LoadedModels(models=models, ensembles=ensembles, detector=detector, thread_setup=setup)
 
 
 def load_groups(settings: Settings) -> tuple[list[Ensemble], Callable[[int], None]]:
