@@ -110,10 +110,11 @@ async def _measure(*, times: int, folder: Path) -> None:
     lies = streams - {f"s{times:02}"}
     lost = set(accepted) - set(subscriber.turns)
     firsts = list(dict.fromkeys(subscriber.turns))
-    in_order = all(
-        (own := [int(turn.partition("/")[2]) for turn in firsts if turn.startswith(session)]) == sorted(own)
-        for session in {turn.partition("/")[0] for turn in firsts}
-    )
+    numbers: dict[str, list[int]] = {}
+    for turn in firsts:
+        stream, _, number = turn.partition("/")
+        numbers.setdefault(stream, []).append(int(number))
+    in_order = all(own == sorted(own) for own in numbers.values())
     print_result(
         "crash",
         held=not lost and not corrupt and in_order and not lies,
