@@ -112,8 +112,8 @@ async def _measure(*, times: int, folder: Path) -> None:
     firsts = list(dict.fromkeys(subscriber.turns))
     numbers: dict[str, list[int]] = {}
     for turn in firsts:
-        stream, _, number = turn.partition("/")
-        numbers.setdefault(stream, []).append(int(number))
+        stream, _, index = turn.partition("/")
+        numbers.setdefault(stream, []).append(int(index))
     in_order = all(own == sorted(own) for own in numbers.values())
     print_result(
         "crash",
