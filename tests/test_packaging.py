@@ -59,7 +59,7 @@ def test_the_image_installs_extras_that_exist_and_are_pinned() -> None:
             assert f"\n{requirement.partition('>=')[0]}==" in pinned, requirement
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_build_steps_make_a_package_that_runs(tmp_path: Path) -> None:
     for keyword, arguments in instructions():
         if keyword == "COPY" and not arguments.startswith("--from"):

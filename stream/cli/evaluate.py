@@ -13,7 +13,6 @@ from stream.cli.options import Config, Preset, Set
 from stream.errors import SettingsError
 from stream.tools.evaluation import inputs, output
 from stream.tools.evaluation.output import Results, print_results, progress_bar, require_libraries
-from stream.types import Task
 
 if TYPE_CHECKING:
     from stream.tools.evaluation.corpora import Utterance, VerificationTrial
@@ -171,6 +170,7 @@ def conditions(
     """Evaluate verification by enrolment, distance in a room, telephone, babble and noise."""
     with require_libraries():
         from stream.tools.evaluation import conditions, corpora, report, runner, verification  # noqa: PLC0415
+        from stream.types import Task  # noqa: PLC0415
     groups = inputs.utterance_groups(recordings, only).values()
     utterances = [one for own in groups for one in corpora.join_utterances([u for u in own if u.speaker], join)]
     noises = [runner.read_samples(path) for path in inputs.audio_files(noise, recursive=True)] if noise else []

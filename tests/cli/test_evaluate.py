@@ -102,6 +102,7 @@ class TestEmotion:
         assert found["live"]["angry"] == 1.0
         assert "share of each live label" in evaluate("emotion", manifest)
 
+    @pytest.mark.long
     def test_a_telephone_and_joined_recordings_add_figures(self, manifest: Path) -> None:
         found = figures("emotion", manifest, "--only", "tones", "--telephone", "--changes")["emotion-campplus"]
         assert list(found) == ["tones", "tones, telephone"]

@@ -260,6 +260,7 @@ def test_a_full_disk_ends_the_run_with_one_line() -> None:
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.long
 def test_one_interrupt_ends_open_turns_and_streams() -> None:
     with subprocess.Popen(
         [*TONEWATCH, "demo", "--realtime", *TINY], stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -53,6 +53,7 @@ def test_page_is_accessible(dashboard: RunningDashboard, open_page: OpenPage, ro
     assert broken == {}
 
 
+@pytest.mark.long
 def test_page_is_small_and_paints_quickly(dashboard: RunningDashboard, open_page: OpenPage) -> None:
     dashboard.apply(conversation("boardroom", 3))
     page = open_page(dashboard, "#/stream/floor%2Fboardroom")

@@ -48,7 +48,7 @@ def probabilities(samples: Samples, lengths: Sequence[int] = ()) -> Samples:
     return np.concatenate(found)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_equals_the_original_frame_by_frame() -> None:
     package = importlib.metadata.distribution("silero-vad")  # not imported: that would set torch to one thread
     (archive,) = [file for file in package.files or () if file.name == "silero_vad.jit"]

@@ -83,6 +83,7 @@ def test_the_speaker_model_gets_no_overlapped_audio_and_fewer_windows() -> None:
     assert not any(OVERLAPPED.start + 640 < at < OVERLAPPED.stop - 640 for at in np.concatenate(settled))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("interim_s", [0.0, 1.5])
 @pytest.mark.parametrize("block", [500, 16_000])
 def test_blocks_do_not_change_what_is_embedded(block: int, interim_s: float) -> None:

@@ -20,7 +20,7 @@ def scaled(x: Tensor) -> Tensor:
     return torch.tanh(x) * 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("which", ["speaker", "emotion"])
 @pytest.mark.parametrize("length", [8_000, 22_000, 32_000])
 def test_traced_compact_nets_are_bit_identical(which: str, length: int) -> None:
