@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -110,6 +111,11 @@ def _print(message: str) -> None:
     sys.stderr.write(f"tonewatch: {message}\n")
 
 
+def _announcer(sinks: Mapping[str, Sink]) -> Callable[[str], None] | None:
+    """Return what prints a sentence on the machine, beside the summary only: `--quiet` leaves out both."""
+    return _print if "summary" in sinks else None
+
+
 def _print_failures(report: Report) -> None:
     for failure in report.failures:
         _print(str(failure))
@@ -117,7 +123,7 @@ def _print_failures(report: Report) -> None:
 
 async def _run(settings: Settings, sinks: dict[str, Sink], signals: SignalHandler) -> Report:
     signals.install(asyncio.get_running_loop())
-    pipeline = await assemble(settings, sinks=sinks, announce=_print)
+    pipeline = await assemble(settings, sinks=sinks, announce=_announcer(sinks))
     signals.run = pipeline
     return await _run_monitored(pipeline, settings.service)
 
@@ -148,7 +154,7 @@ async def _run_with_dashboard(
         _print(f"dashboard: {page.url}")
         registrar, alerts = Registrar(settings=settings), CurrentAlerts(settings.alerts)
         sinks = {**sinks, "dashboard": page.sink()}
-        pipeline = await assemble(settings, sinks=sinks, registrar=registrar, alerts=alerts, announce=_print)
+        pipeline = await assemble(settings, sinks=sinks, registrar=registrar, alerts=alerts, announce=_announcer(sinks))
         handlers = {**registrar.handlers, **alert_handlers(alerts)}
         page.attach(pipeline, levels=pipeline.levels_dbfs, alerts=alerts, handlers=handlers)
         pipeline.set_protocol_health(page.refused.health)
@@ -200,7 +206,7 @@ async def _serve(settings: Settings, sinks: dict[str, Sink], signals: SignalHand
             alerts=alerts,
             handlers=drain.handlers,
             keep_running=True,
-            announce=_print,
+            announce=_announcer(sinks),
         )
         gateway.attach(pipeline)
         if page is not None:

@@ -42,7 +42,9 @@ Enroll = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=FILE", help="Recognise NAME from the voice in FILE. Repeatable."),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show neither panel nor summary.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Show neither panel nor summary, nor what the machine carries.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more detail to standard error.")]
 
 
