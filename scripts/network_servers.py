@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -49,7 +50,7 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
         return int(taken.getsockname()[1]) & ~1
 
 
-class Server:
+class Server(ABC):
     """The processes that send one stream, killed at the end of a `with`; `address` is what to play."""
 
     def __init__(self, recording: Path) -> None:
@@ -63,9 +64,9 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.kill()
 
+    @abstractmethod
     def start(self) -> None:
         """Start sending, from the beginning."""
-        raise NotImplementedError
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to all processes."""

@@ -67,7 +67,7 @@ async def main(idle: int, slow: int, seconds: float, descriptors: int | None) ->
         async with attacker("scripts.faults.idle_sockets", "--port", node.port, "--idle", idle, "--slow", slow):
             while time.monotonic() < attack_s + seconds:
                 await asyncio.sleep(1)
-                opened.append(await can_call(node, 30.0))
+                opened.append(await can_call(node))
             end_s, usage = time.monotonic(), node.usage
         calling.cancel()
         await asyncio.gather(calling, return_exceptions=True)

@@ -85,7 +85,7 @@ def conditions(
 
 def count(noises: Sequence[Samples]) -> int:
     """Return how often `conditions` calls its `progress`."""
-    return 2 + len(DISTANCES_M) + 1 + (2 if noises else 1) * len(SNRS_DB)
+    return 2 + sum(1 for _ in _changes((), noises))
 
 
 def _people(utterances: Sequence[EmbeddedUtterance]) -> list[_Person]:
@@ -120,11 +120,9 @@ def _in_room(crop: Samples, draw: np.random.Generator, *, distance_m: float) -> 
     """Return speech from that distance in a room of `RT60_S`, at its own level: a microphone adapts its gain."""
     from scipy.signal import fftconvolve  # noqa: PLC0415 - the import takes a second
 
-    response = impulse_response(RT60_S, draw)
-    tail = response.copy()
-    tail[0] = 0.0
+    tail = impulse_response(RT60_S, draw)[1:]
     tail /= np.sqrt(np.sum(np.square(tail)))
-    response = np.concatenate(([CRITICAL_DISTANCE_M / distance_m], tail[1:]))
+    response = np.concatenate(([CRITICAL_DISTANCE_M / distance_m], tail))
     wet = fftconvolve(crop, response)[: len(crop)]
     return np.asarray(wet * np.sqrt(np.mean(np.square(crop)) / max(np.mean(np.square(wet)), 1e-12)), np.float32)
 
