@@ -14,12 +14,12 @@ from urllib.parse import unquote_plus
 
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from stream.dashboard.assets import Assets
 from stream.dashboard.call_export import calls_csv
 from stream.dashboard.call_page import MAX_ROWS, calls_page, report_page
 from stream.dashboard.changes import MAX_SHOWN
@@ -58,7 +58,8 @@ POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013
 
 def create_app(*, feed: Feed, access: AccessPolicy, refused: RefusedRequests) -> Starlette:
     """Create the app of one feed; `refused` counts requests without the credential."""
-    endpoints = _Endpoints(feed, access, refused)
+    assets = Assets(STATIC)
+    endpoints = _Endpoints(feed, access, refused, assets)
     routes = [
         Route("/", endpoints.index),
         Route("/enter", endpoints.enter, methods=["POST"]),
@@ -69,7 +70,7 @@ def create_app(*, feed: Feed, access: AccessPolicy, refused: RefusedRequests) ->
         Route("/calls.ndjson", endpoints.calls),
         Route("/changes.ndjson", endpoints.changes),
         WebSocketRoute("/live", endpoints.live),
-        Mount("/static", StaticFiles(directory=STATIC)),
+        Mount("/static", assets),
     ]
     app = Starlette(routes=routes)
     app.add_middleware(_HostGuard, access=access)
@@ -106,15 +107,16 @@ class _HostGuard:
 class _Endpoints:
     """Handlers of the routes."""
 
-    def __init__(self, feed: Feed, access: AccessPolicy, refused: RefusedRequests) -> None:
+    def __init__(self, feed: Feed, access: AccessPolicy, refused: RefusedRequests, assets: Assets) -> None:
         self._feed, self._access, self._refused = feed, access, refused
+        self._index, self._form = assets.asset("index.html"), assets.asset("enter.html").content.decode()
         self._open_pages = 0
 
     async def index(self, request: Request) -> Response:
         """The page, or the form for the token."""
         if not self._access.is_authorized(request.headers):
             return self._token_form("")
-        return FileResponse(STATIC / "index.html", media_type="text/html")
+        return self._index.response(request.headers)
 
     async def calls(self, request: Request) -> Response:
         """The history of calls as a page or a file, for supervisors; `?q=` has words that each call must have."""
@@ -205,8 +207,7 @@ class _Endpoints:
             self._open_pages -= 1
 
     def _token_form(self, error: str) -> Response:
-        form = (STATIC / "enter.html").read_text(encoding="utf-8").replace("<!-- error -->", error)
-        return HTMLResponse(form, 401)
+        return HTMLResponse(self._form.replace("<!-- error -->", error), 401)
 
 
 def _address(connection: HTTPConnection) -> str:

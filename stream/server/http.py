@@ -296,5 +296,8 @@ def bind(host: str, port: int, *, setting: str) -> socket.socket:
         raise ListenError(
             f"cannot listen on {host}:{port} ({why}); choose another {setting} (0: any free port)"
         ) from None
+    # Accepted sockets inherit it. asyncio sets it on those of its own listeners only; without it, what follows another
+    # small message waits for the client's delayed acknowledgement, 40 ms.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listening.setblocking(False)
     return listening

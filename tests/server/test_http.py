@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import websockets
 from starlette.types import Receive, Scope, Send
 
-from stream.server.http import HttpServer
+from stream.server.http import HttpServer, bind
 
 
 def test_no_task_remains_once_it_is_closed() -> None:
@@ -33,3 +34,11 @@ def test_no_task_remains_once_it_is_closed() -> None:
         return left
 
     assert not asyncio.run(check())
+
+
+def test_messages_do_not_wait_for_acknowledgements_of_earlier_ones() -> None:
+    """Without `TCP_NODELAY`, the second of two small messages left 40 ms later."""
+    with bind("127.0.0.1", 0, setting="serve.port") as listening:
+        listening.setblocking(True)
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
