@@ -36,8 +36,8 @@ BACK_S = 40.0
 MAX_TAKE_OVER_S = 4.0
 
 
-Fault = tuple[Callable[[], None], float, Callable[[], None]]
-"""What breaks the cluster, for how many seconds, and what repairs it."""
+Fault = tuple[Callable[[], None], float, Callable[[], None] | None]
+"""What breaks the cluster, for how many seconds, and what repairs it; None: Ray does."""
 
 
 class LiveStreams:
@@ -84,19 +84,34 @@ class LiveStreams:
             self.lane.close()
         return figures
 
-    async def observe(self, fault: Callable[[], None], seconds_s: float, repair: Callable[[], None]) -> dict[str, Any]:
-        """Cause a fault, repair it, wait until all replicas answer, and return the figures of that time."""
+    async def observe(
+        self, fault: Callable[[], None], seconds_s: float, repair: Callable[[], None] | None
+    ) -> dict[str, Any]:
+        """Cause a fault, repair it, wait until all replicas answer, and return the figures of that time.
+
+        `repair_s` is how long new nodes take to start, `back_s` how long after that not all replicas answer; after the
+        fault itself where Ray repairs it.
+        """
         self.latencies_ms, before, began_s = [], self.lane.statistics(), time.monotonic()
         await asyncio.to_thread(fault)
         taken_over_s = await self.until(lambda: bool(self.latencies_ms))
+        back_s: float | None = 0.0
+        repair_s = 0.0
+        if repair is None:
+            await self.until(lambda: not self.is_full)
+            back_s = await self.until(lambda: self.is_full) and round(time.monotonic() - began_s, 1)
         await asyncio.sleep(seconds_s)
         state = self.models.health().state
-        await asyncio.to_thread(repair)
-        back_s = await self.until(lambda: self.models.health().replicas_up == REPLICAS)
+        if repair is not None:
+            repair_began_s = time.monotonic()
+            await asyncio.to_thread(repair)
+            repair_s = round(time.monotonic() - repair_began_s, 1)
+            back_s = await self.until(lambda: self.is_full)
         after = self.lane.statistics()
         return {
             "scored_after_s": taken_over_s,
             "state": state,
+            "repair_s": repair_s,
             "back_s": back_s,
             "took_s": round(time.monotonic() - began_s, 1),
             "scored": after.inferred - before.inferred,
@@ -104,6 +119,11 @@ class LiveStreams:
             "failed": after.failed - before.failed,
             "p95_ms": round(float(np.percentile(self.latencies_ms, 95)), 1) if self.latencies_ms else None,
         }
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all replicas answer."""
+        return self.models.health().replicas_up == REPLICAS
 
     async def until(self, condition: Callable[[], bool]) -> float | None:
         """Wait for a condition; returns how long it took, None if too long."""
@@ -129,7 +149,7 @@ async def _measure(cluster: RayCluster, *, seconds_s: float, frozen_s: float) ->
     workers = [cluster.add_node(cpus=1) for _ in range(REPLICAS)]
     models = await asyncio.to_thread(connect, cluster.address, replicas=REPLICAS, num_cpus=1)
     streams = LiveStreams(models)
-    await streams.until(lambda: models.health().replicas_up == REPLICAS)
+    await streams.until(lambda: streams.is_full)
 
     def lose_head() -> None:
         for node in list(cluster.nodes):
@@ -156,7 +176,7 @@ async def _measure(cluster: RayCluster, *, seconds_s: float, frozen_s: float) ->
 
     faults: dict[str, Fault] = {
         "none": (nothing, seconds_s, nothing),
-        "replica_killed": (kill_replica, seconds_s, nothing),
+        "replica_killed": (kill_replica, seconds_s, None),
         "node_frozen": (
             lambda: _signal(workers[0].pid, signal.SIGSTOP),
             frozen_s,

@@ -35,6 +35,22 @@ if TYPE_CHECKING:
     from stream.settings import Settings
 
 Realtime = Annotated[bool, typer.Option("--realtime", help="Play in real time instead of as fast as possible.")]
+Watch = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Process every recording put into a folder, once, until Ctrl-C."),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Process recordings on a Ray cluster, one a task: `local`, `auto`, HOST:PORT or ray://HOST:PORT.",
+    ),
+]
+Results = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="With --watch or --cluster: folder of the results. Default: the same."),
+]
+WithReport = Annotated[bool, typer.Option("--report", help="With --watch or --cluster: also a report of each.")]
 
 
 def demo(
@@ -71,14 +87,10 @@ def run(
         ),
     ] = None,
     realtime: Realtime = False,
-    watch: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Process every recording put into a folder, once, until Ctrl-C."),
-    ] = None,
-    results: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="With --watch: folder of the results. Default: the same.")
-    ] = None,
-    with_report: Annotated[bool, typer.Option("--report", help="With --watch: also a report of each.")] = False,
+    watch: Watch = None,
+    cluster: Cluster = None,
+    results: Results = None,
+    with_report: WithReport = False,
     live: Annotated[
         bool, typer.Option("--live", help="A pipe is live: the newest audio first, wall time by the clock.")
     ] = False,
@@ -111,6 +123,11 @@ def run(
     options = {"channels": channels, "rate_hz": rate, "pcm_channels": pcm_channels, "pcm_format": pcm_format}
     shared: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     shared |= {name: True for name, given in (("realtime", realtime), ("live", live)) if given}
+    if cluster is not None:
+        if watch is not None or sink or realtime or live or dashboard:
+            raise SettingsError("--cluster writes files; leave out --watch, --sink, --realtime, --live and --dashboard")
+        read = _read_settings(layer, preset=preset, config=config, verbose=verbose)
+        _process_archive(read, cluster, sources or [], results, shared, with_report=with_report, quiet=quiet)
     if watch is not None:
         read = _read_settings(layer, preset=preset, config=config, verbose=verbose)
         _watch(read, watch, results or watch, shared, with_report=with_report, quiet=quiet, excluded=sources)
@@ -140,6 +157,23 @@ def _watch(
             settings, folder=folder, results=results, source=source, with_report=with_report, quiet=quiet
         )
     )
+
+
+def _process_archive(
+    settings: Settings,
+    address: str,
+    paths: list[str],
+    results: Path | None,
+    source: Mapping[str, Any],
+    *,
+    with_report: bool,
+    quiet: bool,
+) -> NoReturn:
+    from stream.tools.archive.archive import Archive  # noqa: PLC0415
+    from stream.tools.archive.progress import process_with_progress  # noqa: PLC0415
+
+    archive = Archive(paths, results=results, with_report=with_report)
+    raise typer.Exit(process_with_progress(archive, settings, address, source, quiet=quiet))
 
 
 def _with_options(source: dict[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The bridge between a node and a Ray cluster: the only module that imports Ray, run as a process of its own.
+"""The bridge between a node and the replicas of its models on a Ray cluster, run as a process of its own.
 
 A process that is connected to a cluster is ended by Ray when the cluster's head is gone; the node must not be. So the
 bridge holds the connection and the handles of the replicas, and a node that lost its bridge starts another one. The
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
 import sys
 import threading
 import time
@@ -28,6 +27,7 @@ from ray import exceptions
 
 from stream import __version__
 from stream.inference.cluster_messages import CALLS_PER_REPLICA, BridgeSettings, BridgeState, Request, Result
+from stream.inference.ray_connection import connect, end_process, one_line
 from stream.inference.replica import Replica
 
 PING_INTERVAL_S = 0.2
@@ -36,10 +36,6 @@ PING_TIMEOUT_S = 2.0
 CHECK_INTERVAL_S = 0.05
 LOST_AFTER_S = 5.0
 PLACEMENT_WARNING_S = 10.0
-SHUTDOWN_S = 3.0
-CONNECT_TIMEOUT_S = 3.0
-LOCAL_OBJECT_STORE_BYTES = 100 * 2**20
-"""Windows travel inside calls, so a cluster of this node's own needs hardly any shared memory."""
 
 _LOST = (exceptions.RayActorError, exceptions.NodeDiedError, exceptions.WorkerCrashedError, exceptions.RaySystemError)
 
@@ -85,7 +81,8 @@ class Bridge:
 
     def _supervise(self) -> None:
         try:
-            self._connect()
+            chosen = self._settings
+            connect(chosen.address, namespace=chosen.namespace, local_cpus=chosen.replicas * chosen.num_cpus)
             self._seats = [_Seat(self._actor(number)) for number in range(self._settings.replicas)]
             began_s = lost_s = time.monotonic()
             while time.monotonic() - lost_s < LOST_AFTER_S or not self._models:
@@ -96,27 +93,8 @@ class Bridge:
                     self._report(BridgeState(0, detail=self._placement()))
                 time.sleep(CHECK_INTERVAL_S)
         except Exception as error:  # noqa: BLE001 - reported to the node
-            self._send(BridgeState(0, detail=str(error).strip().partition("\n")[0] or type(error).__name__))
+            self._send(BridgeState(0, detail=one_line(error)))
         os._exit(1)  # the next bridge starts anew
-
-    def _connect(self) -> None:
-        chosen = self._settings
-        options: dict[str, Any] = {
-            "namespace": chosen.namespace or None,
-            "log_to_driver": False,
-            "logging_level": "error",
-        }
-        if chosen.address == "local":
-            options |= {
-                "address": "local",
-                "num_cpus": max(1, round(chosen.replicas * chosen.num_cpus)),
-                "include_dashboard": False,
-                "object_store_memory": LOCAL_OBJECT_STORE_BYTES,
-            }
-        else:
-            _check_reachable(chosen.address)
-            options["address"] = chosen.address
-        ray.init(**options)
 
     def _actor(self, number: int) -> Any:
         """Return a replica of this node's own, or with a namespace the one shared by all nodes with equal models."""
@@ -259,17 +237,6 @@ class Bridge:
         self._send(Result(result.number, result.values, result.error, result.is_lost, is_repeated))
 
 
-def _check_reachable(address: str) -> None:
-    """Raise `OSError` if nothing listens at an address: Ray itself would try for a minute or more."""
-    host, separator, port = address.removeprefix("ray://").rpartition(":")
-    if not separator or not port.isdecimal():
-        return  # `auto`, or a form that Ray knows
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
-    except OSError as error:
-        raise OSError(f"nothing answers at {address}: {error.strerror or error}; start it with `ray start`") from None
-
-
 def _first_cause(error: BaseException) -> str:
     """Return the line of a remote trace that names the error; the lines above it are calls."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -280,10 +247,7 @@ def main() -> None:
     """Run a bridge on the socket whose file descriptor is the first argument."""
     connection = Connection(int(sys.argv[1]))
     Bridge(connection, connection.recv()).run()
-    threading.Timer(SHUTDOWN_S, os._exit, [0]).start()  # a cluster that is gone does not answer
-    with suppress(Exception):
-        ray.shutdown()
-    os._exit(0)
+    end_process()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
+from stream.inference import connected_process
 from stream.inference.cluster_messages import BridgeSettings, BridgeState, Request, Result
 from stream.inference.replica import ModelGroups, encode
 from stream.types import Window, WindowSpec
@@ -91,18 +91,7 @@ class ClusterLink:
             self._closing.wait(max(0.0, backoff_s - (time.monotonic() - began_s)))
 
     def _connect(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - this interpreter
-                [sys.executable, "-m", "stream.inference.cluster_bridge", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # Ray's own log files have it
-                start_new_session=True,  # a Ctrl-C is for the node, which then closes the socket
-                env=_environment(),
-            )
-        connection = Connection(ours.detach())
+        self._process, connection = connected_process.start("stream.inference.cluster_bridge")
         with suppress(OSError):
             connection.send(self._settings)
         with self._sending:
@@ -165,12 +154,6 @@ class ClusterLink:
                 self._process.wait(CLOSE_TIMEOUT_S)
             self._process.kill()
             self._process.wait()
-
-
-def _environment() -> dict[str, str]:
-    """Return the bridge's environment: without settings, whose secrets a cluster started by it would inherit."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("TONEWATCH__")}
-    return {"RAY_USAGE_STATS_ENABLED": "0", **own, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def _names(groups: ModelGroups) -> list[list[tuple[str, str, WindowSpec]]]:

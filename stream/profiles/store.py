@@ -20,7 +20,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -129,6 +129,12 @@ class ProfileStore:
                 self.path,
             )
         return profiles
+
+    def copy(self) -> bytes:
+        """Return the content of the file, for another machine."""
+        with self._translated_errors(), closing(sqlite3.connect(":memory:")) as copy:
+            self._connection.backup(copy)
+            return copy.serialize()
 
     def profile(self, name: str) -> Profile:
         """Return one profile. Raises `ProfileNotFound`."""

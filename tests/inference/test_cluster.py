@@ -1,4 +1,4 @@
-"""Lanes on a real Ray cluster: same events, and no run ends whatever is lost of the cluster."""
+"""Lanes and archives on a real Ray cluster: same events, and no run ends whatever is lost of the cluster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ from stream.errors import ClusterUnavailable, InferenceError, ModelError
 from stream.events import Event, HealthEvent
 from stream.inference.cluster import ClusterModels
 from stream.settings import load
+from stream.tools.archive import task
+from stream.tools.archive.archive import Archive
+from stream.tools.archive.task import ArchiveSettings
+from stream.tools.watch.folder import FoundRecording
 from stream.types import Window
+from tests.support.comparing import comparable_lines
 from tests.support.fakes import ListSink
 from tests.support.ray_cluster import AUTHENTICATION, RayCluster, connect
 
@@ -133,6 +138,40 @@ def test_events_are_those_of_one_machine(cluster: RayCluster, tmp_path: Path) ->
     alone = asyncio.run(_events(tmp_path / "talk.wav", {}))
     remote = {"cluster": cluster.address, "cluster_samples": "float32", "fallback": "none", "threads": os.cpu_count()}
     assert _comparable(asyncio.run(_events(tmp_path / "talk.wav", remote))) == _comparable(alone)
+
+
+def test_an_archive_gives_for_each_file_the_lines_of_one_machine(cluster: RayCluster, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.wav", "b.wav", "broken.wav")]
+    samples, rate_hz = soundfile.read(AUDIO, frames=12 * soundfile.info(AUDIO).samplerate, dtype="float32")
+    for number, path in enumerate(paths[:2]):
+        soundfile.write(path, samples[number * 6 * rate_hz :][: 6 * rate_hz], rate_hz)
+    paths[2].write_bytes(b"RIFF, and nothing of use")
+    settings = load(preset="tiny", flags={"speakers": {"profiles": ""}})
+    archive, lines = (
+        Archive([str(path) for path in paths], results=tmp_path / "out", with_report=False),
+        dict[str, str](),
+    )
+
+    def process() -> int:
+        return archive.process(
+            settings,
+            cluster.address,
+            {},
+            begin=lambda _, done: lines.update(done=str(done)),
+            report=lambda path, line: lines.update({path.name: line}),
+        )
+
+    assert process() == 1
+    assert "broken.wav" in lines["broken.wav"]
+    shared = ArchiveSettings(
+        load(preset="tiny", flags={"pool": {"threads": "1"}}), source={}, profiles=b"", enrolled={}
+    )
+    for path in paths[:2]:
+        status = path.stat()
+        here = task.process(shared, FoundRecording(path, status.st_size, status.st_mtime_ns)).events
+        assert comparable_lines((tmp_path / f"out/{path.name}.ndjson").read_bytes()) == comparable_lines(here)
+    assert process() == 0
+    assert lines["done"] == "3"
 
 
 def test_without_a_cluster_models_run_here_and_go_back_to_it(cluster: RayCluster, models: ClusterModels) -> None:

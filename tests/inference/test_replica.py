@@ -14,7 +14,7 @@ from stream.app.assembly import load_groups
 from stream.errors import ClusterUnavailable, SettingsError
 from stream.inference.batching import MAX_CONSECUTIVE_FAILURES, InferenceLane
 from stream.inference.cluster import ClusterModels
-from stream.inference.cluster_link import _environment
+from stream.inference.connected_process import _environment
 from stream.inference.pool import SingleModel
 from stream.inference.replica import Replica, decode, encode
 from stream.settings import ModelsSettings, PoolSettings, Settings

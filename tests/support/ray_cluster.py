@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -26,6 +27,7 @@ from tests.support.fakes import FakeModel
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 40.0
+STARTED = b"Ray runtime started"
 AUTHENTICATION = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-of-the-tests-0123456789abcdef"}
 """Variables of every process of the cluster, and of nodes that connect to it."""
 
@@ -37,7 +39,7 @@ class RayCluster:
         self._folder = folder
         self._head_cpus = head_cpus
         self._host = _own_address()
-        self.port = _free_port()
+        self.port, self.client_port = _free_port(), _free_port()
         self.nodes: list[subprocess.Popen[bytes]] = []
 
     @property
@@ -58,17 +60,17 @@ class RayCluster:
             self.kill(node)
 
     def start_head(self) -> subprocess.Popen[bytes]:
-        """Start the head, and wait until it can be connected to."""
-        node = self._start("--head", f"--port={self.port}", "--include-dashboard=false", cpus=self._head_cpus)
-        until_s = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < until_s:
-            with suppress(OSError), socket.create_connection((self._host, self.port), timeout=1):
-                return node
-            time.sleep(0.1)
-        raise TimeoutError("the head did not start")
+        """Start the head, and wait until it runs."""
+        return self._start(
+            "--head",
+            f"--port={self.port}",
+            "--include-dashboard=false",
+            "--ray-client-server-port=" + str(self.client_port),
+            cpus=self._head_cpus,
+        )
 
     def add_node(self, *, cpus: int) -> subprocess.Popen[bytes]:
-        """Start a worker node; it joins in its own time."""
+        """Start a worker node, and wait until it has joined: two that start at once may take the same socket."""
         return self._start(f"--address={self.address}", cpus=cpus)
 
     def kill(self, node: subprocess.Popen[bytes]) -> None:
@@ -77,6 +79,8 @@ class RayCluster:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         node.wait()
+        if node.stdout is not None:
+            node.stdout.close()
         self.nodes = [one for one in self.nodes if one is not node]
 
     def _start(self, *options: str, cpus: int) -> subprocess.Popen[bytes]:
@@ -97,11 +101,12 @@ class RayCluster:
                 "RAY_health_check_failure_threshold": "3",
             },
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         self.nodes.append(node)
+        _wait_until_running(node)
         return node
 
 
@@ -137,6 +142,18 @@ def connect(
     """Connect to a cluster as a node does."""
     settings = PoolSettings.model_validate({"cluster": address, "num_cpus": 0.5, **pool})
     return ClusterModels(settings=settings, load=load, is_lossless=is_lossless)
+
+
+def _wait_until_running(node: subprocess.Popen[bytes]) -> None:
+    """Wait until `ray start` says that its node runs. Raises `TimeoutError`."""
+    assert node.stdout is not None  # requested
+    os.set_blocking(node.stdout.fileno(), False)
+    until_s, said = time.monotonic() + START_TIMEOUT_S, b""
+    while STARTED not in said:
+        if time.monotonic() > until_s or node.poll() is not None:
+            raise TimeoutError(f"a node of the cluster did not start: {said.decode(errors='replace')}")
+        select.select([node.stdout], [], [], 0.2)
+        said += node.stdout.read() or b""
 
 
 def _own_address() -> str:

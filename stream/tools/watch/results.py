@@ -20,7 +20,7 @@ class RecordingResults:
     """The files of one recording in the folder of results."""
 
     def __init__(self, recording: FoundRecording, *, folder: Path) -> None:
-        self._recording = recording
+        self.recording = recording
         name = recording.path.name
         self.part = folder / f".{name}.ndjson.part"
         self.events = folder / f"{name}.ndjson"
@@ -39,6 +39,14 @@ class RecordingResults:
     def begin(self) -> None:
         """Remove what an interrupted run, or one without events, left."""
         self.part.unlink(missing_ok=True)
+
+    def write(self, events: bytes) -> None:
+        """Write all events at once, as lines. Raises `SettingsError` if a disk is full."""
+        try:
+            with open(os.open(self.part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
+                file.write(events)
+        except OSError as error:
+            raise SettingsError(f"cannot write {str(self.part)!r} ({error.strerror}); free disk space") from None
 
     def finish(self, *, failure: str | None, with_report: bool) -> dict[str, Any]:
         """Give the files their names, the summary last, and return it. Raises `SettingsError` if a disk is full."""
@@ -59,7 +67,7 @@ class RecordingResults:
 
     @property
     def _identity(self) -> dict[str, Any]:
-        found = self._recording
+        found = self.recording
         name = os.fsencode(found.path.name).decode(errors="backslashreplace")
         return {"file": name, "size": found.size, "modified_ns": found.modified_ns}
 

@@ -71,7 +71,7 @@ class FolderWatch:
     async def run(self, loaded: LoadedModels | None = None) -> None:
         """Process recordings until `stop`. Raises `TonewatchError` for all but recordings that cannot be read."""
         self._scan.complete()  # a wrong folder is found before models are loaded
-        with _locked(self._results):
+        with locked(self._results):
             if loaded is None:
                 loaded = await asyncio.to_thread(load, self._settings)
             while not self._stopping.is_set():
@@ -136,7 +136,7 @@ def watch_until_stopped(
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of the results. Raises `SettingsError` if another process does, or nothing can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

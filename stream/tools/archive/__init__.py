@@ -1,0 +1,1 @@
+"""Recordings of an archive, processed on a cluster, one task a file."""
