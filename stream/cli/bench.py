@@ -21,13 +21,15 @@ def bench(
     bound_ms: Annotated[float, typer.Option(min=1, help="--channels: limit of the 95th percentile latency.")] = 300,
     seconds: Annotated[float, typer.Option(min=1, help="--channels: duration of each trial.")] = 10,
     most: Annotated[int, typer.Option(min=1, help="--channels: largest number of sources tried.")] = 512,
+    sources: Annotated[int | None, typer.Option(min=1, help="--channels: try this number of sources only.")] = None,
     model: Annotated[
         list[str] | None, typer.Option(help="Pretrained model to time, our forward against transformers. Repeatable.")
     ] = None,
     random_weights: Annotated[
         bool,
         typer.Option(
-            "--random-weights", help="Use random weights, without a download, for all pretrained models or --model."
+            "--random-weights",
+            help="Use random weights, without a download: for --model, for the preset of --channels, or all models.",
         ),
     ] = False,
     batch: Annotated[list[int] | None, typer.Option(min=1, help="--model: windows per batch. Repeatable.")] = None,
@@ -48,7 +50,7 @@ def bench(
 
     if dtype not in (supported := ("auto", "float32", "bfloat16", "int8")):
         raise SettingsError(f"unknown --dtype {dtype!r}; available: {', '.join(supported)}")
-    if model or random_weights:
+    if model or (random_weights and not channels):
         report.models(
             model or [],
             random_weights=random_weights,
@@ -64,7 +66,15 @@ def bench(
         return
     tree = read_settings(options_layer(settings=settings), preset=preset, config=config)
     if channels:
-        report.channels(tree, bound_ms=bound_ms, seconds_s=seconds, most=most, as_json=as_json)
+        report.channels(
+            tree,
+            bound_ms=bound_ms,
+            seconds_s=seconds,
+            most=most,
+            sources=sources,
+            random_weights=random_weights,
+            as_json=as_json,
+        )
     else:
         report.demo(tree, runs=runs, realtime=realtime, as_json=as_json)
 

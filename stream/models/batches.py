@@ -41,6 +41,9 @@ class Batches:
         self._times: dict[int, dict[bool, list[float]]] = defaultdict(lambda: {True: [], False: []})
         self._lock = threading.Lock()
 
+    pinned = False
+    """Whether audio should be in pinned memory."""
+
     def run(self, forward: Forward, audio: Tensor) -> Sequence[Tensor]:
         """Return the outputs for audio (batch, n)."""
         size = len(audio)

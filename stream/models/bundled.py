@@ -1,7 +1,8 @@
 """Models that ship inside the package: their files of weights, and inference on one window at a time.
 
 A matrix product rounds differently when more rows stand beside it. Windows therefore go through a net one by one: a
-score depends on the window's samples only, and a recording gives the same events however its windows were batched.
+score depends on the window's samples only, and a recording gives the same events however its windows were batched. On
+a GPU that would cost too much: a net that can scores a batch together there.
 """
 
 from __future__ import annotations
@@ -86,15 +87,26 @@ def read_bundle(path: Path, settings: ModelSettings) -> Bundle:
 
 
 class BundledModel:
-    """A front end and a net, called by `score` for one window; stateless between calls, so threads may share it."""
+    """A front end and a net; stateless between calls, so threads may share it.
+
+    `score` maps a window (n,) to scores (…), `score_batch` windows of equal length (B, n) to (B, …).
+    """
 
     def __init__(
-        self, *, info: ModelInfo, spec: WindowSpec, score: Callable[[Tensor], Tensor], device: torch.device
+        self,
+        *,
+        info: ModelInfo,
+        spec: WindowSpec,
+        score: Callable[[Tensor], Tensor],
+        device: torch.device,
+        score_batch: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self._info = info
         self._spec = spec
         self._score = score
         self._device = device
+        self.score_batch = score_batch
+        self.together = score_batch is not None and device.type == "cuda"
 
     @property
     def info(self) -> ModelInfo:
@@ -109,7 +121,10 @@ class BundledModel:
     def infer(self, batch: Sequence[Window]) -> list[Scores]:
         """Score windows one by one, so that a score does not depend on its batch. Raises `InferenceError`."""
         with torch.inference_mode():
-            return [self._score_window(window) for window in batch]
+            if not self.together or self.score_batch is None:
+                return [self._score_window(window) for window in batch]
+            values = self.score_batch(torch.stack([self.samples(window) for window in batch])).float().cpu()
+            return [self.scores(window, row) for window, row in zip(batch, values, strict=True)]
 
     def _score_window(self, window: Window) -> Scores:
         return self.scores(window, self._score(self.samples(window)))

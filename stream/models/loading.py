@@ -164,7 +164,7 @@ def _build(checkpoint: Checkpoint) -> nn.Module:
 
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"  # else a `.bin` starts a thread that uses the hub
     try:
-        with _loading, _silenced():
+        with _loading, silenced():
             net, report = getattr(transformers, checkpoint.class_name).from_pretrained(
                 checkpoint.folder,
                 local_files_only=True,
@@ -261,7 +261,7 @@ def _spec(settings: ModelSettings, head: Head) -> WindowSpec:
 
 
 @contextmanager
-def _silenced() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Silence transformers' log, progress bars and warnings; restores them afterwards."""
     from transformers.utils import logging as library_log  # noqa: PLC0415
 

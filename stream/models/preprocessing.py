@@ -19,9 +19,12 @@ QUIET_RMS = 0.01
 """-40 dBFS: a tenth to a fifth of the usual level of speech."""
 
 
-def prepare(windows: Sequence[Samples], *, normalise: bool) -> NDArray[np.float32]:
-    """Scale and stack windows of equal length n to (batch, n)."""
-    return np.stack([_normalise(w) if normalise else _raise_level(w) for w in windows], dtype=np.float32)
+def prepare(
+    windows: Sequence[Samples], *, normalise: bool, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Scale and stack windows of equal length n to (batch, n), into `out` if it is given."""
+    scaled = [_normalise(w) if normalise else _raise_level(w) for w in windows]
+    return np.stack(scaled, dtype=None if out is not None else np.float32, out=out)
 
 
 def _normalise(samples: Samples) -> Samples:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from stream.errors import InferenceError
 from stream.models.batches import Batches
 from stream.models.fast.net import FastNet, forward_shared
+from stream.models.graphs import CudaForward
 from stream.models.preprocessing import prepare
 from stream.types import ModelInfo, Scores, Task, Window, WindowSpec
 
@@ -44,7 +45,7 @@ class PretrainedModel:
         self.normalise = normalise
         weight = next(net.parameters())
         self._device, self._dtype = weight.device, weight.dtype
-        self.batches = Batches(device=self._device, singly=singly)
+        self.batches = _batches(self._device, singly=singly)
 
     @property
     def info(self) -> ModelInfo:
@@ -72,7 +73,7 @@ class PretrainedModel:
 
     def _forward(self, audio: Tensor) -> Tensor:
         if self.fast is not None:
-            values: Tensor = self.fast(_to_device(audio, self._device))
+            values: Tensor = self.fast(audio.to(self._device))
             return values
         output = self._net(audio.to(device=self._device, dtype=self._dtype))
         raw: Tensor = output.embeddings if self._info.task is Task.SPEAKER else output.logits
@@ -86,14 +87,18 @@ class SharedBackbone:
         self.models = tuple(models)
         self._nets = [model.fast for model in models if model.fast is not None]
         self._device = next(self._nets[0].parameters()).device
-        self._batches = models[0].batches
+        self._batches = _batches(self._device, singly=False)
 
     def infer(self, batch: Sequence[Window]) -> list[tuple[Scores, ...]]:
         """Score a batch; per window, in order, one `Scores` for each of `models`."""
         return _score_batch(self.models, batch, lambda audio: self._batches.run(self._forward, audio))
 
     def _forward(self, audio: Tensor) -> Sequence[Tensor]:
-        return forward_shared(self._nets, _to_device(audio, self._device))
+        return forward_shared(self._nets, audio.to(self._device))
+
+
+def _batches(device: torch.device, *, singly: bool) -> Batches | CudaForward:
+    return CudaForward(device=device) if device.type == "cuda" else Batches(device=device, singly=singly)
 
 
 def _score_batch(
@@ -104,10 +109,12 @@ def _score_batch(
         return []
     name = " and ".join(model.info.name for model in models)
     _check_windows(batch, name=name, minimum_samples=max(model.spec.minimum_samples for model in models))
-    audio = prepare([window.samples for window in batch], normalise=models[0].normalise)
+    # pinned memory: copies to a GPU do not wait
+    audio = torch.empty(len(batch), len(batch[0].samples), pin_memory=models[0].batches.pinned)
+    prepare([window.samples for window in batch], normalise=models[0].normalise, out=audio.numpy())
     try:
         with torch.inference_mode():
-            outputs = forward(torch.from_numpy(audio))
+            outputs = forward(audio)
             values = [_to_scores(output, model.info) for output, model in zip(outputs, models, strict=True)]
     except (RuntimeError, MemoryError) as error:  # out of memory is a RuntimeError in torch
         reason = str(error).partition("\n")[0].rstrip(".")
@@ -143,13 +150,6 @@ def _check_windows(batch: Sequence[Window], *, name: str, minimum_samples: int) 
         raise InferenceError(f"{name} needs windows of equal length, not {sorted(lengths)}")
     if len(shape := lengths.pop()) != 1 or shape[0] < minimum_samples:
         raise InferenceError(f"{name} needs at least {minimum_samples} samples of one channel, not shape {shape}")
-
-
-def _to_device(audio: Tensor, device: torch.device) -> Tensor:
-    """Copy to the device; for a GPU from pinned memory, which does not block."""
-    if device.type == "cuda":
-        return audio.pin_memory().to(device, non_blocking=True)
-    return audio.to(device)
 
 
 def _to_scores(output: Tensor, info: ModelInfo) -> NDArray[np.float32]:

@@ -26,6 +26,7 @@ class PositionBias:
     def __init__(self, *, compute: Callable[[int, int], Tensor]) -> None:
         self._compute = compute
         self._cached: OrderedDict[tuple[int, torch.dtype], Tensor] = OrderedDict()
+        self._captured: dict[tuple[int, torch.dtype], Tensor] = {}  # a CUDA graph reads them for as long as it exists
         self._lock = threading.Lock()  # worker threads share a model
 
     def for_frames(self, x: Tensor) -> Tensor:
@@ -37,6 +38,8 @@ class PositionBias:
                 if len(self._cached) > MAX_CACHED_LENGTHS:
                     self._cached.popitem(last=False)
             self._cached.move_to_end(key)
+            if x.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+                self._captured[key] = self._cached[key]
             return self._cached[key]
 
     def __len__(self) -> int:

@@ -12,7 +12,6 @@ from stream.models.fast.dense import Dense
 from stream.models.fast.encoder import Encoder
 from stream.models.fast.frontend import Frontend
 from stream.models.fast.heads import Head
-from stream.models.fast.positions import PositionalConv
 from stream.models.fast.quantisation import quantise_faster
 
 
@@ -68,9 +67,6 @@ class FastNet(nn.Module):
         self.backbone.projection.to(dtype=dtype)
         self.backbone.encoder.to(dtype=dtype)
         self.head.convert(dtype)
-        for module in self.modules():
-            if isinstance(module, PositionalConv):
-                module.release_unused()
         candidates = list(_dense_layers(self.backbone.encoder)) if int8 else []
         for layer in _dense_layers(self):
             if pack and not any(layer is candidate for candidate in candidates):

@@ -46,16 +46,17 @@ def overlap(settings: ModelSettings, *, weights: Path = WEIGHTS) -> BundledModel
         [[float(speaker in active) for speaker in range(LOCAL_SPEAKERS)] for active in POWERSET], device=device
     )  # (7, 3)
 
-    def score(samples: Tensor) -> Tensor:  # (n,) -> (frames, 3)
-        classes: Tensor = net(samples[None].to(dtype))[0].float().exp()  # (net frames, 7)
-        active: Tensor = (classes @ members)[nearest_frames(len(samples), len(classes))]
+    def score_batch(samples: Tensor) -> Tensor:  # (B, n) -> (B, frames, 3)
+        classes: Tensor = net(samples.to(dtype)).float().exp()  # (B, net frames, 7)
+        active: Tensor = (classes @ members)[:, nearest_frames(samples.shape[1], classes.shape[1])]
         return active
 
     return BundledModel(
         info=ModelInfo(name=bundle.name, revision=bundle.revision, task=Task.OVERLAP),
         spec=replace(window_spec(settings, min_samples=MIN_WINDOW_SAMPLES), from_onset=False, any_speech=True),
-        score=score,
+        score=lambda samples: score_batch(samples[None])[0],
         device=device,
+        score_batch=score_batch,
     )
 
 

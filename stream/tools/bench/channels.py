@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -136,6 +137,29 @@ def find_capacity(
         else:
             high = middle
     return trials
+
+
+def measure(
+    settings: Settings, *, sources: int, bound_ms: float, seconds_s: float, on_trial: Callable[[LoadTrial], None]
+) -> list[LoadTrial]:
+    """Run one trial with that number of sources, after one like it as the warm-up; return it."""
+    loaded = load(settings)
+    run_trial(settings, loaded, count=sources, bound_ms=bound_ms, seconds_s=seconds_s)
+    trial = run_trial(settings, loaded, count=sources, bound_ms=bound_ms, seconds_s=seconds_s)
+    on_trial(trial)
+    return [trial]
+
+
+def with_random_weights(settings: Settings, folder: Path) -> Settings:
+    """Return settings whose pretrained models are checkpoints with random weights, written to `folder`."""
+    from stream.models.benchmark import SHAPES, write_random_checkpoint  # noqa: PLC0415 - torch
+
+    changed = {}
+    for task, model in settings.models:
+        if model.name in SHAPES:
+            write_random_checkpoint(model.name, folder / model.name)
+            changed[task] = model.model_copy(update={"name": str(folder / model.name)})
+    return settings.model_copy(update={"models": settings.models.model_copy(update=changed)})
 
 
 def run_trial(settings: Settings, loaded: LoadedModels, *, count: int, bound_ms: float, seconds_s: float) -> LoadTrial:

@@ -6,6 +6,8 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from stream.settings import Settings
@@ -23,15 +25,30 @@ def demo(settings: Settings, *, runs: int, realtime: bool, as_json: bool) -> Non
         print_table([{"figure": name, "value": value} for name, value in figures.items()])
 
 
-def channels(settings: Settings, *, bound_ms: float, seconds_s: float, most: int, as_json: bool) -> None:
-    """Find the capacity in live sources and print the trials."""
-    from stream.tools.bench.channels import LoadTrial, find_capacity, rows  # noqa: PLC0415
+def channels(
+    settings: Settings,
+    *,
+    bound_ms: float,
+    seconds_s: float,
+    most: int,
+    sources: int | None,
+    random_weights: bool,
+    as_json: bool,
+) -> None:
+    """Find the capacity in live sources, or try one number of `sources`, and print the trials."""
+    from stream.tools.bench.channels import LoadTrial, find_capacity, measure, rows, with_random_weights  # noqa: PLC0415
 
     def report_trial(trial: LoadTrial) -> None:
         result = "sustained" if trial.sustained else "too many"
         sys.stderr.write(f"{trial.sources} sources: {result} (p95 {trial.latency_p95_ms} ms)\n")
 
-    trials = find_capacity(settings, bound_ms=bound_ms, seconds_s=seconds_s, most=most, on_trial=report_trial)
+    with TemporaryDirectory() as folder:
+        settings = with_random_weights(settings, Path(folder)) if random_weights else settings
+        limits = {"bound_ms": bound_ms, "seconds_s": seconds_s}
+        if sources is None:
+            trials = find_capacity(settings, **limits, most=most, on_trial=report_trial)
+        else:
+            trials, most = measure(settings, **limits, sources=sources, on_trial=report_trial), sources
     sustained = max((trial.sources for trial in trials if trial.sustained), default=0)
     if as_json:
         pool = settings.pool.model_dump(mode="json")

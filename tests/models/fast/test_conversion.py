@@ -8,10 +8,12 @@ import logging
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from stream.models.fast import conversion
 from stream.models.fast.attention import MAX_CACHED_LENGTHS, PositionBias
 from stream.models.fast.conversion import accelerate
+from stream.models.fast.dense import Convolution
 from stream.models.fast.net import forward_shared
 from stream.models.fast.positions import PositionalConv
 from tests.models.fast.conftest import Make, library_output, noise
@@ -105,13 +107,20 @@ def test_the_cache_of_position_biases_is_bounded() -> None:
 def test_positions_by_products_equal_the_convolution(kernel: int, groups: int) -> None:
     torch.manual_seed(0)
     conv = nn.Conv1d(32, 32, kernel, padding=kernel // 2, groups=groups)
-    by_products, by_library = PositionalConv(conv=conv), PositionalConv(conv=conv)
-    by_products.release_unused()
-    by_library.pieces = by_library.pieces[:0]
+    positions = PositionalConv(conv=conv)
     for length in (1, 7, 150):
         x = torch.randn(3, length, 32)
         with torch.inference_mode():
-            assert torch.allclose(by_products(x), by_library(x), atol=1e-5)
+            expected = conv(x.transpose(1, 2))[..., :length].transpose(1, 2)
+            assert torch.allclose(positions(x), functional.gelu(expected), atol=1e-5)
+            assert torch.allclose(positions._products(x), expected, atol=1e-5)  # all windows at once, as on a GPU
+
+
+def test_cudnns_convolution_equals_the_product() -> None:
+    torch.manual_seed(0)
+    convolution = Convolution(weight=torch.randn(8, 3, 16), bias=torch.randn(8), stride=2, activation="gelu")
+    x = torch.randn(2, 31, 16)
+    assert torch.allclose(convolution(x), convolution._on_cuda(x), atol=1e-5)
 
 
 def test_heads_on_a_shared_pass_equal_separate_passes(make: Make) -> None:

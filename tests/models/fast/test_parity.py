@@ -12,9 +12,11 @@ from torch import nn
 
 from stream.models import benchmark
 from stream.models.fast import quantisation
+from stream.models.fast.attention import MAX_CACHED_LENGTHS
 from stream.models.fast.conversion import accelerate
 from stream.models.fast.dense import Dense
 from stream.models.fast.net import FastNet
+from stream.models.graphs import USES, CudaForward
 from stream.models.onednn import pack_weight
 from tests.models.fast.conftest import ARCHITECTURES, NORMS, Make, build_small, library_output, noise
 
@@ -199,6 +201,23 @@ def test_the_trial_compares_both_layouts() -> None:
     assert quantisation.speed_up(layer, pack=False) > 0
     assert quantisation.speed_up(layer, pack=True) > 0
     assert layer.weight.shape == (8, 16)
+
+
+@pytest.mark.gpu
+def test_cuda_graphs_give_equal_outputs(make: Make) -> None:
+    fast = accelerate(make("WavLMForXVector", "group"), name="it")
+    assert fast is not None
+    device = torch.device("cuda")
+    fast.place(device=device, dtype=torch.float32)
+    cuda = CudaForward(device=device)
+    lengths = [8_000 + 320 * step for step in range(MAX_CACHED_LENGTHS + 4)]
+    with torch.inference_mode():
+        for _ in range(USES + 1):  # without a graph, captured, and replayed after position biases of other lengths
+            for length in lengths:
+                audio = noise(3, length)
+                (replayed,) = cuda.run(lambda windows: [fast(windows)], audio)
+                assert float((replayed - fast(audio.to(device))).abs().max()) < 1e-4
+    assert len(cuda._graphs) == len(lengths)
 
 
 @pytest.mark.gpu

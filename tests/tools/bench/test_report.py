@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from stream.cli.main import app
-from stream.models import benchmark
+from stream.models import benchmark, loading
 from stream.settings import Settings
 from stream.tools.bench import channels
 from stream.tools.bench.channels import LoadTrial
@@ -20,6 +21,10 @@ from tests.support.small_models import TINY
 
 pytestmark = pytest.mark.slow
 
+PRETRAINED = {
+    "emotion": {"name": "emotion-wav2vec2-large", "window_s": 3, "hop_s": 1},
+    "speaker": {"name": "speaker-wavlm", "window_s": 2, "hop_s": 0.5},
+}
 SMALL = {"speaker-wav2vec2": "Wav2Vec2ForXVector", "speaker-id-voxceleb1": "Wav2Vec2ForSequenceClassification"}
 
 
@@ -83,6 +88,18 @@ def test_live_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["bound_ms"] == 300
     assert found["trials"]
     assert "20 or more live sources" in bench("--channels", "--most", "20", *TINY).stdout
+    assert "21 sources: too many" in bench("--channels", "--sources", "21", *TINY).stderr
+    assert "9 or more live sources" in bench("--channels", "--sources", "9", *TINY).stdout
+
+
+def test_random_weights_stand_in_for_pretrained_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    whole = benchmark.random_model
+    monkeypatch.setattr(benchmark, "random_model", lambda name, **options: whole(name, layers=1, **options))
+    settings = channels.with_random_weights(Settings.model_validate({"models": PRETRAINED}), tmp_path)
+    assert settings.models.speaker.name == str(tmp_path / "speaker-wavlm")
+    assert settings.models.overlap.name == "overlap-segmentation"
+    assert loading.load(settings.models.speaker).info.task == "speaker"
+    assert loading.load(settings.models.emotion).info.labels
 
 
 def test_invalid_options_are_rejected() -> None:
