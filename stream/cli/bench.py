@@ -10,6 +10,17 @@ import typer
 from stream.cli.options import Config, Preset, Set, options_layer, read_settings
 from stream.errors import SettingsError
 
+RandomWeights = Annotated[
+    bool,
+    typer.Option(
+        "--random-weights",
+        help="Use random weights, without a download: for --model, for the preset of --channels, or all models.",
+    ),
+]
+Bfloat16 = Annotated[
+    bool | None, typer.Option("--bfloat16/--no-bfloat16", help="--model: also time transformers in bfloat16.")
+]
+
 
 def bench(
     *,
@@ -25,20 +36,12 @@ def bench(
     model: Annotated[
         list[str] | None, typer.Option(help="Pretrained model to time, our forward against transformers. Repeatable.")
     ] = None,
-    random_weights: Annotated[
-        bool,
-        typer.Option(
-            "--random-weights",
-            help="Use random weights, without a download: for --model, for the preset of --channels, or all models.",
-        ),
-    ] = False,
+    random_weights: RandomWeights = False,
     batch: Annotated[list[int] | None, typer.Option(min=1, help="--model: windows per batch. Repeatable.")] = None,
     window: Annotated[float, typer.Option(min=0.5, max=30, help="--model: seconds per window.")] = 3.0,
     dtype: Annotated[str, typer.Option(help="--model: auto, float32, bfloat16 or int8.")] = "auto",
     device: Annotated[str, typer.Option(help="--model: auto, cpu, cuda or mps.")] = "auto",
-    bfloat16: Annotated[
-        bool | None, typer.Option("--bfloat16/--no-bfloat16", help="--model: also time transformers in bfloat16.")
-    ] = None,
+    bfloat16: Bfloat16 = None,
     windows: Annotated[int, typer.Option(min=1, help="--model: speech windows whose outputs are compared.")] = 24,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
     preset: Preset = "compact",
