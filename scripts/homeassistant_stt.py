@@ -2,10 +2,11 @@
 
     HA_PYTHON=/path/to/python python -m scripts.homeassistant_stt --utterances 20
 
-The entity of the integration *Wyoming Protocol* (`HA_PYTHON` has it, as `scripts/check_homeassistant` installs it)
-speaks the turns of the bundled conversation in real time to a service, and to an unmodified `tonewatch serve` in front
-of it. The service's transcript is the checksum of the audio it received, and letters beyond ASCII: one that is the
-same proves that audio and transcript pass unchanged.
+The entity of the integration *Wyoming Protocol* (`HA_PYTHON` has it: what `scripts/check_homeassistant` installs, and
+`wyoming mutagen ha-ffmpeg pymicro-vad pyspeex-noise`, the last two with a C++ compiler) speaks the turns of the bundled
+conversation in real time to a service, and to an unmodified `tonewatch serve` in front of it. The service's transcript
+is the checksum of the audio it received, and letters beyond ASCII: one that is the same proves that audio and
+transcript pass unchanged.
 """
 
 from __future__ import annotations

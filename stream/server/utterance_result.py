@@ -1,7 +1,7 @@
 """Who spoke an utterance and how, from the events of its stream (pure).
 
-The ends of turns have the last word; before them it is what `speaker` and `emotion` events said last. A voice that is
-not enrolled is unknown here: the names S1, S2 … mean nothing beyond their stream.
+Turns that have ended and those that have not count by their length; before any, it is what `speaker` and `emotion`
+events said last. A voice that is not enrolled is unknown here: the names S1, S2 … mean nothing beyond their stream.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ class UtteranceSpeaker:
     def __init__(self) -> None:
         self._enrolled: set[str] = set()
         self._latest: str | None = None  # enrolled, by the newest decision in speech
+        self._is_latest_decided = False
+        self._open: dict[str, tuple[str | None, float]] = {}  # speaker and start of turns that have not ended
+        self._end_s = 0.0  # of the newest decision
         self._turn_s: defaultdict[str | None, float] = defaultdict(float)  # speech by speaker
         self._turn_emotion_s: defaultdict[str, float] = defaultdict(float)
         self._probabilities: dict[str, float] = {}
@@ -27,10 +30,18 @@ class UtteranceSpeaker:
     @property
     def speaker(self) -> str | None:
         """Name of the enrolled person who spoke most; None for a stranger, and while it is undecided."""
-        if not self._turn_s:
+        seconds = self._turn_s.copy()
+        for name, start_s in self._open.values():
+            seconds[name] += self._end_s - start_s
+        if not seconds:
             return self._latest
-        name = max(self._turn_s, key=self._turn_s.__getitem__)
-        return name if name in self._enrolled else None
+        foremost = max(seconds, key=seconds.__getitem__)
+        return foremost if foremost in self._enrolled else None
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether a person was recognised, or, by the newest decision, nobody who is enrolled."""
+        return self.speaker is not None or self._is_latest_decided
 
     @property
     def emotion(self) -> str | None:
@@ -45,18 +56,11 @@ class UtteranceSpeaker:
             case SpeakerEvent():
                 self._apply_speaker(event)
             case SpeakerResolvedEvent():
-                if event.enrolled:
-                    self._enrolled.add(event.speaker)
-                    self._probabilities[event.speaker] = event.probability
-                    self._latest = event.speaker
-                if event.previous in self._turn_s:
-                    self._turn_s[event.speaker] += self._turn_s.pop(event.previous)
+                self._apply_correction(event)
             case EmotionEvent() if event.label != "silence":
                 self._emotion, self.arousal = event.label, event.arousal
-            case TurnEvent(phase="end"):
-                self._turn_s[event.speaker] += event.speech_s
-                if event.emotion is not None:
-                    self._turn_emotion_s[event.emotion] += event.speech_s
+            case TurnEvent():
+                self._apply_turn(event)
             case _:
                 pass
 
@@ -75,5 +79,28 @@ class UtteranceSpeaker:
             self._enrolled.add(event.speaker)
             if event.probability is not None:
                 self._probabilities[event.speaker] = event.probability
+        self._end_s = max(self._end_s, event.end_s)
         if event.state != "silence":
             self._latest = event.speaker if event.enrolled else None
+            self._is_latest_decided = event.state in ("confirmed", "unknown")
+
+    def _apply_turn(self, event: TurnEvent) -> None:
+        self._end_s = max(self._end_s, event.end_s)
+        if event.phase == "start":
+            self._open[event.turn] = event.speaker, event.start_s
+            return
+        self._open.pop(event.turn, None)
+        self._turn_s[event.speaker] += event.speech_s
+        if event.emotion is not None:
+            self._turn_emotion_s[event.emotion] += event.speech_s
+
+    def _apply_correction(self, event: SpeakerResolvedEvent) -> None:
+        if event.enrolled:
+            self._enrolled.add(event.speaker)
+            self._probabilities[event.speaker] = event.probability
+            self._latest = event.speaker
+        if event.previous in self._turn_s:
+            self._turn_s[event.speaker] += self._turn_s.pop(event.previous)
+        for turn, (name, start_s) in self._open.items():
+            if name == event.previous:
+                self._open[turn] = event.speaker, start_s

@@ -2,8 +2,8 @@
 
 What the client sends is passed on to the service unchanged and at once, and so is what the service answers. The audio
 of each utterance is analysed beside that, under limits of its own: whatever becomes of the analysis, the transcript
-arrives. Only a transcript that comes before a person was recognised is held, until the analysis of its utterance has
-ended, for `serve.wyoming_wait_s` at most. What the analysis finds later is published, but not in the transcript.
+arrives. With `serve.wyoming_wait_s`, a transcript that comes before it is decided who speaks is held, until the
+analysis of its utterance has ended, for that time at most. What is found later is published, but not in the transcript.
 
 The service is connected when a client has sent its first frame. Where it cannot be reached the client's connection is
 closed, which is what the client would meet without this server.
@@ -219,15 +219,16 @@ class _Relay:
             await self._drain(self._writer)
 
     async def _answer(self, frame: Frame) -> bytes:
-        """Return what the client gets for a frame of the service, held while the speaker may still be recognised."""
+        """Return what the client gets for a frame of the service, held while it is not decided who speaks."""
         if not frame.type.startswith(wyoming.TRANSCRIPT) or self._utterance is None:
             return frame.raw
-        if self._utterance.is_ended and self._utterance.result.speaker is None:
-            await self._utterance.wait(self._settings.wyoming_wait_s)
+        utterance, wait_s = self._utterance, self._settings.wyoming_wait_s
+        if wait_s and utterance.is_ended and not utterance.result.is_decided:
+            await utterance.wait(wait_s)
         if frame.type != wyoming.TRANSCRIPT:
             return frame.raw
         self._awaits_transcript = False
-        return self._told(frame, self._utterance)
+        return self._told(frame, utterance)
 
     def _told(self, frame: Frame, utterance: UtteranceAnalysis) -> bytes:
         """Return a transcript with what `serve.wyoming_tell` adds; without it, its bytes."""

@@ -59,10 +59,10 @@ class ServeSettings(Branch):
     )
     wyoming_source: str = Field("assist", min_length=1, description="Name of the stream of what is said over Wyoming.")
     wyoming_wait_s: float = Field(
-        0.02,
+        0.0,
         ge=0,
         le=5,
-        description="How long a transcript may be held while no enrolled person has been recognised.",
+        description="How long a transcript may be held while it is not decided who speaks; 0: never.",
     )
     wyoming_tell: tuple[Literal["context", "detection"], ...] = Field(
         (),

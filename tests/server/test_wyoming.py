@@ -167,6 +167,20 @@ def test_a_transcript_is_held_no_longer_than_allowed(monkeypatch: pytest.MonkeyP
     assert held == [0.02]
 
 
+def test_by_default_a_transcript_is_never_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(self: Any, timeout_s: float) -> None:
+        raise AssertionError((self, timeout_s))
+
+    monkeypatch.setattr("stream.server.utterance.UtteranceAnalysis.wait", never)
+
+    async def check() -> None:
+        async with speech_to_text() as service, proxy(service) as node:
+            (answer,) = await say(node.listener.wyoming_port, pcm(tone(STRANGER_HZ, 1.0, level=0.3)))
+            assert answer.data["text"] == TEXT
+
+    asyncio.run(check())
+
+
 def test_a_transcript_after_a_person_was_recognised_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(self: Any, timeout_s: float) -> None:
         raise AssertionError((self, timeout_s))
