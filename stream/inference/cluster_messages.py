@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stream.inference.replica import Loader, ModelGroups, SampleArray, WindowHeader
+from stream.inference.replica import Loader, ModelGroups, WindowHeader
 from stream.types import Samples
 
 CALLS_PER_REPLICA = 2
@@ -35,7 +35,7 @@ class Request:
     number: int
     lane: int
     headers: Sequence[WindowHeader]
-    samples: Sequence[SampleArray]
+    samples: Sequence[bytes]
     fresh_s: float
 
 

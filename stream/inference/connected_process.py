@@ -12,6 +12,11 @@ import subprocess
 import sys
 from multiprocessing.connection import Connection
 
+_RAY = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CLIENT_RECONNECT_GRACE_PERIOD": "3",  # seconds; 30 by default, in which calls over `ray://` fail
+}
+
 
 def start(module: str) -> tuple[subprocess.Popen[bytes], Connection]:
     """Start `python -m module DESCRIPTOR`; returns the process and this end of the socket."""
@@ -32,4 +37,4 @@ def start(module: str) -> tuple[subprocess.Popen[bytes], Connection]:
 def _environment() -> dict[str, str]:
     """Return the process's environment: without settings, whose secrets a cluster started by it would inherit."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("TONEWATCH__")}
-    return {"RAY_USAGE_STATS_ENABLED": "0", **own, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return {**_RAY, **own, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

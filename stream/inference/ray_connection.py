@@ -46,8 +46,9 @@ def end_process() -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the first line of an error of Ray."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    """Return the first line of an error of Ray, with the last one where the first only announces it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
 
 
 def _check_reachable(address: str) -> None:

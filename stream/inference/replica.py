@@ -1,17 +1,17 @@
 """A replica: the models of a node in a process of the cluster, which scores the batches that nodes send.
 
-Windows arrive as 16-bit samples with one scale per window (or as float32), one array each, so that Ray sends every one
-inside the call; scores leave as one array per model. This module does not depend on Ray.
+Windows arrive as 16-bit samples with one scale per window (or as float32), each as bytes of its own: Ray sends each
+inside the call, and copies bytes with half the effort of arrays. Scores leave as one array per model. This module does
+not depend on Ray.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stream.errors import InferenceError
 from stream.types import Ensemble, ModelInfo, Samples, Window, WindowSpec
@@ -22,35 +22,35 @@ Loader = Callable[[], tuple[Sequence[Ensemble], Callable[[int], None]]]
 ModelGroups = tuple[tuple[tuple[ModelInfo, WindowSpec], ...], ...]
 """The models of every lane, without their weights."""
 
-SampleArray = NDArray[np.int16] | Samples
-
 _FULL_SCALE = 32_767
 
 
-@dataclass(frozen=True, slots=True)
-class WindowHeader:
-    """What a window is besides its samples; `scale` is the value of a sample of 1, or 0 for float32 samples."""
+class WindowHeader(NamedTuple):
+    """What a window is besides its samples; `scale` is the value of a 16-bit sample of 1, or 0 for float32 samples."""
 
     scale: float
     speech_ratio: float
     speech_samples: int
 
 
-def encode(window: Window, *, is_exact: bool) -> tuple[WindowHeader, SampleArray]:
+def encode(window: Window, *, is_exact: bool) -> tuple[WindowHeader, bytes]:
     """Return a window as header and samples; unless `is_exact`, as 16 bits relative to the window's peak."""
     samples, scale = window.samples, 0.0
-    if not is_exact:
-        scale = float(np.abs(samples).max(initial=0.0)) / _FULL_SCALE or 1.0
-        samples = np.rint(samples / scale).astype(np.int16)
-    return WindowHeader(scale, window.speech_ratio, window.speech_samples), samples
+    if is_exact:
+        content = samples.astype("<f4").tobytes()
+    else:
+        scale = float(max(samples.max(initial=0.0), -samples.min(initial=0.0))) / _FULL_SCALE or 1.0
+        content = np.rint(samples / np.float32(scale)).astype("<i2").tobytes()
+    return WindowHeader(scale, window.speech_ratio, window.speech_samples), content
 
 
-def decode(header: WindowHeader, samples: SampleArray) -> Window:
+def decode(header: WindowHeader, content: bytes) -> Window:
     """Return the window; its source and position are known only to the node that sent it."""
-    values = np.asarray(samples, dtype=np.float32)
     if header.scale:
-        values = values * np.float32(header.scale)
-    return Window("", 0, 0, values, header.speech_ratio, header.speech_samples)
+        samples = np.frombuffer(content, "<i2") * np.float32(header.scale)
+    else:
+        samples = np.frombuffer(content, "<f4").astype(np.float32)
+    return Window("", 0, 0, samples, header.speech_ratio, header.speech_samples)
 
 
 def describe(ensembles: Sequence[Ensemble]) -> ModelGroups:
@@ -73,12 +73,12 @@ class Replica:
     def ping(self) -> None:
         """Answer, which shows that the process runs."""
 
-    def infer(self, lane: int, headers: Sequence[WindowHeader], *samples: SampleArray) -> list[Samples]:
+    def infer(self, lane: int, headers: Sequence[WindowHeader], *samples: bytes) -> list[Samples]:
         """Score a batch; returns for each model of the lane its values, shape (windows, …)."""
         if not hasattr(self._local, "is_set_up"):
             self._thread_setup(self._threads)
             self._local.is_set_up = True
-        batch = [decode(header, array) for header, array in zip(headers, samples, strict=True)]
+        batch = [decode(header, content) for header, content in zip(headers, samples, strict=True)]
         results = self._ensembles[lane].infer(batch)
         if len(results) != len(batch):
             raise InferenceError(f"{len(results)} results for {len(batch)} windows; the model is faulty")

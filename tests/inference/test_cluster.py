@@ -175,8 +175,15 @@ def test_an_archive_gives_for_each_file_the_lines_of_one_machine(cluster: RayClu
 
 
 def test_without_a_cluster_models_run_here_and_go_back_to_it(cluster: RayCluster, models: ClusterModels) -> None:
+    far = connect(cluster.client_address)  # of a machine that has not joined
+    assert process_of(far) != os.getpid()
     cluster.kill(cluster.nodes[0])
+    began_s = time.monotonic()
     wait_for(models, replicas_up=0)
+    wait_for(far, replicas_up=0)
+    assert time.monotonic() - began_s < 15
+    assert process_of(far) == os.getpid()
+    far.close()
     assert models.health().state == "fallback"
     assert process_of(models) == os.getpid()
     with pytest.raises(ModelError, match=r"cannot use the cluster .*nothing answers at"):

@@ -47,6 +47,11 @@ class RayCluster:
         """Address of the head."""
         return f"{self._host}:{self.port}"
 
+    @property
+    def client_address(self) -> str:
+        """Address for machines that have not joined."""
+        return f"ray://{self._host}:{self.client_port}"
+
     def __enter__(self) -> Self:
         """Start the head."""
         self.start_head()
@@ -61,13 +66,19 @@ class RayCluster:
 
     def start_head(self) -> subprocess.Popen[bytes]:
         """Start the head, and wait until it runs."""
-        return self._start(
+        node = self._start(
             "--head",
             f"--port={self.port}",
             "--include-dashboard=false",
-            "--ray-client-server-port=" + str(self.client_port),
+            f"--ray-client-server-port={self.client_port}",
             cpus=self._head_cpus,
         )
+        until_s = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < until_s:
+            with suppress(OSError), socket.create_connection((self._host, self.client_port), timeout=1):
+                return node
+            time.sleep(0.1)
+        raise TimeoutError("the head does not listen for Ray's client")
 
     def add_node(self, *, cpus: int) -> subprocess.Popen[bytes]:
         """Start a worker node, and wait until it has joined: two that start at once may take the same socket."""
