@@ -31,7 +31,8 @@ from scripts.network_servers import Icecast, Rtp, Rtsp, Server, Udp
 from stream.demo.conversation import AUDIO
 from stream.events import Event, StreamEvent, TurnEvent, from_json
 from stream.settings import SourceSettings
-from stream.sources.network import NetworkRequest, NetworkSource
+from stream.sources.network import NetworkSource
+from stream.sources.network_request import NetworkRequest
 from stream.types import SAMPLE_RATE_HZ
 
 LEAD_S, TAIL_S = 45.0, 4.0
@@ -90,13 +91,27 @@ def turns(events: Iterable[Event], source: str) -> list[TurnEvent]:
 
 
 def matches(expected: Sequence[TurnEvent], found: Sequence[TurnEvent]) -> list[tuple[TurnEvent, TurnEvent]]:
-    """Pair the turns of a stream with those of the file, at the shift in time that pairs most."""
+    """Pair the turns of a stream with those of the file, one to one, at the shift in time that pairs most.
+
+    Turns of several people may start together: of those, the nearest in start and end are a pair.
+    """
     best: list[tuple[TurnEvent, TurnEvent]] = []
-    for shift_s in [other.start_s - one.start_s for one in expected for other in found]:
-        pairs = [
-            (one, other) for one in expected for other in found if abs(other.start_s - shift_s - one.start_s) < MATCH_S
-        ]
-        best = max(best, pairs, key=len)
+    best_apart_s = 0.0
+    for shift_s in {round(other.start_s - one.start_s, 3) for one in expected for other in found}:
+        near = sorted(
+            (abs(other.start_s - shift_s - one.start_s) + abs(other.end_s - shift_s - one.end_s), at, to)
+            for at, one in enumerate(expected)
+            for to, other in enumerate(found)
+            if abs(other.start_s - shift_s - one.start_s) < MATCH_S
+        )
+        pairs: dict[int, int] = {}
+        apart_s = 0.0
+        for distance_s, at, to in near:
+            if at not in pairs and to not in pairs.values():
+                pairs[at] = to
+                apart_s += distance_s
+        if (len(pairs), -apart_s) > (len(best), -best_apart_s):
+            best, best_apart_s = [(expected[at], found[to]) for at, to in sorted(pairs.items())], apart_s
     return best
 
 

@@ -31,6 +31,7 @@ QUICK = {
     "crash": "--times 4",
     "denied": "--seconds 10",
     "hostile_frames": "--count 5000",
+    "hostile_streams": "--count 300",
     "idle_sockets": "--idle 200 --slow 50 --seconds 5",
     "microphone": "--times 2",
     "overload": "--seconds 5",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import AudioFormatError
-from stream.events import Party
 from stream.types import Samples
+
+if TYPE_CHECKING:
+    from stream.events import Party
 
 MIX_CELL_S = 0.02
 """Time after which the mix is decided anew."""

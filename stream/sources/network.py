@@ -9,9 +9,7 @@ Credentials in the address stay out of messages and events.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -21,40 +19,10 @@ from stream.settings import SourceSettings
 from stream.settings.base import masked_address
 from stream.sources.capture import CaptureSource, Opener, WatchdogLimits
 from stream.sources.capture_process import CaptureProcess
-from stream.sources.recorder import CaptureRequest
+from stream.sources.network_request import PROTOCOLS, NetworkRequest
 from stream.types import AudioFormat
 
-PROTOCOLS = {
-    "http": "http,https,tcp,tls,crypto",
-    "https": "https,tls,tcp,crypto",
-    "rtsp": "rtsp,rtp,srtp,udp,tcp",
-    "rtsps": "rtsps,rtsp,rtp,srtp,tls,udp,tcp",
-    "udp": "udp",
-    "rtp": "rtp,srtp,udp",
-}
-"""Schemes that may be opened, and FFmpeg's protocols that each may use: no local file, whatever a server answers."""
-
 MAX_RETRY_PAUSE_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkRequest(CaptureRequest):
-    """Which address to play, and how long to wait for it."""
-
-    program: ClassVar[str] = "stream.sources.network_recorder"
-    open_timeout_message: ClassVar[str] = "no answer from the network stream; check the address and the server"
-
-    connect_timeout_s: float = 10.0
-    read_timeout_s: float = 10.0
-
-    @property
-    def open_timeout_s(self) -> float:
-        """How long the process may take to open the stream: FFmpeg may hang in spite of its own time-outs."""
-        return 2 * self.connect_timeout_s + self.read_timeout_s
-
-    def to_json(self) -> str:
-        """Encode for the process."""
-        return json.dumps(asdict(self))
 
 
 class NetworkSource(CaptureSource):
@@ -100,6 +68,7 @@ class NetworkSource(CaptureSource):
             audio_format,
             connect_timeout_s=settings.connect_timeout_s,
             read_timeout_s=settings.read_timeout_s,
+            shown=masked_address(settings.target),
         )
 
 

@@ -22,8 +22,7 @@ import numpy as np
 
 from stream.clock import steady_s
 from stream.errors import AudioFormatError, DeviceLost, SourceError, SourceNotFound
-from stream.settings.base import masked_address
-from stream.sources.network import PROTOCOLS, NetworkRequest
+from stream.sources.network_request import PROTOCOLS, NetworkRequest
 from stream.sources.recorder import (
     FINISHED,
     MAX_CHANNELS,
@@ -63,11 +62,12 @@ def record(request: NetworkRequest, out: BinaryIO, closing: threading.Event) -> 
             metadata_errors="ignore",
         )
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise _open_error(request.target, error) from None
+        raise _open_error(request.shown, error) from None
     with container:
         stream = next(iter(container.streams.audio), None)
-        if stream is None or not stream.rate or not 0 < stream.rate <= MAX_RATE_HZ:
-            raise AudioFormatError(f"{masked_address(request.target)!r} has no audio; give another address")
+        rate_hz = getattr(stream, "rate", None) or 0  # none of a codec that FFmpeg does not know
+        if not 0 < rate_hz <= MAX_RATE_HZ:
+            raise AudioFormatError(f"{request.shown!r} has no audio; give another address")
         is_recording = _is_recording(container)
         player = _Player(av, container, stream, request)
         write_line(out, opened=asdict(player.format))
@@ -89,8 +89,8 @@ class _Player:
         self._av, self._container, self._stream = av, container, stream
         channels = min(stream.channels, MAX_CHANNELS.get(request.channels, 8))
         self.format = request.format or AudioFormat(rate_hz=stream.rate, channels=channels)
-        layout = {1: "mono", 2: "stereo"}.get(self.format.channels, f"{self.format.channels}c")
-        self._resampler = av.AudioResampler(format="flt", layout=layout, rate=self.format.rate_hz)
+        self._resampler: Any = None
+        self._frame_format: tuple[str, str, int] | None = None  # for which the resampler is made
         self.failed = False
 
     def pieces(self) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
@@ -103,12 +103,45 @@ class _Player:
                     next_frame += round((start_s - expected_s) * self.format.rate_hz)
                 expected_s = start_s + frame.samples / frame.sample_rate
             frame.pts = None  # the resampler would fill gaps
-            for resampled in self._resampler.resample(frame):
-                samples = np.ascontiguousarray(resampled.to_ndarray().reshape(-1, self.format.channels), np.float32)
-                if not np.isfinite(samples).all():
-                    samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+            try:
+                resampled = self._resampled(frame)
+            except (self._av.error.FFmpegError, ValueError):  # a format that cannot be: lost
+                self._frame_format = self._resampler = None
+                next_frame += round(frame.samples / frame.sample_rate * self.format.rate_hz)
+                continue
+            for samples in resampled:
                 yield next_frame, samples
                 next_frame += len(samples)
+        for samples in self._drained():
+            yield next_frame, samples
+            next_frame += len(samples)
+
+    def _resampled(self, frame: Any) -> list[np.ndarray[Any, Any]]:
+        """Return a frame's samples in the format of the stream; that of its frames may change at any time.
+
+        Raises `FFmpegError` or `ValueError` for a frame that cannot be resampled.
+        """
+        samples = []
+        frame_format = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if frame_format != self._frame_format:
+            samples = self._drained()
+            channels = self.format.channels
+            layout = {1: "mono", 2: "stereo"}.get(channels, f"{channels}c")
+            self._resampler = self._av.AudioResampler(format="flt", layout=layout, rate=self.format.rate_hz)
+            self._frame_format = frame_format
+        return samples + [self._samples(resampled) for resampled in self._resampler.resample(frame)]
+
+    def _drained(self) -> list[np.ndarray[Any, Any]]:
+        """Return what the resampler still has."""
+        if self._resampler is None:
+            return []
+        return [self._samples(resampled) for resampled in self._resampler.resample(None)]
+
+    def _samples(self, resampled: Any) -> np.ndarray[Any, Any]:
+        samples = np.ascontiguousarray(resampled.to_ndarray().reshape(-1, self.format.channels), np.float32)
+        if not np.isfinite(samples).all():
+            samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+        return samples
 
     def _frames(self) -> Iterator[Any]:
         packets = self._container.demux(self._stream)
@@ -157,13 +190,13 @@ def _is_recording(container: Any) -> bool:
     return bool(container.duration and container.duration > 0) and container.format.name != "rtsp"
 
 
-def _open_error(target: str, error: Exception) -> SourceError:
+def _open_error(shown: str, error: Exception) -> SourceError:
     """Return the error for an address that cannot be opened; FFmpeg's own text has the address with its password."""
     why = getattr(error, "strerror", "") or type(error).__name__
     name = type(error).__name__
     if name in ("HTTPNotFoundError", "HTTPUnauthorizedError", "HTTPForbiddenError", "InvalidDataError"):
-        return SourceNotFound(f"cannot play {masked_address(target)!r} ({why}); check the address and its credentials")
-    return DeviceLost(f"cannot reach {masked_address(target)!r} ({why}); check the address and the server")
+        return SourceNotFound(f"cannot play {shown!r} ({why}); check the address and its credentials")
+    return DeviceLost(f"cannot reach {shown!r} ({why}); check the address and the server")
 
 
 def main() -> None:

@@ -195,9 +195,10 @@ def run_recorder(record: Callable[[BinaryIO, threading.Event, threading.Event], 
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
     try:
-        record(out, woken, closing)
-    except SourceError as error:
-        write_line(out, error=type(error).__name__, message=str(error))
+        try:
+            record(out, woken, closing)
+        except SourceError as error:
+            write_line(out, error=type(error).__name__, message=str(error))
     except OSError:  # standard output has no reader any more
         os._exit(0)
 

@@ -8,6 +8,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -28,9 +30,10 @@ from stream.errors import AudioFormatError, DeviceLost, SourceError, SourceNotFo
 from stream.settings import Settings, SourceSettings
 from stream.settings.base import masked_address
 from stream.sources.capture import WatchdogLimits
-from stream.sources.network import NetworkRequest, NetworkSource
+from stream.sources.network import NetworkSource
 from stream.sources.network_recorder import record
-from stream.sources.recorder import HEADER
+from stream.sources.network_request import NetworkRequest
+from stream.sources.recorder import HEADER, REQUEST_VARIABLE
 from stream.types import AudioFormat, Block, Interruption
 from tests.support.command import rejection
 
@@ -101,7 +104,8 @@ def web(files: dict[str, bytes], redirects: dict[str, str] | None = None) -> Ite
 def recorded(address: str, audio_format: AudioFormat | None = None) -> tuple[bool, AudioFormat, list[tuple[int, Any]]]:
     """Record an address in this process; returns whether it finished, its format and its blocks."""
     out = io.BytesIO()
-    request = NetworkRequest(address, "mix", audio_format, connect_timeout_s=5.0, read_timeout_s=5.0)
+    source = NetworkSource(settings=SourceSettings(target=address, connect_timeout_s=5.0, read_timeout_s=5.0))
+    request = source._request(audio_format)
     finished = record(NetworkRequest.from_json(request.to_json()), out, threading.Event())
     out.seek(0)
     opened = AudioFormat(**json.loads(out.readline())["opened"])
@@ -141,6 +145,48 @@ def test_an_address_that_is_opened_again_keeps_its_first_format(
     assert sum(len(part) for _, part in blocks) == pytest.approx(EXCERPT_S * 48_000, abs=9_000)
 
 
+def test_a_stream_whose_format_changes_is_played_to_its_end(excerpt: bytes) -> None:
+    other = io.BytesIO()
+    soundfile.write(other, np.random.default_rng(3).uniform(-0.1, 0.1, (88_200, 2)), 44_100, format="MP3")
+    with web({"/joined.mp3": excerpt + other.getvalue() + excerpt}) as address:
+        _, opened, blocks = recorded(f"{address}/joined.mp3")
+    start, last = blocks[-1]
+    assert (start + len(last)) / opened.rate_hz == pytest.approx(2 * EXCERPT_S + 2, abs=0.4)
+
+
+def test_a_codec_that_is_not_known_is_said() -> None:
+    av = pytest.importorskip("av")
+    out = io.BytesIO()
+    with av.open(out, "w", format="matroska") as writer:
+        audio = writer.add_stream("libopus", rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 9_600), np.int16), format="s16", layout="mono")
+        frame.rate = 48_000
+        writer.mux(audio.encode(frame))
+        writer.mux(audio.encode(None))
+    with (
+        web({"/odd.mka": out.getvalue().replace(b"A_OPUS", b"A_NONE")}) as address,
+        pytest.raises(AudioFormatError, match="has no audio"),
+    ):
+        recorded(f"{address}/odd.mka")
+
+
+def test_a_process_whose_owner_is_gone_says_nothing() -> None:
+    request = NetworkRequest("http://127.0.0.1:1/", "mix")
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", request.program],
+        env={**os.environ, REQUEST_VARIABLE: request.to_json()},
+        stdin=subprocess.PIPE,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize(
     ("path", "error"),
     [
@@ -162,12 +208,18 @@ def test_what_is_no_stream_or_names_a_local_file_is_refused(path: str, error: ty
     assert "token=secret" not in str(raised.value)
 
 
+def test_the_process_of_a_stream_imports_no_settings() -> None:
+    code = "import sys, stream.sources.network_recorder; print(*({'pydantic', 'stream.settings'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"\n"
+
+
 def test_a_server_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with pytest.raises(DeviceLost, match="cannot reach"):
+    with pytest.raises(DeviceLost, match="cannot reach") as raised:
         recorded(f"http://ann:hush@127.0.0.1:{port}/x")
-    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    assert "hush" not in str(raised.value)
+    monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(SourceError, match=r"network streams need PyAV; run `pip install '.\[network\]'`"):
         recorded(f"http://127.0.0.1:{port}/x")
 
