@@ -106,12 +106,6 @@ class ArchiveTasks:
         return None
 
 
-def _end_with(connection: Connection) -> None:
-    with suppress(EOFError, OSError):
-        connection.recv()  # nothing is sent any more: it returns when the command ends
-    end_process()
-
-
 def main() -> None:
     """Run the request that comes through the socket whose file descriptor is the first argument."""
     connection = Connection(int(sys.argv[1]))
@@ -123,6 +117,12 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - reported to the command
         with suppress(OSError):
             connection.send(ArchiveAnswer(0, Outcome(error=one_line(error))))
+    end_process()
+
+
+def _end_with(connection: Connection) -> None:
+    with suppress(EOFError, OSError):
+        connection.recv()  # nothing is sent any more: it returns when the command ends
     end_process()
 
 

@@ -1,8 +1,8 @@
 """The task of one recording: the whole pipeline in a process of the cluster, from a file to lines of events.
 
 A machine that sees the recording under the path it was given, with equal size and date, reads it there; to others its
-bytes are sent. Copies are in a folder that only the owner can read, in memory where the machine has `/dev/shm`, and are
-removed at the end of the task. Models stay loaded for the next task of the process. This module does not depend on Ray.
+bytes are sent, and are kept in a file in memory that ends with the process. Models stay loaded for the next task. This
+module does not depend on Ray.
 """
 
 from __future__ import annotations
@@ -10,21 +10,24 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import NamedTemporaryFile, TemporaryDirectory, gettempdir
 from types import TracebackType
 from typing import Any, Self
 
 from stream.app.assembly import LoadedModels, assemble, assign_ids, load
 from stream.errors import SourceError, TonewatchError
 from stream.events import Event, to_json
-from stream.settings import Settings, SourceSettings
+from stream.settings import Settings, SourceSettings, SpeakersSettings
 from stream.tools.watch.folder import FoundRecording
 
+PREFIX = "tonewatch-"
 MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - files in it are created in a folder of the owner
 
 
@@ -60,18 +63,13 @@ def process(shared: ArchiveSettings, recording: FoundRecording, content: bytes |
     """Process a recording; without `content` it is read at its path, if it is there."""
     if content is None and not is_here(recording):
         return Outcome(is_absent=True)
+    (source,) = assign_ids([SourceSettings.model_validate({**shared.source, "target": str(recording.path)})])
     try:
-        with _copies() as folder:
-            settings = _on_this_machine(shared, folder)
-            (source,) = assign_ids([_source(shared, recording.path)])
-            if content is not None:
-                copy = _write(folder / recording.path.name, content)
-                source = source.model_copy(update={"target": str(copy)})
-            outcome = asyncio.run(_run(settings.model_copy(update={"sources": (source,)})))
+        with _readable(recording, content) as path:
+            outcome = asyncio.run(_run(shared, source.model_copy(update={"target": path})))
     except TonewatchError as error:
         return Outcome(error=str(error))
-    failure = outcome.failure and outcome.failure.replace(f"{folder}{os.sep}", "")
-    return Outcome(outcome.events, failure)
+    return Outcome(outcome.events, outcome.failure and outcome.failure.replace(path, recording.path.name))
 
 
 def is_here(recording: FoundRecording) -> bool:
@@ -82,10 +80,12 @@ def is_here(recording: FoundRecording) -> bool:
     return False
 
 
-async def _run(settings: Settings) -> Outcome:
-    sink = _LinesSink()
+async def _run(shared: ArchiveSettings, source: SourceSettings) -> Outcome:
+    settings, sink = shared.settings, _LinesSink()
     loaded = _loaded(settings.models.model_dump_json(), settings.pool.model_dump_json())
-    pipeline = await assemble(settings, sinks={"archive": sink}, loaded=loaded)
+    with _people(shared) as speakers:  # which are read at the start
+        settings = settings.model_copy(update={"sources": (source,), "speakers": speakers})
+        pipeline = await assemble(settings, sinks={"archive": sink}, loaded=loaded)
     try:
         failures = (await pipeline.run()).failures
     except SourceError as error:
@@ -99,27 +99,49 @@ def _loaded(models: str, pool: str) -> LoadedModels:
     return load(Settings.model_validate({"models": json.loads(models), "pool": json.loads(pool)}))
 
 
-def _source(shared: ArchiveSettings, path: Path) -> SourceSettings:
-    return SourceSettings.model_validate({**shared.source, "kind": "file", "target": str(path)})
-
-
-def _on_this_machine(shared: ArchiveSettings, folder: Path) -> Settings:
-    """Return the settings with profiles and enrolment recordings as files of `folder`."""
-    profiles = str(_write(folder / "profiles.sqlite", shared.profiles)) if shared.profiles else ""
-    enrolled = {
-        name: str(_write(folder / f"{number}-{Path(shared.settings.speakers.enrolled[name]).name}", content))
-        for number, (name, content) in enumerate(shared.enrolled.items())
-    }
-    speakers = shared.settings.speakers.model_copy(update={"profiles": profiles, "enrolled": enrolled})
-    return shared.settings.model_copy(update={"speakers": speakers})
+@contextmanager
+def _readable(recording: FoundRecording, content: bytes | None) -> Iterator[str]:
+    """Yield a path under which the recording can be read; its content, if given, is in a file without a name."""
+    if content is None:
+        yield str(recording.path)
+        return
+    in_memory = sys.platform == "linux"
+    with open(os.memfd_create("recording"), "wb") if in_memory else NamedTemporaryFile() as file:  # noqa: PTH123
+        file.write(content)
+        file.flush()
+        yield f"/proc/{os.getpid()}/fd/{file.fileno()}" if in_memory else str(file.name)
 
 
 @contextmanager
-def _copies() -> Iterator[Path]:
-    """Yield a folder for copies that only the owner can read."""
-    place = MEMORY_FOLDER if os.access(MEMORY_FOLDER, os.W_OK) else None
-    with TemporaryDirectory(prefix="tonewatch-", dir=place) as folder:
-        yield Path(folder)
+def _people(shared: ArchiveSettings) -> Iterator[SpeakersSettings]:
+    """Yield settings of speakers whose profiles and recordings are in a folder that only the owner can read.
+
+    It is in memory where the machine has `/dev/shm`. Folders of processes that were killed meanwhile are removed.
+    """
+    place = MEMORY_FOLDER if os.access(MEMORY_FOLDER, os.W_OK) else Path(gettempdir())
+    for left in place.glob(f"{PREFIX}*"):
+        owner = left.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdecimal() and not _is_alive(int(owner)):
+            rmtree(left, ignore_errors=True)  # of another user: it cannot be removed
+    speakers = shared.settings.speakers
+    with TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-", dir=place) as name:
+        folder = Path(name)
+        profiles = str(_write(folder / "profiles.sqlite", shared.profiles)) if shared.profiles else ""
+        enrolled = {
+            name: str(_write(folder / f"{number}-{Path(speakers.enrolled[name]).name}", content))
+            for number, (name, content) in enumerate(shared.enrolled.items())
+        }
+        yield speakers.model_copy(update={"profiles": profiles, "enrolled": enrolled})
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _write(path: Path, content: bytes) -> Path:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 import soundfile
 
 from stream.app.assembly import assemble
-from stream.demo.conversation import AUDIO, ENROLMENTS
+from stream.demo.conversation import AUDIO, ENROLMENTS, PROFILES
+from stream.profiles import transfer
+from stream.profiles.store import ProfileStore
 from stream.settings import Settings, load
 from stream.sinks.file import FileSink
 from stream.tools.archive import task
@@ -70,6 +73,9 @@ def test_people_of_the_command_are_recognised_and_no_copy_stays(
 ) -> None:
     copies = tmp_path / "copies"
     copies.mkdir()
+    with subprocess.Popen(["true"]) as ended:
+        left = copies / f"{task.PREFIX}{ended.pid}-x"
+    left.mkdir()  # by a task whose process was killed
     monkeypatch.setattr(task, "MEMORY_FOLDER", copies)
     name, path = next(iter(ENROLMENTS.items()))
     speakers = settings.speakers.model_copy(update={"enrolled": {name: str(path)}})
@@ -79,6 +85,15 @@ def test_people_of_the_command_are_recognised_and_no_copy_stays(
     events = [json.loads(line) for line in process(shared, recording, recording.path.read_bytes()).events.splitlines()]
     assert name in {event["speaker"] for event in events if event["type"] == "turn"}
     assert not list(copies.iterdir())
+
+
+def test_stored_profiles_are_sent(settings: Settings, recording: FoundRecording, tmp_path: Path) -> None:
+    with ProfileStore(tmp_path / "profiles.sqlite", create=True) as store:
+        store.restore(transfer.read(PROFILES))
+        profiles = store.copy()
+    outcome = process(ArchiveSettings(settings, source={}, profiles=profiles, enrolled={}), recording)
+    turns = [event for line in outcome.events.splitlines() if (event := json.loads(line))["type"] == "turn"]
+    assert "Alice" in {turn["speaker"] for turn in turns}
 
 
 def test_what_is_no_recording_is_a_failure_under_its_own_name(settings: Settings, tmp_path: Path) -> None:
