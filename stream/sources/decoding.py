@@ -111,6 +111,7 @@ class RunReader:
         self._reader, self._run = reader, run
         self._file = soundfile.SoundFile(_Part(reader, run.parts))
         self._position = 0
+        self._met_damage = False  # then libsndfile goes on elsewhere than at `_position`
         self.format = AudioFormat(rate_hz=self._file.samplerate, channels=self._file.channels)
         self.frames: int = self._file.frames
         self.announces_more = "should be" in self._file.extra_info
@@ -135,6 +136,8 @@ class RunReader:
         if frames <= 0:
             return None
         try:
+            if self._met_damage:
+                self._reopen(self._position)
             samples = self._read(frames)
         except soundfile.LibsndfileError:
             return self._read_around_damage(frames)
@@ -163,7 +166,7 @@ class RunReader:
             while sum(map(len, whole)) < frames and len(part := self._read(PROBE_FRAMES)):
                 whole.append(part)
         except soundfile.LibsndfileError:
-            pass
+            self._met_damage = True
         if whole:
             return self._advanced(np.concatenate(whole))
         step, lost = PROBE_FRAMES, PROBE_FRAMES
@@ -186,6 +189,7 @@ class RunReader:
         self._file.close()
         self._file = soundfile.SoundFile(_Part(self._reader, self._run.parts))
         self._file.seek(position)
+        self._met_damage = False
 
 
 class SoundfileDecoder:

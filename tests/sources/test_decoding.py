@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
+import random
 import struct
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from stream.demo.conversation import AUDIO
 from stream.errors import AudioFormatError, SourceError, SourceNotFound
 from stream.settings import SourceSettings
 from stream.sources import ffmpeg
+from stream.sources.decoder_process import open_decoder
 from stream.sources.file import FileSource
 
 RATE_HZ, LENGTH_S = 16_000, 10
@@ -94,6 +97,31 @@ def test_damage_in_the_middle_is_a_gap(tmp_path: Path, suffix: str, caplog: pyte
     assert 2 < start_s < 7
     assert 0.1 < length_s < 3
     assert "is damaged at" in caplog.text
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_follows_damage_of_a_flac_keeps_its_time(seed: int) -> None:
+    av = pytest.importorskip("av")
+    out = io.BytesIO()
+    with av.open(out, "w", format="flac") as writer:  # blocks of 4,608 frames
+        audio = writer.add_stream("flac", rate=RATE_HZ, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.rint(VOICE[None] * 32_767).astype(np.int16), format="s16", layout="mono")
+        frame.rate = RATE_HZ
+        writer.mux([*audio.encode(frame), *audio.encode(None)])
+    chance, data = random.Random(seed), bytearray(out.getvalue())
+    start, length = chance.randrange(len(data) // 10, len(data) * 8 // 10), chance.choice((1, 20, 300, 3_000))
+    data[start : start + length] = chance.randbytes(length)
+    decoder = open_decoder(io.BytesIO(bytes(data)), name="a.flac")
+    position = wrong = lost = 0
+    while (piece := decoder.read(1_600)) is not None:
+        lost += piece.lost_frames
+        position += piece.lost_frames
+        original = VOICE[position : position + len(piece.samples)]
+        wrong += not np.allclose(piece.samples[:, 0], original, atol=1e-3)
+        position += len(piece.samples)
+    assert (position, decoder.truncated) == (len(VOICE), False)
+    assert wrong <= 3, "blocks next to the damage"
+    assert lost
 
 
 @pytest.mark.slow
