@@ -254,7 +254,9 @@ class SilentMicrophone(FakeMicrophone):
         return process
 
 
-def record_zeros(fake: SilentMicrophone, minutes: float) -> list[Block | Interruption]:
+def record_zeros(
+    fake: SilentMicrophone, minutes: float, *, sound_after_probe: bool = False
+) -> list[Block | Interruption]:
     """Return what a microphone yields that gives zeros for so long, up to its first interruption."""
     now = 0.0
 
@@ -271,7 +273,8 @@ def record_zeros(fake: SilentMicrophone, minutes: float) -> list[Block | Interru
                 await wait_until(lambda: all(process.closed for process in fake.processes[1:]))  # … and ends
                 await asyncio.sleep(0)
                 now += 0.9
-                fake.processes[0].record(np.zeros((512, 2)), recorded_s=now)
+                level = 0.1 if sound_after_probe and len(fake.processes) > 1 else 0.0
+                fake.processes[0].record(np.full((512, 2), level), recorded_s=now)
         raise AssertionError
 
     return asyncio.run(collect())
@@ -291,3 +294,10 @@ def test_a_device_that_gives_zeros_although_it_has_sound_is_lost() -> None:
     assert isinstance(lost, Interruption)
     assert lost.state == "stalled"
     assert "only zeros" in lost.reason
+
+
+def test_speech_that_begins_while_a_silent_device_is_listened_to_a_second_time_is_no_fault() -> None:
+    fake = SilentMicrophone(sound=0.1)
+    found = record_zeros(fake, minutes=2, sound_after_probe=True)
+    assert len(fake.processes) > 1
+    assert not [one for one in found if isinstance(one, Interruption)]
