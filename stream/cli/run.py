@@ -123,7 +123,7 @@ def run(
     options = {"channels": channels, "rate_hz": rate, "pcm_channels": pcm_channels, "pcm_format": pcm_format}
     shared: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     shared |= {name: True for name, given in (("realtime", realtime), ("live", live)) if given}
-    if cluster is not None:
+    if cluster:
         if watch is not None or sink or realtime or live or dashboard:
             raise SettingsError("--cluster writes files; leave out --watch, --sink, --realtime, --live and --dashboard")
         read = _read_settings(layer, preset=preset, config=config, verbose=verbose)

@@ -139,7 +139,7 @@ class Bridge:
             raise error.cause from None
         except exceptions.ActorDiedError as error:
             if not self._models:
-                raise RuntimeError(_first_cause(error)) from None
+                raise RuntimeError(one_line(error)) from None
             self._set_lost(seat)
         except _LOST:
             self._set_lost(seat)
@@ -235,12 +235,6 @@ class Bridge:
             is_repeated = result.number in self._repeated
             self._repeated.discard(result.number)
         self._send(Result(result.number, result.values, result.error, result.is_lost, is_repeated))
-
-
-def _first_cause(error: BaseException) -> str:
-    """Return the line of a remote trace that names the error; the lines above it are calls."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in reversed(lines) if "Error: " in line), lines[0] if lines else type(error).__name__)
 
 
 def main() -> None:

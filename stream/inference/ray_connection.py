@@ -46,9 +46,9 @@ def end_process() -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the first line of an error of Ray, with the last one where the first only announces it."""
+    """Return the line of an error that names its cause; in a remote trace the lines above it are calls."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+    return next((line for line in reversed(lines) if "Error: " in line), lines[0])
 
 
 def _check_reachable(address: str) -> None:

@@ -40,7 +40,9 @@ class Archive:
         if not paths:
             raise SettingsError("no recording given for --cluster; name files")
         self._with_report = with_report
-        self._results = [RecordingResults(one, folder=results or one.path.parent) for one in map(_found, paths)]
+        self._results = [
+            RecordingResults(one, folder=results or one.path.parent) for one in map(_found, dict.fromkeys(paths))
+        ]
         self._folders = list(dict.fromkeys(one.events.parent for one in self._results))
         names = [one.events for one in self._results]
         if repeated := sorted({one.name.removesuffix(".ndjson") for one in names if names.count(one) > 1}):

@@ -27,6 +27,13 @@ PLACEMENT_S = 10.0
 RESOURCES_INTERVAL_S = 2.0
 TASKS_PER_CORE = 2
 
+_LOST = (
+    exceptions.WorkerCrashedError,
+    exceptions.OutOfMemoryError,
+    exceptions.NodeDiedError,
+    exceptions.ObjectLostError,
+)
+
 
 class ArchiveTasks:
     """The tasks of a request."""
@@ -94,8 +101,8 @@ class ArchiveTasks:
         recording = self._request.recordings[number]
         try:
             outcome: Outcome = ray.get(reference)
-        except (exceptions.WorkerCrashedError, exceptions.OutOfMemoryError):
-            return Outcome(failure="its process ended", is_lost=True)
+        except _LOST:
+            return Outcome(failure="its process or machine was lost several times", is_lost=True)
         if not outcome.is_absent:
             return outcome
         try:

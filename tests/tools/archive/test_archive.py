@@ -133,6 +133,6 @@ def test_what_cannot_work_is_one_sentence(recordings: list[Path], tmp_path: Path
     other.parent.mkdir()
     os.link(recordings[0], other)
     paths = [str(recordings[0]), str(other)]
-    Archive(paths, results=None, with_report=False)
+    Archive([*paths, paths[0]], results=None, with_report=False)
     with pytest.raises(SettingsError, match=r"several recordings are called 'talk\.wav'"):
         Archive(paths, results=tmp_path, with_report=False)
