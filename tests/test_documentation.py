@@ -14,8 +14,9 @@ import typer.main
 
 from stream.app import registry
 from stream.cli.main import app
+from stream.cli.options import options_layer
 from stream.events import EVENT_TYPES
-from stream.settings import presets
+from stream.settings import load, presets
 from stream.settings.reference import rows
 
 HOME = Path(__file__).parent.parent
@@ -31,6 +32,12 @@ def commands(page: Path) -> list[str]:
     found = chain(re.findall(r"`(tonewatch [^`\n]*)`", text), re.findall(r"\| (tonewatch [^`|\n]*)", text))
     filled = [re.sub(r"\b(FILE|NAME|ORG/MODEL)\b", "x", one.replace("\\", "")).strip() for one in found]
     return [one for one in filled if "|" not in one]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(HOME)))
+def test_settings_on_the_command_line_are_valid(page: Path) -> None:
+    for quoted, bare in re.findall(r"--set (?:'([^'\n]+)'|([\w.]+=[^ `|,;)\n]+))", page.read_text(encoding="utf-8")):
+        load(flags=options_layer(settings=[quoted or bare]))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(HOME)))

@@ -116,11 +116,17 @@ def environment_layers(environment: Mapping[str, str]) -> Iterator[Layer]:
 
 
 def parse_value(path: Sequence[str], text: str) -> Any:
-    """Parse the text given for a key as JSON, or take it as a string; text for a string setting is never parsed."""
+    """Parse the text given for a key, or take it as a string; text for a string setting is never parsed.
+
+    A value is JSON; a list or a table may also be that of a settings file: `{hall = 6.0}`.
+    """
     try:
         value = json.loads(text)
     except ValueError:
-        return text
+        try:
+            value = tomllib.loads(f"value = {text}")["value"] if text.startswith(("{", "[")) else text
+        except (tomllib.TOMLDecodeError, RecursionError):
+            return text
     branch: Any = Settings
     for part in path:
         known = isinstance(branch, type) and issubclass(branch, BaseModel) and part in branch.model_fields

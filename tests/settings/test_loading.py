@@ -110,6 +110,17 @@ def test_the_later_of_two_assignments_wins() -> None:
         load(flags=options_layer(settings=["pool.workers=2", "pool=3"]))
 
 
+@pytest.mark.parametrize("text", ['{"hall": 6.0}', "{hall=6.0}", "{ hall = 6.0 }"])
+def test_a_table_is_written_as_json_or_as_in_a_file(text: str) -> None:
+    assert load(flags=options_layer(settings=[f"rooms.offset_db={text}"])).rooms.offset_db == {"hall": 6.0}
+
+
+@pytest.mark.parametrize("text", ["{hall", "[[[", "{hall=6.0, hall=7.0}"])
+def test_a_table_that_is_none_is_said(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"the command line: rooms\.offset_db: input should be a valid dictionary"):
+        load(flags=options_layer(settings=[f"rooms.offset_db={text}"]))
+
+
 @pytest.mark.parametrize("password", ["12345", "007", "1e5", "true", "null", "[1]", "a b", '{"a": 1}'])
 def test_a_string_setting_takes_any_text(password: str) -> None:
     made = load(environment={"TONEWATCH__MQTT__PASSWORD": password, "TONEWATCH__MQTT__USERNAME": "1001"})
