@@ -29,7 +29,8 @@ from stream.dashboard.server import create_app
 from stream.dashboard.sink import DashboardSink
 from stream.server.access import AccessPolicy, is_loopback
 from stream.server.doors import Door
-from stream.server.http import GuardedWebSocket, HttpServer
+from stream.server.guarded_websocket import GuardedWebSocket
+from stream.server.http import HttpServer
 from stream.server.refusals import RefusedRequests
 from stream.settings import Settings
 from stream.sinks.outbox.files import state_folder

@@ -32,6 +32,7 @@ from stream.dashboard.views import (
     View,
 )
 from stream.events import labels
+from stream.server.leaky_bucket import LeakyBucket
 from stream.server.roles import Role, includes, may_send
 from stream.settings import AlertsSettings
 
@@ -41,8 +42,10 @@ CLOSE_TIMEOUT_S = 1.0
 HEARTBEAT_S = 15.0
 MAX_MESSAGE_LENGTH = 4_096
 MAX_QUEUED_REPLIES = 16
+MAX_MESSAGES, MESSAGES_PER_S = 100, 10.0
+"""Messages that a page may send at once, and on average: people click less often."""
 
-UNSUPPORTED_DATA, MESSAGE_TOO_BIG = 1003, 1009
+UNSUPPORTED_DATA, POLICY_VIOLATION, MESSAGE_TOO_BIG = 1003, 1008, 1009
 
 LABELS = {
     "alerts": dict(labels.ALERT_LABELS),
@@ -158,8 +161,13 @@ class PageConnection:
         return {source: round(current[source], 1) for source in card.sources if source in current} or None
 
     async def _receive_messages(self) -> None:
+        messages = LeakyBucket(capacity=MAX_MESSAGES, per_s=MESSAGES_PER_S, clock=time.monotonic)
         while True:
             text = await self._receive_text()
+            messages.add()
+            if messages.overflows:
+                await self._socket.close(POLICY_VIOLATION, f"too many messages; at most {MESSAGES_PER_S:g} per second")
+                return
             if text is None:
                 await self._socket.close(UNSUPPORTED_DATA, "message is binary; send JSON as text")
                 return

@@ -70,7 +70,6 @@ class ClientConnection:
         self._event_task: asyncio.Task[None] | None = None
         self._send_lock = asyncio.Lock()
         self._started_s = self._received_s = time.monotonic()
-        self._messages = 0
         self._is_receiving = False
         self._done = False
 
@@ -157,14 +156,14 @@ class ClientConnection:
 
     async def _process(self, message: str | bytes) -> None:
         settings = self._settings
-        self._messages += 1
         self._counters.messages += 1
         self._counters.bytes += len(message)
+        allowed = settings.messages_per_s * (self._received_s - self._started_s + settings.max_ahead_s)
         if len(message) > settings.max_message_bytes:
             limit = settings.max_message_bytes
             text = f"message too long: {len(message)} bytes, at most {limit} (serve.max_message_bytes)"
             await self.reject(RejectReason.TOO_BIG, text)
-        elif self._messages > settings.messages_per_s * (self._received_s - self._started_s + settings.max_ahead_s):
+        elif self._protocol.messages + 1 > allowed:
             await self.reject(
                 RejectReason.TOO_FAST,
                 f"more than {settings.messages_per_s} messages per second (serve.messages_per_s)",

@@ -27,8 +27,6 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.exceptions import InvalidState
 
 from stream.errors import ListenError
 from stream.server.access import hostname, is_loopback
@@ -39,11 +37,10 @@ MAX_HEADERS = 64
 MAX_HEADER_BYTES = 8_000
 """Longest header, or request line: the WebSocket library takes 8,192 bytes a line (RFC 9110 recommends 8,000)."""
 
+INVALID_REQUEST = "invalid request: too many or too long headers, two lengths of its body, or a malformed Host"
+
 UNKNOWN_ADDRESS = "unknown"
 """Stands for the client's address where a proxy gives none that is valid."""
-
-MAX_UNREAD_BYTES = 262_144
-"""Replies to pings that a client may leave unread before it is disconnected."""
 
 CANCEL_S = 1.0
 """Limit of a request to end after it was cancelled because the server closes."""
@@ -94,7 +91,7 @@ class GuardedProtocol(H11Protocol):
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Answer a request that the WebSocket library would leave without an answer."""
         if len(event.target) > MAX_HEADER_BYTES or not _has_sound_headers(self.headers):
-            self.send_400_response("invalid request: too many or too long headers, or a malformed Host")
+            self.send_400_response(INVALID_REQUEST)
             return
         self._is_upgraded = True
         super().handle_websocket_upgrade(event)
@@ -122,43 +119,8 @@ class GuardedProtocol(H11Protocol):
             self._deadline = None
 
 
-ABNORMAL_CLOSURE = 1006
-"""The code of a connection that ended without a close frame (RFC 6455, 7.1.5)."""
-
-
-class GuardedWebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, which frees the slot that its HTTP request took, and buffers no endless replies to pings."""
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Free the slot; a connection without a close frame from either side was cut, for which uvicorn has no code."""
-        self.app_state["slot"].release()
-        if self.handshake_complete and self.conn.close_rcvd is None and not self.close_sent:
-            self.queue.put_nowait({"type": "websocket.disconnect", "code": ABNORMAL_CLOSURE})
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Process frames; uvicorn cannot refuse one of them when a close frame came behind it."""
-        try:
-            super().data_received(data)
-        except InvalidState:
-            self.transport.abort()
-
-    def shutdown(self) -> None:
-        """Close because the server stops, also a connection that its client is closing."""
-        try:
-            super().shutdown()
-        except InvalidState:
-            self.transport.abort()
-
-    def handle_ping(self) -> None:
-        """Reply, unless the client reads no replies."""
-        super().handle_ping()
-        if self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES and not self.writable.is_set():
-            self.transport.abort()
-
-
 class _RequestGuard:
-    """Middleware that rejects requests with too many or too long headers, or a malformed `Host`.
+    """Middleware that rejects requests with too many or too long headers, two lengths, or a malformed `Host`.
 
     What a trusted proxy says about the client is taken only if it is an address.
     """
@@ -170,7 +132,7 @@ class _RequestGuard:
         app = self._app
         target_bytes = len(scope.get("raw_path") or b"") + len(scope.get("query_string", b""))
         if scope["type"] == "http" and (target_bytes > MAX_HEADER_BYTES or not _has_sound_headers(scope["headers"])):
-            app = PlainTextResponse("invalid request: too many or too long headers, or a malformed Host\n", 400)
+            app = PlainTextResponse(f"{INVALID_REQUEST}\n", 400, headers={"connection": "close"})
         if scope.get("client") is not None and not _is_address(scope["client"][0]):
             scope["client"] = (UNKNOWN_ADDRESS, 0)
         try:
@@ -208,9 +170,11 @@ def _is_address(host: str) -> bool:
 
 
 def _has_sound_headers(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    names = {name for name, _ in headers}
     hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
     return (
         len(headers) <= MAX_HEADERS
+        and not {b"content-length", b"transfer-encoding"} <= names  # a proxy may see another end of the request
         and all(len(name) + len(value) <= MAX_HEADER_BYTES for name, value in headers)
         and len(hosts) <= 1
         and all(not host or hostname(host) for host in hosts)

@@ -20,7 +20,8 @@ from stream.server.audiosocket import AudioSocketServer
 from stream.server.descriptors import accept_backlog
 from stream.server.doors import WEBSOCKET_DOORS, Door
 from stream.server.gateway import Gateway
-from stream.server.http import GuardedWebSocket, HttpServer, bind
+from stream.server.guarded_websocket import GuardedWebSocket
+from stream.server.http import HttpServer, bind
 from stream.server.sockets import SocketBudget
 from stream.server.websockets import Mounts, create_app
 from stream.server.wyoming import WyomingServer, upstream_address

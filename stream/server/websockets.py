@@ -32,7 +32,7 @@ from stream.server import signatures
 from stream.server.access import AccessPolicy, is_same_secret
 from stream.server.call_labels import CHANGES, LABELS, read_change, read_labels
 from stream.server.gateway import Gateway
-from stream.server.http import ABNORMAL_CLOSURE
+from stream.server.guarded_websocket import ABNORMAL_CLOSURE
 from stream.server.protocols.audiohook import AudioHookProtocol
 from stream.server.protocols.base import ConnectionProtocol, ProtocolViolation, parse_object
 from stream.server.protocols.generic import GenericProtocol

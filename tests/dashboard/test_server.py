@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from stream.dashboard.feed import PageCapabilities
-from stream.dashboard.page_connection import MAX_MESSAGE_LENGTH
+from stream.dashboard.page_connection import MAX_MESSAGE_LENGTH, MAX_MESSAGES
 from stream.dashboard.server import MAX_PAGES, STATIC
 from stream.errors import ListenError
 from tests.dashboard.scenes import Scene, phone_call
@@ -137,6 +137,18 @@ def test_invalid_watches_are_ignored(shared: RunningDashboard) -> None:
             page.send(json.dumps({"watch": watch}))
         shared.apply([Scene("still").stream()])
         assert next_message(page, "snapshot")
+
+
+def test_a_page_that_floods_with_messages_is_disconnected(shared: RunningDashboard) -> None:
+    with connect_page(shared) as flooding, connect_page(shared) as other:
+        next_message(other, "snapshot")
+        with pytest.raises(ConnectionClosed, match="too many messages"):  # noqa: PT012 - sending may fail as well
+            for _ in range(2 * MAX_MESSAGES):
+                flooding.send(json.dumps({"alert": "a1", "action": "note", "value": "x"}))
+            while True:
+                flooding.recv(timeout=20)
+        shared.apply([Scene("calm").stream()])
+        assert next_message(other, "delta")
 
 
 def test_foreign_origins_and_hosts_are_rejected(shared: RunningDashboard) -> None:

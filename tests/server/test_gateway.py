@@ -133,6 +133,21 @@ def test_exceeding_a_limit_is_answered_with_the_reason(
     assert fragment in transport.sent[-1]["message"]
 
 
+def test_packets_of_three_bytes_are_messages_too() -> None:
+    """A read holds thousands of them: counted as one, their processing kept everybody else waiting."""
+    empty_audio = b"\x10\x00\x00"
+    transport = FakeTransport(UUID_PACKET + 1_000 * empty_audio, 1_000 * empty_audio)
+
+    async def check() -> dict[str, int]:
+        async with network_node(serve={"messages_per_s": 10, "max_ahead_s": 30.0}) as tested:
+            await serve(tested, transport, protocol=AudioSocketProtocol())
+            (row,) = tested.gateway.statistics().protocols
+            return row.refused
+
+    assert asyncio.run(check()) == {"too_fast": 1}
+    assert transport.sent == [HANG_UP_PACKET]
+
+
 @pytest.mark.slow
 def test_an_idle_client_that_does_not_read_is_aborted() -> None:
     transport = FakeTransport(reads=False)

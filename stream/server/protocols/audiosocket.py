@@ -70,7 +70,7 @@ class AudioSocketProtocol(ConnectionProtocol):
             return []
         self._buffer += message
         actions: list[Action] = []
-        offset = 0
+        offset = packets = 0
         try:
             while not self._ended and len(self._buffer) - offset >= HEADER_BYTES:
                 kind, length = self._buffer[offset], int.from_bytes(self._buffer[offset + 1 : offset + 3], "big")
@@ -78,11 +78,13 @@ class AudioSocketProtocol(ConnectionProtocol):
                 if len(self._buffer) - offset < HEADER_BYTES + length:
                     break
                 offset += HEADER_BYTES + length
+                packets += 1
                 actions += self._process_packet(kind, bytes(self._buffer[offset - length : offset]))
         except ProtocolViolation as violation:  # the packets before it are valid
             return [*actions, *self.reject(violation.reject_reason, str(violation))]
         finally:
             del self._buffer[:offset]
+            self.messages += max(0, packets - 1)  # the read counts for one
         return actions
 
     def _check_header(self, kind: int, length: int) -> None:

@@ -183,12 +183,14 @@ class ConnectionProtocol(ABC):
         self.closed = False
         self.awaits_proof = False  # whether the client has yet to prove who it is, by opening a stream
         self.is_open = False  # a stream was opened: from here on a malformed message is left out
+        self.messages = 0  # received; of a TCP socket, packets
         self._malformed = 0  # by how many the malformed messages outnumber the others
 
     def receive(self, message: str | bytes) -> list[Action]:
         """Process one WebSocket message, or the bytes read from a TCP socket."""
         if self.closed:
             return []
+        self.messages += 1
         try:
             actions = self._receive(message)
         except ProtocolViolation as violation:

@@ -89,3 +89,11 @@ def test_skipped_packets_are_reported_once_by_type() -> None:
 def test_an_error_or_a_hang_up_ends_the_audio() -> None:
     assert kinds(feed(AudioSocketProtocol(), UUID_PACKET, b"\xff\x00\x01\x04")) == [OpenStream, EndOfAudio]
     assert kinds(feed(AudioSocketProtocol(), HANG_UP_PACKET)) == [EndOfAudio]
+
+
+@pytest.mark.parametrize("packet", [b"\x10\x00\x00", b"\x03\x00\x00", b"\x77\x00\x00", AUDIO_PACKET])
+def test_every_packet_of_a_read_counts_as_a_message(packet: bytes) -> None:
+    """So that `serve.messages_per_s` holds for packets of three bytes as well."""
+    protocol = AudioSocketProtocol()
+    feed(protocol, UUID_PACKET, 1_000 * packet, packet[:2], packet[2:])
+    assert protocol.messages == 1_003  # a read of half a packet is one
