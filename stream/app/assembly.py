@@ -19,6 +19,7 @@ from stream.calls.current_alerts import CurrentAlerts
 from stream.control.dispatcher import CommandDispatcher, CommandSource, Handler
 from stream.errors import SettingsError
 from stream.events import NODE
+from stream.events.text import identifier
 from stream.inference.cluster_messages import CALLS_PER_REPLICA
 from stream.inference.pool import blas_threads, by_lane
 from stream.pipeline.pipeline import Pipeline
@@ -216,8 +217,7 @@ def _check_rules(settings: Settings, sources: Sequence[str]) -> None:
 
 def _derived_id(source: SourceSettings) -> str:
     base = os.path.splitext(os.path.basename(source.target))[0] if source.kind == "file" else source.kind  # noqa: PTH119, PTH122
-    cleaned = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in base)
-    return cleaned[:MAX_SOURCE_ID_LENGTH] or source.kind
+    return identifier(base)[:MAX_SOURCE_ID_LENGTH] or source.kind
 
 
 def load_models(settings: Settings) -> tuple[list[Model], SpeechDetector, Callable[[int], None]]:

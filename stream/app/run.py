@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
@@ -32,6 +32,9 @@ from stream.types import Sink
 if TYPE_CHECKING:
     from stream.dashboard.page import Dashboard
     from stream.server.draining import Drain
+
+Branch = Literal["serve", "dashboard"]
+"""The branch of the settings that the address of a listener and its token come from."""
 
 
 def run_until_stopped(settings: Settings, *, quiet: bool, dashboard: bool = False, keep_dashboard: bool = False) -> int:
@@ -66,19 +69,18 @@ def run_remote_dashboard(settings: Settings, target: str) -> int:
     return asyncio.run(_run_remote_dashboard(settings, target))
 
 
-def serve_until_stopped(
-    settings: Settings, *, quiet: bool, dashboard: bool = False, default_to_stdout: bool = True
-) -> int:
+def serve_until_stopped(settings: Settings, *, quiet: bool, dashboard: bool = False, branch: Branch = "serve") -> int:
     """Process audio from the network until a signal, and return the exit code.
 
-    `dashboard` serves a dashboard on the same port. Without sinks, events go to a standard output that is no terminal,
-    unless `default_to_stdout` is False. Raises `TonewatchError`.
+    `dashboard` serves a dashboard on the same port. `branch` is the one of the settings that address and token come
+    from: with that of `serve` and without sinks, events go to a standard output that is no terminal. Raises
+    `TonewatchError`.
     """
-    if default_to_stdout and not settings.sinks and not sys.stdout.isatty():
+    if branch == "serve" and not settings.sinks and not sys.stdout.isatty():
         settings = settings.model_copy(update={"sinks": ("stdout",)})
     signals = SignalHandler()
     sinks = _terminal_sinks(settings, quiet=quiet)
-    report = asyncio.run(_serve(settings, sinks, signals, dashboard=dashboard))
+    report = asyncio.run(_serve(settings, sinks, signals, dashboard=dashboard, branch=branch))
     _print_failures(report)
     if report.timed_out:
         exit_now(signals.exit_code)
@@ -182,7 +184,9 @@ async def _run_remote_dashboard(settings: Settings, target: str) -> int:
     return 0
 
 
-async def _serve(settings: Settings, sinks: dict[str, Sink], signals: SignalHandler, *, dashboard: bool) -> Report:
+async def _serve(
+    settings: Settings, sinks: dict[str, Sink], signals: SignalHandler, *, dashboard: bool, branch: Branch
+) -> Report:
     from stream.server.draining import Drain  # noqa: PLC0415 - a web server, needed only for `serve`
     from stream.server.gateway import Gateway  # noqa: PLC0415
     from stream.server.listener import NetworkListener  # noqa: PLC0415
@@ -192,7 +196,7 @@ async def _serve(settings: Settings, sinks: dict[str, Sink], signals: SignalHand
     page = _dashboard_of_server(settings) if dashboard else None
     mounts = (("/", page.app),) if page is not None else ()
     page_access = page.access if page is not None else None
-    async with NetworkListener(gateway=gateway, mounts=mounts, page_access=page_access) as listener:
+    async with NetworkListener(gateway=gateway, mounts=mounts, page_access=page_access, branch=branch) as listener:
         sinks = {**sinks, "clients": gateway.clients}
         if page is not None:
             sinks["dashboard"] = page.sink()

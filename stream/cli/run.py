@@ -228,9 +228,7 @@ def dashboard(
     if not read.sources:
         from stream.app.run import serve_at_dashboard, serve_until_stopped  # noqa: PLC0415
 
-        raise typer.Exit(
-            serve_until_stopped(serve_at_dashboard(read), quiet=quiet, dashboard=True, default_to_stdout=False)
-        )
+        raise typer.Exit(serve_until_stopped(serve_at_dashboard(read), quiet=quiet, dashboard=True, branch="dashboard"))
     _run(read, quiet=quiet, dashboard=True, keep_dashboard=True)
 
 

@@ -36,6 +36,7 @@ class AlertStore:
         self._database: sqlite3.Connection | None = database.connect(
             path, create_schema=_create_schema, lock_timeout_s=LOCK_TIMEOUT_S
         )
+        self._database.execute("PRAGMA synchronous=NORMAL")  # the event loop waits for no disk
         self._deleted_ms = 0.0
         self._delete_old(now_ms)
 

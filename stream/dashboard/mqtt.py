@@ -22,7 +22,7 @@ from stream.settings import Settings
 from stream.sinks.mqtt import topics
 from stream.sinks.mqtt.connection import BrokerConnection, BrokerError
 from stream.sinks.mqtt.credentials import read_password, tls_context
-from stream.sinks.mqtt.tasks import cancel_and_wait
+from stream.sinks.mqtt.tasks import cancel_and_wait, reason_of
 
 FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.5, 2.0
 """People look at the page: a broker that is back is to be seen soon, however long `mqtt.reconnect_max_s` is."""
@@ -72,6 +72,7 @@ class MqttFeed:
         """Connect, subscribe and read, again after every loss."""
         backoff_s, warned = FIRST_BACKOFF_S, False
         while True:
+            what = "cannot connect"
             try:
                 async with self._connection(tls, password) as connection:
                     topic = f"{self._address.prefix}/#"
@@ -79,14 +80,15 @@ class MqttFeed:
                         raise BrokerError(f"subscription to {topic!r} refused: {refusal}")  # noqa: TRY301 - as any loss
                     if warned:
                         log.warning("%s:%s: connected again", self._address.host, self._address.port)
-                    backoff_s, warned = FIRST_BACKOFF_S, False
+                    backoff_s, warned, what = FIRST_BACKOFF_S, False, "connection lost"
                     self._feed.set_broker(name=self._address.host, connected=True)
                     async for message in connection.messages:
                         self.take(str(message.topic), message.payload, retained=message.retain)
             except (BrokerError, OSError) as error:
-                self._feed.set_broker(name=self._address.host, connected=False, error=str(error))
+                why = reason_of(error)
+                self._feed.set_broker(name=self._address.host, connected=False, error=why)
                 if not warned:
-                    log.warning("%s:%s: connection lost (%s); retrying", self._address.host, self._address.port, error)
+                    log.warning("%s:%s: %s (%s); retrying", self._address.host, self._address.port, what, why)
                     warned = True
             await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnecting dashboards
             backoff_s = min(2 * backoff_s, self._settings.reconnect_max_s, MAX_BACKOFF_S)

@@ -38,5 +38,11 @@ def checked_name(name: str) -> str:
     return name
 
 
+def identifier(text: str) -> str:
+    """Return a text as the name of a stream: letters, digits and `-_.`, in composed form (NFC)."""
+    composed = unicodedata.normalize("NFC", text)
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in composed)
+
+
 def _is_hidden(character: str) -> bool:
     return unicodedata.category(character) in _HIDDEN_CATEGORIES and character not in _JOINERS

@@ -98,7 +98,7 @@ class AccessPolicy:
         if not is_loopback(host) and not token:
             raise SettingsError(
                 f"{branch}.token must be set before others can reach {host}; put at least {MIN_TOKEN_CHARACTERS} "
-                f"characters into the environment variable TONEWATCH__{branch.upper()}__TOKEN, or listen on 127.0.0.1"
+                f"characters into the environment variable {_token_variable(branch)}, or listen on 127.0.0.1"
             )
         if not is_loopback(host) and len(token) < MIN_TOKEN_CHARACTERS:
             raise SettingsError(f"{branch}.token is too short; use at least {MIN_TOKEN_CHARACTERS} characters")
@@ -128,9 +128,13 @@ class AccessPolicy:
     def why_not_local(self) -> str:
         """What to tell a client that is not local, where no token is set."""
         return (
-            f"host name not allowed, or forwarded by a proxy; use 127.0.0.1 or localhost, or set "
-            f"TONEWATCH__{self.branch.upper()}__TOKEN"
+            f"host name not allowed, or forwarded by a proxy; use 127.0.0.1 or localhost, or set {self.token_variable}"
         )
+
+    @property
+    def token_variable(self) -> str:
+        """The environment variable that sets the token."""
+        return _token_variable(self.branch)
 
     def is_token(self, text: str) -> bool:
         """Whether `text` is the token."""
@@ -168,3 +172,7 @@ class AccessPolicy:
             return True
         _, _, netloc = origin.lower().partition("://")
         return bool(netloc) and netloc == headers.get("host", "").lower() and self.is_allowed_host(headers)
+
+
+def _token_variable(branch: str) -> str:
+    return f"TONEWATCH__{branch.upper()}__TOKEN"

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from stream.events import CallChange, ProtocolHealth
+from stream.events.text import identifier
 from stream.pipeline.pipeline import Pipeline
 from stream.server.attempts import FailedAttempts
 from stream.server.buffers import BufferBudget
@@ -238,8 +239,7 @@ class Gateway:
 
     def unique_name(self, requested: str) -> str:
         """Return a valid name for a call or a stream that the pipeline does not use yet, similar to `requested`."""
-        valid = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in requested)
-        base = valid[:MAX_NAME_CHARACTERS] or "call"
+        base = identifier(requested)[:MAX_NAME_CHARACTERS] or "call"
         name, count = base, 1
         while self.pipeline is not None and self.pipeline.is_name_taken(name):
             count += 1

@@ -14,6 +14,7 @@ import asyncio
 import errno
 import ipaddress
 import logging
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -256,7 +257,9 @@ def bind(host: str, port: int, *, setting: str) -> socket.socket:
         family = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         listening = socket.create_server((name, port), family=family, backlog=MAX_BACKLOG)
     except (OSError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or error
+        why: object = getattr(error, "strerror", None) or error
+        if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
+            why = os.strerror(error.errno)  # without the address, which `create_server` repeats
         raise ListenError(
             f"cannot listen on {host}:{port} ({why}); choose another {setting} (0: any free port)"
         ) from None

@@ -58,11 +58,13 @@ class NetworkListener:
     """Listens while entered. `port` and the other ports are the actual ones, also where a free one was requested.
 
     `mounts` are further applications; clients that `page_access`, the policy of a dashboard among them, authorizes may
-    send audio.
+    send audio. `branch` is the one of the settings that host, port and token come from, for error messages.
     """
 
-    def __init__(self, *, gateway: Gateway, mounts: Mounts = (), page_access: AccessPolicy | None = None) -> None:
-        self._gateway, self._settings = gateway, gateway.settings
+    def __init__(
+        self, *, gateway: Gateway, mounts: Mounts = (), page_access: AccessPolicy | None = None, branch: str = "serve"
+    ) -> None:
+        self._gateway, self._settings, self._branch = gateway, gateway.settings, branch
         self._mounts, self._page_access = mounts, page_access
         self.port = self.audiosocket_port = self.wyoming_port = 0
         self.budget: SocketBudget  # of all sockets, once entered
@@ -72,14 +74,14 @@ class NetworkListener:
         """Open the ports. Raises `ListenError`, or `SettingsError` for settings that are invalid or not safe."""
         settings = self._settings
         access = AccessPolicy(
-            host=settings.host, token=settings.token.get_secret_value(), origins=settings.origins, branch="serve"
+            host=settings.host, token=settings.token.get_secret_value(), origins=settings.origins, branch=self._branch
         )
         _check(settings)
         server = HttpServer(
             app=create_app(self._gateway, access=access, page_access=self._page_access, mounts=self._mounts),
             host=settings.host,
             port=settings.port,
-            setting="serve.port",
+            setting=f"{self._branch}.port",
             shutdown_timeout_s=SHUTDOWN_TIMEOUT_S,
             trusted_proxies=settings.trusted_proxies,
             ws=_WebSocket,

@@ -164,7 +164,7 @@ class _Endpoints:
                     f"passes Host and path on unchanged (here {seen!r})"
                 )
         if not self._access.has_token:
-            return f"a request from another machine ({seen!r}) needs a token; set TONEWATCH__SERVE__TOKEN"
+            return f"a request from another machine ({seen!r}) needs a token; set {self._access.token_variable}"
         return "missing or wrong token; send it as `Authorization: Bearer TOKEN` or as ?token=TOKEN"
 
     def _has_token(self, websocket: HTTPConnection) -> bool:

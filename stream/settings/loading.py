@@ -97,7 +97,8 @@ def file_layer(path: Path) -> Layer:
     except FileNotFoundError:
         msg = f"no configuration file {path}; check its path"
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"cannot read {path}: {error}"
+        why = getattr(error, "strerror", None) or "it is not text"
+        msg = f"cannot read {path} ({why}); name a TOML file"
     except tomllib.TOMLDecodeError as error:
         msg = f"{path} is not valid TOML: {error}"
     raise SettingsError(msg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,10 @@ def _secrets_with_files() -> Iterator[tuple[str, str]]:
 def _read(path: Path, *, key: str) -> str:
     """Return the one line of a file that only its owner can read. Raises `SettingsError`."""
     try:
-        if path.stat().st_mode & 0o077 and not any(path.is_relative_to(folder) for folder in PRIVATE_FOLDERS):
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode):  # a pipe is what a shell makes of <(command)
+            raise SettingsError(f"{key} {str(path)!r} is not a file; name a text file")
+        if mode & 0o077 and not any(path.is_relative_to(folder) for folder in PRIVATE_FOLDERS):
             raise SettingsError(f"{key} {str(path)!r} is readable by others; run `chmod 600 {path}`")
         with path.open(encoding="utf-8") as file:
             text = file.read(MAX_SECRET_CHARACTERS + 1).strip("\r\n")

@@ -147,3 +147,10 @@ def test_alerts_on_the_page_survive_reload_second_browser_and_restart(open_page:
 def test_a_page_receives_the_alerts_as_json() -> None:
     record = fed(*call_with_alert()).alerts.since(0)[0]
     assert json.loads(record.to_json())["kind"] == "anger"
+
+
+def test_a_change_waits_for_no_disk(tmp_path: Path) -> None:
+    """The event loop writes it: a flush a commit held up everybody else, by a second for a few hundred commands."""
+    store = opened(tmp_path)
+    assert store._database is not None
+    assert store._database.execute("PRAGMA synchronous").fetchone() == (1,)  # NORMAL

@@ -17,7 +17,7 @@ from stream.calls.report.session import session_records
 from stream.errors import ProfilesError, SettingsError
 from stream.events import Event, read_event
 from stream.events import to_json as event_json
-from stream.events.text import checked_name, printable
+from stream.events.text import checked_name, identifier, printable
 from stream.monitoring.logs import JsonFormatter, TextFormatter
 from stream.profiles.profile import checked_name as profile_name
 from stream.profiles.store import ProfileStore, read_profiles
@@ -117,3 +117,17 @@ def test_a_stored_name_that_would_be_refused_today_is_shown_and_can_be_deleted(t
     with ProfileStore(path) as store:
         store.delete(SHOWN)
     assert read_profiles(path) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Zoe\u0308", "Zo\u00eb"),
+        ("Zo\u00eb", "Zo\u00eb"),
+        ("\u212aay", "Kay"),
+        ("a/b c\x00\u202e\u200b.wav", "a-b-c---.wav"),
+    ],
+)
+def test_a_stream_has_one_name_however_its_letters_are_composed(text: str, name: str) -> None:
+    """File names of a Mac are decomposed: `Zo\u00eb.wav` became the stream `Zoe-`."""
+    assert identifier(text) == name

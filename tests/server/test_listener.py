@@ -99,8 +99,8 @@ def test_pages_of_other_origins_are_rejected() -> None:
 
 
 def test_other_addresses_than_loopback_need_a_token() -> None:
-    async def check(**settings: Any) -> None:
-        async with NetworkListener(gateway=Gateway(settings=ServeSettings(**settings))):
+    async def check(branch: str = "serve", **settings: Any) -> None:
+        async with NetworkListener(gateway=Gateway(settings=ServeSettings(**settings)), branch=branch):
             pass
 
     with pytest.raises(SettingsError, match="TONEWATCH__SERVE__TOKEN"):
@@ -109,8 +109,11 @@ def test_other_addresses_than_loopback_need_a_token() -> None:
         asyncio.run(check(port=0, audiosocket_peers=["everywhere"]))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ListenError, match=f"cannot listen on 127.0.0.1:{port}"):
-            asyncio.run(check(port=port))
+        for branch in ("serve", "dashboard"):  # `tonewatch dashboard` listens by the settings of the dashboard
+            with pytest.raises(ListenError) as refused:
+                asyncio.run(check(branch, port=port))
+            text = f"cannot listen on 127.0.0.1:{port} (Address already in use); choose another {branch}.port"
+            assert str(refused.value) == f"{text} (0: any free port)"
 
 
 def test_audiosocket_accepts_only_the_configured_networks() -> None:

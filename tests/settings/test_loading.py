@@ -165,6 +165,10 @@ def test_each_layer_overrides_all_below_it(tmp_path: Path) -> None:
 
 
 def test_missing_files_presets_and_keys_are_named(tmp_path: Path) -> None:
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    for unreadable, why in ((tmp_path, "Is a directory"), (tmp_path / "binary.toml", "it is not text")):
+        with pytest.raises(SettingsError, match=rf"cannot read .* \({why}\); name a TOML file"):
+            load(config=unreadable)
     with pytest.raises(SettingsError, match=r"no configuration file .*nowhere\.toml"):
         load(config=tmp_path / "nowhere.toml")
     with pytest.raises(SettingsError, match=f"unknown preset 'fancy'; available: {', '.join(presets())}"):

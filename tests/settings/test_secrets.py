@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -204,3 +205,23 @@ def test_a_secret_on_the_command_line_is_refused(key: str) -> None:
     assert variable(key) in message
     assert f"{key}_file" in message
     assert VALUE not in message
+
+
+@pytest.mark.parametrize("name", ["/tmp", "/dev/zero"])  # noqa: S108 - it is refused
+def test_what_is_no_file_is_refused_without_advice_on_its_mode(name: str) -> None:
+    """`chmod 600 /tmp` would be no good advice, and reading a device might not end."""
+    with pytest.raises(SettingsError, match=r"serve\.token_file '.*' is not a file; name a text file") as refused:
+        load(environment={"TONEWATCH__SERVE__TOKEN_FILE": name})
+    assert "chmod" not in str(refused.value)
+
+
+def test_a_secret_comes_from_a_pipe_as_well() -> None:
+    """A shell makes one of `<(command)`."""
+    reading, writing = os.pipe()
+    os.write(writing, f"{VALUE}\n".encode())
+    os.close(writing)
+    try:
+        settings = load(environment={"TONEWATCH__SERVE__TOKEN_FILE": f"/dev/fd/{reading}"})
+    finally:
+        os.close(reading)
+    assert secret(settings, "serve.token").get_secret_value() == VALUE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import stat
 from pathlib import Path
 
 from stream.errors import SettingsError
@@ -32,11 +33,16 @@ def read_password(settings: MqttSettings) -> str:
         return settings.password.get_secret_value()
     path = Path(settings.password_file)
     try:
-        if path.stat().st_mode & 0o077:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            raise SettingsError(f"mqtt.password_file {str(path)!r} is not a file; name a text file")
+        if mode & 0o077:
             raise SettingsError(f"mqtt.password_file {str(path)!r} is readable by others; run `chmod 600 {path}`")
-        text = path.read_text(encoding="utf-8").strip("\r\n")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_PASSWORD_LENGTH + 3).strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"cannot read mqtt.password_file {str(path)!r} ({error}); name a text file") from None
+        why = getattr(error, "strerror", None) or "it is not text"
+        raise SettingsError(f"cannot read mqtt.password_file {str(path)!r} ({why}); name a text file") from None
     if not text or "\n" in text or len(text) > MAX_PASSWORD_LENGTH:
         raise SettingsError(f"mqtt.password_file {str(path)!r} is not a password; write one line, the password")
     return text

@@ -28,7 +28,7 @@ from stream.sinks.mqtt.link import Link
 from stream.sinks.mqtt.properties import publish_properties
 from stream.sinks.mqtt.quota import QuotaRetries
 from stream.sinks.mqtt.refusals import MIN_FAILURE_CODE, NOT_AUTHORIZED, QUOTA_EXCEEDED, Refusals
-from stream.sinks.mqtt.tasks import cancel_and_wait, first_error
+from stream.sinks.mqtt.tasks import cancel_and_wait, first_error, reason_of
 from stream.sinks.outbox.journal import Journal
 from stream.sinks.outbox.messages import Message, Outbox
 
@@ -153,9 +153,10 @@ class Delivery:
                 lost = first_error(group)
             if lost is None:
                 return
-            self.failure = self._closed_reason or str(lost)
+            self.failure = self._closed_reason or reason_of(lost)
             if self.connected or not self._warned:
-                log.warning("%s: connection lost (%s); retrying", self._broker, self.failure)
+                what = "connection lost" if self.connected else "cannot connect"
+                log.warning("%s: %s (%s); retrying", self._broker, what, self.failure)
                 self._warned = True
             if self.link.connected_s > self._limits.stable_s:
                 backoff_s = self._limits.min_backoff_s

@@ -21,3 +21,10 @@ def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why something failed: what the operating system says, without its number, else the error's own words."""
+    beneath = error.__context__  # aiomqtt hands on the words of an OSError alone
+    cause = beneath if isinstance(beneath, OSError) and str(beneath) == str(error) else error
+    return getattr(cause, "strerror", None) or str(error)

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from stream.errors import BrokerUnreachable, SettingsError
 from stream.sinks.mqtt.connection import BrokerConnection
+from stream.sinks.mqtt.credentials import read_password
 from tests.support import examples
 from tests.support.mosquitto import Broker
 from tests.support.mqtt import FAST_LIMITS, mqtt_sink, subscriber
@@ -96,11 +97,17 @@ def test_a_password_file_must_be_private_and_hold_one_line(tmp_path: Path) -> No
         asyncio.run(send_one())
 
 
+@pytest.mark.parametrize("name", ["/tmp", "/dev/zero"])  # noqa: S108 - it is refused
+def test_what_is_no_file_holds_no_password(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"mqtt\.password_file '.*' is not a file; name a text file"):
+        read_password(MqttSettings(username="me", password_file=name))
+
+
 def test_a_wrong_password_is_reported_and_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def send_one(password: str, **options: Any) -> None:
         async with mqtt_sink(broker.port, username="me", password=SecretStr(password), **options) as sink:
             await sink.send(examples.event(examples.turn(1)))
-            await wait_until(lambda: sink.statistics().waiting == 0 or "connection lost" in caplog.text)
+            await wait_until(lambda: sink.statistics().waiting == 0 or "cannot connect" in caplog.text)
 
     caplog.set_level(logging.WARNING)
     with Broker(tmp_path, users={"me": "right-one"}) as broker:
