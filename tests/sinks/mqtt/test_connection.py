@@ -15,6 +15,7 @@ from paho.mqtt.client import Client as PahoClient
 from pydantic import SecretStr
 
 from stream.errors import BrokerUnreachable, SettingsError
+from stream.settings import MqttSettings
 from stream.sinks.mqtt.connection import BrokerConnection
 from stream.sinks.mqtt.credentials import read_password
 from tests.support import examples
