@@ -37,7 +37,7 @@ MAX_QUEUED_PIECES = 2
 """Maximum number of pieces that are read but not processed yet."""
 
 MAX_BUFFERED_S = 5.0
-"""Audio that can wait in a pipe; if there is more at once, it is a file that is piped."""
+"""Audio that can wait in a pipe; if there is more at once, it is a file that is piped, unless it is said to be live."""
 
 STALL_TIMEOUT_S = 1.0
 """Pause of a live writer that is reported, if its chunks are not longer than a third of it."""
@@ -151,10 +151,10 @@ class PipeSource:
                 raise first
             self._pieces.put_nowait(None)
             return []
-        found = [first, *await self._settle(first, most_s=MAX_BUFFERED_S)]
+        found = [first, *await self._settle(first, most_s=float("inf") if self.live else MAX_BUFFERED_S)]
         delays_s = _delays_s(found, 0, self.format.rate_hz)
         buffered_s = found[-1].arrived_s - delays_s[-1]
-        if self._pieces.empty() and buffered_s < MAX_BUFFERED_S:
+        if self.live or (self._pieces.empty() and buffered_s < MAX_BUFFERED_S):
             self.started_s = time.time() - (self._clock() - min(delays_s))
         return found
 

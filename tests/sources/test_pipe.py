@@ -216,14 +216,14 @@ def test_what_cannot_be_right_is_said(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("buffered", [1, 20])
-def test_the_time_of_the_first_frame_allows_for_what_the_pipe_had_buffered(buffered: int) -> None:
+@pytest.mark.parametrize(("buffered", "live"), [(1, False), (20, False), (20, True), (80, True)])
+def test_the_time_of_the_first_frame_allows_for_what_the_pipe_had_buffered(buffered: int, *, live: bool) -> None:
     """The writer began while the models were being loaded, and the pipe holds what it has written since."""
     clock, paused = Clock(), threading.Event()
     stdin: Any = TimedInput(clock, [(0.0, b"\1\0" * 1_600 * buffered), *tenths(10.0, 5)], paused)
 
     async def started() -> float:
-        source = PipeSource(settings=SourceSettings(kind="pipe"), stdin=stdin, clock=clock)
+        source = PipeSource(settings=SourceSettings(kind="pipe", live=live), stdin=stdin, clock=clock)
         async with source.blocks():
             assert source.started_s is not None
             return source.started_s - time.time()
