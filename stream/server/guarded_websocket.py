@@ -8,6 +8,7 @@ them faster is disconnected. So is one that leaves the replies to its pings unre
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -21,6 +22,9 @@ ABNORMAL_CLOSURE = 1006
 
 PIECE_BYTES = 4_096
 """What is parsed at a time: 682 frames at most."""
+
+MAX_MESSAGES_PER_TURN = 16
+"""Messages that the application processes before the event loop does anything else."""
 
 MAX_LAST_MESSAGES = 1_000
 """Messages that were received before a connection was lost, and are processed all the same."""
@@ -41,6 +45,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._unparsed = bytearray()
+        self._taken = 0  # messages since the application last waited
         self._idle_frames = LeakyBucket(capacity=MAX_IDLE_FRAMES, per_s=IDLE_FRAMES_PER_S, clock=self.loop.time)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -60,6 +65,10 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
 
     async def receive(self) -> Any:
         """Return the next message; the frames behind it are processed once the application waits again."""
+        self._taken = 0 if self.queue.empty() else self._taken + 1
+        if self._taken >= MAX_MESSAGES_PER_TURN:  # a message that waits is returned at once
+            self._taken = 0
+            await asyncio.sleep(0)
         message = await super().receive()
         self._continue()
         return message

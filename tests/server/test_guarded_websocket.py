@@ -8,13 +8,20 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import websockets
 from starlette.types import Receive, Scope, Send
 
-from stream.server.guarded_websocket import ABNORMAL_CLOSURE, MAX_IDLE_FRAMES, PIECE_BYTES, GuardedWebSocket
+from stream.server.guarded_websocket import (
+    ABNORMAL_CLOSURE,
+    MAX_IDLE_FRAMES,
+    MAX_MESSAGES_PER_TURN,
+    PIECE_BYTES,
+    GuardedWebSocket,
+)
 from stream.server.http import HttpServer
 from tests.support.waiting import wait_until
 
@@ -153,6 +160,26 @@ def test_no_more_is_parsed_than_the_application_takes() -> None:
             writer.close()
 
     asyncio.run(check())
+
+
+def test_many_messages_at_once_leave_turns_to_others() -> None:
+    received: list[Any] = []
+    turns: list[int] = []
+
+    async def application(_scope: Scope, receive: Receive, send: Send) -> None:
+        await collecting(receive, send, received)
+
+    async def check() -> None:
+        async with serving(application) as server, asyncio.timeout(20):
+            _, writer = await connected(server)
+            writer.write(MESSAGES * (bytes([0x82, 0x80]) + MASK))
+            while len(received) < MESSAGES:
+                turns.append(len(received))
+                await asyncio.sleep(0)
+            writer.close()
+
+    asyncio.run(check())
+    assert max(later - earlier for earlier, later in pairwise(turns)) <= 2 * MAX_MESSAGES_PER_TURN
 
 
 def test_a_request_with_two_lengths_is_refused_and_nothing_behind_it_is_read() -> None:
