@@ -120,8 +120,13 @@ class HostileServer:
 class WatchedStream:
     """One stream of the product, and what became of it."""
 
-    def __init__(self, name: str, address: str, server: HostileServer) -> None:
-        self.name, self._address, self._server = name, address, server
+    def __init__(self, name: str, address: str, server: HostileServer, *, is_attacked: bool = True) -> None:
+        self.name, self._server = name, server
+        self._settings = SourceSettings(kind="network", id=name, target=address)
+        self._limits: WatchdogLimits | None = None
+        if is_attacked:  # sooner than by default: the next input
+            timeouts = {"connect_timeout_s": TIMEOUT_S, "read_timeout_s": TIMEOUT_S}
+            self._settings, self._limits = self._settings.model_copy(update=timeouts), LIMITS
         self.interruptions: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
         self.faults: list[str] = []
@@ -132,15 +137,8 @@ class WatchedStream:
     async def run(self) -> None:
         """Play, and open another stream where one has ended or could not be opened."""
         while True:
-            settings = SourceSettings(
-                kind="network",
-                id=self.name,
-                target=self._address,
-                connect_timeout_s=TIMEOUT_S,
-                read_timeout_s=TIMEOUT_S,
-            )
             try:
-                await self._play(NetworkSource(settings=settings, limits=LIMITS))
+                await self._play(NetworkSource(settings=self._settings, limits=self._limits))
             except SourceError as error:
                 self.refusals[type(error).__name__] += 1
                 if "\n" in str(error):
@@ -204,7 +202,7 @@ async def attack(count: int, streams: int, seed: int) -> dict[str, Any]:
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(str(context)))
     async with await asyncio.start_server(server.handle, "127.0.0.1", 0, limit=1 << 20) as listening:
         port, udp_port = listening.sockets[0].getsockname()[1], free_port(socket.SOCK_DGRAM)
-        healthy = WatchedStream("healthy", f"http://127.0.0.1:{port}/healthy", server)
+        healthy = WatchedStream("healthy", f"http://127.0.0.1:{port}/healthy", server, is_attacked=False)
         tasks = [asyncio.create_task(healthy.run())]
         await healthy.playing.wait()
         (spared,) = decoders()
