@@ -27,16 +27,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from stream.database import connect, remove
+from stream.database import remove
 from stream.sinks.outbox.files import private
 from stream.sinks.outbox.journal_rows import (
     StoredRow,
     age_s,
     clear_rows,
-    create_schema,
     has_rows,
     insert_rows,
     insert_topics,
+    open_rows,
     read_rows,
     read_topics,
     remove_rows,
@@ -175,7 +175,7 @@ class Journal:
         orphans: list[tuple[Path, sqlite3.Connection]] = []  # left by terminated processes
         for slot in range(MAX_SLOTS):
             path = self._slot_path(slot)
-            if self._database is not None and not path.exists():
+            if (self._database is not None or self._failed_s is not None) and not path.exists():
                 continue
             database = self._claim(path)
             if database is None:
@@ -202,7 +202,7 @@ class Journal:
     def _claim(self, path: Path) -> sqlite3.Connection | None:
         """Open a slot exclusively; None if another process owns it or it cannot be used."""
         try:
-            return connect(path, create_schema=create_schema, exclusive=True)
+            return open_rows(path)
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
             if code not in DISK_ERRORS:
@@ -218,7 +218,7 @@ class Journal:
         with suppress(OSError, sqlite3.Error):
             path.rename(backup)
             remove(path)  # its -wal and -shm files
-            return connect(path, create_schema=create_schema, exclusive=True)
+            return open_rows(path)
         return None
 
     def _read(self, path: Path, database: sqlite3.Connection) -> list[StoredRow]:
@@ -311,7 +311,7 @@ class Journal:
         path = self._path or next(unused, None)
         if path is None:
             raise OSError(f"all {MAX_SLOTS} slots are in use")
-        self._database, self._path = connect(path, create_schema=create_schema, exclusive=True), path
+        self._database, self._path = open_rows(path), path
         self._stored_topics = read_topics(self._database)
 
     def _slot_path(self, slot: int) -> Path:

@@ -10,7 +10,10 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
+
+from stream.database import connect, remove
 
 MIN_CLOCK_S = 1_577_836_800.0
 """Start of 2020: an earlier wall-clock time comes from a clock that has not been set."""
@@ -107,6 +110,20 @@ def clear_rows(database: sqlite3.Connection) -> None:
 def has_rows(database: sqlite3.Connection) -> bool:
     """Whether any row or topic is stored."""
     return any(database.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in ("pending", "retained"))  # noqa: S608
+
+
+def open_rows(path: Path) -> sqlite3.Connection:
+    """Open a file for this process alone; it is created if it is missing, or not at all. Raises `sqlite3.Error`.
+
+    A file that a full disk lets begin only would be taken for one in use.
+    """
+    existed = path.exists()
+    try:
+        return connect(path, create_schema=create_schema, exclusive=True)
+    except sqlite3.Error as error:
+        if not existed and getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            remove(path)
+        raise
 
 
 def create_schema(connection: sqlite3.Connection) -> None:

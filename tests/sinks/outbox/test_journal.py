@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -147,6 +148,30 @@ def test_a_full_disk_costs_durability_only(tmp_path: Path, caplog: pytest.LogCap
         assert journal.durable
         await journal.close()
         assert len(await clock.open(tmp_path).open()) == 21
+
+    asyncio.run(check())
+
+
+def test_a_start_on_a_full_disk_leaves_no_files_and_recovers(tmp_path: Path) -> None:
+    """It left an empty file in each of sixteen slots: none was unused once there was space, until the next start."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    async def check() -> None:
+        clock = Clock()
+        journal = clock.open(tmp_path)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        try:
+            assert await journal.open() == []
+            for number in range(3):
+                clock.now_s += RETRY_S
+                await journal.write([message(number)])
+            assert not list(tmp_path.iterdir())
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        clock.now_s += RETRY_S
+        await journal.write([message(3)])
+        assert [file.name for file in tmp_path.glob("*.sqlite")] == [f"{NAME}.sqlite"]
+        await journal.close()
 
     asyncio.run(check())
 
