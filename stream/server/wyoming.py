@@ -167,6 +167,10 @@ class _Relay:
     async def _receive(self) -> list[Frame] | None:
         """Return the client's next whole frames; None at the end. Raises `ProtocolViolation`."""
         while data := await self._reader.read(READ_BYTES):
+            if (
+                len(data) == READ_BYTES
+            ):  # more may have arrived, which is returned at once: others have their turn first
+                await asyncio.sleep(0)
             if frames := self._frames.feed(data):
                 return frames
         return None
