@@ -167,9 +167,7 @@ class _Relay:
     async def _receive(self) -> list[Frame] | None:
         """Return the client's next whole frames; None at the end. Raises `ProtocolViolation`."""
         while data := await self._reader.read(READ_BYTES):
-            if (
-                len(data) == READ_BYTES
-            ):  # more may have arrived, which is returned at once: others have their turn first
+            if len(data) == READ_BYTES:  # what else has arrived is returned at once: others go first
                 await asyncio.sleep(0)
             if frames := self._frames.feed(data):
                 return frames
