@@ -187,7 +187,8 @@ class ModelInfo:
     probabilities in the scores, such as `arousal`. `threshold` is the cosine above which two x-vectors
     count as the same person (None for classifiers). `calibration` maps scores to log-odds (the arguments of
     `tracking.calibration.Calibration`), and `cohort` holds unit x-vectors of other people, shape (n, dimensions), for
-    AS-norm; both are optional.
+    AS-norm; both are optional. With `telephone_shift` its second half are the same people by telephone
+    (`tracking.scoring.Cohort`).
     """
 
     name: str
@@ -198,6 +199,7 @@ class ModelInfo:
     calibration: tuple[float, float, float] | None = None
     cohort: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
     dimensions: tuple[str, ...] = ()
+    telephone_shift: float = 0.0
 
 
 class Model(Protocol):

@@ -7,7 +7,7 @@ windows represent voices with little and with much speech.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
@@ -25,11 +25,13 @@ from stream.tracking import calibration
 from stream.tracking.calibration import Calibration, ScoreTrial
 from stream.tracking.scoring import Cohort, Scorer
 from stream.tracking.voice import Vector, Voice
-from stream.types import SAMPLE_RATE_HZ, Model, SpeechRequest, WindowSpan
+from stream.types import SAMPLE_RATE_HZ, Model, Samples, SpeechRequest, WindowSpan
 
 _CONVERSATIONS = 16
 _SEED = 77
 _PROFILES = (1, 2, 4, 8)
+
+_SHIFTS = tuple(round(0.1 * step, 1) for step in range(10, 41, 2))
 
 _APART = 5  # windows further apart share no samples
 
@@ -47,8 +49,13 @@ def held_out() -> list[Utterance]:
     ]
 
 
-def embed_conversations(model: Model, utterances: Sequence[Utterance]) -> list[LabelledWindows]:
-    """Return, per conversation mixed from `utterances`, the windows with a single speaker and that speaker."""
+def embed_conversations(
+    model: Model, utterances: Sequence[Utterance], *, line: Callable[[Samples], Samples] = lambda samples: samples
+) -> list[LabelledWindows]:
+    """Return, per conversation mixed from `utterances`, the windows with a single speaker and that speaker.
+
+    `line` is what the audio of a conversation passes.
+    """
     noises = [read_samples(path) for path in sorted((corpus.data_folder() / "esc10").glob("*.flac"))]
     pool = mixing.SpeakerPool(utterances)
     settings, detector = load(), SileroVad()
@@ -58,7 +65,7 @@ def embed_conversations(model: Model, utterances: Sequence[Utterance]) -> list[L
         buffer = StreamBuffer(
             source_id="", specs=[model.spec], gate=settings.gate, capacity=len(mixture.samples) + SAMPLE_RATE_HZ
         )
-        buffer.push(mixture.samples)
+        buffer.push(line(mixture.samples)[: len(mixture.samples)])
         result = detector.infer([SpeechRequest("", buffer.frames(last=True), None)])[0]
         spans = buffer.add_speech(result.probabilities.tolist(), last=True)
         rows = [(span, _owner(span, mixture.segments)) for span in spans if span.passes_gate]
@@ -98,8 +105,25 @@ def score_trials(cohort: Cohort, windows: LabelledWindows, draw: np.random.Gener
 
 def fit(cohort: Cohort, conversations: list[LabelledWindows]) -> Calibration:
     """Fit slope, threshold and reliability by maximum likelihood."""
-    draw = np.random.default_rng(_SEED)
-    trials = [trial for windows in conversations for trial in score_trials(cohort, windows, draw)]
+    trials = conversation_trials(cohort, conversations)
     found = calibration.fit(trials)
     print(f"calibration on {len(trials)} pairs: {found.calibration}, loss {found.loss:.3f}")
     return found.calibration
+
+
+def fit_telephone_shift(vectors: Vector, wide: list[LabelledWindows], telephone: list[LabelledWindows]) -> float:
+    """Return the `telephone_shift` of a cohort with which one calibration serves both bands best."""
+
+    def loss(shift: float) -> float:
+        cohort = Cohort(vectors, telephone_shift=shift)
+        return calibration.fit(conversation_trials(cohort, wide) + conversation_trials(cohort, telephone)).loss
+
+    losses = {shift: loss(shift) for shift in _SHIFTS}
+    print("loss by telephone shift:", {shift: round(found, 4) for shift, found in losses.items()})
+    return min(losses, key=lambda shift: losses[shift])
+
+
+def conversation_trials(cohort: Cohort, conversations: list[LabelledWindows]) -> list[ScoreTrial]:
+    """Return the trials of all conversations."""
+    draw = np.random.default_rng(_SEED)
+    return [trial for windows in conversations for trial in score_trials(cohort, windows, draw)]

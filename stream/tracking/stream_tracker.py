@@ -333,8 +333,7 @@ class StreamTracker:
 def build_scorer(model: ModelInfo | None, threshold: float | None) -> Scorer:
     """Build the scorer of a model: calibrated, or plain cosines around `threshold` if set or without calibration."""
     if model is not None and model.calibration is not None and threshold is None:
-        cohort = Cohort(model.cohort) if model.cohort is not None else None
-        return Scorer(calibration=Calibration(*model.calibration), cohort=cohort)
+        return Scorer(calibration=Calibration(*model.calibration), cohort=Cohort.of(model))
     if threshold is None:
         threshold = model.threshold if model is not None and model.threshold is not None else DEFAULT_THRESHOLD
     return Scorer(calibration=Calibration(UNCALIBRATED_GAIN_NATS / (1.0 - threshold), threshold))

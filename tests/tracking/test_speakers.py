@@ -290,6 +290,34 @@ def test_a_cohort_cancels_what_all_voices_of_a_channel_share() -> None:
     assert scorer.scores(same, [one])[0] > 0 > scorer.scores(other, [one])[0]
 
 
+def test_a_cohort_with_telephone_copies_raises_the_scores_of_telephone_voices() -> None:
+    draw = np.random.default_rng(1)
+    line = np.zeros(16, np.float32)
+    line[15] = 1.5
+    wide = np.stack([unit(draw.normal(size=16).astype(np.float32)) for _ in range(60)])
+    both = np.concatenate((wide, np.stack([blend(one + line) for one in wide])))
+    person, other = wide[0], wide[1]
+    plain, shifted = (
+        Scorer(calibration=Calibration(1.0, 0.0), cohort=Cohort(both, nearest=20, telephone_shift=shift).without(0))
+        for shift in (1e-9, 3.0)
+    )
+    for enrolled_by, spoken_by, raised in ((None, None, 0.0), (line, None, 1.5), (line, line, 3.0)):
+        enrolled_as = person if enrolled_by is None else blend(person + enrolled_by)
+        voices = [Voice(name="one", exemplars=[enrolled_as], enrolled=True, evidence_s=10.0)]
+        for speaker in (person, other):
+            vector = speaker if spoken_by is None else blend(speaker + spoken_by)
+            difference = shifted.scores(vector, voices)[0] - plain.scores(vector, voices)[0]
+            assert difference == pytest.approx(raised, abs=0.05)
+
+
+def test_a_person_leaves_a_cohort_with_the_telephone_copy() -> None:
+    people = np.eye(6, dtype=np.float32)
+    cohort = Cohort(people, nearest=2, telephone_shift=2.0)  # three people
+    assert len(cohort) == len(cohort.people) == 3
+    assert len(cohort.without(1)) == 2
+    assert not (cohort.without(1)._vectors @ people[[1, 4]].T).any()
+
+
 def test_little_speech_has_less_weight() -> None:
     calibration = Calibration(16.0, 0.5, 0.5)
     odds = [float(calibration.log_odds(np.array([0.6]), speech_s=s, profile_s=np.array([10.0]))[0]) for s in (0.5, 2.0)]

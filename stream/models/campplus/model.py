@@ -34,6 +34,7 @@ def speaker(settings: ModelSettings, *, weights: Path = WEIGHTS) -> TrunkModel:
         threshold=bundle.numbers("threshold", 1)[0] if fitted else None,
         calibration=bundle.calibration() if fitted else None,
         cohort=None if cohort is None else cohort.numpy(),
+        telephone_shift=bundle.numbers("telephone_shift", 1)[0] if fitted else 0.0,
     )
     return TrunkModel(info=info, spec=window_spec(settings), trunk=load_trunk(bundle, settings), head=x_vector)
 

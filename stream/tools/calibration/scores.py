@@ -39,7 +39,7 @@ class TrialScorer:
     """Scores windows against voices with the scores of live audio."""
 
     def __init__(self, model: ModelInfo) -> None:
-        self._cohort = None if model.cohort is None else np.asarray(model.cohort)
+        self._cohort = Cohort.of(model)
         self._scorer = _uncalibrated(self._cohort)
 
     def score(self, exemplar: Exemplar, voice: Voice, *, speaker: str, one_recording: bool = False) -> LabelledTrial:
@@ -50,9 +50,10 @@ class TrialScorer:
 
     def cohort_trials(self, voices: Sequence[Voice], *, speech_s: float) -> Iterator[LabelledTrial]:
         """Score the cohort's speakers as windows of `speech_s` seconds, each against a cohort without that speaker."""
-        cohort = np.empty((0, 0), np.float32) if self._cohort is None else self._cohort
-        for place, vector in enumerate(cohort):
-            scores = _uncalibrated(np.delete(cohort, place, axis=0)).scores(vector, voices)
+        if self._cohort is None:
+            return
+        for person, vector in enumerate(self._cohort.people):
+            scores = _uncalibrated(self._cohort.without(person)).scores(vector, voices)
             for voice, score in zip(voices, scores, strict=True):
                 trial = ScoreTrial(float(score), speech_s, voice.evidence_s, same=False)
                 yield LabelledTrial(trial, voice.name, COHORT_SPEAKER)
@@ -111,6 +112,6 @@ def _voice(name: str, exemplars: Sequence[Exemplar], speech_s: float) -> Voice:
     return Voice(name=name, exemplars=[one.vector for one in exemplars], enrolled=True, evidence_s=speech_s)
 
 
-def _uncalibrated(cohort: np.ndarray | None) -> Scorer:
+def _uncalibrated(cohort: Cohort | None) -> Scorer:
     """Return a scorer for scores only; its calibration is unused."""
-    return Scorer(calibration=Calibration(1.0, 0.0), cohort=None if cohort is None else Cohort(cohort))
+    return Scorer(calibration=Calibration(1.0, 0.0), cohort=cohort)

@@ -90,7 +90,7 @@ def load_cohort(runner: EvaluationRunner, path: Path | None) -> Any:
 
     model = runner.model(Task.SPEAKER)
     if path is None:
-        return Cohort(model.info.cohort) if model.info.cohort is not None else None
+        return Cohort.of(model.info)
     people: dict[str, list[Any]] = {}
     for one in verification.extract_speech(runner, corpora.read_utterances(path)):
         if len(one.samples) >= model.spec.minimum_samples:
