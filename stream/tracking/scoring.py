@@ -26,7 +26,7 @@ Vectors = NDArray[np.float32]
 COHORT_NEIGHBOURS = 40
 """Number of nearest cohort vectors that AS-norm uses."""
 
-TELEPHONE_SHARES = 0.8, 0.95
+TELEPHONE_SHARES = 0.9, 1.0
 """Shares of telephone copies among the nearest cohort vectors: below, a voice has a wide band; above, a telephone's.
 
 Of windows in rooms and with noise 0.4 % have 0.9 or more, by telephone 99.9 %.
