@@ -93,7 +93,7 @@ def _is_lossless(sources: Sequence[Source]) -> bool:
     return not any(source.live for source in sources)
 
 
-def _pool_on_cluster(settings: Settings) -> Settings:
+def pool_on_cluster(settings: Settings) -> Settings:
     """Return settings with a thread for each call to the cluster: it waits, and computes only as the fallback."""
     if not settings.pool.cluster:
         return settings
@@ -138,7 +138,7 @@ async def assemble(
     registrar, alerts = registrar or Registrar(settings=settings), alerts or CurrentAlerts(settings.alerts)
     enrolled = await registrar.read(speaker, loaded.detector, segmentation) if speaker is not None else ()
     pipeline = Pipeline(
-        settings=_pool_on_cluster(settings),
+        settings=pool_on_cluster(settings),
         sources=sources,
         models=loaded.models,
         detector=loaded.detector,

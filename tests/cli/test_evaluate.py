@@ -165,7 +165,7 @@ class TestSpeaker:
     def test_reliability_table(self, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         model = ToneModel(Task.SPEAKER)
         model.info = replace(model.info, calibration=(20.0, 0.5, 0.0))
-        monkeypatch.setattr("stream.tools.evaluation.runner.load_models", tone_loader({Task.SPEAKER: model}))
+        monkeypatch.setattr("stream.app.assembly.load_models", tone_loader({Task.SPEAKER: model}))
         page = tmp_path / "speaker.html"
         words = ("speaker", manifest, "--speech", 2, "--speech", 1)
         found = figures(*words)["tone-speaker"]
@@ -293,7 +293,7 @@ class TestStream:
 def test_the_bundled_conversation_behind_the_real_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from stream.demo.conversation import AUDIO  # noqa: PLC0415
 
-    monkeypatch.setattr("stream.tools.evaluation.runner.load_models", tone_loader_with_vad)
+    monkeypatch.setattr("stream.app.assembly.load_models", tone_loader_with_vad)
     rttm = tmp_path / "x.rttm"
     rttm.write_text(f"SPEAKER {AUDIO.stem} 1 1.0 3.0 <NA> <NA> ann <NA> <NA>\n")
     uem = tmp_path / "x.uem"

@@ -24,6 +24,7 @@ from stream.settings import load
 from stream.tools.archive import task
 from stream.tools.archive.archive import Archive
 from stream.tools.archive.task import ArchiveSettings
+from stream.tools.evaluation.runner import EvaluationRunner
 from stream.tools.watch.folder import FoundRecording
 from stream.types import Window
 from tests.support.comparing import comparable_lines
@@ -142,6 +143,19 @@ def test_events_of_a_call_are_those_of_one_machine(cluster: RayCluster, tmp_path
     assert {"call", "speaker", "emotion", "turn"} <= {event.type for event in alone}
     remote = {"cluster": cluster.address, "cluster_samples": "float32", "fallback": "none", "threads": os.cpu_count()}
     assert _comparable(asyncio.run(_events(tmp_path / "call.wav", remote))) == _comparable(alone)
+
+
+def test_an_evaluation_uses_the_models_of_the_cluster(cluster: RayCluster, tmp_path: Path) -> None:
+    samples, rate_hz = soundfile.read(AUDIO, frames=CALL_S * soundfile.info(AUDIO).samplerate, dtype="float32")
+    soundfile.write(tmp_path / "talk.wav", samples, rate_hz)
+    remote = {"cluster": cluster.address, "cluster_samples": "float32", "fallback": "none", "threads": os.cpu_count()}
+    found = []
+    for pool in ({}, remote):
+        runner = EvaluationRunner(load(preset="tiny", flags={"pool": pool}))
+        ((events,), _) = runner.run([tmp_path / "talk.wav"])
+        found.append(_comparable(events))
+    assert found[0] == found[1]
+    assert {"speaker", "emotion"} <= {event["type"] for event in found[0]}
 
 
 def test_an_archive_gives_for_each_file_the_lines_of_one_machine(cluster: RayCluster, tmp_path: Path) -> None:

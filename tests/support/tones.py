@@ -108,7 +108,7 @@ def tone_loader_with_vad(settings: Settings) -> Loaded:
 @pytest.fixture
 def tone_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluation commands load tone models."""
-    monkeypatch.setattr("stream.tools.evaluation.runner.load_models", tone_loader())
+    monkeypatch.setattr("stream.app.assembly.load_models", tone_loader())
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from stream.app import registry
-from stream.app.assembly import build_ensembles, load_models, model_for
+from stream.app.assembly import load, model_for, pool_on_cluster
 from stream.audio.channels import ChannelSelector
 from stream.audio.resampling import Resampler
 from stream.errors import SettingsError, SourceError
@@ -34,12 +34,11 @@ class EvaluationRunner:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._models, self._detector, self._thread_setup = load_models(settings)
-        self._ensembles = build_ensembles(self._models)
+        self._loaded = load(settings, is_lossless=True)
 
     def model(self, task: Task) -> Model:
         """Return the loaded model for a task. Raises `SettingsError` if there is none."""
-        model = model_for(task, self._models)
+        model = model_for(task, self._loaded.models)
         if model is None:
             raise SettingsError(f"this evaluation needs a model for {task}; set models.{task}.name")
         return model
@@ -47,7 +46,7 @@ class EvaluationRunner:
     @property
     def detector(self) -> SpeechDetector:
         """The speech detector."""
-        return self._detector
+        return self._loaded.detector
 
     def model_info(self, task: str) -> ModelInfo:
         """Return the metadata of the model for a task."""
@@ -63,8 +62,8 @@ class EvaluationRunner:
             configured_voices(
                 settings=settings,
                 model=self.model(Task.SPEAKER),
-                detector=self._detector,
-                segmentation=model_for(Task.OVERLAP, self._models),
+                detector=self._loaded.detector,
+                segmentation=model_for(Task.OVERLAP, self._loaded.models),
             )
         )
 
@@ -99,16 +98,16 @@ class EvaluationRunner:
 
         collector = EventCollector(on_event=report_progress)
         pipeline = Pipeline(
-            settings=self.settings,
+            settings=pool_on_cluster(self.settings),
             sources=[
                 registry.source(SourceSettings(kind="file", id=key, target=str(path))) for key, path in ids.items()
             ],
-            models=self._models,
-            detector=self._detector,
+            models=self._loaded.models,
+            detector=self._loaded.detector,
             sinks={"evaluation": collector},
-            ensembles=self._ensembles,
+            ensembles=self._loaded.ensembles,
             enrolled=enrolled,
-            thread_setup=self._thread_setup,
+            thread_setup=self._loaded.thread_setup,
         )
         report = await pipeline.run()
         if report.failures:
