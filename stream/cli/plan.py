@@ -59,5 +59,6 @@ def plan(
     print_table([{"figure": name, "value": value} for name, value in figures.items()])
     typer.echo("\none machine, simulated:")
     print_table([asdict(point) for point in found.curve])
-    typer.echo("\nthe simulation beside the measured trials:")
-    print_table([asdict(row) for row in compared])
+    if compared:
+        typer.echo("\nmeasured trials, and what would be planned without each:")
+        print_table([asdict(row) for row in compared])

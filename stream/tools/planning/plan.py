@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from stream.errors import SettingsError
 from stream.tools.planning.figures import (
     BenchFigures,
@@ -70,31 +72,42 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The simulation beside one measured trial."""
+    """What is planned for a measured trial from the others."""
 
     sources: int
     measured_p95_ms: float
-    simulated_p95_ms: float
+    planned_p95_ms: float
 
 
 class Planner:
-    """Simulates one machine, with what the pipeline adds to the latency taken from the lightest measured trial."""
+    """Simulates one machine. What the pipeline adds to the latency is interpolated between the measured trials.
+
+    It grows with the load, since lanes, decisions and events share the cores, which the simulation does not know.
+    """
 
     def __init__(self, figures: BenchFigures) -> None:
         self._figures = figures
         self._lanes: Sequence[LaneModel] = lane_models(figures)
         self._lightest = lightest_trial(figures)
         self._speech = measured_speech(figures)  # of the benchmark's audio
-        simulated = self._simulate(self._lightest.sources, self._speech)
-        self._overhead_ms = max(0.0, (self._lightest.latency_p50_ms or 0.0) - simulated.latency_p50_ms)
+        self._trials = _without_drops(figures) or [self._lightest]
+        loads = [self._simulate(trial.sources, self._speech) for trial in self._trials]
+        self._added_p50_ms = [
+            max(0.0, (trial.latency_p50_ms or 0.0) - load.latency_p50_ms)
+            for trial, load in zip(self._trials, loads, strict=True)
+        ]
+        self._added_p95_ms = [
+            max(0.0, (trial.latency_p95_ms or 0.0) - load.latency_p95_ms)
+            for trial, load in zip(self._trials, loads, strict=True)
+        ]
 
     def point(self, streams: int, speech: float) -> LoadPoint:
         """Return latency and losses of one machine with a number of streams."""
         load = self._simulate(streams, speech)
         return LoadPoint(
             streams=streams,
-            latency_p50_ms=round(load.latency_p50_ms + self._overhead_ms, 1),
-            latency_p95_ms=round(load.latency_p95_ms + self._overhead_ms, 1),
+            latency_p50_ms=round(load.latency_p50_ms + self._added_ms(self._added_p50_ms, streams, speech), 1),
+            latency_p95_ms=round(load.latency_p95_ms + self._added_ms(self._added_p95_ms, streams, speech), 1),
             dropped_share=round(load.dropped / load.windows, 4) if load.windows else 0.0,
             utilisation=load.utilisation,
         )
@@ -150,19 +163,27 @@ class Planner:
         )
 
     def comparisons(self) -> list[Comparison]:
-        """Return the simulation beside every measured trial."""
-        return [
-            Comparison(trial.sources, trial.latency_p95_ms, self.point(trial.sources, self._speech).latency_p95_ms)
-            for trial in _by_sources(self._figures.trials)
-            if trial.latency_p95_ms is not None
-        ]
+        """Return, beside every measured trial, what would be planned without it; empty with less than two trials."""
+        found = []
+        for trial in self._trials if len(self._trials) > 1 else ():
+            others = tuple(other for other in self._figures.trials if other is not trial)
+            planner = Planner(self._figures.model_copy(update={"trials": others}))
+            planned = planner.point(trial.sources, self._speech)
+            found.append(Comparison(trial.sources, trial.latency_p95_ms or 0.0, planned.latency_p95_ms))
+        return found
+
+    def _added_ms(self, added_ms: Sequence[float], streams: int, speech: float) -> float:
+        """Interpolate what the pipeline adds, by streams that speak at once; beyond the trials that of the nearest."""
+        return float(np.interp(streams * speech / self._speech, [trial.sources for trial in self._trials], added_ms))
 
     def _simulate(self, streams: int, speech: float) -> SimulatedLoad:
         return simulate(self._lanes, self._figures.pool, streams=streams, speech=speech)
 
 
-def _by_sources(trials: Sequence[MeasuredTrial]) -> list[MeasuredTrial]:
-    return sorted(trials, key=lambda trial: trial.sources)
+def _without_drops(figures: BenchFigures) -> list[MeasuredTrial]:
+    """Return the trials that scored all windows, by their number of sources; the last of equal ones."""
+    found = {trial.sources: trial for trial in figures.trials if not trial.dropped and trial.latency_p95_ms is not None}
+    return [found[sources] for sources in sorted(found)]
 
 
 def _largest(holds: Callable[[int], bool]) -> int:
