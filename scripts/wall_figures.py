@@ -1,10 +1,10 @@
-"""The wall with hundreds of live cards in Chromium, beside its server: frame times, the server's share of a core, paint.
+"""A wall with hundreds of live cards in Chromium, beside its server: frame times, the server's share of a core, paint.
 
     python -m scripts.wall_figures --calls 500 --seconds 15
 
 Each call has a speaker, an emotion and figures of the call once a second; calls are spread over the second. First paint
-is that of a wall of a dozen cards, with an empty cache and again with a full one. Prints one line of JSON; the exit code
-is 1 above the bounds.
+is that of a wall of a dozen cards, with an empty cache and again with a full one. Prints one line of JSON; the exit
+code is 1 above the bounds.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ def frames(browser: Browser, *, calls: int, seconds_s: float) -> dict[str, Any]:
 
 def first_paint(browser: Browser) -> dict[str, float]:
     """Return the median time to the first paint, with an empty and with a full cache."""
-    cold_ms, warm_ms = [], []
+    cold_ms: list[float] = []
+    warm_ms: list[float] = []
     with LiveWall(PAINT_CALLS) as wall:
         for _ in range(PAINT_TRIES):
             context = browser.new_context(viewport={"width": 1280, "height": 800})
