@@ -47,13 +47,13 @@ class Passage:
 def evaluate(
     runner: EvaluationRunner, utterances: Sequence[Utterance], *, progress: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Process steady and changing passagees of each person; figures as described above."""
+    """Process steady and changing passages of each person; figures as described above."""
     labels = runner.model(Task.EMOTION).info.labels
     with TemporaryDirectory(prefix="tonewatch-") as folder:
-        passagees = _passagees([one for one in utterances if one.emotion in labels and one.speaker], Path(folder))
-        events, _ = runner.run([one.path for one in passagees], progress=progress)
-    steady = [(one, own) for one, own in zip(passagees, events, strict=True) if not one.after]
-    times = [_seen_after_s(one, own) for one, own in zip(passagees, events, strict=True) if one.after]
+        passages = _passages([one for one in utterances if one.emotion in labels and one.speaker], Path(folder))
+        events, _ = runner.run([one.path for one in passages], progress=progress)
+    steady = [(one, own) for one, own in zip(passages, events, strict=True) if not one.after]
+    times = [_seen_after_s(one, own) for one, own in zip(passages, events, strict=True) if one.after]
     seen = [time for time in times if time is not None]
     shown = [time for time in seen if np.isfinite(time)]
     minutes = sum(one.length_s for one, _ in steady) / 60
@@ -67,7 +67,7 @@ def evaluate(
     }
 
 
-def _passagees(utterances: Sequence[Utterance], folder: Path) -> list[Passage]:
+def _passages(utterances: Sequence[Utterance], folder: Path) -> list[Passage]:
     by_voice: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for one in utterances:
         by_voice[one.speaker][one.emotion].append(one.paths[0])
