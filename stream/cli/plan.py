@@ -60,5 +60,5 @@ def plan(
     typer.echo("\none machine, simulated:")
     print_table([asdict(point) for point in found.curve])
     if compared:
-        typer.echo("\nmeasured trials, and what would be planned without each:")
+        typer.echo("\nmeasured trials, and what is planned for each from the others:")
         print_table([asdict(row) for row in compared])

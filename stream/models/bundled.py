@@ -106,7 +106,6 @@ class BundledModel:
         self._score = score
         self._device = device
         self.score_batch = score_batch
-        self.together = score_batch is not None and device.type == "cuda"
 
     @property
     def info(self) -> ModelInfo:
@@ -121,7 +120,7 @@ class BundledModel:
     def infer(self, batch: Sequence[Window]) -> list[Scores]:
         """Score windows one by one, so that a score does not depend on its batch. Raises `InferenceError`."""
         with torch.inference_mode():
-            if not self.together or self.score_batch is None:
+            if self.score_batch is None or self._device.type != "cuda":
                 return [self._score_window(window) for window in batch]
             values = self.score_batch(torch.stack([self.samples(window) for window in batch])).float().cpu()
             return [self.scores(window, row) for window, row in zip(batch, values, strict=True)]

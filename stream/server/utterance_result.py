@@ -40,7 +40,7 @@ class UtteranceSpeaker:
 
     @property
     def is_decided(self) -> bool:
-        """Whether a person was recognised, or, by the newest decision, nobody who is enrolled."""
+        """Whether a person was recognised, or the newest decision is that no enrolled person speaks."""
         return self.speaker is not None or self._is_latest_decided
 
     @property

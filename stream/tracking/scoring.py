@@ -4,8 +4,8 @@ Adaptive symmetric normalisation (AS-norm: Cumani et al. 2011; Matejka et al. 20
 the cosines of each to its nearest voices of a cohort of other people. A telephone's band makes different people more
 alike, so the cohort may hold everybody a second time by telephone: its nearest voices then tell the band, and scores of
 both bands have one threshold. Calibration turns a score into the log-odds of same against different speakers, by
-logistic regression on the score and the amount of speech behind it (Brümmer & de
-Villiers 2013, with a quality measure).
+logistic regression on the score and the amount of speech behind it (Brümmer & de Villiers 2013, with a quality
+measure).
 """
 
 from __future__ import annotations

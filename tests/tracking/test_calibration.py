@@ -48,3 +48,12 @@ def test_separable_scores_do_not_yield_certainty(count: int) -> None:
     assert found.threshold == pytest.approx(0.5, abs=0.01)
     probability = 1 / (1 + np.exp(-found.log_odds(np.array([0.9]), speech_s=2.0, profile_s=np.array([20.0]))[0]))
     assert probability == pytest.approx((count + 1) / (count + 2), abs=1e-3)
+
+
+def test_little_speech_has_less_weight() -> None:
+    calibration = Calibration(16.0, 0.5, 0.5)
+    odds = [float(calibration.log_odds(np.array([0.6]), speech_s=s, profile_s=np.array([10.0]))[0]) for s in (0.5, 2.0)]
+    even = calibration.score_at_even_odds(speech_s=0.5, profile_s=10.0)
+    assert even < calibration.score_at_even_odds(speech_s=5.0, profile_s=10.0) < 0.5
+    assert odds[0] > 0
+    assert odds[1] > 0

@@ -12,7 +12,7 @@ from stream.settings import SpeakersSettings
 from stream.tracking.activity import Foreground, TrackRun
 from stream.tracking.calibration import Calibration
 from stream.tracking.decision import Decision
-from stream.tracking.scoring import Cohort, Scorer
+from stream.tracking.scoring import Scorer
 from stream.tracking.speakers import MAX_RECALLED_WINDOWS, UNCALIBRATED_GAIN_NATS, SpeakerTracker
 from stream.tracking.voice import MAX_EVIDENCE_S, Vector, Voice, unit
 from tests.tracking.speech import speech_spans, voice
@@ -276,55 +276,6 @@ def test_two_voices_that_become_alike_are_merged_and_corrected() -> None:
     assert [known.name for known in tested.voices] == ["S1"]
     assert tested.take_corrections() == []
     assert changes == [], "the same person continues: no speaker change"
-
-
-def test_a_cohort_cancels_what_all_voices_of_a_channel_share() -> None:
-    channel = np.zeros(8, np.float32)
-    channel[7] = 1.0
-    draw = np.random.default_rng(1)
-    others = np.stack([blend(unit(draw.normal(size=8).astype(np.float32)) + channel) for _ in range(60)])
-    scorer = Scorer(calibration=Calibration(1.0, 0.0), cohort=Cohort(others))
-    one = Voice(name="one", exemplars=[blend(voice(0) + channel)], enrolled=True, evidence_s=10.0)
-    same, other = blend(voice(0) + 1.1 * channel), blend(voice(4) + channel)
-    assert one.similarity(other) > 0.45, "over one channel two people have similar x-vectors"
-    assert scorer.scores(same, [one])[0] > 0 > scorer.scores(other, [one])[0]
-
-
-def test_a_cohort_with_telephone_copies_raises_the_scores_of_telephone_voices() -> None:
-    draw = np.random.default_rng(1)
-    line = np.zeros(16, np.float32)
-    line[15] = 1.5
-    wide = np.stack([unit(draw.normal(size=16).astype(np.float32)) for _ in range(60)])
-    both = np.concatenate((wide, np.stack([blend(one + line) for one in wide])))
-    person, other = wide[0], wide[1]
-    plain, shifted = (
-        Scorer(calibration=Calibration(1.0, 0.0), cohort=Cohort(both, nearest=20, telephone_shift=shift).without(0))
-        for shift in (1e-9, 3.0)
-    )
-    for enrolled_by, spoken_by, raised in ((None, None, 0.0), (line, None, 1.5), (line, line, 3.0)):
-        enrolled_as = person if enrolled_by is None else blend(person + enrolled_by)
-        voices = [Voice(name="one", exemplars=[enrolled_as], enrolled=True, evidence_s=10.0)]
-        for speaker in (person, other):
-            vector = speaker if spoken_by is None else blend(speaker + spoken_by)
-            difference = shifted.scores(vector, voices)[0] - plain.scores(vector, voices)[0]
-            assert difference == pytest.approx(raised, abs=0.05)
-
-
-def test_a_person_leaves_a_cohort_with_the_telephone_copy() -> None:
-    people = np.eye(6, dtype=np.float32)
-    cohort = Cohort(people, nearest=2, telephone_shift=2.0)  # three people
-    assert len(cohort) == len(cohort.people) == 3
-    assert len(cohort.without(1)) == 2
-    assert not (cohort.without(1)._vectors @ people[[1, 4]].T).any()
-
-
-def test_little_speech_has_less_weight() -> None:
-    calibration = Calibration(16.0, 0.5, 0.5)
-    odds = [float(calibration.log_odds(np.array([0.6]), speech_s=s, profile_s=np.array([10.0]))[0]) for s in (0.5, 2.0)]
-    even = calibration.score_at_even_odds(speech_s=0.5, profile_s=10.0)
-    assert even < calibration.score_at_even_odds(speech_s=5.0, profile_s=10.0) < 0.5
-    assert odds[0] > 0
-    assert odds[1] > 0
 
 
 def enrolled(name: str, number: int) -> Voice:

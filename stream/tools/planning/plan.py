@@ -91,23 +91,18 @@ class Planner:
         self._lightest = lightest_trial(figures)
         self._speech = measured_speech(figures)  # of the benchmark's audio
         self._trials = _without_drops(figures) or [self._lightest]
-        loads = [self._simulate(trial.sources, self._speech) for trial in self._trials]
-        self._added_p50_ms = [
-            max(0.0, (trial.latency_p50_ms or 0.0) - load.latency_p50_ms)
-            for trial, load in zip(self._trials, loads, strict=True)
-        ]
-        self._added_p95_ms = [
-            max(0.0, (trial.latency_p95_ms or 0.0) - load.latency_p95_ms)
-            for trial, load in zip(self._trials, loads, strict=True)
-        ]
+        self._simulated = [self._simulate(trial.sources, self._speech) for trial in self._trials]
+        pairs = list(zip(self._trials, self._simulated, strict=True))
+        self._added_p50_ms = [_added_ms(trial.latency_p50_ms, load.latency_p50_ms) for trial, load in pairs]
+        self._added_p95_ms = [_added_ms(trial.latency_p95_ms, load.latency_p95_ms) for trial, load in pairs]
 
     def point(self, streams: int, speech: float) -> LoadPoint:
         """Return latency and losses of one machine with a number of streams."""
         load = self._simulate(streams, speech)
         return LoadPoint(
             streams=streams,
-            latency_p50_ms=round(load.latency_p50_ms + self._added_ms(self._added_p50_ms, streams, speech), 1),
-            latency_p95_ms=round(load.latency_p95_ms + self._added_ms(self._added_p95_ms, streams, speech), 1),
+            latency_p50_ms=round(load.latency_p50_ms + self._interpolated_ms(self._added_p50_ms, streams, speech), 1),
+            latency_p95_ms=round(load.latency_p95_ms + self._interpolated_ms(self._added_p95_ms, streams, speech), 1),
             dropped_share=round(load.dropped / load.windows, 4) if load.windows else 0.0,
             utilisation=load.utilisation,
         )
@@ -163,21 +158,29 @@ class Planner:
         )
 
     def comparisons(self) -> list[Comparison]:
-        """Return, beside every measured trial, what would be planned without it; empty with less than two trials."""
+        """Return, beside every measured trial, what is planned from the others; empty with less than two trials.
+
+        All trials have gone into the times of batches.
+        """
         found = []
-        for trial in self._trials if len(self._trials) > 1 else ():
-            others = tuple(other for other in self._figures.trials if other is not trial)
-            planner = Planner(self._figures.model_copy(update={"trials": others}))
-            planned = planner.point(trial.sources, self._speech)
-            found.append(Comparison(trial.sources, trial.latency_p95_ms or 0.0, planned.latency_p95_ms))
+        for at, (trial, load) in enumerate(zip(self._trials, self._simulated, strict=True)):
+            sources = [other.sources for other in self._trials if other is not trial]
+            added_ms = self._added_p95_ms[:at] + self._added_p95_ms[at + 1 :]
+            if sources:
+                planned_ms = load.latency_p95_ms + float(np.interp(trial.sources, sources, added_ms))
+                found.append(Comparison(trial.sources, trial.latency_p95_ms or 0.0, round(planned_ms, 1)))
         return found
 
-    def _added_ms(self, added_ms: Sequence[float], streams: int, speech: float) -> float:
+    def _interpolated_ms(self, added_ms: Sequence[float], streams: int, speech: float) -> float:
         """Interpolate what the pipeline adds, by streams that speak at once; beyond the trials that of the nearest."""
         return float(np.interp(streams * speech / self._speech, [trial.sources for trial in self._trials], added_ms))
 
     def _simulate(self, streams: int, speech: float) -> SimulatedLoad:
         return simulate(self._lanes, self._figures.pool, streams=streams, speech=speech)
+
+
+def _added_ms(measured_ms: float | None, simulated_ms: float) -> float:
+    return max(0.0, (measured_ms or 0.0) - simulated_ms)
 
 
 def _without_drops(figures: BenchFigures) -> list[MeasuredTrial]:
