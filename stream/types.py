@@ -122,7 +122,8 @@ class WindowSpan:
     """Position of a window, before its samples are read.
 
     `new_speech_samples` is the speech since the previous span, `segment` the speech segment of its end, if any.
-    `passes_gate` means that the window holds enough speech to be scored. An `interim` window ends at half a hop.
+    `passes_gate` means that the window holds enough speech to be scored. An `interim` window ends at half a hop. An
+    `onset` ends at a quarter and is not scored: it says that speech has begun.
     """
 
     spec: WindowSpec
@@ -134,6 +135,7 @@ class WindowSpan:
     segment: SpeechSegment | None
     passes_gate: bool
     interim: bool = False
+    onset: bool = False
 
     @property
     def silent(self) -> bool:

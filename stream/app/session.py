@@ -27,8 +27,7 @@ from stream.profiles.enrolment_audio import EnrolmentAudio
 from stream.profiles.store import read_calibration
 from stream.settings import DEFAULT_PRESET, Settings
 from stream.settings import load as load_settings
-from stream.tracking.scoring import Scorer
-from stream.tracking.stream_tracker import build_scorer
+from stream.tracking.scoring import Scorer, build_scorer
 from stream.tracking.voice import Voice, unit
 from stream.types import Task
 

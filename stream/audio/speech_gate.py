@@ -18,6 +18,9 @@ from itertools import islice
 from stream.settings import GateSettings
 from stream.types import FRAME_SAMPLES, SAMPLE_RATE_HZ, SpeechSegment
 
+ONSET_SAMPLES = 4 * FRAME_SAMPLES
+"""Speech after which somebody is said to have begun to speak: 128 ms. Whether it is more than a click is seen later."""
+
 
 class SpeechTimeline:
     """Speech flags and segments of one stream."""
@@ -80,6 +83,15 @@ class SpeechTimeline:
             if self._is_long_enough(known):
                 return known
         return None
+
+    def onset(self, sample: int) -> SpeechSegment | None:
+        """Return the speech that goes on at `sample`, if it began at least `ONSET_SAMPLES` before."""
+        newest = next((segment for segment in reversed(self._segments) if segment.start_sample < sample), None)
+        if newest is None:
+            return None
+        known = self._as_of(newest, sample)
+        goes_on = sample - known.end_sample < FRAME_SAMPLES
+        return known if goes_on and known.end_sample - known.start_sample >= ONSET_SAMPLES else None
 
     def settled_segments(self, since_sample: int, *, last: bool = False) -> tuple[list[SpeechSegment], int]:
         """Return the speech from `since_sample` on that later audio cannot change, and the sample it is settled up to.

@@ -7,7 +7,8 @@ windows of different streams share lengths and thus batches. A span does not pas
 or none in its last hop: silence costs no inference.
 
 *Interim* windows end at half hops, where they show earlier what has changed: in the first `interim_samples` of a speech
-segment, and once after it, when it has paused.
+segment, and once after it, when it has paused. An *onset* ends at the first quarter of a hop at which speech has begun;
+it says no more than that.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ import numpy as np
 
 from stream.audio.speech_gate import SpeechTimeline
 from stream.settings import GateSettings
-from stream.types import SAMPLE_RATE_HZ, Window, WindowSpan, WindowSpec
+from stream.types import SAMPLE_RATE_HZ, SpeechSegment, Window, WindowSpan, WindowSpec
 
 ONSET_GRID_SAMPLES = SAMPLE_RATE_HZ // 8
 """Onsets are rounded down to multiples of this (125 ms)."""
+
+ONSET_STEPS = 4
+"""Parts of a hop at whose ends an onset may end."""
 
 
 class WindowExtractor:
@@ -31,7 +35,7 @@ class WindowExtractor:
     def __init__(self, *, spec: WindowSpec, settings: GateSettings, interim_samples: int = 0) -> None:
         self.spec = spec
         self._interim = interim_samples
-        self._step = spec.hop_samples // 2 if interim_samples else spec.hop_samples
+        self._step = spec.hop_samples // ONSET_STEPS if interim_samples else spec.hop_samples
         self._min_speech = 1 if spec.any_speech else settings.window_speech_ms * SAMPLE_RATE_HZ // 1000
         self._min_new_speech = 1 if spec.any_speech else settings.new_speech_ms * SAMPLE_RATE_HZ // 1000
         self._origin = 0  # the sample at which contiguous audio starts
@@ -57,6 +61,9 @@ class WindowExtractor:
             span = self._span(speech, end, interim=end % self.spec.hop_samples != 0)
             if not span.interim or self._is_of_use(span):
                 spans.append(self._noted(span))
+            elif (onset := self._onset(speech, end)) is not None:
+                self._spoke = True
+                spans.append(replace(span, segment=onset, onset=True, passes_gate=False, new_speech_samples=0))
         if last and end_sample > self._last_end:
             spans.append(self._noted(self._span(speech, end_sample)))
             self._due_from = end_sample
@@ -70,9 +77,15 @@ class WindowExtractor:
 
     def _is_of_use(self, span: WindowSpan) -> bool:
         """Return whether an interim window shows something new: a young speech segment, or that one has paused."""
+        at_half = span.end_sample % (self.spec.hop_samples // 2) == 0
         if span.segment is None or span.silent:
-            return self._spoke
-        return span.new_speech_samples > 0 and span.end_sample - span.segment.start_sample <= self._interim
+            return self._spoke and at_half
+        young = span.end_sample - span.segment.start_sample <= self._interim
+        return at_half and young and span.new_speech_samples > 0
+
+    def _onset(self, speech: SpeechTimeline, end: int) -> SpeechSegment | None:
+        """Return the speech that has begun since the last span; windows of any speech have no use for that."""
+        return None if self._spoke or self.spec.any_speech else speech.onset(end)
 
     def _span(self, speech: SpeechTimeline, end: int, *, interim: bool = False) -> WindowSpan:
         start = max(self._origin, end - self.spec.length_samples)

@@ -33,8 +33,7 @@ from stream.profiles.quality import (
     speaker_issue,
 )
 from stream.settings import Settings
-from stream.tracking.scoring import Scorer
-from stream.tracking.stream_tracker import build_scorer
+from stream.tracking.scoring import Scorer, build_scorer
 from stream.types import FRAME_SAMPLES, SAMPLE_RATE_HZ, Model, Samples, SpeechDetector, SpeechRequest, WindowSpan
 
 MAX_ENROLMENT_SPEECH_S = 120.0

@@ -16,7 +16,7 @@ from stream.profiles.store import database_path, read_profiles
 from stream.settings import Settings, SourceSettings
 from stream.settings.speakers import MIN_ENROLMENT_SPEECH_S
 from stream.sources.file import FileSource
-from stream.tracking.stream_tracker import build_scorer
+from stream.tracking.scoring import build_scorer
 from stream.tracking.voice import Voice
 from stream.types import Block, Model, SpeechDetector
 

@@ -23,7 +23,7 @@ from stream.profiles.quality import WindowEmbedding, length_issue, same_speaker_
 from stream.profiles.similar import same_person_probabilities, similar_names, too_alike
 from stream.profiles.store import ProfileStore, database_path, read_calibration
 from stream.settings import Settings
-from stream.tracking.stream_tracker import build_scorer
+from stream.tracking.scoring import build_scorer
 from stream.tracking.voice import Voice
 from stream.types import Model, SpeechDetector
 

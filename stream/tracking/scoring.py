@@ -33,6 +33,13 @@ Of windows in rooms and with noise 0.4 % have 0.9 or more, by telephone 99.9 %.
 """
 
 
+UNCALIBRATED_GAIN_NATS = 8.0
+"""Assumed log-odds of a model without calibration at cosine 1, relative to its threshold."""
+
+DEFAULT_THRESHOLD = 0.7
+"""Cosine threshold where neither the settings nor the model have one."""
+
+
 class Cohort:
     """Impostor cohort: unit x-vectors of other people, shape (n, dimensions).
 
@@ -134,6 +141,15 @@ class Scorer:
             mean, deviation = self._cohort.statistics(centroid[None])
             kept = self._voice_statistics[voice] = (centroid, float(mean[0]), float(deviation[0]))
         return kept[1], kept[2]
+
+
+def build_scorer(model: ModelInfo | None, threshold: float | None) -> Scorer:
+    """Build the scorer of a model: calibrated, or plain cosines around `threshold` if set or without calibration."""
+    if model is not None and model.calibration is not None and threshold is None:
+        return Scorer(calibration=Calibration(*model.calibration), cohort=Cohort.of(model))
+    if threshold is None:
+        threshold = model.threshold if model is not None and model.threshold is not None else DEFAULT_THRESHOLD
+    return Scorer(calibration=Calibration(UNCALIBRATED_GAIN_NATS / (1.0 - threshold), threshold))
 
 
 def _probability(log_odds: float) -> float:

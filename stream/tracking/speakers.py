@@ -45,9 +45,6 @@ from stream.tracking.voice import NewVoiceCandidate, Vector, Voice, voice_of_win
 from stream.tracking.voice_list import VoiceList
 from stream.types import WindowSpan
 
-UNCALIBRATED_GAIN_NATS = 8.0
-"""Assumed log-odds of a model without calibration at cosine 1, relative to its threshold."""
-
 MIN_MERGE_EVIDENCE_S = 4.0
 """Minimum evidence of two voices to be merged, and of a session voice to outlast `forget_s`."""
 

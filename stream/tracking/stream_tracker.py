@@ -21,19 +21,15 @@ from stream.events import ActiveSpeaker, Body, EmotionBody, SpeakerBody, Speaker
 from stream.settings import Settings
 from stream.tracking.activity import NO_FOREGROUND, OVERLAP_FRAMES, ActivityTracker, Foreground
 from stream.tracking.background_turns import BackgroundSpeech
-from stream.tracking.calibration import Calibration
 from stream.tracking.decision import Decision
 from stream.tracking.emotion import SILENCE, EmotionState, EmotionTracker
 from stream.tracking.emotion_calibration import EmotionCalibration
 from stream.tracking.identity import IdentityTracker
-from stream.tracking.scoring import Cohort, Scorer
-from stream.tracking.speakers import UNCALIBRATED_GAIN_NATS, SpeakerTracker
+from stream.tracking.scoring import build_scorer
+from stream.tracking.speakers import SpeakerTracker
 from stream.tracking.turns import TurnTracker
 from stream.tracking.voice import Voice
-from stream.types import OVERLAP_FRAME_SAMPLES, ModelInfo, Task, WindowSpan
-
-DEFAULT_THRESHOLD = 0.7
-"""Cosine threshold where neither the settings nor the model have one."""
+from stream.types import OVERLAP_FRAME_SAMPLES, ModelInfo, SpeechSegment, Task, WindowSpan
 
 DIGITS = 4
 """Decimal places of probabilities and cosines."""
@@ -90,7 +86,9 @@ class StreamTracker:
         """Add one window of one model with its scores (None: gated, dropped or failed)."""
         if task is Task.IDENTITY:
             self._identity.observe(span, values)
-        bodies = self._observe_leader(task, span, values) if task is self._leader else []
+        bodies = self._observe_leader(task, span, values) if task is self._leader and not span.onset else []
+        if task is self._leader and span.onset:
+            bodies.append(self._onset_body(task, span))
         if task is Task.EMOTION:
             bodies += self._observe_emotion(span, values)
         elif task is Task.OVERLAP and values is not None:
@@ -164,6 +162,17 @@ class StreamTracker:
         if self._must_publish(task, silent=decision.state == "silence") and task is not Task.EMOTION:
             bodies.append(self._speaker_body(span.start_sample, span.end_sample, decision, foreground))
         return bodies
+
+    def _onset_body(self, task: Task, span: WindowSpan) -> Body:
+        """Return the event that speech has begun; whose it is, later windows decide."""
+        self._published = "tentative", None
+        self._must_publish(task, silent=False)
+        speech = span.segment or SpeechSegment(span.start_sample, span.end_sample)
+        evidence_s = seconds(speech.end_sample - speech.start_sample)
+        decision = Decision("tentative", "too_short", evidence_s=evidence_s, settled=False)
+        body = self._speaker_body(speech.start_sample, span.end_sample, decision)
+        somebody = ActiveSpeaker(speaker=None, enrolled=False, since_s=seconds(speech.start_sample))
+        return body.model_copy(update={"speakers": (somebody,)})
 
     def _is_alone(self, decision: Decision, foreground: Foreground) -> bool:
         """Whether the x-vector of a window is to be published, and is of one person: with segmentation it always is."""
@@ -328,15 +337,6 @@ class StreamTracker:
         if not others:  # several voices, none of which is a track of its own yet
             others[None] = ActiveSpeaker(speaker=None, enrolled=False, since_s=seconds(begin_sample))
         return tuple(others.values())
-
-
-def build_scorer(model: ModelInfo | None, threshold: float | None) -> Scorer:
-    """Build the scorer of a model: calibrated, or plain cosines around `threshold` if set or without calibration."""
-    if model is not None and model.calibration is not None and threshold is None:
-        return Scorer(calibration=Calibration(*model.calibration), cohort=Cohort.of(model))
-    if threshold is None:
-        threshold = model.threshold if model is not None and model.threshold is not None else DEFAULT_THRESHOLD
-    return Scorer(calibration=Calibration(UNCALIBRATED_GAIN_NATS / (1.0 - threshold), threshold))
 
 
 def _places(value: float) -> float:

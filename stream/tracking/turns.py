@@ -21,7 +21,10 @@ from stream.tracking.activity import NO_FOREGROUND, Foreground
 from stream.tracking.background_turns import BackgroundSpeech, BackgroundTurns
 from stream.tracking.open_turn import OpenTurn, SpeechSpan
 from stream.tracking.voice import Vector, unit
-from stream.types import SpeechSegment
+from stream.types import FRAME_SAMPLES, SpeechSegment
+
+LEAD_SAMPLES = 2 * FRAME_SAMPLES
+"""Speech before the speech detector is sure of it: 64 ms, four fifths of which are speech in mixed conversations."""
 
 MEMORY_S = 60.0
 """Time for which the end of a voice's last turn is kept."""
@@ -193,6 +196,9 @@ class TurnTracker:
             bodies += self._end()
         if began is not None:
             self._antedate(speech, max(began, self._background.published_until(track)))
+        elif speech.start_sample == self._segment:
+            last_end = min(self._segment, max(self._ends.values(), default=0))
+            speech.start_sample = max(self._segment - LEAD_SAMPLES, last_end)
         self._limit(speech, speaker)
         if turn is None:
             turn = OpenTurn(speaker, speech, track=track)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from stream.audio.speech_gate import SpeechTimeline
 from stream.audio.windows import ONSET_GRID_SAMPLES, WindowExtractor
 from stream.settings import GateSettings
-from stream.types import WindowSpan, WindowSpec
+from stream.types import SpeechSegment, WindowSpan, WindowSpec
 
 GATE = GateSettings(min_speech_ms=64, min_silence_ms=100, window_speech_ms=200, new_speech_ms=64)
 frames = st.lists(st.integers(0, 12), max_size=10).map(
@@ -114,5 +116,30 @@ def test_interim_windows_show_how_speech_begins_and_that_it_has_paused() -> None
     spec = WindowSpec(32_000, 8_000, 8_000)
     speech = timeline([0.0] * 6 + [1.0] * 124 + [0.0] * 60)  # from 0.19 s to 4.16 s
     spans = extractor(spec, interim=24_000).due(speech, speech.horizon)
-    assert [span.end_sample for span in spans if span.interim] == [12_000, 20_000, 76_000]
+    assert [span.end_sample for span in spans if span.interim and not span.onset] == [12_000, 20_000, 76_000]
     assert [span.end_sample for span in spans if not span.interim] == list(range(8_000, speech.horizon + 1, 8_000))
+
+
+def test_an_onset_ends_at_a_quarter_of_a_hop_and_takes_no_speech_from_the_next_window() -> None:
+    spec = WindowSpec(32_000, 8_000, 8_000)
+    gate = GateSettings(min_speech_ms=250, min_silence_ms=300)
+    speech = SpeechTimeline(settings=gate, memory_samples=20 * 16_000)
+    speech.add_speech([0.0] * 6 + [1.0] * 40 + [0.0] * 20 + [1.0] * 40)
+    made = WindowExtractor(spec=spec, settings=gate, interim_samples=24_000)
+    spans = made.due(speech, speech.horizon)
+    onsets = [(span.end_sample, span.segment) for span in spans if span.onset]
+    again = 66 * 512
+    first = -(-(again + 4 * 512) // 2_000) * 2_000
+    assert onsets == [(6_000, SpeechSegment(3_072, 5_632)), (first, SpeechSegment(again, first // 512 * 512))]
+    assert not any(span.passes_gate or span.new_speech_samples for span in spans if span.onset)
+    assert sum(span.new_speech_samples for span in spans) == speech.speech(0, spans[-1].end_sample)
+
+
+def test_a_click_and_windows_of_any_speech_have_no_onset() -> None:
+    click = timeline([0.0] * 6 + [1.0] * 3 + [0.0] * 20)
+    spec = WindowSpec(32_000, 8_000, 8_000)
+    assert not any(span.onset for span in extractor(spec, interim=24_000).due(click, click.horizon))
+    speech = timeline([0.0] * 6 + [1.0] * 40)
+    any_speech = replace(spec, any_speech=True)
+    assert not any(span.onset for span in extractor(any_speech, interim=24_000).due(speech, speech.horizon))
+    assert not any(span.onset for span in extractor(spec).due(speech, speech.horizon))

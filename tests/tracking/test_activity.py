@@ -14,6 +14,7 @@ from stream.events import Body, SpeakerBody, TurnBody
 from stream.settings import Settings, SpeakersSettings
 from stream.tracking.activity import MEMORY_FRAMES, ActivityTracker
 from stream.tracking.stream_tracker import StreamTracker
+from stream.tracking.turns import LEAD_SAMPLES
 from stream.types import SAMPLE_RATE_HZ, ModelInfo, SpeechSegment, Task, WindowSpan, WindowSpec
 from tests.tracking.speech import voice
 
@@ -27,6 +28,7 @@ FRAMES_A_SECOND = SAMPLE_RATE_HZ // 320
 
 SETTINGS = Settings()
 
+LEAD_S = LEAD_SAMPLES / SAMPLE_RATE_HZ
 Speech = dict[int, tuple[tuple[float, float], ...]]
 """When each person speaks, in seconds."""
 
@@ -265,7 +267,7 @@ def test_a_back_channel_of_an_unknown_voice_is_no_turn_and_never_a_new_voice(len
 def test_a_track_used_for_another_person_after_a_pause_begins_no_turn_under_the_old_name() -> None:
     """Segmentation takes Ann (4), who speaks after a pause, for Bob (0) still."""
     tested = Embedder({0: ((0.0, 6.0),), 4: ((8.0, 14.0),)}, 14.0, confused_after_s=(6.0, 8.0))
-    assert [(speaker, start_s) for speaker, start_s, _ in ended(tested)] == [("S1", 0.0), ("S2", 8.0)]
+    assert [(speaker, start_s) for speaker, start_s, _ in ended(tested)] == [("S1", 0.0), ("S2", 8.0 - LEAD_S)]
     assert ended(tested)[0][2] == pytest.approx(6.0, abs=0.1)
     assert all(body.speaker != "S1" for body in tested.bodies if isinstance(body, SpeakerBody) and body.end_s > 8)
 

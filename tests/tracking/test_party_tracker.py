@@ -9,10 +9,12 @@ import numpy as np
 from stream.events import Body, EmotionBody, SpeakerBody, TurnBody
 from stream.settings import Settings
 from stream.tracking.party_tracker import PartyTracker
-from stream.types import ModelInfo, Task
+from stream.tracking.turns import LEAD_SAMPLES
+from stream.types import SAMPLE_RATE_HZ, ModelInfo, Task
 from tests.tracking.speech import speech_spans
 
 EMOTION = ModelInfo(name="e", revision="0", task=Task.EMOTION, labels=("neutral", "angry"))
+LEAD_S = LEAD_SAMPLES / SAMPLE_RATE_HZ
 CALM = np.array([0.9, 0.1], np.float32)
 
 
@@ -29,7 +31,7 @@ def run(tested: PartyTracker, *, emotion: bool) -> list[Body]:
 def test_the_track_is_the_speaker() -> None:
     bodies = run(PartyTracker(settings=Settings(), models=[EMOTION], party="customer"), emotion=True)
     turns = [(body.phase, body.speaker, body.start_s) for body in bodies if isinstance(body, TurnBody)]
-    expected = [(phase, "customer", start_s) for start_s in (0.0, 6.0) for phase in ("start", "end")]
+    expected = [(phase, "customer", start_s) for start_s in (0.0, 6.0 - LEAD_S) for phase in ("start", "end")]
     assert turns == expected
     assert {body.speaker for body in bodies if isinstance(body, EmotionBody) and body.label != "silence"} == {
         "customer"
@@ -45,7 +47,7 @@ def test_speaker_events_are_published_on_changes_only() -> None:
     assert [[(one.speaker, one.since_s) for one in body.speakers] for body in speakers] == [
         [("agent", 0.0)],
         [],
-        [("agent", 6.0)],
+        [("agent", 6.0 - LEAD_S)],
         [],
     ]
     assert not any(isinstance(body, EmotionBody) for body in bodies)

@@ -12,8 +12,8 @@ from stream.settings import SpeakersSettings
 from stream.tracking.activity import Foreground, TrackRun
 from stream.tracking.calibration import Calibration
 from stream.tracking.decision import Decision
-from stream.tracking.scoring import Scorer
-from stream.tracking.speakers import MAX_RECALLED_WINDOWS, UNCALIBRATED_GAIN_NATS, SpeakerTracker
+from stream.tracking.scoring import UNCALIBRATED_GAIN_NATS, Scorer
+from stream.tracking.speakers import MAX_RECALLED_WINDOWS, SpeakerTracker
 from stream.tracking.voice import MAX_EVIDENCE_S, Vector, Voice, unit
 from tests.tracking.speech import speech_spans, voice
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from stream.events import Body, EmotionBody, SpeakerBody, TurnBody
 from stream.settings import Settings
 from stream.tracking.stream_tracker import StreamTracker
-from stream.types import ModelInfo, Task
+from stream.types import SAMPLE_RATE_HZ, ModelInfo, Task
 from tests.tracking.speech import speech_spans, voice
 
 EMOTION = ModelInfo(name="e", revision="0", task=Task.EMOTION, labels=("neutral", "angry"))
@@ -54,6 +56,19 @@ def test_silence_is_published_once() -> None:
         bodies += tested.observe(Task.EMOTION, quiet, None)
     assert sum(isinstance(body, SpeakerBody) and body.state == "silence" for body in bodies) == 1
     assert sum(isinstance(body, EmotionBody) and body.label == "silence" for body in bodies) == 1
+
+
+def test_an_onset_is_published_without_a_name_and_changes_nothing_else() -> None:
+    plain, tested = tracker(SPEAKER, EMOTION), tracker(SPEAKER, EMOTION)
+    before = run(tested, 0, 3, voice(0), CALM)
+    onset = replace(speech_spans(4, 5)[-1], onset=True, interim=True, passes_gate=False, new_speech_samples=0)
+    (body,) = tested.observe(Task.SPEAKER, onset, None)
+    assert isinstance(body, SpeakerBody)
+    assert (body.state, body.reason, body.speaker) == ("tentative", "too_short", None)
+    assert onset.segment is not None
+    assert body.start_s == body.speakers[0].since_s == onset.segment.start_sample / SAMPLE_RATE_HZ
+    assert before == run(plain, 0, 3, voice(0), CALM)
+    assert run(tested, 4, 8, voice(0), CALM) == run(plain, 4, 8, voice(0), CALM)
 
 
 def test_close_ends_the_turn_and_publishes_silence() -> None:

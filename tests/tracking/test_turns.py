@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from stream.events import TurnBody
 from stream.settings import TurnsSettings
-from stream.tracking.turns import TurnTracker
+from stream.tracking.turns import LEAD_SAMPLES, TurnTracker
 from stream.types import SpeechSegment
 from tests.tracking.speech import speech_spans
 
 SECOND = 16_000
+LEAD_S = LEAD_SAMPLES / SECOND
 
 
 def tracker() -> TurnTracker:
@@ -43,6 +44,15 @@ def test_a_turn_continues_across_a_short_pause_and_ends_with_its_speech() -> Non
     assert [(turn.phase, turn.turn) for turn in bodies] == [("start", "t1"), ("end", "t1")]
     assert (bodies[-1].start_s, bodies[-1].end_s) == (0.0, 4.0)
     assert bodies[-1].speech_s == 3.4
+
+
+def test_a_turn_begins_before_the_detector_is_sure_of_speech_but_not_before_the_turn_before_ended() -> None:
+    tested = tracker()
+    bodies = run(tested, 1, 2, "A") + tested.pause(3 * SECOND) + run(tested, 3.0, 4, "B") + tested.finish()
+    assert [turn.start_s for turn in bodies if turn.phase == "start"] == pytest.approx([1 - LEAD_S, 3 - LEAD_S])
+    tested = tracker()
+    bodies = run(tested, 0, 2, "A") + tested.finish() + run(tested, 2 + LEAD_S / 2, 4, "B") + tested.finish()
+    assert [turn.start_s for turn in bodies if turn.phase == "start"] == [0.0, 2.0]
 
 
 def test_another_speaker_ends_a_turn() -> None:

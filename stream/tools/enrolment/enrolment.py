@@ -23,8 +23,7 @@ from stream.profiles.quality import audio_issues, length_issue
 from stream.profiles.similar import same_person_probabilities, similar_names, too_alike
 from stream.profiles.store import ProfileStore, read_calibration, read_profiles
 from stream.settings import ModelSettings, Settings
-from stream.tracking.scoring import Scorer
-from stream.tracking.stream_tracker import build_scorer
+from stream.tracking.scoring import Scorer, build_scorer
 from stream.tracking.voice import Voice
 from stream.types import Model, Task
 

@@ -2,7 +2,8 @@
 
 Parts are disabled by a setting or by omitting data of the model, so the tracker measured is the one that runs. It is
 compared with a plain baseline: the nearest centroid above the model's threshold, else a new voice, whose centroid is
-the running mean of its vectors; and with an upper bound that knows the whole recording. Both are used only here.
+the running mean of its vectors; with an upper bound that knows the whole recording; and, with a segmentation model,
+with online clustering of local speakers (`online_clustering.py`). These are used only here.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from typing import Any
 import numpy as np
 from sklearn.cluster import AgglomerativeClustering
 
-from stream.clock import seconds
-from stream.events import Body, SpeakerBody
+from stream.events import Body
 from stream.settings import Settings, TurnsSettings
+from stream.tools.evaluation import online_clustering
 from stream.tools.evaluation.cached import EmbeddedRecording, Labeller, Windows
-from stream.tools.evaluation.diarization import score_recording, summary
+from stream.tools.evaluation.diarization import Case, score_recording, summary
+from stream.tools.evaluation.online_clustering import speaker_body
 from stream.tracking.stream_tracker import StreamTracker
 from stream.tracking.turns import TurnTracker
 from stream.tracking.voice import Vector, Voice
@@ -63,11 +65,22 @@ def run_ablation(
 ) -> dict[str, dict[str, float | None]]:
     """Return the figures of baseline, upper bound and tracker, and of the tracker without each of its parts."""
     figures = {}
-    for name, labeller in labellers(settings, model):
-        cases = [recording.labelled_by(labeller) for recording in recordings]
+
+    def score(name: str, cases: Sequence[Case]) -> None:
         figures[name] = summary([score_recording(case, collar_s=collar_s, overlap=overlap) for case in cases])
         progress()
+
+    if all(recording.local_speakers for recording in recordings):
+        threshold = model.threshold or DEFAULT_THRESHOLD
+        score("online clustering", [one.case(clustered_online(one, threshold)) for one in recordings])
+    for name, labeller in labellers(settings, model):
+        score(name, [recording.labelled_by(labeller) for recording in recordings])
     return figures
+
+
+def clustered_online(recording: EmbeddedRecording, threshold: float) -> list[Body]:
+    """Return the events of the peer that clusters local speakers as they come."""
+    return online_clustering.labelled(recording.local_speakers, recording.enrolled, threshold=threshold)
 
 
 def labellers(settings: Settings, model: ModelInfo) -> Iterable[tuple[str, Labeller]]:
@@ -143,7 +156,7 @@ def _window_by_window(
             name = None if vector is None else next(names)
             if span.segment is None or span.new_speech_samples == 0:
                 if not silent:
-                    bodies.append(_speaker(span.start_sample, span.end_sample, None, silent=True))
+                    bodies.append(speaker_body(span.start_sample, span.end_sample, "silence"))
                 silent = True
                 bodies += turn_tracker.pause(span.end_sample)
                 continue
@@ -156,7 +169,9 @@ def _window_by_window(
                 changed_at=span.end_sample - span.new_speech_samples,
             )
             if name is not None:
-                bodies.append(_speaker(span.start_sample, span.end_sample, name, enrolled=name in people))
+                bodies.append(
+                    speaker_body(span.start_sample, span.end_sample, "confirmed", name, enrolled=name in people)
+                )
         return bodies + list(turn_tracker.finish())
 
     return label
@@ -172,21 +187,3 @@ def _nearest(known: dict[str, list[Any]], frozen: frozenset[str], vector: Vector
         mean, count = known[name]
         known[name] = [mean + (vector - mean) / (count + 1), count + 1]
     return name
-
-
-def _speaker(
-    start_sample: int, end_sample: int, name: str | None, *, enrolled: bool = False, silent: bool = False
-) -> SpeakerBody:
-    return SpeakerBody(
-        start_s=seconds(start_sample),
-        end_s=seconds(end_sample),
-        state="silence" if silent else "confirmed",
-        speaker=name,
-        enrolled=enrolled,
-        score=None,
-        runner_up=None,
-        margin=None,
-        threshold=None,
-        evidence_s=0.0,
-        reason="silence" if silent else "matched",
-    )

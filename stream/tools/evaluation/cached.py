@@ -18,6 +18,7 @@ from stream.audio.buffer import StreamBuffer
 from stream.clock import samples, seconds
 from stream.events import Body, Event, stamp
 from stream.tools.evaluation.diarization import Case
+from stream.tools.evaluation.online_clustering import LocalSpeakers, local_speakers
 from stream.tools.evaluation.runner import EvaluationRunner, read_samples
 from stream.tools.evaluation.segments import Segment
 from stream.tracking.voice import Vector, Voice
@@ -32,7 +33,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedRecording:
-    """One recording as input of a tracker, with its reference. Windows that the gate rejects have no x-vector."""
+    """One recording as input of a tracker, with its reference. Windows that the gate rejects have no x-vector.
+
+    `local_speakers` are those of a segmentation model, if there is one.
+    """
 
     name: str
     windows: Windows
@@ -40,10 +44,15 @@ class EmbeddedRecording:
     start_s: float
     end_s: float
     enrolled: tuple[Voice, ...] = ()
+    local_speakers: tuple[LocalSpeakers, ...] = ()
 
     def labelled_by(self, labeller: Labeller) -> Case:
         """Return the recording with the events of `labeller`, ready to be scored."""
-        events = tuple(_stamped(seq, body) for seq, body in enumerate(labeller(self.windows, self.enrolled)))
+        return self.case(labeller(self.windows, self.enrolled))
+
+    def case(self, bodies: Sequence[Body]) -> Case:
+        """Return the recording with these events, ready to be scored."""
+        events = tuple(_stamped(seq, body) for seq, body in enumerate(bodies))
         return Case(
             self.name,
             self.reference,
@@ -62,10 +71,13 @@ def embed_recording(
     people: Mapping[str, str],
 ) -> EmbeddedRecording:
     """Embed a recording with `people` enrolled; `scored` is its scored part. Raises `SourceError`."""
-    windows = tuple(_windows(runner, read_samples(path)))
+    audio = read_samples(path)
+    windows = tuple(_windows(runner, audio))
     until_s = max([segment.end_s for segment in reference] + [seconds(span.end_sample) for span, _ in windows[-1:]])
     start_s, end_s = scored or (0.0, until_s)
-    return EmbeddedRecording(path.stem, windows, tuple(reference), start_s, end_s, tuple(runner.enrol(people)))
+    models = runner.model(Task.SPEAKER), runner.model(Task.OVERLAP) if runner.has(Task.OVERLAP) else None
+    found = () if models[1] is None else tuple(local_speakers(audio, speaker=models[0], segmentation=models[1]))
+    return EmbeddedRecording(path.stem, windows, tuple(reference), start_s, end_s, tuple(runner.enrol(people)), found)
 
 
 def _windows(runner: EvaluationRunner, audio: Samples) -> Iterator[tuple[WindowSpan, Vector | None]]:

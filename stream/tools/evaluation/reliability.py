@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.tools.evaluation.metrics import Floats
-from stream.tracking.scoring import Scorer
-from stream.tracking.stream_tracker import build_scorer
+from stream.tracking.scoring import Scorer, build_scorer
 from stream.tracking.voice import Voice
 from stream.types import ModelInfo
 

@@ -43,6 +43,10 @@ class EvaluationRunner:
             raise SettingsError(f"this evaluation needs a model for {task}; set models.{task}.name")
         return model
 
+    def has(self, task: Task) -> bool:
+        """Return whether there is a model for a task."""
+        return model_for(task, self._loaded.models) is not None
+
     @property
     def detector(self) -> SpeechDetector:
         """The speech detector."""
