@@ -3,7 +3,9 @@
 Adaptive symmetric normalisation (AS-norm: Cumani et al. 2011; Matejka et al. 2017) relates the cosine of two voices to
 the cosines of each to its nearest voices of a cohort of other people. A telephone's band makes different people more
 alike, so the cohort may hold everybody a second time by telephone: its nearest voices then tell the band, and scores of
-both bands have one threshold. Calibration turns a score into the log-odds of same against different speakers, by
+both bands have one threshold. Across the bands a voice is less like itself than like others of its own band. So the
+pairs of copies teach a linear map (ridge regression: Hoerl & Kennard 1970), and a wide-band voice is compared with one
+by telephone as it would sound there. Calibration turns a score into the log-odds of same against different speakers, by
 logistic regression on the score and the amount of speech behind it (Brümmer & de Villiers 2013, with a quality
 measure).
 """
@@ -11,6 +13,8 @@ measure).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from math import exp, inf
 from weakref import WeakKeyDictionary
 
@@ -40,13 +44,37 @@ DEFAULT_THRESHOLD = 0.7
 """Cosine threshold where neither the settings nor the model have one."""
 
 
+TELEPHONE_RIDGE = 1.0
+"""Penalty of the map to the telephone's band, chosen on AN4 speakers who are in no cohort: 0.3 to 3 are as good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """X-vectors (n, dimensions) beside their nearest cohort vectors: mean and deviation (n,) of the cosines.
+
+    `telephone` (n,) is 1 for a telephone's band, 0 for a wide one.
+    """
+
+    vectors: Vectors
+    mean: Vectors
+    deviation: Vectors
+    telephone: Vectors
+
+    def scores(self, other: Placed) -> Vectors:
+        """Return AS-norm scores (n, m) with those of `other`."""
+        cosines = self.vectors @ other.vectors.T
+        own = (cosines - self.mean[:, None]) / self.deviation[:, None]
+        theirs = (cosines - other.mean[None, :]) / other.deviation[None, :]
+        return np.asarray((own + theirs) / 2, np.float32)
+
+
 class Cohort:
     """Impostor cohort: unit x-vectors of other people, shape (n, dimensions).
 
     Args:
         vectors: One x-vector per person; with `telephone_shift` those of the same people by telephone follow.
         nearest: Number of nearest vectors that AS-norm uses.
-        telephone_shift: Added to the scores of two voices by telephone, half of it if one is; 0: no copies.
+        telephone_shift: Added to the scores of two voices by telephone; 0: no copies.
     """
 
     def __init__(self, vectors: Vectors, *, nearest: int = COHORT_NEIGHBOURS, telephone_shift: float = 0.0) -> None:
@@ -76,26 +104,42 @@ class Cohort:
             telephone_shift=self._shift,
         )
 
-    def statistics(self, vectors: Vectors) -> tuple[Vectors, Vectors]:
-        """Return mean and deviation (n,) of the cosines of vectors (n, dimensions) to their nearest cohort vectors."""
+    def place(self, vectors: Vectors) -> Placed:
+        """Compare vectors (n, dimensions) with their nearest cohort vectors."""
         cosines = vectors @ self._vectors.T  # (n, cohort)
         nearest = np.argpartition(cosines, -self._nearest, axis=-1)[..., -self._nearest :]
         top = np.take_along_axis(cosines, nearest, axis=-1)
         mean, deviation = top.mean(axis=-1), top.std(axis=-1) + np.float32(1e-3)
+        telephone = np.zeros_like(mean)
         if self._shift:
             share = (nearest >= self._wide).mean(axis=-1, dtype=np.float32)
             low, high = TELEPHONE_SHARES
-            mean = mean - np.float32(self._shift) * deviation * np.clip((share - low) / (high - low), 0.0, 1.0)
-        return mean, deviation
+            telephone = np.clip((share - low) / (high - low), 0.0, 1.0).astype(np.float32)
+            mean = mean - np.float32(self._shift) * deviation * telephone
+        return Placed(vectors, mean, deviation, telephone)
+
+    def by_telephone(self, vectors: Vectors) -> Placed:
+        """Place the vectors (n, dimensions) that these wide-band voices would have by telephone."""
+        if not self._shift:
+            return self.place(vectors)
+        wide, telephone, change = self._telephone_map
+        moved = vectors - wide
+        moved = telephone + moved + moved @ change
+        return self.place(np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True), np.float32))
 
     def normalised(self, left: Vectors, right: Vectors) -> Vectors:
         """Return AS-norm scores (n, m) of all pairs of vectors (n, dimensions) and (m, dimensions)."""
-        cosines = left @ right.T
-        left_mean, left_deviation = self.statistics(left)
-        right_mean, right_deviation = self.statistics(right)
-        from_left = (cosines - left_mean[:, None]) / left_deviation[:, None]
-        from_right = (cosines - right_mean[None, :]) / right_deviation[None, :]
-        return np.asarray((from_left + from_right) / 2, dtype=np.float32)
+        return self.place(left).scores(self.place(right))
+
+    @cached_property
+    def _telephone_map(self) -> tuple[Vectors, Vectors, Vectors]:
+        """Means of both bands, and what the band changes of a voice less its mean, (dimensions, dimensions)."""
+        wide, telephone = self._vectors[: self._wide], self._vectors[self._wide :]
+        means = wide.mean(axis=0), telephone.mean(axis=0)
+        voices = wide - means[0]
+        changes = (telephone - means[1]) - voices
+        ridge = voices.T @ voices + np.float32(TELEPHONE_RIDGE) * np.eye(voices.shape[1], dtype=np.float32)
+        return *means, np.asarray(np.linalg.solve(ridge, voices.T @ changes), np.float32)
 
 
 class Scorer:
@@ -104,17 +148,24 @@ class Scorer:
     def __init__(self, *, calibration: Calibration, cohort: Cohort | None = None) -> None:
         self.calibration = calibration
         self._cohort = cohort
-        self._voice_statistics: WeakKeyDictionary[Voice, tuple[Vectors, float, float]] = WeakKeyDictionary()
+        self._placed: WeakKeyDictionary[Voice, tuple[Vectors, Placed, Placed]] = WeakKeyDictionary()
 
     def scores(self, vector: Vectors, voices: Sequence[Voice]) -> Floats:
         """Return a score for each voice (voices,) of a unit x-vector (dimensions,)."""
         if self._cohort is None or not voices:
             return np.array([voice.similarity(vector) for voice in voices], dtype=np.float64)
-        mean, deviation = (float(part[0]) for part in self._cohort.statistics(vector[None]))
-        cosines = np.stack([voice.centroid for voice in voices]) @ vector
-        of_voices = np.array([self._statistics(voice) for voice in voices])  # (voices, 2)
-        from_voices = (cosines - of_voices[:, 0]) / of_voices[:, 1]
-        return np.asarray(((cosines - mean) / deviation + from_voices) / 2, np.float64)
+        one = self._cohort.place(vector[None])
+        placed = [self._of_voice(voice) for voice in voices]
+        scores = np.array(one.scores(_joined([plain for plain, _ in placed]))[0], np.float64)
+        share = float(one.telephone[0])
+        for at, (plain, by_telephone) in enumerate(placed):
+            apart = share - float(plain.telephone[0])
+            if apart > 0:
+                scores[at] += apart * (float(one.scores(by_telephone)[0, 0]) - scores[at])
+            elif apart < 0:
+                moved = self._cohort.by_telephone(vector[None])
+                scores[at] -= apart * (float(moved.scores(plain)[0, 0]) - scores[at])
+        return np.asarray(scores, np.float64)
 
     def log_odds(self, scores: Floats, voices: Sequence[Voice], *, speech_s: float) -> Floats:
         """Return the log-odds (voices,) of same against different speakers."""
@@ -132,15 +183,24 @@ class Scorer:
         odds = float(self.log_odds(score, [other], speech_s=one.evidence_s / 2)[0])
         return _probability(odds)
 
-    def _statistics(self, voice: Voice) -> tuple[float, float]:
-        """Return a voice's mean and deviation against the cohort, cached until its centroid changes."""
+    def _of_voice(self, voice: Voice) -> tuple[Placed, Placed]:
+        """Return a voice's centroid beside the cohort, as it is and by telephone; cached until the centroid changes."""
         centroid = voice.centroid
-        kept = self._voice_statistics.get(voice)
+        kept = self._placed.get(voice)
         if kept is None or kept[0] is not centroid:
             assert self._cohort is not None  # noqa: S101 - called only with a cohort
-            mean, deviation = self._cohort.statistics(centroid[None])
-            kept = self._voice_statistics[voice] = (centroid, float(mean[0]), float(deviation[0]))
+            both = self._cohort.place(centroid[None]), self._cohort.by_telephone(centroid[None])
+            kept = self._placed[voice] = (centroid, *both)
         return kept[1], kept[2]
+
+
+def _joined(several: Sequence[Placed]) -> Placed:
+    return Placed(
+        np.concatenate([one.vectors for one in several]),
+        np.concatenate([one.mean for one in several]),
+        np.concatenate([one.deviation for one in several]),
+        np.concatenate([one.telephone for one in several]),
+    )
 
 
 def build_scorer(model: ModelInfo | None, threshold: float | None) -> Scorer:

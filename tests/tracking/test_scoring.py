@@ -38,13 +38,32 @@ def test_a_cohort_with_telephone_copies_raises_the_scores_of_telephone_voices() 
         Scorer(calibration=Calibration(1.0, 0.0), cohort=Cohort(both, nearest=20, telephone_shift=shift).without(0))
         for shift in (1e-9, 3.0)
     )
-    for enrolled_by, spoken_by, raised in ((None, None, 0.0), (line, None, 1.5), (line, line, 3.0)):
+    for enrolled_by, spoken_by, raised in ((None, None, 0.0), (line, None, 3.0), (None, line, 3.0), (line, line, 3.0)):
         enrolled_as = person if enrolled_by is None else blend(person + enrolled_by)
         voices = [Voice(name="one", exemplars=[enrolled_as], enrolled=True, evidence_s=10.0)]
         for speaker in (person, other):
             vector = speaker if spoken_by is None else blend(speaker + spoken_by)
             difference = shifted.scores(vector, voices)[0] - plain.scores(vector, voices)[0]
             assert difference == pytest.approx(raised, abs=0.05)
+
+
+@pytest.mark.parametrize("enrolled_by_telephone", [False, True])
+def test_a_voice_of_the_other_band_is_compared_as_it_would_sound_there(*, enrolled_by_telephone: bool) -> None:
+    draw = np.random.default_rng(1)
+    line, band = 1.5 * np.eye(16, dtype=np.float32)[15], np.diag(np.linspace(1.0, 0.2, 16)).astype(np.float32)
+    wide = np.stack([unit(draw.normal(size=16).astype(np.float32)) for _ in range(300)])
+    by_telephone = np.stack([blend(one @ band + line) for one in wide])
+    both = np.concatenate((wide[10:], by_telephone[10:]))
+    scorer = Scorer(calibration=Calibration(1.0, 0.0), cohort=Cohort(both, telephone_shift=3.0))
+    enrolments, spoken = (by_telephone, wide) if enrolled_by_telephone else (wide, by_telephone)
+    voices = [Voice(name=f"{at}", exemplars=[enrolments[at]], enrolled=True, evidence_s=10.0) for at in range(10)]
+    across = np.stack([scorer.scores(spoken[at], voices) for at in range(10)])
+    same = [Voice(name="", exemplars=[by_telephone[at]], enrolled=True, evidence_s=10.0) for at in range(10)]
+    within = np.stack([scorer.scores(by_telephone[at], same) for at in range(10)])
+    assert (across.argmax(axis=1) == np.arange(10)).all()
+    cosines = np.stack([[one.similarity(spoken[at]) for one in voices] for at in range(10)])
+    assert cosines.diagonal().mean() < 0.6, "across the bands a voice is hardly like itself"
+    assert np.abs(across - within).mean() < 0.5, "scores have the scale of one band"
 
 
 def test_a_person_leaves_a_cohort_with_the_telephone_copy() -> None:

@@ -1,7 +1,8 @@
 """Verification by what a user asks: how long to enrol, how far to sit, on the telephone, with noise or babble behind.
 
 Each person is enrolled with some recordings and tested with two-second crops of others. One condition at a time
-differs from `ENROLMENT_S` seconds of clean speech and clean crops. All crops are scored against all people.
+differs from `ENROLMENT_S` seconds of clean speech and clean crops. All crops are scored against all people, as a window
+is in the tracker: by log-odds of the model's calibration, at even prior odds.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from stream.tools.evaluation.metrics import Floats, detection
 from stream.tools.evaluation.mixing import background, impulse_response
 from stream.tools.evaluation.telephone import through_telephone
 from stream.tools.evaluation.verification import EmbeddedUtterance, Vectors, x_vector
+from stream.tracking.scoring import Scorer, build_scorer
+from stream.tracking.voice import Voice
 from stream.types import Model, Samples
 
 ENROLMENT_S = 10.0
@@ -52,7 +55,7 @@ def conditions(
     seed: int = 1,
     progress: Callable[[], None] = lambda: None,
 ) -> list[dict[str, Any]]:
-    """Return a row per condition: EER, and at the threshold of the clean EER the shares missed and falsely accepted.
+    """Return a row per condition: EER, and the shares missed and falsely accepted at a probability of one half.
 
     Raises `SettingsError` with fewer than two people who have `ENROLMENT_S` of speech to enrol and crops to test.
     """
@@ -66,19 +69,19 @@ def conditions(
     progress()
     clean = _crop_vectors(model, people, None, seed)
     progress()
-    threshold = detection(*_scores(enrolled[ENROLMENT_S], clean)).eer_threshold
-    rows = []
+    scorer, rows = build_scorer(model.info, None), []
     for seconds, vectors in enrolled.items():
         having = [at for at, one in enumerate(people) if len(one.enrolment) >= samples(seconds)]
         if len(having) > 1:
-            scores = _scores(vectors[having], [clean[at] for at in having])
-            rows.append(_row(f"enrolled with {seconds:g} s", scores, threshold))
+            scores = _log_odds(scorer, vectors[having], [clean[at] for at in having], seconds)
+            rows.append(_row(f"enrolled with {seconds:g} s", scores))
     for name, change in _changes(people, noises):
         changed = _crop_vectors(model, people, change, seed)
-        rows.append(_row(name, _scores(enrolled[ENROLMENT_S], changed), threshold))
+        rows.append(_row(name, _log_odds(scorer, enrolled[ENROLMENT_S], changed)))
         if change is _on_telephone:
             there = _enrolled(model, people, ENROLMENT_S, through_telephone)
-            rows.append(_row(f"{name}, and enrolled there", _scores(there, changed), threshold))
+            rows.append(_row(f"{name}, and enrolled there", _log_odds(scorer, there, changed)))
+            rows.append(_row("enrolled on the telephone only", _log_odds(scorer, there, clean)))
         progress()
     return rows
 
@@ -167,21 +170,29 @@ def _crop_vectors(model: Model, people: Sequence[_Person], change: Change | None
     ]
 
 
-def _scores(enrolled: Vectors, crops: Sequence[Vectors]) -> tuple[Floats, Floats]:
-    """Return cosines of crops with the own enrolment and with those of all others; (trials,) each."""
-    cosines = [(own @ enrolled.T).astype(np.float64) for own in crops]
-    same = [own[:, at] for at, own in enumerate(cosines)]
-    different = [np.delete(own, at, axis=1).ravel() for at, own in enumerate(cosines)]
+def _log_odds(
+    scorer: Scorer, enrolled: Vectors, crops: Sequence[Vectors], enrolment_s: float = ENROLMENT_S
+) -> tuple[Floats, Floats]:
+    """Return the log-odds of crops with the own enrolment and with those of all others; (trials,) each."""
+    voices = [
+        Voice(name=f"{at}", exemplars=[one], enrolled=True, evidence_s=enrolment_s) for at, one in enumerate(enrolled)
+    ]
+    odds = [
+        np.stack([scorer.log_odds(scorer.scores(crop, voices), voices, speech_s=TEST_S) for crop in own])
+        for own in crops
+    ]
+    same = [own[:, at] for at, own in enumerate(odds)]
+    different = [np.delete(own, at, axis=1).ravel() for at, own in enumerate(odds)]
     return np.concatenate(same), np.concatenate(different)
 
 
-def _row(name: str, scores: tuple[Floats, Floats], threshold: float) -> dict[str, Any]:
+def _row(name: str, scores: tuple[Floats, Floats]) -> dict[str, Any]:
     same, different = scores
     return {
         "condition": name,
         "EER": detection(same, different).eer,
-        "missed": float(np.mean(same < threshold)),
-        "false accepts": float(np.mean(different >= threshold)),
+        "missed": float(np.mean(same < 0)),
+        "false accepts": float(np.mean(different >= 0)),
         "same-speaker pairs": len(same),
         "different-speaker pairs": len(different),
     }

@@ -224,9 +224,8 @@ def trial_pairs(
     cosines = np.einsum("nd,nd->n", left, right).astype(np.float64)
     normalised = None
     if cohort is not None:
-        left_mean, left_deviation = cohort.statistics(left)
-        right_mean, right_deviation = cohort.statistics(right)
-        normalised = ((cosines - left_mean) / left_deviation + (cosines - right_mean) / right_deviation) / 2
+        one, other = cohort.place(left), cohort.place(right)
+        normalised = ((cosines - one.mean) / one.deviation + (cosines - other.mean) / other.deviation) / 2
     pairs = Pairs(
         cosines[same],
         cosines[~same],

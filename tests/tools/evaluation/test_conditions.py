@@ -38,6 +38,7 @@ def test_each_condition_is_scored_on_people_who_have_enough_speech() -> None:
         *(f"{metres} m away in a room" for metres in (0.5, 1, 2, 4)),
         "on the telephone",
         "on the telephone, and enrolled there",
+        "enrolled on the telephone only",
         *(f"babble, {snr_db} dB below" for snr_db in (20, 10, 5)),
         *(f"noise, {snr_db} dB below" for snr_db in (20, 10, 5)),
     ]
