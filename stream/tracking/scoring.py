@@ -45,7 +45,7 @@ DEFAULT_THRESHOLD = 0.7
 
 
 TELEPHONE_RIDGE = 1.0
-"""Penalty of the map to the telephone's band, chosen on AN4 speakers who are in no cohort: 0.3 to 3 are as good."""
+"""Penalty of the map to the telephone's band, chosen on AN4 speakers who are in no cohort: 3 is as good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +157,13 @@ class Scorer:
         one = self._cohort.place(vector[None])
         placed = [self._of_voice(voice) for voice in voices]
         scores = np.array(one.scores(_joined([plain for plain, _ in placed]))[0], np.float64)
-        share = float(one.telephone[0])
+        share, moved = float(one.telephone[0]), None
         for at, (plain, by_telephone) in enumerate(placed):
             apart = share - float(plain.telephone[0])
             if apart > 0:
                 scores[at] += apart * (float(one.scores(by_telephone)[0, 0]) - scores[at])
             elif apart < 0:
-                moved = self._cohort.by_telephone(vector[None])
+                moved = moved or self._cohort.by_telephone(vector[None])
                 scores[at] -= apart * (float(moved.scores(plain)[0, 0]) - scores[at])
         return np.asarray(scores, np.float64)
 

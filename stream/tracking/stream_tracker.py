@@ -86,9 +86,9 @@ class StreamTracker:
         """Add one window of one model with its scores (None: gated, dropped or failed)."""
         if task is Task.IDENTITY:
             self._identity.observe(span, values)
-        bodies = self._observe_leader(task, span, values) if task is self._leader and not span.onset else []
-        if task is self._leader and span.onset:
-            bodies.append(self._onset_body(task, span))
+        bodies: list[Body] = []
+        if task is self._leader:
+            bodies += [self._onset_body(task, span)] if span.onset else self._observe_leader(task, span, values)
         if task is Task.EMOTION:
             bodies += self._observe_emotion(span, values)
         elif task is Task.OVERLAP and values is not None:
