@@ -91,7 +91,7 @@ SHIPPED = (
     ("stream/models/campplus/speaker.safetensors (CAM++, 3D-Speaker)", "Apache-2.0", "stream/models/campplus/LICENSE"),
     ("stream/models/segmentation (segmentation-3.0, pyannote)", "MIT", "stream/models/segmentation/LICENSE"),
     ("stream/models/silero_vad.safetensors (Silero VAD)", "MIT", "stream/models/silero_vad.LICENSE"),
-    ("stream/models/compact", "MIT", "stream/models/compact/SPEAKER.md"),
+    ("stream/models/compact", "MIT", "stream/models/compact/speaker.NOTICE"),
     ("stream/models/campplus/emotion.safetensors", "MIT", "stream/models/campplus/emotion.NOTICE"),
     ("stream/dashboard/static/vendor (uPlot)", "MIT", "stream/dashboard/static/vendor/uPlot.LICENSE"),
     ("stream/demo (LibriSpeech, CC-BY-4.0; AN4)", "CC-BY-4.0", "stream/demo/README.md"),

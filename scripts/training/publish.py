@@ -28,7 +28,7 @@ def _write(net: nn.Module, path: Path, metadata: dict[str, str], **extra: Tensor
 
 
 def cohort(net: SpeakerNet, people: list[list[Tensor]]) -> Tensor:
-    """Return one x-vector per training voice, synthetic ones included, for AS-norm; (voices, 192)."""
+    """Return one x-vector per training voice for AS-norm; (voices, 192)."""
     with torch.inference_mode():
         means = torch.stack(
             [torch.cat([net(corpus.features(file)[None]) for file in files]).mean(dim=0) for files in people]
@@ -43,11 +43,12 @@ def speaker(net: SpeakerNet, path: Path, *, people: list[list[Tensor]], steps: i
     threshold = (rates["an4"].threshold + rates["librispeech"].threshold) / 2
     metadata = {
         "name": "compact-speaker",
-        "revision": "2",
+        "revision": "3",
         "threshold": f"{threshold:.4f}",
         "calibration": "1.0,0.0,0.0",
-        "training": f"{steps} steps, {classes} voices of AN4, LibriSpeech, EmoDB, espeak-ng and flite, "
-        f"distilled from Resemblyzer 0.1.4, seed {seed}",
+        "training": f"{steps} steps, {classes} voices of AN4, LibriSpeech, speechocean762, CREMA-D and EmoDB, "
+        f"distilled from CAM++, seed {seed}",
+        "notice": "Contains information from CREMA-D, made available under the Open Database License (ODbL)",
     }
     vectors = cohort(net, people)
     _write(net, path, metadata, cohort=vectors)

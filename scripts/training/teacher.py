@@ -1,4 +1,4 @@
-"""The teacher of the speaker net: Resemblyzer's encoder from its own package; used only in training."""
+"""The teacher of the small speaker net: CAM++, the bundled model `speaker-campplus`; used only in training."""
 
 from __future__ import annotations
 
@@ -6,24 +6,20 @@ import torch
 from torch import Tensor
 
 from scripts.training.corpus import Samples
-from stream.errors import ModelError
-from stream.models.resemblyzer import load
+from stream.models.campplus.model import speaker
 from stream.settings import ModelSettings
 from stream.types import Window
 
 
 class Teacher:
-    """Computes d-vectors of whole files."""
+    """Computes x-vectors of whole files."""
 
-    DIMENSIONS = 256
+    DIMENSIONS = 192
 
     def __init__(self) -> None:
-        try:
-            self._model = load(ModelSettings(name="speaker-resemblyzer", window_s=2.0, hop_s=0.5))
-        except ModelError as error:
-            raise SystemExit(str(error)) from error
+        self._model = speaker(ModelSettings(name="speaker-campplus", window_s=2.0, hop_s=0.5))
 
     def vector(self, samples: Samples) -> Tensor:
-        """Return a d-vector of unit length; (samples,) to (256,)."""
+        """Return an x-vector of unit length; (samples,) to (192,)."""
         window = Window("teacher", 0, 0, samples, 1.0, len(samples))
         return torch.from_numpy(self._model.infer([window])[0].values)

@@ -96,8 +96,8 @@ _ENTRIES = (
         name="compact-speaker",
         task=Task.SPEAKER,
         output="192-d x-vector; for many streams and small boards",
-        licence="MIT",
-        size_mb=5,
+        licence="MIT; contains information from CREMA-D (ODbL)",
+        size_mb=6,
     ),
     ZooEntry(
         name="speaker-campplus",

@@ -38,7 +38,7 @@ def test_profiles_are_listed_renamed_merged_and_deleted(database: Path) -> None:
         ("Al", 3, 4.5, "yes"),
         ("Bob", 3, 4.5, ""),
     ]
-    assert "compact-speaker 2" in run_command("profiles", "list", *options).output
+    assert "compact-speaker 3" in run_command("profiles", "list", *options).output
     assert run_command("profiles", "rename", "Al", "Alan", *options) == (0, "Renamed Al to Alan\n", "")
     assert run_command("profiles", "merge", "Bob", "Alan", *options) == (0, "Merged Bob into Alan\n", "")
     assert run_command("profiles", "delete", "Alan", *options, stdin="n\n").code == 1

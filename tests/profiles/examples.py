@@ -7,8 +7,8 @@ import numpy as np
 from stream.events import ModelRef
 from stream.profiles.profile import EnrolledRecording, Exemplar, Kind
 
-MODEL = ModelRef(name="compact-speaker", revision="2")
-OTHER = ModelRef(name="compact-speaker", revision="3")
+MODEL = ModelRef(name="compact-speaker", revision="3")
+OTHER = ModelRef(name="compact-speaker", revision="2")
 
 
 def recording(
