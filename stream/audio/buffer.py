@@ -130,7 +130,7 @@ class StreamBuffer:
             span for extractor in self._extractors for span in extractor.due(self._speech, self.end_sample, last=last)
         ]
         spans.sort(key=lambda span: span.end_sample)  # stable: specs keep their order
-        self.windows_gated += sum(not span.passes_gate for span in spans)
+        self.windows_gated += sum(not (span.passes_gate or span.onset) for span in spans)
         return spans
 
     def window(self, span: WindowSpan) -> Window:

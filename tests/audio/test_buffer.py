@@ -165,3 +165,15 @@ def test_blocks_never_change_windows_around_gaps(
     assert all(map(np.array_equal, pieces.samples, once.samples))
     assert pieces.buffer.windows_gated == once.buffer.windows_gated == sum(not span.passes_gate for span in once.spans)
     assert pieces.buffer.end_sample == sum(length + lost for _, length, lost in script)
+
+
+def test_an_onset_is_no_window_that_was_gated() -> None:
+    gate = GateSettings(min_speech_ms=250)
+    buffer = StreamBuffer(
+        source_id="a", specs=SPECS[:1], gate=gate, capacity=20 * 16_000, interim={SPECS[0]: 24_000}, conditioning=False
+    )
+    buffer.push(speech_audio([(2_600, 30_000)], 32_000))
+    frames = buffer.frames(last=True)
+    spans = buffer.add_speech(DETECTOR.infer([SpeechRequest("a", frames, None)])[0].probabilities.tolist(), last=True)
+    assert sum(span.onset for span in spans) == 1
+    assert buffer.windows_gated == sum(not span.passes_gate for span in spans) - 1
