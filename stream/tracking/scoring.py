@@ -142,29 +142,39 @@ class Cohort:
         return *means, np.asarray(np.linalg.solve(ridge, voices.T @ changes), np.float32)
 
 
+@dataclass(slots=True)
+class _PlacedVoice:
+    """A voice beside the cohort; `by_telephone` once a call was compared with it."""
+
+    centroid: Vectors
+    plain: Placed
+    by_telephone: Placed | None = None
+
+
 class Scorer:
     """Scores of x-vectors against voices: AS-norm if there is a cohort, else the cosine; and their log-odds."""
 
     def __init__(self, *, calibration: Calibration, cohort: Cohort | None = None) -> None:
         self.calibration = calibration
         self._cohort = cohort
-        self._placed: WeakKeyDictionary[Voice, tuple[Vectors, Placed, Placed]] = WeakKeyDictionary()
+        self._placed: WeakKeyDictionary[Voice, _PlacedVoice] = WeakKeyDictionary()
 
     def scores(self, vector: Vectors, voices: Sequence[Voice]) -> Floats:
         """Return a score for each voice (voices,) of a unit x-vector (dimensions,)."""
         if self._cohort is None or not voices:
             return np.array([voice.similarity(vector) for voice in voices], dtype=np.float64)
         one = self._cohort.place(vector[None])
-        placed = [self._of_voice(voice) for voice in voices]
-        scores = np.array(one.scores(_joined([plain for plain, _ in placed]))[0], np.float64)
-        share, moved = float(one.telephone[0]), None
-        for at, (plain, by_telephone) in enumerate(placed):
-            apart = share - float(plain.telephone[0])
-            if apart > 0:
-                scores[at] += apart * (float(one.scores(by_telephone)[0, 0]) - scores[at])
-            elif apart < 0:
-                moved = moved or self._cohort.by_telephone(vector[None])
-                scores[at] -= apart * (float(moved.scores(plain)[0, 0]) - scores[at])
+        kept = [self._of_voice(voice) for voice in voices]
+        plain = _joined([own.plain for own in kept])
+        scores = np.array(one.scores(plain)[0], np.float64)
+        apart = np.asarray(one.telephone[0] - plain.telephone, np.float64)  # in which band each voice is compared
+        if len(wide := np.flatnonzero(apart > 0)):
+            moved = _joined([self._by_telephone(kept[at]) for at in wide])
+            scores[wide] += apart[wide] * (one.scores(moved)[0] - scores[wide])
+        if len(calling := np.flatnonzero(apart < 0)):
+            others = _joined([kept[at].plain for at in calling])
+            across = self._cohort.by_telephone(vector[None]).scores(others)[0]
+            scores[calling] -= apart[calling] * (across - scores[calling])
         return np.asarray(scores, np.float64)
 
     def log_odds(self, scores: Floats, voices: Sequence[Voice], *, speech_s: float) -> Floats:
@@ -183,15 +193,19 @@ class Scorer:
         odds = float(self.log_odds(score, [other], speech_s=one.evidence_s / 2)[0])
         return _probability(odds)
 
-    def _of_voice(self, voice: Voice) -> tuple[Placed, Placed]:
-        """Return a voice's centroid beside the cohort, as it is and by telephone; cached until the centroid changes."""
-        centroid = voice.centroid
+    def _of_voice(self, voice: Voice) -> _PlacedVoice:
+        """Return a voice's centroid beside the cohort, cached until the centroid changes."""
         kept = self._placed.get(voice)
-        if kept is None or kept[0] is not centroid:
+        if kept is None or kept.centroid is not voice.centroid:
             assert self._cohort is not None  # noqa: S101 - called only with a cohort
-            both = self._cohort.place(centroid[None]), self._cohort.by_telephone(centroid[None])
-            kept = self._placed[voice] = (centroid, *both)
-        return kept[1], kept[2]
+            kept = self._placed[voice] = _PlacedVoice(voice.centroid, self._cohort.place(voice.centroid[None]))
+        return kept
+
+    def _by_telephone(self, voice: _PlacedVoice) -> Placed:
+        if voice.by_telephone is None:
+            assert self._cohort is not None  # noqa: S101 - called only with a cohort
+            voice.by_telephone = self._cohort.by_telephone(voice.plain.vectors)
+        return voice.by_telephone
 
 
 def _joined(several: Sequence[Placed]) -> Placed:

@@ -1,7 +1,7 @@
 """Online diarization by incremental clustering, as a peer of the tracker: the same two networks, driven as diart does.
 
 After Coria et al. 2021 (arXiv:2109.06483). Every half second the newest 5 s are segmented into local speakers, each
-with an x-vector of the frames in which nobody else speaks. Local speakers are assigned one to one to the centroids of
+with an x-vector of the frames in which it is active alone. Local speakers are assigned one to one to the centroids of
 the recording, as near as possible in sum; one that is too far from all begins a centroid if it speaks long enough, and
 takes the nearest free one otherwise. What is said of the newest half second is never changed. Thresholds of activity
 and length are those that the library diart publishes for DIHARD III; that of the distance belongs to the x-vectors.
@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 
 from stream.audio.windows import join_parts
 from stream.clock import samples, seconds
-from stream.events import Body, SpeakerBody, SpeakerState, TurnBody
+from stream.events import Body, Reason, SpeakerBody, SpeakerState, TurnBody
 from stream.tracking.activity import Activity, runs_of
 from stream.tracking.voice import Vector, Voice, unit
 from stream.types import OVERLAP_FRAME_SAMPLES, Model, Samples, Window
@@ -29,6 +29,8 @@ MIN_ACTIVITY = 0.555
 
 MIN_UPDATE_SHARE = 0.422
 """Share of a window that a local speaker has to speak to begin or to move a centroid."""
+
+_REASONS: Mapping[SpeakerState, Reason] = {"silence": "silence", "tentative": "too_short", "overlap": "overlap"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +119,8 @@ def labelled(windows: Sequence[LocalSpeakers], enrolled: Sequence[Voice], *, thr
         for place, name in names.items():
             for start, end in runs_of(newest[:, place]):
                 _extend(runs.setdefault(name, []), first, start, end)
-        shares = {name: float(newest[:, place].mean()) for place, name in names.items()}
+        shares = {name: float(newest[:, place].mean()) for place, name in names.items() if newest[:, place].any()}
         foremost = max(shares, key=lambda name: shares[name], default=None)
-        if foremost is not None and shares[foremost] == 0:
-            foremost = None
         several = float((newest.sum(axis=1) > 1).mean()) >= 0.4  # noqa: PLR2004 - 0.2 s of the newest half second
         state: SpeakerState = "silence" if not newest.any() else "overlap" if several else "confirmed"
         if foremost is None and state != "silence":
@@ -149,7 +149,7 @@ def speaker_body(
         margin=None,
         threshold=None,
         evidence_s=0.0,
-        reason="silence" if state == "silence" else "matched",
+        reason=_REASONS.get(state, "matched"),
     )
 
 
